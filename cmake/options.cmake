@@ -1,0 +1,38 @@
+# What is built, and how strictly.
+
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_CXX_VISIBILITY_PRESET hidden)
+set(CMAKE_VISIBILITY_INLINES_HIDDEN ON)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+set(CMAKE_LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/lib)
+set(CMAKE_ARCHIVE_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/lib)
+
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "Release, RelWithDebInfo or Debug" FORCE)
+endif()
+
+option(BUS_BUILD_TOOLS "Build bus and bus-top" ${PROJECT_IS_TOP_LEVEL})
+option(BUS_BUILD_EXAMPLES "Build the examples" ${PROJECT_IS_TOP_LEVEL})
+option(BUS_BUILD_TESTS "Build the tests" OFF)
+option(BUS_BUILD_BENCH "Build the benchmarks against peers" OFF)
+option(BUS_WERROR "Warnings are errors" OFF)
+set(BUS_SANITIZE "" CACHE STRING "Sanitizers for -fsanitize=, for example address,undefined or thread")
+
+add_library(bus_options INTERFACE)
+target_compile_options(bus_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion
+                                             -Wno-interference-size -Wno-restrict)
+if(BUS_WERROR)
+  target_compile_options(bus_options INTERFACE -Werror)
+endif()
+if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+  target_compile_options(bus_options INTERFACE -Wno-unknown-warning-option)
+endif()
+if(BUS_SANITIZE)
+  add_compile_options(-fsanitize=${BUS_SANITIZE} -fno-omit-frame-pointer -g)
+  add_link_options(-fsanitize=${BUS_SANITIZE})
+endif()
+find_package(Threads REQUIRED)

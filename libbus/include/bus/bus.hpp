@@ -1,0 +1,18 @@
+#pragma once
+/// bus: everything a program needs.
+///
+///   auto session = bus::open();                                  // or bus::open("bus:///trading")
+///   auto quotes = session->publisher("md.eq.AAPL");
+///   quotes->publish("101.25");
+///
+///   auto feed = session->subscribe("md.>");
+///   while (auto m = feed->next(std::chrono::seconds(1))) use(m->subject(), m->text());
+
+#include <bus/error.hpp>
+#include <bus/message.hpp>
+#include <bus/publisher.hpp>
+#include <bus/session.hpp>
+#include <bus/statistics.hpp>
+#include <bus/stream_config.hpp>
+#include <bus/subscriber.hpp>
+#include <bus/typed.hpp>

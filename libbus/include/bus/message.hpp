@@ -1,0 +1,93 @@
+#pragma once
+/// message: a view of one received message. Copies nothing.
+///
+/// Threads    belongs to the subscriber that delivered it
+/// Lifetime   until the callback returns, or the subscriber's next call; text and payload die with it
+/// Cost       accessors are loads; subject() is one table look-up; publish_time() a multiplication
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <bus/export.hpp>
+
+namespace bus {
+
+/// Headers of a message to send: key and value, both UTF-8 or bytes; 1-255 bytes of key, all together at most 32 KiB.
+struct header {
+  std::string_view key;
+  std::string_view value;
+};
+
+namespace detail {
+struct source;  // one lane of a subscriber
+}
+
+class message {
+ public:
+  std::span<const std::byte> payload() const noexcept { return {payload_, payload_bytes_}; }
+  std::string_view text() const noexcept { return {reinterpret_cast<const char*>(payload_), payload_bytes_}; }
+  std::size_t size() const noexcept { return payload_bytes_; }
+
+  /// Rises by one per message of the lane; never used twice.
+  std::uint64_t sequence() const noexcept { return sequence_; }
+  BUS_EXPORT std::string_view subject() const noexcept;
+  BUS_EXPORT std::string_view stream() const noexcept;
+  BUS_EXPORT std::uint32_t lane() const noexcept;
+  std::uint32_t publisher_id() const noexcept { return publisher_id_; }
+
+  /// Wall clock of the publisher's host, ns precision.
+  BUS_EXPORT std::chrono::system_clock::time_point publish_time() const noexcept;
+  /// Time since it was published, on the same clock that stamped it: unaffected by clock steps.
+  BUS_EXPORT std::chrono::nanoseconds age() const noexcept;
+  /// The raw stamp: cycle counter or CLOCK_REALTIME ns, as the bus says.
+  std::uint64_t publish_ticks() const noexcept { return ticks_; }
+
+  /// The value of a header, by exact key.
+  BUS_EXPORT std::optional<std::string_view> header(std::string_view key) const noexcept;
+  BUS_EXPORT std::vector<bus::header> headers() const;
+  bool has_headers() const noexcept { return (flags_ & 0x40u) != 0; }
+
+  /// False when the message lies in an overwriting ring, was asked for in place, and has been overwritten since: whatever was
+  /// read from payload() before must be thrown away.
+  BUS_EXPORT bool still_valid() const noexcept;
+
+  /// Early reading: bytes of payload() that are there already; size() when the message is complete.
+  BUS_EXPORT std::size_t available() const noexcept;
+  /// Spins until at least `bytes` are there. False: the publisher died, the rest will never come.
+  BUS_EXPORT bool wait_available(std::size_t bytes) const noexcept;
+  bool complete() const noexcept { return !open_ || available() == size(); }
+
+ private:
+  friend class subscriber;
+  friend struct detail::source;
+  friend struct subscriber_core;
+
+  const std::byte* payload_ = nullptr;
+  const detail::source* source_ = nullptr;
+  std::uint64_t sequence_ = 0;
+  std::uint64_t ticks_ = 0;
+  std::uint64_t position_ = 0;
+  std::uint32_t payload_bytes_ = 0;
+  std::uint32_t subject_id_ = 0;
+  std::uint32_t publisher_id_ = 0;
+  std::uint16_t header_bytes_ = 0;
+  std::uint16_t flags_ = 0;
+  bool open_ = false;
+  bool in_place_ = false;
+};
+
+/// Messages that a subscriber did not get: overwritten before it read them.
+struct gap {
+  std::string_view stream;
+  std::uint32_t lane = 0;
+  std::uint64_t first = 0;  ///< first lost sequence
+  std::uint64_t count = 0;  ///< exact for the lane; for a pattern an upper bound of what would have matched
+};
+
+}  // namespace bus

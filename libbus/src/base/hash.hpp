@@ -1,0 +1,34 @@
+#pragma once
+/// hash: 64-bit hash of short byte strings (subjects, names). Not for hostile keys: tables that use it are bounded.
+
+#include <cstdint>
+#include <cstring>
+#include <string_view>
+
+namespace bus::base {
+
+constexpr std::uint64_t mix(std::uint64_t x) noexcept {
+  x ^= x >> 32;
+  x *= 0xd6e8feb86659fd93u;
+  x ^= x >> 32;
+  x *= 0xd6e8feb86659fd93u;
+  x ^= x >> 32;
+  return x;
+}
+
+inline std::uint64_t hash_bytes(std::string_view text) noexcept {
+  std::uint64_t h = 0x9e3779b97f4a7c15u ^ text.size();
+  const char* p = text.data();
+  std::size_t n = text.size();
+  for (; n >= 8; p += 8, n -= 8) {
+    std::uint64_t chunk;
+    std::memcpy(&chunk, p, 8);
+    h = (h ^ chunk) * 0x9fb21c651e98df25u;
+    h ^= h >> 29;
+  }
+  std::uint64_t last = 0;
+  if (n != 0) std::memcpy(&last, p, n);
+  return mix(h ^ last);
+}
+
+}  // namespace bus::base

@@ -1,0 +1,64 @@
+#pragma once
+/// bus_directory: one bus on disk (on tmpfs): made on first use, its streams listed, made, removed. Nothing here is on the path
+/// of a message. The truth is the directory itself: a stream exists when `streams/NAME` does; `control.generation` rises at
+/// every change.
+///
+/// Threads    any
+/// Processes  changes are made under `lock`, a file lock that ends with its holder
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <bus/stream_config.hpp>
+
+#include "client/stream_files.hpp"
+#include "client/url.hpp"
+#include "layout/bus_files.hpp"
+#include "os/clock.hpp"
+#include "os/files.hpp"
+#include "os/mapping.hpp"
+
+namespace bus::client {
+
+class bus_directory {
+ public:
+  /// Errors: not_found (create = false), permission (owner, modes), no_space, busy, corrupt, unsupported
+  static result<std::unique_ptr<bus_directory>> open(const bus_address& address, bool create);
+
+  const std::string& path() const noexcept { return path_; }
+  std::string processes() const { return path_ + "/processes"; }
+  std::string stream_path(std::string_view name) const { return path_ + "/streams/" + std::string(name); }
+  layout::control_header& control() const noexcept {
+    return *reinterpret_cast<layout::control_header*>(control_map_.data());
+  }
+  std::uint64_t bus_id() const noexcept { return bus_id_; }
+  const os::tick_clock& clock() const noexcept { return clock_; }
+  std::uint64_t generation() const noexcept;
+  void announce_change() noexcept;
+
+  result<os::file_lock> lock_changes() const;
+  std::vector<std::string> stream_names() const;
+
+  /// Errors: invalid_argument, conflict, no_space. REQUIRES for both: lock_changes() is held.
+  result<void> add_stream(const stream_config& config);
+  result<void> remove_stream(std::string_view name);
+  result<void> add_lane(const stream_facts& facts, std::uint32_t lane);
+  /// What a creator that died left behind.
+  void sweep() const;
+
+ private:
+  result<void> load_control();
+  birth birth_of(std::uint64_t stream_id) const noexcept;
+
+  std::string path_;
+  os::mapping control_map_;
+  std::uint64_t bus_id_ = 0;
+  os::tick_clock clock_;
+};
+
+std::uint64_t random_id();
+
+}  // namespace bus::client

@@ -1,0 +1,319 @@
+#include "client/lane_port.hpp"
+
+#include <algorithm>
+#include <array>
+
+#include "base/cycles.hpp"
+#include "os/futex.hpp"
+#include "sync/words.hpp"
+
+namespace bus::client {
+
+namespace {
+
+using clock = std::chrono::steady_clock;
+
+constexpr auto spin_for_space = std::chrono::microseconds(20);
+constexpr auto longest_wait = std::chrono::milliseconds(5);
+constexpr auto lease_patience = std::chrono::seconds(5);
+
+constexpr std::uint32_t lease_owner(std::uint64_t lease) noexcept { return static_cast<std::uint32_t>(lease >> 32); }
+
+}  // namespace
+
+lane_port::lane_port(session_core& session, std::shared_ptr<stream_handle> stream, std::shared_ptr<lane_map> lane,
+                     std::chrono::nanoseconds send_timeout, layout::slot* slot) noexcept
+    : session_(session),
+      stream_(std::move(stream)),
+      lane_(std::move(lane)),
+      gate_(lane_, *session.peers),
+      writer_(lane_->memory()),
+      clock_(session.directory->clock()),
+      send_timeout_(send_timeout),
+      slot_(slot) {
+  gate_.resolve();
+}
+
+lane_port::~lane_port() {
+  if (!exclusive_ || !session_.guard.same_process()) return;
+  if (lock(clock::now() + lease_patience) != publish_status::ok) return;  // whoever finds our lease after our death repairs
+  auto& turn = lane_->header().turn;
+  if (sync::load_relaxed(turn.lease) == lease_) {  // ordered by the lock
+    writer_.store_turn();
+    sync::store_relaxed(turn.lease, 0);
+    sync::hardware::step(sync::failpoint::lease_returned);
+  }
+  unlock();
+}
+
+bool lane_port::closed() const noexcept { return sync::load_acquire(lane_->header().counters.closed) != 0; }
+
+// Leaves the lane locked and usable, or says why not.
+publish_status lane_port::lock(deadline until) noexcept {
+  auto& turn = lane_->header().turn;
+  if (!sync::try_lock<sync::hardware>(turn.lock, session_.me->id())) [[unlikely]] {
+    std::uint32_t holder = 0;
+    const auto outcome = sync::wait_lock(turn.lock, session_.me->id(), until, *session_.peers, holder);
+    if (outcome == sync::lock_result::busy) {
+      error_ = {errc::busy, 0, "cannot publish to stream '" + stream_->name() + "'",
+                "the lane is locked by " + session_.peers->describe(holder),
+                "continue it (kill -CONT PID), or end it: its turn is then repaired"};
+      return publish_status::busy;
+    }
+    if (outcome == sync::lock_result::taken_over) writer_.repair();
+  }
+  sync::hardware::step(sync::failpoint::publish_locked);
+  return publish_status::ok;
+}
+
+void lane_port::unlock() noexcept {
+  sync::unlock(lane_->header().turn.lock);
+  sync::hardware::step(sync::failpoint::publish_unlocked);
+}
+
+// REQUIRES: locked. Afterwards nobody else has the lease, or the lane is unlocked again and the answer is not ok.
+publish_status lane_port::settle_lease(deadline until) noexcept {
+  auto& turn = lane_->header().turn;
+  for (;;) {
+    const std::uint64_t lease = sync::load_relaxed(turn.lease);  // ordered by the lock
+    if (lease == 0 || (exclusive_ && lease == lease_)) return publish_status::ok;
+    const std::uint32_t owner = lease_owner(lease);
+    if (session_.peers->state(owner) == sync::life_state::alive) {
+      unlock();
+      error_ = {errc::conflict, 0, "cannot publish to stream '" + stream_->name() + "' lane " + std::to_string(index()),
+                session_.peers->describe(owner) + " publishes to it exclusively",
+                "end that publisher, or give the stream more lanes (bus stream add --lanes)"};
+      return publish_status::conflict;
+    }
+    if (session_.peers->proven_gone(owner)) {
+      writer_.repair();
+      sync::store_relaxed(turn.lease, 0);
+      return publish_status::ok;
+    }
+    // Dying: its last stores may still come. Waiting is for outside.
+    unlock();
+    if (clock::now() >= until) {
+      error_ = {errc::busy, 0, "cannot publish to stream '" + stream_->name() + "'",
+                session_.peers->describe(owner) + " is dying but not gone", "try again"};
+      return publish_status::busy;
+    }
+    os::futex_wait(os::futex_half(turn.lease), static_cast<std::uint32_t>(lease), std::chrono::microseconds(50));
+    const publish_status status = lock(until);
+    if (status != publish_status::ok) return status;
+  }
+}
+
+publish_status lane_port::take_lease() {
+  const auto until = clock::now() + lease_patience;
+  publish_status status = lock(until);
+  if (status != publish_status::ok) return status;
+  status = settle_lease(until);
+  if (status != publish_status::ok) return status;
+  auto& turn = lane_->header().turn;
+  const std::uint64_t generation = sync::load_relaxed(turn.generation) + 1;
+  sync::store_relaxed(turn.generation, generation);
+  lease_ = std::uint64_t{session_.me->id()} << 32 | (generation & 0xffffffffu);
+  sync::store_relaxed(turn.lease, lease_);  // all ordered by the lock
+  writer_.load_turn();
+  exclusive_ = true;
+  sync::hardware::step(sync::failpoint::lease_taken);
+  unlock();
+  return publish_status::ok;
+}
+
+bool lane_port::try_room(std::uint64_t total) noexcept {
+  return writer_.has_room(total) || writer_.reserve(total, [this](std::uint64_t tail) { return gate_.lowest_pin(tail); });
+}
+
+publish_status lane_port::make_room(std::uint64_t total) noexcept {
+  if (try_room(total)) return publish_status::ok;
+  const auto since = clock::now();
+  for (;;) {
+    const publish_status status = when_full(writer_.tail(), total, since + send_timeout_, since);
+    if (status != publish_status::ok) return status;
+    if (try_room(total)) return publish_status::ok;
+  }
+}
+
+// ok: locked, with room for `total`. `again`: unlocked, there may be room now.
+publish_status lane_port::begin_turn(std::uint64_t total, turn_wait& wait) noexcept {
+  auto& turn = lane_->header().turn;
+  const auto start_waiting = [&] {
+    if (wait.since != deadline{}) return;
+    wait.since = clock::now();
+    wait.until = wait.since + send_timeout_;
+  };
+  if (!sync::try_lock<sync::hardware>(turn.lock, session_.me->id())) [[unlikely]] {
+    start_waiting();
+    // Also with send_timeout = 0 an owner gets the time of a turn.
+    const publish_status status = lock(std::max(wait.until, wait.since + std::chrono::milliseconds(100)));
+    if (status != publish_status::ok) return status;
+  }
+  sync::hardware::step(sync::failpoint::publish_begin);
+  if (sync::load_relaxed(turn.lease) != 0) [[unlikely]] {
+    const publish_status status = settle_lease(clock::now() + lease_patience);
+    if (status != publish_status::ok) return status;
+  }
+  writer_.load_turn();
+  if (try_room(total)) [[likely]] return publish_status::ok;
+  const std::uint64_t tail = writer_.tail();
+  writer_.store_turn();
+  unlock();
+  start_waiting();
+  const publish_status status = when_full(tail, total, wait.until, wait.since);
+  return status == publish_status::ok ? again : status;
+}
+
+void lane_port::end_turn() noexcept {
+  writer_.store_turn();
+  unlock();
+  gate_.wake_readers();
+  sync::hardware::step(sync::failpoint::publish_woken);
+}
+
+void lane_port::note_holder(publish_status status, std::uint64_t tail) {
+  const auto& slowest = gate_.slowest();
+  const std::string who = slowest.process != nullptr ? session_.peers->describe(slowest.process_id) : std::string("a reader");
+  const std::string lag = std::to_string(tail - std::min(tail, slowest.position));
+  const std::string what = "cannot publish to stream '" + stream_->name() + "'";
+  const std::string why = "the ring is full: " + who + " is " + lag + " bytes behind";
+  const std::string fix = "make that reader faster or end it, or use --overflow drop_oldest (bus ps shows readers)";
+  if (status == publish_status::timed_out)
+    error_ = {errc::timed_out, 0, what, why + ", for longer than send_timeout", fix};
+  else if (status == publish_status::would_deadlock)
+    error_ = {errc::would_deadlock, 0, what, why + "; it is a subscriber of this very thread",
+              "poll it before publishing, or give it a thread of its own"};
+  else
+    error_ = {errc::no_space, 0, what, why, fix};
+}
+
+// Nothing is held here. ok: try again.
+publish_status lane_port::when_full(std::uint64_t tail, std::uint64_t total, deadline until, deadline since) noexcept {
+  if (gate_.has_unresolved()) {
+    gate_.resolve();
+    return publish_status::ok;
+  }
+  auto& counters = lane_->header().counters;
+  if (gate_.forget_dead()) return publish_status::ok;
+  switch (stream_->facts().config.overflow) {
+    case overflow::reject:
+      sync::add_relaxed(counters.rejected, 1);
+      note_holder(publish_status::rejected, tail);
+      return publish_status::rejected;
+    case overflow::drop_new:
+      sync::add_relaxed(counters.dropped, 1);
+      return publish_status::dropped;
+    default:
+      break;
+  }
+  const auto* pin = gate_.slowest().pin;
+  if (pin == nullptr) return publish_status::ok;  // it went on meanwhile
+  const std::uint64_t capacity = lane_->memory().capacity_bytes;
+  const std::uint64_t need = tail + total + layout::record_align;
+  const auto room_now = [&] { return gate_.lowest_pin(tail) + capacity; };
+  const auto go_on = [&](std::uint64_t room, deadline now) {
+    return room >= need + capacity / 16 || (room >= need && now - since >= spin_for_space);
+  };
+  // A reader that keeps up frees space within microseconds.
+  deadline now = clock::now();
+  const deadline spin_end = now + spin_for_space;
+  for (; now < spin_end; now = clock::now()) {
+    for (int i = 0; i < 16; ++i) base::relax();
+    if (go_on(room_now(), now) || gate_.has_unresolved()) return publish_status::ok;
+  }
+  if (gate_.slowest().process_id == session_.me->id() &&
+      sync::load_relaxed(gate_.slowest().pin != nullptr ? gate_.slowest().pin->thread : pin->thread) ==
+          static_cast<std::uint64_t>(os::thread_id())) {
+    note_holder(publish_status::would_deadlock, tail);
+    return publish_status::would_deadlock;
+  }
+  if (now >= until) {
+    sync::add_relaxed(counters.rejected, 1);
+    note_holder(publish_status::timed_out, tail);
+    return publish_status::timed_out;
+  }
+  if (closed()) return publish_status::closed;
+  if (slot_ != nullptr) sync::store_relaxed(slot_->flags, sync::load_relaxed(slot_->flags) | layout::slot_blocked);
+  sync::add_relaxed(counters.blocked, 1);
+  sync::store_relaxed(counters.waiting, 1);
+  pin = gate_.slowest().pin;
+  if (pin != nullptr) {
+    const std::uint64_t seen = sync::load_relaxed(pin->tick);
+    const auto* life = gate_.slowest().process != nullptr ? &gate_.slowest().process->life() : nullptr;
+    sync::hardware::step(sync::failpoint::full_waiting);
+    // [W2] waiting before the second look; pairs with the fence in lane_reader::tick.
+    sync::full_fence();
+    if (!go_on(room_now(), now) && gate_.slowest().pin == pin && life != nullptr) {
+      const std::array<os::futex_expectation, 2> words{{
+          {os::futex_half(pin->tick), static_cast<std::uint32_t>(seen)},
+          {&life->word, sync::life_value(*life)},
+      }};
+      os::futex_wait_any(words, std::min<std::chrono::nanoseconds>(longest_wait, until - now));
+    }
+    sync::hardware::step(sync::failpoint::full_slept);
+  }
+  sync::store_relaxed(counters.waiting, 0);
+  if (slot_ != nullptr) sync::store_relaxed(slot_->flags, sync::load_relaxed(slot_->flags) & ~std::uint64_t{layout::slot_blocked});
+  return publish_status::ok;
+}
+
+bool lane_port::would_block(std::uint64_t total_bytes) noexcept {
+  if (lane_->memory().overwriting) return false;
+  const auto answer = [&] {
+    const bool room = try_room(total_bytes);
+    return !room && !gate_.has_unresolved();
+  };
+  if (exclusive_) {
+    if (gate_.has_unresolved()) gate_.resolve();
+    return answer();
+  }
+  gate_.resolve();
+  if (lock(clock::now() + std::chrono::milliseconds(10)) != publish_status::ok) return true;
+  writer_.load_turn();
+  const bool full = answer();
+  writer_.store_turn();
+  unlock();
+  return full;
+}
+
+std::byte* lane_port::loan(const ring::record_head& head, publish_status& status) noexcept {
+  status = make_room(head.shape.total_bytes());
+  if (status != publish_status::ok) return nullptr;
+  writer_.forget_zeroes();  // the payload is written before any commit, perhaps without one
+  return writer_.write_head(0, head, 0);
+}
+
+published lane_port::commit_loan(const ring::record_head& head) noexcept {
+  const std::uint64_t ticks = clock_.now();
+  const std::uint64_t seq = writer_.next_seq();
+  writer_.write_head(0, head, ticks);
+  writer_.commit(head.shape.total_bytes(), 1, ticks);
+  gate_.wake_readers();
+  return {publish_status::ok, seq};
+}
+
+published lane_port::put_open(const outgoing_record& record, std::size_t progress_offset) noexcept {
+  constexpr std::size_t step_bytes = 16 * 1024;
+  const std::uint64_t total = record.head.shape.total_bytes();
+  const publish_status status = make_room(total);
+  if (status != publish_status::ok) return {status, 0};
+  const std::uint64_t ticks = clock_.now();
+  const std::uint64_t seq = writer_.next_seq();
+  std::byte* to = writer_.write_head(0, record.head, ticks);
+  writer_.show_open(total);
+  gate_.wake_readers();
+  const auto* from = static_cast<const std::byte*>(record.payload);
+  const std::size_t bytes = record.head.shape.payload_bytes;
+  for (std::size_t done = 0; done < bytes;) {
+    const std::size_t step = std::min(step_bytes, bytes - done);
+    sync::hardware::copy_in(to + done, from + done, step);
+    done += step;
+    writer_.show_progress(progress_offset, done);
+  }
+  sync::hardware::step(sync::failpoint::open_closing);
+  writer_.commit(total, 1, ticks);
+  gate_.wake_readers();
+  return {publish_status::ok, seq};
+}
+
+}  // namespace bus::client

@@ -1,0 +1,147 @@
+#pragma once
+/// lane_port: a publisher's side of one lane: the turn (lock or lease), room, the write, the wake-up.
+///
+/// Invariants
+///   1  Exclusive: the lease names this process and stays until close; the lane lock is not touched in between.
+///   2  Shared: everything between lock and unlock is loads, stores and the record; waiting happens outside (I5).
+///   3  Whoever finds the lock or the lease in the hands of a process that is proven gone repairs before publishing.
+///
+/// Threads    one, the publisher's
+
+#include <chrono>
+#include <memory>
+
+#include <bus/publisher.hpp>
+
+#include "client/session_core.hpp"
+#include "client/writer_gate.hpp"
+#include "ring/lane_writer.hpp"
+
+namespace bus::client {
+
+struct outgoing_record {
+  ring::record_head head;
+  const void* payload = nullptr;
+};
+
+class lane_port {
+ public:
+  lane_port(session_core& session, std::shared_ptr<stream_handle> stream, std::shared_ptr<lane_map> lane,
+            std::chrono::nanoseconds send_timeout, layout::slot* slot) noexcept;
+  ~lane_port();
+  lane_port(const lane_port&) = delete;
+  lane_port& operator=(const lane_port&) = delete;
+
+  /// Takes the lease. Status: ok, conflict (a live process has it), busy.
+  publish_status take_lease();
+  bool exclusive() const noexcept { return exclusive_; }
+
+  published put(const outgoing_record& record) noexcept {
+    if (exclusive_) [[likely]] {
+      const std::uint64_t total = record.head.shape.total_bytes();
+      if (!writer_.has_room(total)) [[unlikely]] {
+        const publish_status status = make_room(total);
+        if (status != publish_status::ok) return {status, 0};
+      }
+      return write_one(record, total);
+    }
+    return put_shared(1, [&](std::size_t) -> const outgoing_record& { return record; });
+  }
+  /// All or none, in order: `count` records that `at(i)` makes; it is called twice for each.
+  template <class At>
+  published put_all(std::size_t count, At&& at) noexcept {
+    if (!exclusive_) return put_shared(count, at);
+    const std::uint64_t total = total_of(count, at);
+    const publish_status status = make_room(total);
+    if (status != publish_status::ok) return {status, 0};
+    const published done = write_all(count, at, total);
+    gate_.wake_readers();
+    return done;
+  }
+  /// Exclusive only: readable while it is written. `progress_offset` of the progress word from the record's start.
+  published put_open(const outgoing_record& record, std::size_t progress_offset) noexcept;
+
+  /// Exclusive only: room at the tail to build a payload in place. Null: see `status`.
+  std::byte* loan(const ring::record_head& head, publish_status& status) noexcept;
+  std::uint64_t loan_ticket() const noexcept { return writer_.next_seq(); }
+  published commit_loan(const ring::record_head& head) noexcept;
+
+  bool would_block(std::uint64_t total_bytes) noexcept;
+  std::uint64_t largest_bytes() const noexcept { return lane_->memory().largest_bytes(); }
+  std::uint32_t index() const noexcept { return lane_->index(); }
+  bool closed() const noexcept;
+  error take_error() noexcept { return std::exchange(error_, {}); }
+
+ private:
+  using deadline = std::chrono::steady_clock::time_point;
+
+  published write_one(const outgoing_record& record, std::uint64_t total) noexcept {
+    const std::uint64_t ticks = clock_.now();
+    const std::uint64_t seq = writer_.next_seq();
+    writer_.write(0, record.head, ticks, record.payload);
+    writer_.commit(total, 1, ticks);
+    gate_.wake_readers();
+    sync::hardware::step(sync::failpoint::publish_woken);
+    return {publish_status::ok, seq};
+  }
+  template <class At>
+  static std::uint64_t total_of(std::size_t count, At&& at) noexcept {
+    std::uint64_t total = 0;
+    for (std::size_t i = 0; i < count; ++i) total += at(i).head.shape.total_bytes();
+    return total;
+  }
+  template <class At>
+  published write_all(std::size_t count, At&& at, std::uint64_t total) noexcept {
+    sync::hardware::step(sync::failpoint::publish_reserved);
+    const std::uint64_t ticks = clock_.now();
+    const std::uint64_t seq = writer_.next_seq();
+    std::uint64_t offset = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+      const outgoing_record& record = at(i);
+      writer_.write(offset, record.head, ticks, record.payload);
+      if (i != 0) writer_.mark_member(offset, i);
+      offset += record.head.shape.total_bytes();
+    }
+    writer_.commit(total, count, ticks);
+    return {publish_status::ok, seq};
+  }
+  template <class At>
+  published put_shared(std::size_t count, At&& at) noexcept {
+    const std::uint64_t total = total_of(count, at);
+    for (turn_wait wait;;) {
+      const publish_status status = begin_turn(total, wait);
+      if (status == publish_status::ok) break;
+      if (status != again) return {status, 0};
+    }
+    const published done = write_all(count, at, total);
+    end_turn();
+    return done;
+  }
+  struct turn_wait {
+    deadline since{}, until{};
+  };
+  static constexpr auto again = static_cast<publish_status>(0xff);
+  publish_status begin_turn(std::uint64_t total, turn_wait& wait) noexcept;
+  void end_turn() noexcept;
+  publish_status lock(deadline until) noexcept;
+  void unlock() noexcept;
+  publish_status settle_lease(deadline until) noexcept;
+  publish_status make_room(std::uint64_t total) noexcept;
+  bool try_room(std::uint64_t total) noexcept;
+  publish_status when_full(std::uint64_t tail, std::uint64_t total, deadline until, deadline since) noexcept;
+  void note_holder(publish_status status, std::uint64_t tail);
+
+  session_core& session_;
+  std::shared_ptr<stream_handle> stream_;
+  std::shared_ptr<lane_map> lane_;
+  writer_gate gate_;
+  ring::lane_writer<sync::hardware> writer_;
+  os::tick_clock clock_;
+  std::chrono::nanoseconds send_timeout_;
+  layout::slot* slot_;
+  bool exclusive_ = false;
+  std::uint64_t lease_ = 0;
+  error error_;
+};
+
+}  // namespace bus::client

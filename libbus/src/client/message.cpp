@@ -1,0 +1,92 @@
+#include <bus/message.hpp>
+
+#include <algorithm>
+
+#include "base/cycles.hpp"
+#include "client/source.hpp"
+#include "layout/header_area.hpp"
+#include "sync/words.hpp"
+
+namespace bus {
+
+namespace {
+
+layout::header_area area_of(const std::byte* payload, std::uint16_t bytes, std::uint16_t flags) noexcept {
+  return {payload - bytes, bytes, flags};
+}
+
+}  // namespace
+
+std::string_view message::subject() const noexcept {
+  if (subject_id_ == layout::inline_subject_id) return area_of(payload_, header_bytes_, flags_).subject();
+  return source_->subject_of(subject_id_);
+}
+
+std::string_view message::stream() const noexcept { return source_->stream->name(); }
+std::uint32_t message::lane() const noexcept { return source_->lane->index(); }
+
+std::chrono::system_clock::time_point message::publish_time() const noexcept {
+  return std::chrono::system_clock::time_point(
+      std::chrono::duration_cast<std::chrono::system_clock::duration>(std::chrono::nanoseconds(source_->clock.to_wall_ns(ticks_))));
+}
+
+std::chrono::nanoseconds message::age() const noexcept {
+  const std::uint64_t now = source_->clock.now();
+  if (now <= ticks_) return std::chrono::nanoseconds(0);
+  return std::chrono::nanoseconds(static_cast<std::int64_t>(static_cast<double>(now - ticks_) * source_->clock.ns_per_tick()));
+}
+
+std::optional<std::string_view> message::header(std::string_view key) const noexcept {
+  std::optional<std::string_view> found;
+  area_of(payload_, header_bytes_, flags_).each_user_header([&](std::string_view k, std::string_view v) {
+    if (k == key) found = v;
+    return !found;
+  });
+  return found;
+}
+
+std::vector<bus::header> message::headers() const {
+  std::vector<bus::header> all;
+  area_of(payload_, header_bytes_, flags_).each_user_header([&](std::string_view k, std::string_view v) {
+    all.push_back({k, v});
+    return true;
+  });
+  return all;
+}
+
+bool message::still_valid() const noexcept {
+  if (!in_place_) return true;
+  const auto& memory = source_->lane->memory();
+  return !sync::overwritten<sync::hardware>(memory.header->limits.reserved_end, position_, memory.capacity_bytes);
+}
+
+std::size_t message::available() const noexcept {
+  if (!open_) return payload_bytes_;
+  const auto& memory = source_->lane->memory();
+  if (sync::load_acquire(memory.word_at(position_)) == sequence_) return payload_bytes_;
+  const auto area = area_of(payload_, header_bytes_, flags_);
+  if (!area.extension(layout::ext_progress)) return 0;
+  const auto* progress =
+      reinterpret_cast<const base::word*>(payload_ - header_bytes_ + area.offset_of(layout::ext_progress));
+  return std::min<std::size_t>(sync::load_acquire(*progress), payload_bytes_);  // [O1] pairs with show_progress
+}
+
+bool message::wait_available(std::size_t bytes) const noexcept {
+  bytes = std::min<std::size_t>(bytes, payload_bytes_);
+  const auto& memory = source_->lane->memory();
+  for (std::uint32_t looks = 1; available() < bytes; ++looks) {
+    if (looks % 64 == 0) {
+      const std::uint64_t commit = sync::load_acquire(memory.word_at(position_));
+      if ((commit & layout::commit_aborted) != 0) return false;
+      // Nobody repairs a lane that nobody publishes to: ask whether its publisher lives.
+      if (looks % 4096 == 0) {
+        const auto owner = static_cast<std::uint32_t>(sync::load_relaxed(memory.header->turn.lease) >> 32);
+        if (owner == 0 || source_->session->peers->state(owner) != sync::life_state::alive) return available() >= bytes;
+      }
+    }
+    base::relax();
+  }
+  return true;
+}
+
+}  // namespace bus

@@ -1,0 +1,116 @@
+#include "client/own_process.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <new>
+
+#include "layout/validate.hpp"
+#include "os/clock.hpp"
+#include "os/files.hpp"
+#include "sync/failpoint.hpp"
+#include "sync/life.hpp"
+#include "sync/words.hpp"
+
+namespace bus::client {
+
+namespace {
+
+void copy_text(char* to, std::size_t size, std::string_view text) noexcept {
+  const std::size_t length = std::min(size - 1, text.size());
+  std::memcpy(to, text.data(), length);
+  std::memset(to + length, 0, size - length);
+}
+
+}  // namespace
+
+result<std::unique_ptr<own_process>> own_process::join(const std::string& processes_directory, std::uint32_t id,
+                                                       std::uint64_t bus_id, std::string_view name, std::uint32_t slots) {
+  const std::uint64_t bytes = layout::process_file_bytes(slots);
+  auto file = os::create_nameless(processes_directory, bytes, 0600);
+  if (!file) return std::move(file.error());
+  auto map = os::mapping::map(file->get(), 0, bytes, true, true);
+  if (!map) return std::move(map.error());
+
+  std::unique_ptr<own_process> made(new own_process);
+  made->id_ = id;
+  made->who_ = os::self();
+  made->path_ = processes_directory + "/" + std::to_string(id);
+  made->used_.resize(slots);
+  made->map_ = std::move(*map);
+  made->file_ = std::move(*file);
+
+  auto* header = new (made->map_.data()) layout::process_header{};
+  header->segment =
+      layout::make_header(layout::segment_kind::process, sizeof(layout::process_header), bytes, bus_id, id, os::wall_ns());
+  auto& identity = header->identity;
+  identity.pid = static_cast<std::uint64_t>(made->who_.pid);
+  identity.start_time = made->who_.start_time;
+  identity.pid_namespace = made->who_.pid_namespace;
+  identity.joined_ns = header->segment.created_ns;
+  identity.id = id;
+  identity.uid = os::user_id();
+  identity.slot_count = slots;
+  copy_text(identity.name, sizeof identity.name, name.empty() ? made->who_.program : name);
+
+  // Life and mark first, the name last: whoever can see the file can prove our death.
+  os::mark_held(made->file_.get());
+  auto held = sync::hold_life(header->life);
+  if (!held) return std::move(held.error());
+  sync::reach(sync::failpoint::create_process_built);
+  auto named = os::give_name(made->file_.get(), made->path_);
+  if (!named) {
+    sync::let_life_go(header->life);
+    return std::move(named.error());
+  }
+  sync::reach(sync::failpoint::create_process_named);
+  return made;
+}
+
+own_process::~own_process() {
+  if (!map_.data() || who_.pid != os::self().pid) return;
+  os::remove_file(path_);
+  sync::let_life_go(reinterpret_cast<layout::process_header*>(map_.data())->life);
+}
+
+layout::slot& own_process::slot(std::uint32_t index) const noexcept {
+  return reinterpret_cast<layout::slot*>(map_.data() + layout::process_slots_offset)[index];
+}
+
+ring::pin_words& own_process::pin(std::uint32_t index) const noexcept {
+  return *reinterpret_cast<ring::pin_words*>(slot(index).pin);
+}
+
+std::string own_process::bell_path(std::uint32_t slot) const { return path_ + "." + std::to_string(slot) + ".fifo"; }
+
+result<std::uint32_t> own_process::claim_slot(layout::slot_kind kind, std::uint64_t object_id, std::uint64_t stream_id,
+                                              std::uint32_t lane, std::string_view label, std::string_view stream,
+                                              std::uint64_t flags) {
+  const std::lock_guard guard(mutex_);
+  const auto free = std::find(used_.begin(), used_.end(), false);
+  if (free == used_.end())
+    return error{errc::no_space, 0, "cannot add a publisher or subscriber",
+                 "this process uses all its " + std::to_string(used_.size()) + " slots",
+                 "open the bus with more, for example bus:///NAME?slots=4096"};
+  *free = true;
+  const auto index = static_cast<std::uint32_t>(free - used_.begin());
+  auto& s = slot(index);
+  for (auto* w : {&s.messages, &s.bytes, &s.refused}) sync::store_relaxed(*w, 0);
+  for (auto& w : s.pin) sync::store_relaxed(w, 0);
+  sync::store_relaxed(s.object_id, object_id);
+  sync::store_relaxed(s.stream_id, stream_id);
+  sync::store_relaxed(s.lane, lane);
+  sync::store_relaxed(s.flags, flags);
+  copy_text(s.label, sizeof s.label, label);
+  copy_text(s.stream, sizeof s.stream, stream);
+  sync::store_release(s.kind, static_cast<std::uint64_t>(kind));  // for monitors: the fields before the kind
+  return index;
+}
+
+void own_process::give_back(std::uint32_t index) noexcept {
+  auto& s = slot(index);
+  sync::store_release(s.kind, static_cast<std::uint64_t>(layout::slot_kind::free));
+  const std::lock_guard guard(mutex_);
+  used_[index] = false;
+}
+
+}  // namespace bus::client

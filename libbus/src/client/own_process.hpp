@@ -1,0 +1,54 @@
+#pragma once
+/// own_process: this process's file on a bus: identity, life word, slots.
+///
+/// Threads    claim and give_back from any thread; a slot belongs to its object's thread
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <bus/error.hpp>
+
+#include "layout/process.hpp"
+#include "os/fd.hpp"
+#include "os/mapping.hpp"
+#include "os/process.hpp"
+#include "ring/pin.hpp"
+
+namespace bus::client {
+
+class own_process {
+ public:
+  /// Errors: no_space, permission, system
+  static result<std::unique_ptr<own_process>> join(const std::string& processes_directory, std::uint32_t id, std::uint64_t bus_id,
+                                                   std::string_view name, std::uint32_t slots);
+  ~own_process();
+
+  std::uint32_t id() const noexcept { return id_; }
+  const os::identity& who() const noexcept { return who_; }
+  const std::string& path() const noexcept { return path_; }
+
+  /// Errors: no_space (all slots used)
+  result<std::uint32_t> claim_slot(layout::slot_kind kind, std::uint64_t object_id, std::uint64_t stream_id, std::uint32_t lane,
+                                   std::string_view label, std::string_view stream, std::uint64_t flags);
+  void give_back(std::uint32_t slot) noexcept;
+  layout::slot& slot(std::uint32_t index) const noexcept;
+  ring::pin_words& pin(std::uint32_t index) const noexcept;
+  std::string bell_path(std::uint32_t slot) const;
+
+ private:
+  own_process() = default;
+
+  std::uint32_t id_ = 0;
+  os::identity who_;
+  std::string path_;
+  os::fd file_;  // kept: carries the mark that proves us across pid namespaces
+  os::mapping map_;
+  std::mutex mutex_;
+  std::vector<bool> used_;
+};
+
+}  // namespace bus::client

@@ -1,0 +1,130 @@
+#include "client/process_table.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <cstring>
+
+#include "layout/validate.hpp"
+#include "os/files.hpp"
+
+namespace bus::client {
+
+result<std::shared_ptr<const peer>> peer::open(const std::string& path) {
+  auto found = os::open_existing(path, false);
+  if (!found) return std::move(found.error());
+  if (found->bytes < layout::process_file_bytes(1)) return layout::corrupt(path, "it is too short: truncated");
+  auto map = os::mapping::map(found->file.get(), 0, found->bytes, false, false);
+  if (!map) return std::move(map.error());
+  auto made = std::make_shared<peer>();
+  made->map_ = std::move(*map);
+  const auto& header = *reinterpret_cast<const layout::process_header*>(made->map_.data());
+  auto checked = layout::check_header(header.segment, layout::segment_kind::process, found->bytes, path);
+  if (!checked) return std::move(checked.error());
+  std::memcpy(&made->identity_, &header.identity, sizeof made->identity_);
+  made->identity_.name[sizeof made->identity_.name - 1] = '\0';
+  if (made->identity_.slot_count > layout::max_slots ||
+      layout::process_file_bytes(made->identity_.slot_count) > found->bytes)
+    return layout::corrupt(path, "its number of slots is impossible");
+  return std::shared_ptr<const peer>(std::move(made));
+}
+
+const layout::life_cell& peer::life() const noexcept {
+  return reinterpret_cast<const layout::process_header*>(map_.data())->life;
+}
+
+const layout::slot* peer::slot(std::uint32_t index) const noexcept {
+  if (index >= identity_.slot_count) return nullptr;
+  return reinterpret_cast<const layout::slot*>(map_.data() + layout::process_slots_offset) + index;
+}
+
+std::string peer::describe() const {
+  return std::string(identity_.name) + " (pid " + std::to_string(identity_.pid) + ")";
+}
+
+void process_table::retire(std::map<std::uint32_t, std::shared_ptr<const peer>>::iterator entry) {
+  constexpr std::size_t retired_max = 256;
+  retired_.push_back(std::move(entry->second));
+  if (retired_.size() > retired_max) retired_.pop_front();
+  known_.erase(entry);
+}
+
+std::shared_ptr<const peer> process_table::find(std::uint32_t id) {
+  const std::lock_guard guard(mutex_);
+  if (const auto known = known_.find(id); known != known_.end()) {
+    if (state_of(known->second) == sync::life_state::alive) return known->second;
+    // It may be gone from the directory by now: then it is nobody's business any more.
+    if (!os::exists(path_of(id))) {
+      retire(known);
+      return nullptr;
+    }
+    return known->second;
+  }
+  auto opened = peer::open(path_of(id));
+  if (!opened || (*opened)->identity().id != id) return nullptr;
+  known_.emplace(id, *opened);
+  return *opened;
+}
+
+sync::life_state process_table::state_of(const std::shared_ptr<const peer>& p) noexcept {
+  return p ? sync::read_life(p->life()) : sync::life_state::left;
+}
+
+const layout::life_cell* process_table::life_of(std::uint32_t id) noexcept {
+  const auto p = find(id);
+  return p ? &p->life() : nullptr;  // stays mapped: known_ holds it
+}
+
+bool process_table::proven_gone(std::uint32_t id) noexcept {
+  const auto p = find(id);
+  if (!p) return true;
+  if (sync::read_life(p->life()) == sync::life_state::alive) return false;
+  const auto& who = p->identity();
+  if (who.pid_namespace == self_.pid_namespace)
+    return os::all_threads_exiting(static_cast<std::int64_t>(who.pid), who.start_time);
+  return !os::is_held(path_of(id));
+}
+
+std::string process_table::describe(std::uint32_t id) {
+  const auto p = find(id);
+  if (!p) return "process " + std::to_string(id) + " of this bus";
+  const bool foreign = p->identity().pid_namespace != self_.pid_namespace;
+  std::string text = p->describe() + (foreign ? " of another pid namespace" : "");
+  if (!foreign && os::is_stopped(static_cast<std::int64_t>(p->identity().pid), p->identity().start_time)) text += ", stopped";
+  return text;
+}
+
+std::vector<std::uint32_t> process_table::ids() const {
+  std::vector<std::uint32_t> found;
+  const auto names = os::list_directory(directory_);
+  if (!names) return found;
+  for (const std::string& name : *names) {
+    std::uint32_t id = 0;
+    const auto parsed = std::from_chars(name.data(), name.data() + name.size(), id);
+    if (parsed.ec == std::errc() && parsed.ptr == name.data() + name.size()) found.push_back(id);
+  }
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
+std::size_t process_table::sweep() {
+  std::size_t swept = 0;
+  for (const std::uint32_t id : ids()) {
+    if (id == self_id_) continue;
+    const auto p = find(id);
+    if (!p || state_of(p) == sync::life_state::alive || !proven_gone(id)) continue;
+    os::remove_file(path_of(id));
+    const std::lock_guard guard(mutex_);
+    if (const auto known = known_.find(id); known != known_.end()) retire(known);
+    ++swept;
+  }
+  // Doorbells outlive their process only by a crash.
+  if (const auto names = os::list_directory(directory_)) {
+    for (const std::string& name : *names) {
+      if (name.size() > 5 && name.ends_with(".fifo") && !os::exists(directory_ + "/" + name.substr(0, name.find('.'))))
+        os::remove_file(directory_ + "/" + name);
+    }
+  }
+  return swept;
+}
+
+}  // namespace bus::client

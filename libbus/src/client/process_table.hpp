@@ -1,0 +1,73 @@
+#pragma once
+/// process_table: the other processes of a bus, mapped read-only on first use; answers who lives and who is proven gone.
+///
+/// Threads    any; a peer stays mapped as long as somebody holds its pointer
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include <bus/error.hpp>
+
+#include "layout/process.hpp"
+#include "os/mapping.hpp"
+#include "os/process.hpp"
+#include "ring/pin.hpp"
+#include "sync/peers.hpp"
+
+namespace bus::client {
+
+class peer {
+ public:
+  /// Errors: not_found, corrupt, unsupported, permission
+  static result<std::shared_ptr<const peer>> open(const std::string& path);
+
+  /// Read once when it was opened: what is in memory may be scribbled over later.
+  const layout::process_identity& identity() const noexcept { return identity_; }
+  const layout::life_cell& life() const noexcept;
+  /// Null: no such slot.
+  const layout::slot* slot(std::uint32_t index) const noexcept;
+  std::string describe() const;  // "md-feed (pid 4711)"
+
+ private:
+  os::mapping map_;
+  layout::process_identity identity_{};
+};
+
+class process_table final : public sync::peers {
+ public:
+  process_table(std::string directory, os::identity self, std::uint32_t self_id)
+      : directory_(std::move(directory)), self_(std::move(self)), self_id_(self_id) {}
+
+  /// Null: not there (any more), or not readable as a process.
+  std::shared_ptr<const peer> find(std::uint32_t id);
+  sync::life_state state(std::uint32_t id) { return state_of(find(id)); }
+  static sync::life_state state_of(const std::shared_ptr<const peer>& p) noexcept;
+
+  const layout::life_cell* life_of(std::uint32_t id) noexcept override;
+  bool proven_gone(std::uint32_t id) noexcept override;
+  std::string describe(std::uint32_t id) override;
+
+  /// Removes what dead processes left. Returns how many.
+  std::size_t sweep();
+  std::vector<std::uint32_t> ids() const;
+  const std::string& directory() const noexcept { return directory_; }
+  const os::identity& self() const noexcept { return self_; }
+
+ private:
+  void retire(std::map<std::uint32_t, std::shared_ptr<const peer>>::iterator entry);
+  std::string path_of(std::uint32_t id) const { return directory_ + "/" + std::to_string(id); }
+
+  const std::string directory_;
+  const os::identity self_;
+  const std::uint32_t self_id_;
+  std::mutex mutex_;
+  std::map<std::uint32_t, std::shared_ptr<const peer>> known_;
+  std::deque<std::shared_ptr<const peer>> retired_;  // still mapped: a waiter may be looking at its life word
+};
+
+}  // namespace bus::client

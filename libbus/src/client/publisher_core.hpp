@@ -1,0 +1,86 @@
+#pragma once
+/// publisher_core: what a publisher is made of: its subject as the stream knows it, its ports to lanes, its slot.
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include <bus/publisher.hpp>
+
+#include "client/lane_port.hpp"
+#include "client/session_core.hpp"
+#include "layout/header_area.hpp"
+#include "sync/words.hpp"
+
+namespace bus {
+
+struct publisher_core {
+  static result<std::unique_ptr<publisher_core>> make(std::shared_ptr<session_core> session, std::string_view subject,
+                                                      publisher_options options);
+  ~publisher_core();
+
+  /// May this handle publish now? Cost: two loads. Follows the subject to another stream when streams changed.
+  publish_status admit() noexcept {
+    if (!session->guard.same_process()) [[unlikely]]
+      return publish_status::forked;
+    if (sync::load_acquire(*generation_word) != generation_seen) [[unlikely]]
+      return follow_change();
+    return publish_status::ok;
+  }
+
+  published publish(std::span<const std::byte> payload) noexcept;
+  published publish_with(std::string_view subject, std::span<const std::byte> payload, std::span<const header> headers) noexcept;
+  published publish_batch(std::span<const outgoing> messages) noexcept;
+  published publish_batch(std::span<const std::span<const std::byte>> payloads) noexcept;
+  result<loan> make_loan(std::size_t bytes) noexcept;
+  published commit_loan(std::span<std::byte> data, std::uint64_t ticket, std::size_t bytes) noexcept;
+  bool would_block(std::size_t bytes) noexcept;
+  result<void> claim_type(std::uint64_t type, std::string_view type_name, std::size_t bytes);
+
+  std::shared_ptr<session_core> session;
+  publisher_options options;
+  std::string subject;
+  std::shared_ptr<client::stream_handle> stream;
+  std::uint32_t id = 0;
+  error last_error;
+
+  client::lane_port& port() noexcept { return *main_port; }
+
+ private:
+  struct target {
+    std::uint32_t subject_id = layout::inline_subject_id;
+    std::string_view inline_text;  // when the subject is not interned
+  };
+
+  publish_status bind(std::shared_ptr<client::stream_handle> to);
+  publish_status open_ports();
+  publish_status follow_change() noexcept;
+  publish_status resolve(std::string_view to, target& found) noexcept;
+  publish_status build_head(const target& to, std::size_t payload_bytes, std::span<const header> headers, bool progress,
+                            std::byte* area, ring::record_head& head, std::size_t* progress_offset) noexcept;
+  client::lane_port& port_for(std::span<const header> headers) noexcept;
+  published finish(client::lane_port& port, published outcome, std::uint64_t messages, std::uint64_t bytes) noexcept;
+  publish_status fail(publish_status status, error why) noexcept;
+
+  const base::word* generation_word = nullptr;
+  std::uint64_t generation_seen = 0;
+  target own_;
+  std::uint64_t type_ = 0;  // of a typed publisher
+  std::vector<std::unique_ptr<client::lane_port>> ports_;  // by lane, made when first used
+  client::lane_port* main_port = nullptr;
+  std::optional<std::uint32_t> slot_;
+  layout::slot* slot_words_ = nullptr;
+  // Subjects of publish_to. Looked up by view, no allocation for a known one.
+  struct text_hash {
+    using is_transparent = void;
+    std::size_t operator()(std::string_view text) const noexcept;
+  };
+  std::unordered_map<std::string, std::uint32_t, text_hash, std::equal_to<>> ids_;
+  std::unique_ptr<std::byte[]> area_;       // header areas
+  std::vector<std::byte> loan_buffer_;      // of shared publishers
+};
+
+}  // namespace bus

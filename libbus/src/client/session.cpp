@@ -1,0 +1,249 @@
+#include <bus/session.hpp>
+
+#include <algorithm>
+
+#include "client/publisher_core.hpp"
+#include "client/session_core.hpp"
+#include "client/statistics.hpp"
+#include "client/subscriber_core.hpp"
+#include "sync/words.hpp"
+
+namespace bus {
+
+session_core::~session_core() {
+  if (!guard.same_process() || !me) return;
+  streams_.clear();
+  const std::uint32_t id = me->id();
+  me.reset();
+  // The last one out takes ephemeral streams along.
+  const auto ids = peers->ids();
+  const bool others = std::any_of(ids.begin(), ids.end(), [&](std::uint32_t other) {
+    return other != id && peers->state(other) == sync::life_state::alive;
+  });
+  if (others) return;
+  if (auto lock = directory->lock_changes()) remove_ephemeral_streams();
+}
+
+void session_core::remove_ephemeral_streams() {
+  for (const std::string& name : directory->stream_names()) {
+    const auto facts = client::read_stream_file(directory->stream_path(name));
+    if (facts && facts->config.ephemeral) (void)directory->remove_stream(name);
+  }
+}
+
+std::uint32_t session_core::next_object_id() noexcept {
+  return static_cast<std::uint32_t>(sync::add_relaxed(directory->control().next_object_id, 1));
+}
+
+error session_core::forked_error() const {
+  return {errc::forked, 0, "cannot use this handle", "it belongs to the parent of this forked process",
+          "open the bus again in the child"};
+}
+
+std::vector<std::shared_ptr<client::stream_handle>> session_core::streams(std::vector<error>* broken) {
+  const std::lock_guard guard_(mutex_);
+  const std::uint64_t generation = directory->generation();
+  if (generation != generation_ || broken != nullptr) {
+    std::map<std::string, std::shared_ptr<client::stream_handle>> now;
+    for (const std::string& name : directory->stream_names()) {
+      auto facts = client::read_stream_file(directory->stream_path(name));
+      if (!facts) {
+        if (broken != nullptr && facts.error().code != errc::not_found) broken->push_back(std::move(facts.error()));
+        continue;
+      }
+      const auto known = streams_.find(name);
+      if (known != streams_.end() && known->second->facts().stream_id == facts->stream_id) {
+        now.emplace(name, known->second);
+      } else if (auto opened = client::stream_handle::open(directory->stream_path(name))) {
+        now.emplace(name, std::move(*opened));
+      }
+    }
+    streams_ = std::move(now);
+    generation_ = generation;
+  }
+  std::vector<std::shared_ptr<client::stream_handle>> all;
+  for (const auto& [name, handle] : streams_) all.push_back(handle);
+  return all;
+}
+
+result<std::shared_ptr<client::stream_handle>> session_core::stream(const std::string& name) {
+  for (auto& handle : streams())
+    if (handle->name() == name) return handle;
+  if (client::name_flaw(name).empty() && os::exists(directory->stream_path(name))) {
+    auto facts = client::read_stream_file(directory->stream_path(name));
+    if (!facts) return std::move(facts.error());
+  }
+  return error{errc::not_found, 0, "no stream '" + name + "'", "this bus has none of that name", "bus stream ls"};
+}
+
+result<void> session_core::add_stream(const stream_config& config) {
+  auto lock = directory->lock_changes();
+  if (!lock) return std::move(lock.error());
+  return directory->add_stream(config);
+}
+
+result<std::shared_ptr<client::stream_handle>> session_core::stream_of_subject(std::string_view subject) {
+  for (int attempt = 0; attempt < 3; ++attempt) {
+    std::shared_ptr<client::stream_handle> rest;
+    for (auto& handle : streams()) {
+      if (handle->is_default())
+        rest = handle;
+      else if (handle->captures(subject))
+        return handle;
+    }
+    if (rest) return rest;
+    stream_config config;
+    config.name = default_stream;
+    config.subjects = {">"};
+    config.overflow = overflow::drop_oldest;
+    auto made = add_stream(config);
+    if (!made && made.error().code != errc::conflict) return std::move(made.error());
+  }
+  return stream(std::string(default_stream));
+}
+
+result<session> session::open(session_options options) {
+  auto address = client::parse_url(options.url);
+  if (!address) return std::move(address.error());
+  if (!options.process_name.empty()) address->process_name = options.process_name;
+  for (int attempt = 0;; ++attempt) {
+    auto directory = client::bus_directory::open(*address, options.create);
+    if (!directory) return std::move(directory.error());
+    auto core = std::make_shared<session_core>();
+    core->address = *address;
+    core->directory = std::move(*directory);
+    const std::uint64_t id = sync::add_relaxed(core->directory->control().next_process_id, 1) & sync::lock_owner_mask;
+    core->peers = std::make_unique<client::process_table>(core->directory->processes(), os::self(), static_cast<std::uint32_t>(id));
+    const bool alone = core->peers->sweep() > 0 && core->peers->ids().empty();
+    auto joined = client::own_process::join(core->directory->processes(), static_cast<std::uint32_t>(id), core->directory->bus_id(),
+                                            address->process_name, address->slots != 0 ? address->slots : layout::default_slots);
+    if (!joined) {
+      // The bus was removed, or a scribbled counter gave an id that is taken: once more.
+      const errc code = joined.error().code;
+      if ((code == errc::not_found || code == errc::conflict) && attempt < 8) continue;
+      return std::move(joined.error());
+    }
+    core->me = std::move(*joined);
+    if (alone) {
+      // Everybody else died: what was ephemeral goes, and what was half made.
+      if (auto lock = core->directory->lock_changes()) {
+        core->directory->sweep();
+        core->remove_ephemeral_streams();
+      }
+    }
+    return session(std::move(core));
+  }
+}
+
+session::session(std::shared_ptr<session_core> core) noexcept : core_(std::move(core)) {}
+session::session(session&&) noexcept = default;
+session& session::operator=(session&&) noexcept = default;
+session::~session() = default;
+
+std::string_view session::name() const noexcept { return core_->address.name; }
+std::string_view session::directory() const noexcept { return core_->directory->path(); }
+
+result<bus::publisher> session::publisher(std::string_view subject, publisher_options options) {
+  if (!core_->guard.same_process()) return core_->forked_error();
+  auto core = publisher_core::make(core_, subject, std::move(options));
+  if (!core) return std::move(core.error());
+  return bus::publisher(std::move(*core));
+}
+
+result<subscriber> session::subscribe(std::span<const std::string_view> patterns, subscriber_options options) {
+  if (!core_->guard.same_process()) return core_->forked_error();
+  auto core = subscriber_core::make(core_, patterns, std::move(options));
+  if (!core) return std::move(core.error());
+  return subscriber(std::move(*core));
+}
+
+result<void> session::add_stream(const stream_config& config) {
+  if (!core_->guard.same_process()) return core_->forked_error();
+  auto made = core_->add_stream(config);
+  if (made || made.error().code != errc::conflict) return made;
+  auto existing = core_->stream(config.name);
+  if (!existing) return made;
+  const stream_config& there = (*existing)->facts().config;
+  std::string differences;
+  const auto differs = [&](bool yes, const char* field) {
+    if (yes) differences += (differences.empty() ? "" : ", ") + std::string(field);
+  };
+  differs(there.subjects != config.subjects, "subjects");
+  differs(there.overflow != config.overflow, "overflow");
+  differs(there.mode != config.mode || there.lanes != config.lanes, "lanes");
+  differs(there.ring_bytes != config.ring_bytes, "ring_bytes");
+  differs(there.max_message_bytes != config.max_message_bytes, "max_message_bytes");
+  differs(there.send_timeout != config.send_timeout, "send_timeout");
+  differs(there.max_subjects != config.max_subjects, "max_subjects");
+  differs(there.max_readers != config.max_readers, "max_readers");
+  differs(there.ephemeral != config.ephemeral, "ephemeral");
+  if (differences.empty()) return {};
+  made.error().why = "it exists and differs in " + differences;
+  return made;
+}
+
+result<void> session::remove_stream(std::string_view name) {
+  if (!core_->guard.same_process()) return core_->forked_error();
+  auto lock = core_->directory->lock_changes();
+  if (!lock) return std::move(lock.error());
+  return core_->directory->remove_stream(name);
+}
+
+result<stream_info> session::stream(std::string_view name) const {
+  if (!core_->guard.same_process()) return core_->forked_error();
+  auto handle = core_->stream(std::string(name));
+  if (!handle) return std::move(handle.error());
+  return client::describe_stream(*core_, **handle);
+}
+
+result<std::vector<stream_info>> session::streams() const {
+  if (!core_->guard.same_process()) return core_->forked_error();
+  std::vector<stream_info> all;
+  for (auto& handle : core_->streams()) {
+    auto info = client::describe_stream(*core_, *handle);
+    if (info) all.push_back(std::move(*info));
+  }
+  return all;
+}
+
+result<std::vector<process_info>> session::processes() const {
+  if (!core_->guard.same_process()) return core_->forked_error();
+  return client::describe_processes(*core_);
+}
+
+std::vector<std::string> list_buses(std::string_view root) {
+  std::vector<std::string> names;
+  const std::string mine = "bus-" + std::to_string(os::user_id()) + ".";
+  if (const auto found = os::list_directory(root.empty() ? os::bus_root() : std::string(root))) {
+    for (const std::string& name : *found)
+      if (name.starts_with(mine) && client::name_flaw(name.substr(mine.size())).empty()) names.push_back(name.substr(mine.size()));
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+result<void> remove_bus(std::string_view url, bool force) {
+  auto address = client::parse_url(url);
+  if (!address) return std::move(address.error());
+  const std::string path = address->directory();
+  if (!os::exists(path))
+    return error{errc::not_found, 0, "no bus '" + address->name + "'", path + " does not exist", "bus ls"};
+  auto lock = os::file_lock::take(path + "/lock", 0600, std::chrono::seconds(5));
+  if (!lock) return std::move(lock.error());
+  client::process_table peers(path + "/processes", os::self(), 0);
+  if (!force) {
+    for (const std::uint32_t id : peers.ids()) {
+      if (peers.state(id) == sync::life_state::alive)
+        return error{errc::busy, 0, "cannot remove the bus '" + address->name + "'", peers.describe(id) + " uses it",
+                     "end its processes (bus ps), or use --force"};
+    }
+  }
+  // Out of the way first: an opener sees all of it or nothing.
+  const std::string aside = path + ".removed." + std::to_string(client::random_id());
+  auto renamed = os::rename_path(path, aside);
+  if (!renamed) return renamed;
+  os::remove_tree(aside);
+  return {};
+}
+
+}  // namespace bus

@@ -1,0 +1,50 @@
+#pragma once
+/// session_core: what the objects of one session share: the bus, this process on it, its peers, and the streams opened so far.
+///
+/// Threads    any
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "client/bus_directory.hpp"
+#include "client/own_process.hpp"
+#include "client/process_table.hpp"
+#include "client/stream_handle.hpp"
+#include "client/url.hpp"
+#include "sync/fork_guard.hpp"
+
+namespace bus {
+
+struct session_core {
+  client::bus_address address;
+  std::unique_ptr<client::bus_directory> directory;
+  std::unique_ptr<client::process_table> peers;
+  std::unique_ptr<client::own_process> me;
+  sync::fork_guard guard;
+
+  ~session_core();
+
+  /// All streams that exist now. Broken ones are left out and described in `broken`.
+  std::vector<std::shared_ptr<client::stream_handle>> streams(std::vector<error>* broken = nullptr);
+  /// Errors: not_found, corrupt, unsupported, permission
+  result<std::shared_ptr<client::stream_handle>> stream(const std::string& name);
+  /// The stream that captures `subject`; the default stream is made when there is none.
+  result<std::shared_ptr<client::stream_handle>> stream_of_subject(std::string_view subject);
+  result<void> add_stream(const stream_config& config);
+
+  std::uint32_t next_object_id() noexcept;
+  error forked_error() const;
+  /// Removes ephemeral streams when no other process lives. REQUIRES: the change lock.
+  void remove_ephemeral_streams();
+
+ private:
+  std::mutex mutex_;
+  std::map<std::string, std::shared_ptr<client::stream_handle>> streams_;
+  std::uint64_t generation_ = 0;
+};
+
+}  // namespace bus

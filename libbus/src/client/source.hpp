@@ -1,0 +1,89 @@
+#pragma once
+/// source: one lane as a subscriber reads it: reader, pin, announcement, and what it knows of the lane's subjects.
+///
+/// Threads    the subscriber's
+
+#include <memory>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include <bus/subscriber.hpp>
+
+#include "client/session_core.hpp"
+#include "ring/lane_reader.hpp"
+#include "sync/words.hpp"
+
+namespace bus::detail {
+
+struct source {
+  using reader_type = ring::lane_reader<sync::hardware>;
+
+  /// What a subscriber wants of all its sources.
+  struct wish {
+    std::vector<subject::pattern> patterns;
+    bool everything = false;  // one of them matches all subjects
+    std::uint64_t type = 0;   // typed subscribers
+    bool gate = true;
+    bool early = false;
+    bool in_place = false;
+    bool may_sleep = true;
+    std::string label;
+    std::uint32_t id = 0;
+  };
+
+  /// Claims a slot, announces it, enters the lane. Errors: no_space, corrupt, unsupported, permission, closed
+  static result<std::unique_ptr<source>> attach(session_core& session, std::shared_ptr<client::stream_handle> stream,
+                                                std::uint32_t lane, const wish& wanted, const start& from);
+  ~source();
+
+  /// Does the record's subject match? Learns a subject at its first record.
+  enum class match : std::uint8_t { unknown, no, yes };
+  match match_of(const ring::record_view& view) noexcept {
+    const std::uint32_t id = view.subject_id();
+    if (id < matches.size() && matches[id] != match::unknown) [[likely]]
+      return matches[id];
+    return learn(view);
+  }
+  std::string_view subject_of(std::uint32_t id) const noexcept { return id < texts.size() ? texts[id] : std::string_view(); }
+
+  bool ready() const noexcept;
+  bool closed() const noexcept { return sync::load_acquire(lane->header().counters.closed) != 0; }
+  void release() noexcept {
+    reader.release();
+    sync::store_relaxed(pin->delivered, delivered);
+    sync::store_relaxed(pin->lost, lost);
+  }
+  void tick() noexcept;
+
+  session_core* session = nullptr;
+  const wish* wanted = nullptr;
+  std::shared_ptr<client::stream_handle> stream;
+  std::shared_ptr<client::lane_map> lane;
+  os::tick_clock clock;
+  reader_type reader;
+  ring::pin_words* pin = nullptr;
+  layout::slot* slot = nullptr;
+  std::vector<match> matches;             // by subject id
+  std::vector<std::string_view> texts;    // by subject id
+  std::optional<error> failed;    // the lane cannot be read on
+  std::optional<error> mismatch;  // a typed subscriber met another type: only that subject is left out
+  std::uint64_t delivered = 0, lost = 0, gaps = 0, aborted = 0;
+  std::optional<std::uint64_t> first_gap_from;  // asked to start at an older sequence than the ring has
+  bool draining = false;                        // its stream is gone: read what is left
+  std::uint32_t empty_looks = 0;
+
+ private:
+  match learn(const ring::record_view& view) noexcept;
+  match fail_on(const ring::record_view& view, error why) noexcept;
+  result<void> announce();
+  void withdraw() noexcept;
+  result<void> enter(const start& from);
+  bool wants_subject(std::string_view subject) const noexcept;
+
+  std::uint32_t slot_index_ = 0;
+  bool has_slot_ = false;
+  std::optional<std::uint32_t> entry_;  // in the lane's readers table
+};
+
+}  // namespace bus::detail

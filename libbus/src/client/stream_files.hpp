@@ -1,0 +1,74 @@
+#pragma once
+/// stream_files: the files of one stream: built complete, checked when opened.
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include <bus/stream_config.hpp>
+
+#include "layout/bus_files.hpp"
+#include "layout/lane.hpp"
+#include "os/mapping.hpp"
+#include "ring/lane_memory.hpp"
+
+namespace bus::client {
+
+/// What the stream file says, validated.
+struct stream_facts {
+  stream_config config;
+  std::uint64_t stream_id = 0;
+  std::uint64_t epoch = 0;
+  std::uint64_t created_ns = 0;
+
+  /// Tells a pin of this lane from one of another.
+  std::uint64_t lane_key(std::uint32_t lane) const noexcept { return stream_id * 0x9e3779b97f4a7c15u + lane + 1; }
+};
+
+/// Each field that cannot be meant, by name. Errors: invalid_argument
+result<void> check_config(const stream_config& config);
+
+struct birth {
+  std::uint64_t bus_id;
+  std::uint64_t stream_id;
+  std::uint32_t clock_kind;
+};
+
+/// Makes DIRECTORY with all files of the stream. Errors: no_space, permission; the directory may be left half-made.
+result<void> create_stream_files(const std::string& directory, const stream_config& config, const birth& with);
+/// One more lane. conflict: it exists.
+result<void> create_lane_files(const std::string& directory, const stream_config& config, std::uint32_t lane, const birth& with);
+/// Errors: not_found, corrupt, unsupported, permission
+result<stream_facts> read_stream_file(const std::string& directory);
+
+/// One mapped ring with its readers table.
+class lane_map {
+ public:
+  /// Errors: not_found, corrupt, unsupported, permission, no_space
+  static result<std::shared_ptr<lane_map>> open(const std::string& directory, const stream_facts& facts, std::uint32_t lane,
+                                                bool writable, bool with_data = true);
+
+  const ring::lane_memory& memory() const noexcept { return memory_; }
+  layout::lane_header& header() const noexcept { return *memory_.header; }
+  layout::readers_header& readers() const noexcept {
+    return *reinterpret_cast<layout::readers_header*>(readers_map_.data());
+  }
+  base::word& reader_entry(std::uint32_t index) const noexcept {
+    return reinterpret_cast<base::word*>(readers_map_.data() + layout::readers_offset)[index];
+  }
+  /// Validated; the word in memory is not believed again.
+  std::uint32_t reader_entries() const noexcept { return reader_entries_; }
+  std::uint64_t lane_key() const noexcept { return lane_key_; }
+  std::uint32_t index() const noexcept { return index_; }
+
+ private:
+  os::mapping header_map_, data_map_, readers_map_;
+  ring::lane_memory memory_;
+  std::uint32_t reader_entries_ = 0;
+  std::uint32_t index_ = 0;
+  std::uint64_t lane_key_ = 0;
+};
+
+std::string lane_path(const std::string& directory, std::uint32_t lane);
+
+}  // namespace bus::client

@@ -1,0 +1,91 @@
+#include "client/stream_handle.hpp"
+
+#include <algorithm>
+
+#include "base/hash.hpp"
+#include "os/files.hpp"
+
+namespace bus::client {
+
+result<std::shared_ptr<stream_handle>> stream_handle::open(const std::string& directory) {
+  auto facts = read_stream_file(directory);
+  if (!facts) return std::move(facts.error());
+  auto made = std::make_shared<stream_handle>();
+  made->facts_ = std::move(*facts);
+  made->directory_ = directory;
+  for (const std::string& text : made->facts_.config.subjects) made->patterns_.push_back(*subject::pattern::parse(text));
+  return made;
+}
+
+bool stream_handle::captures(std::string_view subject) const noexcept {
+  return std::any_of(patterns_.begin(), patterns_.end(), [&](const auto& pattern) { return pattern.matches(subject); });
+}
+
+bool stream_handle::may_match(const subject::pattern& wanted) const noexcept {
+  return std::any_of(patterns_.begin(), patterns_.end(), [&](const auto& pattern) { return pattern.overlaps(wanted); });
+}
+
+std::uint32_t stream_handle::lane_count() const {
+  if (facts_.config.mode == lane_mode::fixed) return facts_.config.lanes;
+  std::uint32_t count = 1;
+  while (count < facts_.config.lanes && os::exists(lane_path(directory_, count))) ++count;
+  return count;
+}
+
+result<std::shared_ptr<lane_map>> stream_handle::lane(std::uint32_t index, bool writable) {
+  const std::lock_guard guard(mutex_);
+  auto& lanes = writable ? writable_lanes_ : readable_lanes_;
+  if (index >= lanes.size()) lanes.resize(index + 1);
+  if (!lanes[index]) {
+    auto opened = lane_map::open(directory_, facts_, index, writable);
+    if (!opened) return opened;
+    lanes[index] = std::move(*opened);
+  }
+  return lanes[index];
+}
+
+// Separate tables, so that who only reads needs no right to write.
+result<void> stream_handle::open_table(bool writable) {
+  auto& table = writable ? writable_table_ : readable_table_;
+  if (table) return {};
+  auto opened = subject::subject_table::open(directory_ + "/subjects", writable);
+  if (!opened) return std::move(opened.error());
+  table.emplace(std::move(*opened));
+  return {};
+}
+
+result<std::optional<subject::interned>> stream_handle::intern(std::string_view subject, std::uint32_t self, sync::peers& others) {
+  const std::lock_guard guard(mutex_);
+  auto opened = open_table(true);
+  if (!opened) return std::move(opened.error());
+  return writable_table_->intern(subject, base::hash_bytes(subject), self, others);
+}
+
+result<std::string_view> stream_handle::subject_text(std::uint32_t id) {
+  const std::lock_guard guard(mutex_);
+  auto opened = open_table(false);
+  if (!opened) return std::move(opened.error());
+  if (id >= readable_table_->size()) {
+    auto read = readable_table_->refresh();
+    if (!read) return std::move(read.error());
+  }
+  return readable_table_->text(id);
+}
+
+std::uint64_t stream_handle::subject_type(std::uint32_t id) {
+  const std::lock_guard guard(mutex_);
+  return open_table(false) ? readable_table_->type(id) : 0;
+}
+
+std::uint64_t stream_handle::claim_type(std::uint32_t id, std::uint64_t type) {
+  const std::lock_guard guard(mutex_);
+  return open_table(true) ? writable_table_->claim_type(id, type) : type;
+}
+
+std::uint32_t stream_handle::subject_count() {
+  const std::lock_guard guard(mutex_);
+  if (!open_table(false) || !readable_table_->refresh()) return 0;
+  return readable_table_->size();
+}
+
+}  // namespace bus::client

@@ -1,0 +1,54 @@
+#pragma once
+/// stream_handle: one stream as this process has it open: facts, patterns, subject table, mapped lanes.
+///
+/// Threads    any
+
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "client/stream_files.hpp"
+#include "subject/subject.hpp"
+#include "subject/subject_table.hpp"
+
+namespace bus::client {
+
+class stream_handle {
+ public:
+  /// Errors: not_found, corrupt, unsupported, permission
+  static result<std::shared_ptr<stream_handle>> open(const std::string& directory);
+
+  const stream_facts& facts() const noexcept { return facts_; }
+  const std::string& name() const noexcept { return facts_.config.name; }
+  const std::string& directory() const noexcept { return directory_; }
+  bool is_default() const noexcept { return facts_.config.name == default_stream; }
+  bool captures(std::string_view subject) const noexcept;
+  bool may_match(const subject::pattern& pattern) const noexcept;
+
+  /// Lanes that exist now.
+  std::uint32_t lane_count() const;
+  result<std::shared_ptr<lane_map>> lane(std::uint32_t index, bool writable);
+
+  /// Empty: the table is full, the record carries its subject. Errors: busy, corrupt, permission
+  result<std::optional<subject::interned>> intern(std::string_view subject, std::uint32_t self, sync::peers& others);
+  /// Empty view: unknown even now. Errors: corrupt
+  result<std::string_view> subject_text(std::uint32_t id);
+  std::uint64_t subject_type(std::uint32_t id);
+  std::uint64_t claim_type(std::uint32_t id, std::uint64_t type);
+  std::uint32_t subject_count();
+
+ private:
+  result<void> open_table(bool writable);
+
+  stream_facts facts_;
+  std::string directory_;
+  std::vector<subject::pattern> patterns_;
+  std::mutex mutex_;
+  std::optional<subject::subject_table> writable_table_, readable_table_;
+  std::vector<std::shared_ptr<lane_map>> writable_lanes_, readable_lanes_;
+};
+
+}  // namespace bus::client

@@ -1,0 +1,53 @@
+#include <bus/subscriber.hpp>
+#include <bus/typed.hpp>
+
+#include "client/subscriber_core.hpp"
+
+namespace bus {
+
+subscriber::subscriber(std::unique_ptr<subscriber_core> core) noexcept : core_(std::move(core)) {}
+subscriber::subscriber(subscriber&& other) noexcept : batch_(other.batch_), core_(std::move(other.core_)) { other.batch_ = {}; }
+subscriber& subscriber::operator=(subscriber&& other) noexcept {
+  batch_ = std::exchange(other.batch_, {});
+  core_ = std::move(other.core_);
+  return *this;
+}
+subscriber::~subscriber() = default;
+
+void subscriber::begin_poll() noexcept {}
+
+bool subscriber::refill(std::size_t max) noexcept {
+  const std::size_t count = core_->refill(max);
+  batch_ = {core_->batch(), core_->batch() + count};
+  return count != 0;
+}
+
+void subscriber::end_poll() noexcept {
+  if (batch_.next == batch_.end) core_->release_all();
+}
+
+std::optional<message> subscriber::next(std::chrono::nanoseconds wait) {
+  if (batch_.next == batch_.end && !refill(SIZE_MAX)) {
+    if (wait.count() <= 0) return std::nullopt;
+    const auto deadline = std::chrono::steady_clock::now() + std::min<std::chrono::nanoseconds>(wait, std::chrono::hours(24 * 365));
+    do {
+      const auto left = deadline - std::chrono::steady_clock::now();
+      if (core_->stopped() || left.count() <= 0 || !core_->wait(left)) return std::nullopt;
+    } while (!refill(SIZE_MAX));
+  }
+  if (core_->stopped()) return std::nullopt;
+  return *batch_.next++;
+}
+
+bool subscriber::wait(std::chrono::nanoseconds wait) { return batch_.next != batch_.end || core_->wait(wait); }
+void subscriber::stop() noexcept { core_->stop(); }
+bool subscriber::stopped() const noexcept { return core_->stopped(); }
+result<int> subscriber::fd() { return core_->fd(); }
+bool subscriber::arm() { return batch_.next == batch_.end && core_->arm(); }
+void subscriber::drain() { core_->drain(); }
+subscriber_stats subscriber::stats() const noexcept { return core_->stats(); }
+const std::optional<error>& subscriber::failure() const noexcept { return core_->failure; }
+
+void detail::expect_type(subscriber_core& core, std::uint64_t type, std::string_view, std::size_t) { core.expect_type(type); }
+
+}  // namespace bus

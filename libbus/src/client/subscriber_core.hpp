@@ -1,0 +1,70 @@
+#pragma once
+/// subscriber_core: the sources of one subscriber, the batch it hands out, its waits.
+///
+/// Threads    the subscriber's; stop from anywhere
+
+#include <array>
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include <bus/subscriber.hpp>
+
+#include "client/sleeper.hpp"
+#include "client/source.hpp"
+
+namespace bus {
+
+struct subscriber_core {
+  static result<std::unique_ptr<subscriber_core>> make(std::shared_ptr<session_core> session,
+                                                       std::span<const std::string_view> patterns, subscriber_options options);
+  ~subscriber_core();
+
+  /// Fills the batch with up to `max` messages; how many. The previous batch is given back.
+  std::size_t refill(std::size_t max) noexcept;
+  const message* batch() const noexcept { return batch_.data(); }
+  /// The caller is done with the batch.
+  void release_all() noexcept;
+
+  bool wait(std::chrono::nanoseconds wait) noexcept;
+  void stop() noexcept { stopped_.store(true); }
+  bool stopped() const noexcept { return stopped_.load(); }
+
+  result<int> fd();
+  bool arm() noexcept;
+  void drain() noexcept;
+
+  subscriber_stats stats() const noexcept;
+  void expect_type(std::uint64_t type) noexcept;
+
+  std::shared_ptr<session_core> session;
+  subscriber_options options;
+  std::optional<error> failure;
+
+ private:
+  struct batch_sink;
+  static constexpr std::size_t batch_max = 64;
+
+  void refresh_sources(const start& from) noexcept;
+  void attach(const std::shared_ptr<client::stream_handle>& stream, const start& from) noexcept;
+  std::size_t fill_from(detail::source& from, std::size_t max) noexcept;
+  void report_gap(detail::source& from, std::uint64_t first, std::uint64_t count) noexcept;
+  void retire(std::size_t index) noexcept;
+  bool any_ready() noexcept;
+  bool changed() const noexcept { return session->directory->generation() != generation_seen_; }
+
+  detail::source::wish wish_;
+  std::vector<std::unique_ptr<detail::source>> sources_;
+  std::size_t next_source_ = 0;
+  std::uint64_t generation_seen_ = 0;
+  std::array<message, batch_max> batch_;
+  std::vector<std::byte> arena_;  // copies of records of overwriting lanes
+  std::size_t arena_used_ = 0;
+  client::sleeper sleeper_;
+  subscriber_stats retired_;  // of sources that are gone
+  std::atomic<bool> stopped_{false};
+  bool anything_held_ = false;
+};
+
+}  // namespace bus

@@ -1,0 +1,125 @@
+#include "client/writer_gate.hpp"
+
+#include <algorithm>
+#include <climits>
+
+#include "os/files.hpp"
+#include "os/futex.hpp"
+#include "ring/gate.hpp"
+#include "sync/words.hpp"
+
+namespace bus::client {
+
+namespace {
+
+// After so many commits without a sleeper the readers are asked whether any of them sleeps at all.
+constexpr std::uint32_t idle_exchanges_max = 65536;
+
+constexpr std::uint32_t process_of(std::uint64_t entry) noexcept { return static_cast<std::uint32_t>(entry >> 32); }
+constexpr std::uint32_t slot_of(std::uint64_t entry) noexcept { return static_cast<std::uint32_t>(entry) - 1; }
+
+}  // namespace
+
+std::uint32_t writer_gate::entries_in_use() const noexcept {
+  return static_cast<std::uint32_t>(
+      std::min<std::uint64_t>(sync::load_acquire(lane_->readers().high_water), lane_->reader_entries()));
+}
+
+std::uint64_t writer_gate::lowest_pin(std::uint64_t tail) noexcept {
+  const std::uint64_t capacity = lane_->memory().capacity_bytes;
+  std::uint64_t lowest = tail;
+  unresolved_ = false;
+  slowest_ = {};
+  const std::uint32_t count = entries_in_use();
+  for (std::uint32_t i = 0; i < count; ++i) {
+    const std::uint64_t entry = sync::load_acquire(lane_->reader_entry(i));  // [N1] pairs with the announcement
+    if (entry == 0) continue;
+    if (i >= readers_.size() || readers_[i].entry != entry) {
+      unresolved_ = true;
+      lowest = std::min(lowest, tail > capacity ? tail - capacity : 0);
+      continue;
+    }
+    const known_reader& reader = readers_[i];
+    if (reader.pin == nullptr) continue;
+    const std::uint64_t held = ring::held_position<sync::hardware>(*reader.pin, lane_->lane_key(), tail, capacity);
+    if (held < lowest) {
+      lowest = held;
+      slowest_ = {reader.pin, reader.process.get(), process_of(entry), held};
+    }
+  }
+  return lowest;
+}
+
+void writer_gate::resolve() {
+  const std::uint32_t count = entries_in_use();
+  if (readers_.size() < count) readers_.resize(count);
+  for (std::uint32_t i = 0; i < count; ++i) {
+    const std::uint64_t entry = sync::load_acquire(lane_->reader_entry(i));
+    known_reader& reader = readers_[i];
+    if (reader.entry == entry) continue;
+    reader = {};
+    reader.entry = entry;
+    if (entry == 0) continue;
+    reader.process = peers_.find(process_of(entry));
+    if (reader.process) {
+      reader.slot = reader.process->slot(slot_of(entry));
+      if (reader.slot != nullptr) reader.pin = reinterpret_cast<const ring::pin_words*>(reader.slot->pin);
+    } else {
+      sync::replace(lane_->reader_entry(i), entry, 0);  // its process is gone, or it was never an entry
+      reader.entry = 0;
+    }
+  }
+  unresolved_ = false;
+}
+
+bool writer_gate::forget_dead() {
+  bool any = false;
+  for (std::uint32_t i = 0; i < readers_.size(); ++i) {
+    known_reader& reader = readers_[i];
+    if (!reader.process || process_table::state_of(reader.process) == sync::life_state::alive) continue;
+    // It only read: nothing it might still do for some microseconds can hurt the lane.
+    sync::replace(lane_->reader_entry(i), reader.entry, 0);
+    reader = {};
+    any = true;
+  }
+  return any;
+}
+
+void writer_gate::wake_readers() noexcept {
+  // [A1] relaxed: a reader that says it late sleeps for a bounded time.
+  if (sync::load_relaxed(lane_->readers().may_sleep) != 0) [[unlikely]]
+    wake_sleepers();
+}
+
+void writer_gate::wake_sleepers() noexcept {
+  auto& table = lane_->readers();
+  // [W1] the commit before the exchange; pairs with the reader's exchange before its last look.
+  const std::uint64_t armed = sync::exchange_both(table.armed, 0);
+  if ((armed & layout::armed_futex) != 0) os::futex_wake(os::futex_half(table.armed), INT_MAX);
+  if ((armed & layout::armed_bell) != 0) ring_bells();
+  if (armed != 0) {
+    idle_exchanges_ = 0;
+  } else if (++idle_exchanges_ >= idle_exchanges_max) {
+    // Readers say again that they may sleep before each sleep, so this can only delay one.
+    idle_exchanges_ = 0;
+    sync::store_relaxed(table.may_sleep, 0);
+  }
+}
+
+void writer_gate::ring_bells() noexcept {
+  resolve();
+  for (known_reader& reader : readers_) {
+    if (reader.slot == nullptr) continue;
+    constexpr std::uint64_t waits_for_bell = layout::slot_bell | layout::slot_sleeping;
+    if ((sync::load_relaxed(reader.slot->flags) & waits_for_bell) != waits_for_bell) continue;
+    if (!reader.bell) {
+      auto bell = os::open_fifo_to_write(peers_.directory() + "/" + std::to_string(process_of(reader.entry)) + "." +
+                                         std::to_string(sync::load_relaxed(reader.slot->object_id)) + ".fifo");
+      if (!bell) continue;
+      reader.bell = std::move(*bell);
+    }
+    os::poke(reader.bell.get());
+  }
+}
+
+}  // namespace bus::client

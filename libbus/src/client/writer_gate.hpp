@@ -1,0 +1,64 @@
+#pragma once
+/// writer_gate: what a publisher knows of a lane's readers: their pins, who is slowest, who sleeps.
+///
+/// A reader that is announced but not yet mapped here holds everything back until resolve() was called outside the lane lock:
+/// mapping is a system call, and nothing does those under the lock.
+///
+/// Threads    one, the publisher's
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "client/process_table.hpp"
+#include "client/stream_files.hpp"
+#include "os/fd.hpp"
+
+namespace bus::client {
+
+class writer_gate {
+ public:
+  writer_gate(std::shared_ptr<lane_map> lane, process_table& peers) : lane_(std::move(lane)), peers_(peers) {}
+
+  /// Lowest position that a gating reader needs, at most `tail`. No system call.
+  std::uint64_t lowest_pin(std::uint64_t tail) noexcept;
+
+  bool has_unresolved() const noexcept { return unresolved_; }
+  /// Maps readers that are new. System calls: not under the lane lock.
+  void resolve();
+
+  struct holder {
+    const ring::pin_words* pin = nullptr;
+    const peer* process = nullptr;
+    std::uint32_t process_id = 0;
+    std::uint64_t position = 0;
+  };
+  /// Who held the lowest position at the last look; no pin when nobody did.
+  const holder& slowest() const noexcept { return slowest_; }
+  /// Forgets readers of dead processes. True: somebody was forgotten, look again.
+  bool forget_dead();
+
+  /// After a commit: wakes those who sleep. One relaxed load while nobody ever does.
+  void wake_readers() noexcept;
+
+ private:
+  struct known_reader {
+    std::uint64_t entry = 0;  // as announced
+    const ring::pin_words* pin = nullptr;
+    const layout::slot* slot = nullptr;
+    std::shared_ptr<const peer> process;
+    os::fd bell;
+  };
+  void wake_sleepers() noexcept;
+  void ring_bells() noexcept;
+  std::uint32_t entries_in_use() const noexcept;
+
+  std::shared_ptr<lane_map> lane_;
+  process_table& peers_;
+  std::vector<known_reader> readers_;
+  holder slowest_;
+  bool unresolved_ = false;
+  std::uint32_t idle_exchanges_ = 0;
+};
+
+}  // namespace bus::client

@@ -1,0 +1,220 @@
+#include "os/files.hpp"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <thread>
+
+#include "os/failure.hpp"
+
+namespace bus::os {
+
+void fd::reset() noexcept {
+  if (value_ >= 0) ::close(value_);
+  value_ = -1;
+}
+
+error failure(int os_errno, std::string what, std::string fix) {
+  errc code = errc::system;
+  switch (os_errno) {
+    case ENOENT: case ENOTDIR: case ESRCH: code = errc::not_found; break;
+    case EACCES: case EPERM: case EROFS: code = errc::permission; break;
+    case EEXIST: case ENOTEMPTY: code = errc::conflict; break;
+    case ENOSPC: case EDQUOT: case ENOMEM: case EMFILE: case ENFILE: code = errc::no_space; break;
+    case ETIMEDOUT: code = errc::timed_out; break;
+    case EOPNOTSUPP: case ENOSYS: code = errc::unavailable; break;
+    case EINVAL: case ENAMETOOLONG: code = errc::invalid_argument; break;
+    default: break;
+  }
+  return {code, os_errno, std::move(what), std::strerror(os_errno), std::move(fix)};
+}
+
+namespace {
+
+std::string proc_path(int file) { return "/proc/self/fd/" + std::to_string(file); }
+
+constexpr const char* space_fix = "free shared memory (df -h /dev/shm; bus stream rm NAME) or use a smaller ring_bytes";
+
+}  // namespace
+
+result<fd> create_nameless(const std::string& directory, std::uint64_t bytes, std::uint64_t reserved_bytes, unsigned mode) {
+  fd file(::open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, mode));
+  if (!file) return failure(errno, "cannot make a file in " + directory, errno == ENOSPC ? space_fix : "");
+  if (::fchmod(file.get(), mode) != 0) return failure(errno, "cannot set the mode of a file in " + directory);
+  if (::ftruncate(file.get(), static_cast<off_t>(bytes)) != 0)
+    return failure(errno, "cannot size a file in " + directory, space_fix);
+  auto reserved = reserve(file.get(), 0, reserved_bytes, directory);
+  if (!reserved) return std::move(reserved.error());
+  return file;
+}
+
+result<fd> create_nameless(const std::string& directory, std::uint64_t bytes, unsigned mode) {
+  return create_nameless(directory, bytes, bytes, mode);
+}
+
+result<void> reserve(int file, std::uint64_t offset, std::uint64_t bytes, const std::string& what) {
+  for (;;) {
+    const int failed = ::posix_fallocate(file, static_cast<off_t>(offset), static_cast<off_t>(bytes));
+    if (failed == 0) return {};
+    if (failed == EINTR) continue;
+    return failure(failed, "cannot reserve " + std::to_string(bytes) + " bytes of shared memory in " + what, space_fix);
+  }
+}
+
+result<void> give_name(int file, const std::string& path) {
+  if (::linkat(AT_FDCWD, proc_path(file).c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) == 0) return {};
+  return failure(errno, "cannot name " + path);
+}
+
+result<opened> open_existing(const std::string& path, bool writable) {
+  opened found;
+  found.file = fd(::open(path.c_str(), (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+  if (!found.file) return failure(errno, "cannot open " + path);
+  struct stat facts{};
+  if (::fstat(found.file.get(), &facts) != 0) return failure(errno, "cannot stat " + path);
+  if (!S_ISREG(facts.st_mode))
+    return error{errc::corrupt, 0, "cannot use " + path, "it is not a regular file", "bus rm the bus, or remove the file"};
+  found.bytes = static_cast<std::uint64_t>(facts.st_size);
+  found.owner_uid = facts.st_uid;
+  return found;
+}
+
+result<void> make_directory(const std::string& path, unsigned mode) {
+  if (::mkdir(path.c_str(), mode) == 0) {
+    ::chmod(path.c_str(), mode);
+    return {};
+  }
+  if (errno == EEXIST) return {};
+  return failure(errno, "cannot make the directory " + path, errno == ENOSPC ? space_fix : "");
+}
+
+result<std::vector<std::string>> list_directory(const std::string& path) {
+  DIR* dir = ::opendir(path.c_str());
+  if (dir == nullptr) return failure(errno, "cannot list " + path);
+  std::vector<std::string> names;
+  while (const dirent* entry = ::readdir(dir)) {
+    const std::string_view name = entry->d_name;
+    if (name != "." && name != "..") names.emplace_back(name);
+  }
+  ::closedir(dir);
+  return names;
+}
+
+void remove_file(const std::string& path) noexcept { ::unlink(path.c_str()); }
+
+void remove_tree(const std::string& path) noexcept {
+  std::error_code ignored;
+  std::filesystem::remove_all(path, ignored);
+}
+
+result<void> rename_path(const std::string& from, const std::string& to) {
+  if (::rename(from.c_str(), to.c_str()) == 0) return {};
+  return failure(errno, "cannot rename " + from + " to " + to);
+}
+
+bool exists(const std::string& path) noexcept { return ::access(path.c_str(), F_OK) == 0; }
+
+bool directory_owner(const std::string& path, std::uint32_t& uid, unsigned& mode) noexcept {
+  struct stat facts{};
+  if (::lstat(path.c_str(), &facts) != 0 || !S_ISDIR(facts.st_mode)) return false;
+  uid = facts.st_uid;
+  mode = facts.st_mode & 07777u;
+  return true;
+}
+
+result<file_lock> file_lock::take(const std::string& path, unsigned mode, std::chrono::milliseconds wait) {
+  fd file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, mode));
+  if (!file) return failure(errno, "cannot open the lock " + path);
+  const auto deadline = std::chrono::steady_clock::now() + wait;
+  auto pause = std::chrono::microseconds(50);
+  while (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK && errno != EINTR) return failure(errno, "cannot lock " + path);
+    if (std::chrono::steady_clock::now() >= deadline) {
+      char holder[64] = {};
+      const auto got = ::pread(file.get(), holder, sizeof holder - 1, 0);
+      return error{errc::busy, 0, "cannot lock " + path,
+                   "held by " + (got > 0 ? std::string(holder) : std::string("another process")) + " for longer than " +
+                       std::to_string(wait.count()) + " ms",
+                   "wait for it, continue it (kill -CONT PID), or end it"};
+    }
+    std::this_thread::sleep_for(pause);
+    pause = std::min(pause * 2, std::chrono::microseconds(2000));
+  }
+  const std::string holder = "pid " + std::to_string(::getpid());
+  if (::ftruncate(file.get(), 0) != 0 || ::pwrite(file.get(), holder.data(), holder.size(), 0) < 0) {
+    // only the name of the holder in somebody's error message
+  }
+  return file_lock(std::move(file));
+}
+
+file_lock::~file_lock() {
+  // Explicitly: a child forked meanwhile shares the open file and would keep the lock.
+  if (file_) ::flock(file_.get(), LOCK_UN);
+}
+
+// A POSIX record lock: it belongs to the process, so a forked child does not keep it alive.
+bool mark_held(int file) noexcept {
+  struct flock whole{};
+  whole.l_type = F_WRLCK;
+  whole.l_whence = SEEK_SET;
+  return ::fcntl(file, F_SETLK, &whole) == 0;
+}
+
+bool is_held(const std::string& path) noexcept {
+  const fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+  if (!file) return false;
+  struct flock whole{};
+  whole.l_type = F_RDLCK;
+  whole.l_whence = SEEK_SET;
+  return ::fcntl(file.get(), F_GETLK, &whole) == 0 && whole.l_type != F_UNLCK;
+}
+
+bool file_lock::still_named() const noexcept {
+  struct stat facts{};
+  return ::fstat(file_.get(), &facts) == 0 && facts.st_nlink > 0;
+}
+
+result<fd> make_fifo(const std::string& path, unsigned mode) {
+  if (::mkfifo(path.c_str(), mode) != 0) return failure(errno, "cannot make the doorbell " + path);
+  fd both(::open(path.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW));
+  if (!both) return failure(errno, "cannot open the doorbell " + path);
+  return both;
+}
+
+result<fd> open_fifo_to_write(const std::string& path) {
+  fd end(::open(path.c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW));
+  if (!end) return failure(errno, "cannot open the doorbell " + path);
+  struct stat facts{};
+  if (::fstat(end.get(), &facts) != 0 || !S_ISFIFO(facts.st_mode))
+    return error{errc::corrupt, 0, "cannot use " + path, "it is not a named pipe", ""};
+  return end;
+}
+
+void poke(int fifo) noexcept {
+  const char byte = 1;
+  if (::write(fifo, &byte, 1) < 0) {
+    // full: it is readable already; no reader: it is gone
+  }
+}
+
+void drain(int file) noexcept {
+  char bytes[64];
+  while (::read(file, bytes, sizeof bytes) == static_cast<ssize_t>(sizeof bytes)) {
+  }
+}
+
+std::string bus_root() {
+  const char* root = std::getenv("BUS_ROOT");
+  return root != nullptr && *root != '\0' ? root : "/dev/shm";
+}
+
+std::uint32_t user_id() noexcept { return ::geteuid(); }
+
+}  // namespace bus::os

@@ -1,0 +1,73 @@
+#pragma once
+/// files: making, opening, naming and locking the files of a bus. A file is built nameless and linked when it is complete, so
+/// a creator that dies leaves nothing behind; its space is reserved before it is mapped, so a full tmpfs is an error here and
+/// never a SIGBUS later.
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <bus/error.hpp>
+
+#include "os/fd.hpp"
+
+namespace bus::os {
+
+/// A nameless file of `bytes` zero bytes in `directory`, all of it reserved.
+/// Errors: no_space, permission, unavailable (file system without O_TMPFILE)
+result<fd> create_nameless(const std::string& directory, std::uint64_t bytes, unsigned mode);
+/// As above, `reserved_bytes` of it reserved, the rest a hole to be reserved by reserve() before it is used.
+result<fd> create_nameless(const std::string& directory, std::uint64_t bytes, std::uint64_t reserved_bytes, unsigned mode);
+result<void> reserve(int file, std::uint64_t offset, std::uint64_t bytes, const std::string& what);
+/// Gives it a name. conflict: the name is taken.
+result<void> give_name(int file, const std::string& path);
+
+struct opened {
+  fd file;
+  std::uint64_t bytes = 0;
+  std::uint32_t owner_uid = 0;
+};
+/// A regular file, not through a symbolic link. Errors: not_found, permission, corrupt (not a regular file)
+result<opened> open_existing(const std::string& path, bool writable);
+
+/// Small helpers over directories. Missing things are not errors for the remove functions.
+result<void> make_directory(const std::string& path, unsigned mode);
+result<std::vector<std::string>> list_directory(const std::string& path);
+void remove_file(const std::string& path) noexcept;
+void remove_tree(const std::string& path) noexcept;
+result<void> rename_path(const std::string& from, const std::string& to);
+bool exists(const std::string& path) noexcept;
+bool directory_owner(const std::string& path, std::uint32_t& uid, unsigned& mode) noexcept;
+
+/// An advisory lock on a whole file; goes with the process, however it ends.
+class file_lock {
+ public:
+  /// Waits until `wait` has passed. timed_out names the holder as it wrote itself into the file.
+  static result<file_lock> take(const std::string& path, unsigned mode, std::chrono::milliseconds wait);
+  file_lock(file_lock&&) noexcept = default;
+  file_lock& operator=(file_lock&&) noexcept = default;
+  ~file_lock();
+  /// False: the file was removed while we waited; what it guarded is gone.
+  bool still_named() const noexcept;
+
+ private:
+  explicit file_lock(fd file) noexcept : file_(static_cast<fd&&>(file)) {}
+  fd file_;
+};
+/// Marks `file` as held as long as this very process lives and keeps every descriptor of it; not inherited by a fork.
+bool mark_held(int file) noexcept;
+/// Is it marked by another process, in whatever pid namespace?
+bool is_held(const std::string& path) noexcept;
+
+/// A named pipe, opened for both ends and non-blocking.
+result<fd> make_fifo(const std::string& path, unsigned mode);
+/// Its writing end; not_found when it is gone.
+result<fd> open_fifo_to_write(const std::string& path);
+void poke(int fifo) noexcept;
+void drain(int file) noexcept;
+
+std::string bus_root();
+std::uint32_t user_id() noexcept;
+
+}  // namespace bus::os

@@ -1,0 +1,123 @@
+#include "os/mapping.hpp"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <array>
+#include <boost/interprocess/exceptions.hpp>
+#include <boost/interprocess/file_mapping.hpp>
+#include <boost/interprocess/mapped_region.hpp>
+#include <cerrno>
+#include <new>
+#include <string>
+
+#include "os/failure.hpp"
+
+namespace bus::os {
+
+namespace ipc = boost::interprocess;
+
+struct mapping::regions {
+  void* reserved = nullptr;  // address range that the two halves were placed into
+  std::size_t reserved_bytes = 0;
+  std::array<ipc::mapped_region, 2> halves;
+  const ::pid_t maker = ::getpid();
+
+  ~regions() {
+    for (auto& half : halves) ipc::mapped_region().swap(half);
+    if (reserved != nullptr) ::munmap(reserved, reserved_bytes);  // what the halves did not cover
+  }
+};
+
+// In a forked child the memory is not mapped, and its addresses may be somebody else's: forget it.
+void mapping::drop() noexcept {
+  if (regions_ && regions_->maker != ::getpid()) (void)regions_.release();
+  regions_.reset();
+}
+
+mapping::mapping() noexcept = default;
+mapping::mapping(mapping&& other) noexcept
+    : regions_(std::move(other.regions_)), data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+mapping& mapping::operator=(mapping&& other) noexcept {
+  if (this == &other) return *this;
+  drop();
+  regions_ = std::move(other.regions_);
+  data_ = std::exchange(other.data_, nullptr);
+  bytes_ = std::exchange(other.bytes_, 0);
+  return *this;
+}
+mapping::~mapping() { drop(); }
+
+namespace {
+
+// Boost opens by name; the name of an open descriptor is the file that was checked.
+ipc::file_mapping by_descriptor(int file, ipc::mode_t mode) {
+  return ipc::file_mapping(("/proc/self/fd/" + std::to_string(file)).c_str(), mode);
+}
+
+error translate(const ipc::interprocess_exception& thrown, std::uint64_t bytes) {
+  return failure(thrown.get_native_error() != 0 ? thrown.get_native_error() : ENOMEM,
+                 "cannot map " + std::to_string(bytes) + " bytes of shared memory");
+}
+
+}  // namespace
+
+result<mapping> mapping::map(int file, std::uint64_t offset, std::uint64_t bytes, bool writable, bool populate) {
+  const auto mode = writable ? ipc::read_write : ipc::read_only;
+  try {
+    mapping made;
+    made.regions_ = std::make_unique<regions>();
+    const auto whole = by_descriptor(file, mode);
+    made.regions_->halves[0] = ipc::mapped_region(whole, mode, static_cast<ipc::offset_t>(offset), bytes, nullptr,
+                                                  populate ? MAP_POPULATE : 0);
+    made.data_ = static_cast<std::byte*>(made.regions_->halves[0].get_address());
+    made.bytes_ = bytes;
+    ::madvise(made.data_, bytes, MADV_DONTFORK);
+    return made;
+  } catch (const ipc::interprocess_exception& thrown) {
+    return translate(thrown, bytes);
+  } catch (const std::bad_alloc&) {
+    return failure(ENOMEM, "cannot map shared memory");
+  }
+}
+
+result<mapping> mapping::map_twice(int file, std::uint64_t offset, std::uint64_t bytes, bool writable, bool populate) {
+  const auto mode = writable ? ipc::read_write : ipc::read_only;
+  try {
+    mapping made;
+    made.regions_ = std::make_unique<regions>();
+    void* range = ::mmap(nullptr, 2 * bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (range == MAP_FAILED) return failure(errno, "cannot reserve addresses for a ring of " + std::to_string(bytes) + " bytes");
+    made.regions_->reserved = range;
+    made.regions_->reserved_bytes = 2 * bytes;
+    const auto whole = by_descriptor(file, mode);
+    for (std::size_t half = 0; half < 2; ++half) {
+      made.regions_->halves[half] =
+          ipc::mapped_region(whole, mode, static_cast<ipc::offset_t>(offset), bytes, static_cast<std::byte*>(range) + half * bytes,
+                             MAP_FIXED | (populate ? MAP_POPULATE : 0));
+    }
+    made.data_ = static_cast<std::byte*>(range);
+    made.bytes_ = 2 * bytes;
+    ::madvise(range, 2 * bytes, MADV_DONTFORK);
+    return made;
+  } catch (const ipc::interprocess_exception& thrown) {
+    return translate(thrown, bytes);
+  } catch (const std::bad_alloc&) {
+    return failure(ENOMEM, "cannot map shared memory");
+  }
+}
+
+const volatile std::uint32_t* same_process_word() noexcept {
+  static const volatile std::uint32_t* const word = []() -> const volatile std::uint32_t* {
+    const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+    void* memory = ::mmap(nullptr, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    static volatile std::uint32_t fallback = 1;
+    if (memory == MAP_FAILED || ::madvise(memory, page, MADV_WIPEONFORK) != 0) return &fallback;
+    auto* first = static_cast<volatile std::uint32_t*>(memory);
+    *first = 1;
+    return first;
+  }();
+  return word;
+}
+
+}  // namespace bus::os

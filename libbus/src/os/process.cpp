@@ -1,0 +1,95 @@
+#include "os/process.hpp"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <cstring>
+
+namespace bus::os {
+
+namespace {
+
+struct task_facts {
+  char state = 0;
+  std::uint64_t flags = 0;
+  std::uint64_t start_time = 0;
+};
+
+constexpr std::uint64_t pf_exiting = 0x4;  // include/linux/sched.h
+
+// "pid (name) state ppid ... flags(9) ... starttime(22)"; the name may hold anything, so the last ')' counts.
+bool read_stat(const char* path, task_facts& facts) noexcept {
+  const int file = ::open(path, O_RDONLY | O_CLOEXEC);
+  if (file < 0) return false;
+  char text[1024];
+  const auto got = ::read(file, text, sizeof text - 1);
+  ::close(file);
+  if (got <= 0) return false;
+  text[got] = '\0';
+  const char* at = std::strrchr(text, ')');
+  if (at == nullptr || at[1] == '\0') return false;
+  facts.state = at[2];
+  at += 2;
+  for (int field = 3; field < 22 && at != nullptr; ++field) {
+    if (field == 9) facts.flags = std::strtoull(at, nullptr, 10);
+    at = std::strchr(at, ' ');
+    if (at != nullptr) ++at;
+  }
+  if (at == nullptr) return false;
+  facts.start_time = std::strtoull(at, nullptr, 10);
+  return true;
+}
+
+bool leaving(const task_facts& task) noexcept {
+  return task.state == 'Z' || task.state == 'X' || (task.flags & pf_exiting) != 0;
+}
+
+}  // namespace
+
+identity self() {
+  identity me;
+  me.pid = ::getpid();
+  task_facts facts;
+  if (read_stat("/proc/self/stat", facts)) me.start_time = facts.start_time;
+  struct stat ns{};
+  if (::stat("/proc/self/ns/pid", &ns) == 0) me.pid_namespace = ns.st_ino;
+  me.program = program_invocation_short_name;
+  return me;
+}
+
+std::int64_t thread_id() noexcept {
+  thread_local std::int64_t id = 0;
+  if (id == 0) id = ::syscall(SYS_gettid);
+  return id;
+}
+
+bool all_threads_exiting(std::int64_t pid, std::uint64_t start_time) noexcept {
+  const std::string base = "/proc/" + std::to_string(pid);
+  task_facts leader;
+  if (!read_stat((base + "/stat").c_str(), leader) || leader.start_time != start_time) return true;
+  DIR* tasks = ::opendir((base + "/task").c_str());
+  if (tasks == nullptr) return true;
+  bool all = true;
+  while (const dirent* entry = ::readdir(tasks)) {
+    if (entry->d_name[0] == '.') continue;
+    task_facts task;
+    if (read_stat((base + "/task/" + entry->d_name + "/stat").c_str(), task) && !leaving(task)) {
+      all = false;
+      break;
+    }
+  }
+  ::closedir(tasks);
+  return all;
+}
+
+bool is_stopped(std::int64_t pid, std::uint64_t start_time) noexcept {
+  task_facts facts;
+  if (!read_stat(("/proc/" + std::to_string(pid) + "/stat").c_str(), facts)) return false;
+  return facts.start_time == start_time && (facts.state == 'T' || facts.state == 't');
+}
+
+}  // namespace bus::os

@@ -1,0 +1,25 @@
+#pragma once
+/// process: who we are, and what the kernel says of another process. For people, and for one proof: that no thread of a process
+/// that is known to be dying can store any more.
+
+#include <cstdint>
+#include <string>
+
+namespace bus::os {
+
+struct identity {
+  std::int64_t pid = 0;
+  std::uint64_t start_time = 0;     // clock ticks after boot
+  std::uint64_t pid_namespace = 0;  // inode of the namespace
+  std::string program;
+};
+identity self();
+std::int64_t thread_id() noexcept;
+
+/// True when no thread of {pid, start_time} runs user code any more: all have entered exit, or the process is gone.
+/// Only meaningful within the caller's pid namespace.
+bool all_threads_exiting(std::int64_t pid, std::uint64_t start_time) noexcept;
+/// Stopped by a signal or a debugger.
+bool is_stopped(std::int64_t pid, std::uint64_t start_time) noexcept;
+
+}  // namespace bus::os

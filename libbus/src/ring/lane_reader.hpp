@@ -1,0 +1,317 @@
+#pragma once
+/// lane_reader: the reading side of one lane: a position, the sequence expected there, and nothing shared but a pin.
+///
+/// Invariants
+///   I3  It enters at a waypoint and walks; its position is always the start of a record or the tail.
+///   I2  On a lane that may overwrite it, what was read counts only after reserved_end was looked at again: the order is
+///       read, fence, look.
+///   R   A record is delivered when its commit word equals the sequence expected: so never twice, never out of order, and a
+///       difference between two sequences is exactly what was lost.
+///
+/// Threads    one at a time
+/// Cost       a record: one acquire load of its own first word; no store until release()
+
+#include <algorithm>
+
+#include "ring/lane_memory.hpp"
+#include "ring/pin.hpp"
+#include "ring/waypoints.hpp"
+#include "sync/access.hpp"
+
+namespace bus::ring {
+
+struct record_view {
+  const std::byte* data = nullptr;  // the record's first word
+  std::uint64_t position = 0;
+  std::uint64_t seq = 0;
+  layout::record_shape shape{};
+  std::uint64_t origin = 0;
+  std::uint64_t ticks = 0;
+  bool open = false;  // its payload is still being written
+
+  std::uint32_t subject_id() const noexcept { return static_cast<std::uint32_t>(origin); }
+  std::uint32_t publisher_id() const noexcept { return static_cast<std::uint32_t>(origin >> 32); }
+  const std::byte* header() const noexcept { return data + layout::record_header_bytes; }
+  const std::byte* payload() const noexcept { return header() + shape.header_bytes; }
+};
+
+enum class poll_outcome : std::uint8_t {
+  empty,        // nothing more for now
+  more,         // the sink is full or the budget is spent
+  lapped,       // overwritten: resume()
+  aborted,      // the open record just delivered will never be complete
+  corrupt,      // not a record: the lane cannot be read on
+  unsupported,  // written by a newer library in a way that this one must not ignore
+};
+
+enum class verdict : std::uint8_t { taken, skipped, full };
+
+template <class A>
+class lane_reader {
+ public:
+  /// How often an empty poll asks whether it was lapped: an old position may stay silent for ever.
+  static constexpr std::uint32_t lap_check_interval = 256;
+
+  lane_reader() = default;
+  /// `pin` may be null: such a reader is never waited for. `gating` asks to be waited for on a gated lane.
+  lane_reader(const lane_memory& lane, pin_words* pin, bool gating) noexcept
+      : lane_(lane), pin_(pin), gating_(gating && !lane.overwriting && pin != nullptr) {}
+
+  const lane_memory& lane() const noexcept { return lane_; }
+  std::uint64_t position() const noexcept { return position_; }
+  std::uint64_t next_seq() const noexcept { return next_seq_; }
+  /// True when records may be overwritten while they are read, so that they must be copied before they are used.
+  bool may_be_lapped() const noexcept { return !gating_; }
+  bool wants_open(bool yes) noexcept { return wants_open_ = yes; }
+
+  /// Enters at a waypoint that `choose(lowest_position)` picks and holds it. False: nothing suitable just now, try again.
+  template <class Choose>
+  bool enter(Choose&& choose) noexcept;
+
+  /// Walks without delivering until `stop(view)` or the tail. REQUIRES: entered.
+  template <class Stop>
+  poll_outcome walk(Stop&& stop) noexcept;
+
+  /// Reads up to `budget` records into `sink`: `verdict take(view)`, and `undo()` for the last one taken.
+  template <class Sink>
+  poll_outcome poll(std::size_t budget, Sink&& sink) noexcept;
+
+  /// After `lapped`: goes on at the oldest safe waypoint. The gap is [first_lost, next_seq()).
+  /// False: none is safe just now, try again.
+  bool resume(std::uint64_t& first_lost) noexcept;
+
+  bool lapped() const noexcept {
+    // [R2] what was read before the look; pairs with the release fence in lane_writer::reserve.
+    A::fence(std::memory_order_acquire, sync::edge::reserve);
+    return A::load(lane_.header->limits.reserved_end, std::memory_order_relaxed, sync::edge::reserve) >
+           position_ + lane_.capacity_bytes;
+  }
+
+  /// Gives the space below the position back.
+  void release() noexcept;
+  /// After release: tells a waiting publisher. True: it sleeps, wake `pin.tick`. Costs a fence: when idle, not per message.
+  bool tick() noexcept;
+  bool has_unticked_release() const noexcept { return released_ != ticked_; }
+  std::uint64_t held_bytes() const noexcept { return position_ - released_; }
+  void leave() noexcept;
+
+  /// Adopts a position found by walking another reader of the same lane.
+  void set_position(std::uint64_t position, std::uint64_t seq) noexcept {
+    position_ = position;
+    next_seq_ = seq;
+  }
+
+ private:
+  std::uint64_t lowest_safe() const noexcept;
+  bool sane(const layout::record_shape& shape) const noexcept {
+    return shape.total_bytes() <= lane_.largest_bytes() && shape.payload_bytes <= lane_.max_message_bytes &&
+           shape.header_bytes % layout::header_align == 0;
+  }
+  template <class Sink>
+  poll_outcome look_closer(std::uint64_t commit, Sink&& sink, bool& advanced) noexcept;
+
+  lane_memory lane_;
+  pin_words* pin_ = nullptr;
+  bool gating_ = false;
+  bool wants_open_ = false;
+  bool open_delivered_ = false;  // the open record at position_ was handed out already
+  std::uint32_t empty_polls_ = 0;
+  std::uint64_t position_ = 0;
+  std::uint64_t next_seq_ = 1;
+  std::uint64_t released_ = 0;
+  std::uint64_t ticked_ = 0;
+};
+
+// What an entering reader may rely on for a while: an eighth of the ring above the bytes that are overwritten next, or what
+// the gate protects.
+template <class A>
+std::uint64_t lane_reader<A>::lowest_safe() const noexcept {
+  using enum std::memory_order;
+  const auto& limits = lane_.header->limits;
+  // relaxed: only a choice; enter() and poll() check again
+  std::uint64_t end = A::load(limits.reserved_end, relaxed, sync::edge::none);
+  std::uint64_t margin = lane_.capacity_bytes / 8;
+  if (gating_) {
+    end = std::max(end, A::load(limits.gate_limit, relaxed, sync::edge::none));
+    margin = 0;
+  }
+  return end <= lane_.capacity_bytes ? 0 : end - lane_.capacity_bytes + margin;
+}
+
+template <class A>
+template <class Choose>
+bool lane_reader<A>::enter(Choose&& choose) noexcept {
+  using enum std::memory_order;
+  const entry_point entry = choose(lowest_safe());
+  if (!entry.found() || entry.position < position_) return false;
+  if (pin_ != nullptr) {
+    // relaxed: the fence orders them for a publisher's look
+    A::store(pin_->cursor, entry.position, relaxed, sync::edge::none);
+    A::store(pin_->state, gating_ ? pin_gating : pin_watching, relaxed, sync::edge::none);
+    A::step(sync::failpoint::attach_pinned);
+  }
+  if (gating_) {
+    // [G1] pin before the look at the limits; pairs with the fence in lane_writer::reserve.
+    A::fence(seq_cst, sync::edge::gate);
+    // [G1] acquire: pairs with the release of gate_limit in lane_writer::reserve.
+    const std::uint64_t gate_limit = A::load(lane_.header->limits.gate_limit, acquire, sync::edge::gate);
+    const std::uint64_t reserved_end = A::load(lane_.header->limits.reserved_end, relaxed, sync::edge::none);
+    if (std::max(gate_limit, reserved_end) > entry.position + lane_.capacity_bytes) {
+      A::store(pin_->state, pin_watching, relaxed, sync::edge::none);  // a publisher may wait for it once: harmless
+      return false;
+    }
+    A::step(sync::failpoint::attach_checked);
+  }
+  position_ = released_ = ticked_ = entry.position;
+  next_seq_ = entry.seq;
+  open_delivered_ = false;
+  return true;
+}
+
+template <class A>
+template <class Sink>
+poll_outcome lane_reader<A>::poll(std::size_t budget, Sink&& sink) noexcept {
+  using enum std::memory_order;
+  while (budget != 0) {
+    const auto* words = &lane_.word_at(position_);
+    // [R1] acquire: pairs with the release of the commit word in lane_writer::commit.
+    const std::uint64_t commit = A::load(words[0], acquire, sync::edge::commit);
+    if (commit != next_seq_) [[unlikely]] {
+      bool advanced = false;
+      const poll_outcome outcome = look_closer(commit, sink, advanced);
+      if (!advanced) return outcome;
+      continue;
+    }
+    record_view view;
+    view.data = reinterpret_cast<const std::byte*>(words);
+    view.position = position_;
+    view.seq = commit;
+    // relaxed: ordered by the commit word
+    view.shape = layout::record_shape::unpack(A::load(words[1], relaxed, sync::edge::none));
+    view.origin = A::load(words[2], relaxed, sync::edge::none);
+    view.ticks = A::load(words[3], relaxed, sync::edge::none);
+    A::step(sync::failpoint::consume_found);
+    if (!sane(view.shape)) [[unlikely]]
+      return lapped() ? poll_outcome::lapped : poll_outcome::corrupt;
+    if ((view.shape.flags & ~layout::flags_known) != 0) [[unlikely]]
+      return lapped() ? poll_outcome::lapped : poll_outcome::unsupported;
+    verdict decision = verdict::skipped;
+    if (!open_delivered_) [[likely]] {
+      decision = sink.take(view);
+      A::step(sync::failpoint::consume_copied);
+    }
+    if (may_be_lapped() && lapped()) [[unlikely]] {
+      if (decision == verdict::taken) sink.undo();
+      return poll_outcome::lapped;
+    }
+    A::step(sync::failpoint::consume_checked);
+    if (decision == verdict::full) return poll_outcome::more;
+    open_delivered_ = false;
+    position_ += view.shape.total_bytes();
+    ++next_seq_;
+    if (decision == verdict::taken) --budget;
+  }
+  return poll_outcome::more;
+}
+
+// The word is not the sequence expected: nothing there, an open or aborted record, lapped, or corrupt.
+template <class A>
+template <class Sink>
+poll_outcome lane_reader<A>::look_closer(std::uint64_t commit, Sink&& sink, bool& advanced) noexcept {
+  using enum std::memory_order;
+  if (commit == 0) {
+    if (++empty_polls_ % lap_check_interval != 0) return poll_outcome::empty;
+    return lapped() ? poll_outcome::lapped : poll_outcome::empty;
+  }
+  const auto* words = &lane_.word_at(position_);
+  const bool open = commit == (next_seq_ | layout::commit_open);
+  const bool aborted = commit == (next_seq_ | layout::commit_aborted);
+  if (!open && !aborted) {
+    if (lapped()) return poll_outcome::lapped;
+    // A repair may have shortened what lay here; the word that was read is older than the look. Look once more.
+    const std::uint64_t again = A::load(words[0], acquire, sync::edge::commit);
+    return again == commit ? poll_outcome::corrupt : poll_outcome::empty;
+  }
+  record_view view;
+  view.data = reinterpret_cast<const std::byte*>(words);
+  view.position = position_;
+  view.seq = next_seq_;
+  view.shape = layout::record_shape::unpack(A::load(words[1], relaxed, sync::edge::none));
+  view.origin = A::load(words[2], relaxed, sync::edge::none);
+  view.ticks = A::load(words[3], relaxed, sync::edge::none);
+  view.open = true;
+  if (!sane(view.shape)) return lapped() ? poll_outcome::lapped : poll_outcome::corrupt;
+  if (aborted) {
+    if (may_be_lapped() && lapped()) return poll_outcome::lapped;
+    position_ += view.shape.total_bytes();
+    const bool was_delivered = open_delivered_;
+    open_delivered_ = false;
+    advanced = !was_delivered;
+    return poll_outcome::aborted;
+  }
+  // In-place reading while it is written needs a lane that holds the publisher back.
+  if (!wants_open_ || open_delivered_ || !gating_) return poll_outcome::empty;
+  const verdict decision = sink.take(view);
+  if (decision == verdict::full) return poll_outcome::more;
+  open_delivered_ = true;
+  return decision == verdict::taken ? poll_outcome::more : poll_outcome::empty;
+}
+
+template <class A>
+template <class Stop>
+poll_outcome lane_reader<A>::walk(Stop&& stop) noexcept {
+  struct walker {
+    Stop& stop;
+    verdict take(const record_view& view) { return stop(view) ? verdict::full : verdict::skipped; }
+    void undo() {}
+  };
+  walker sink{stop};
+  const poll_outcome outcome = poll(1, sink);
+  A::step(sync::failpoint::attach_walked);
+  return outcome;
+}
+
+template <class A>
+bool lane_reader<A>::resume(std::uint64_t& first_lost) noexcept {
+  const std::uint64_t expected = next_seq_;
+  if (!enter([this](std::uint64_t lowest) { return oldest_waypoint<A>(lane_, lowest); })) return false;
+  if (next_seq_ < expected) {  // cannot be: what overwrote us is newer than what we expect
+    next_seq_ = expected;
+    return false;
+  }
+  first_lost = expected;
+  return true;
+}
+
+template <class A>
+void lane_reader<A>::release() noexcept {
+  using enum std::memory_order;
+  released_ = position_;
+  if (pin_ == nullptr) return;
+  // [G2] release: the last look at the records before the space is given back; pairs with the acquire in the gate's scan.
+  A::store(pin_->cursor, position_, release, sync::edge::cursor);
+  A::store(pin_->next_seq, next_seq_, relaxed, sync::edge::none);  // for monitors
+  A::step(sync::failpoint::consume_released);
+}
+
+template <class A>
+bool lane_reader<A>::tick() noexcept {
+  using enum std::memory_order;
+  ticked_ = released_;
+  if (pin_ == nullptr || !gating_) return false;
+  A::store(pin_->tick, A::load(pin_->tick, relaxed, sync::edge::none) + 1, relaxed, sync::edge::none);
+  // [W2] cursor and tick before the look; pairs with the fence between `waiting` and the publisher's second scan.
+  A::fence(seq_cst, sync::edge::waiting);
+  A::step(sync::failpoint::consume_tick);
+  return A::load(lane_.header->counters.waiting, relaxed, sync::edge::waiting) != 0;
+}
+
+template <class A>
+void lane_reader<A>::leave() noexcept {
+  using enum std::memory_order;
+  if (pin_ == nullptr) return;
+  // [G2] release: nothing of the lane is looked at any more; pairs with the acquire in the gate's scan.
+  A::store(pin_->state, pin_free, release, sync::edge::cursor);
+}
+
+}  // namespace bus::ring

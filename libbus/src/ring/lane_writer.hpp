@@ -1,0 +1,287 @@
+#pragma once
+/// lane_writer: the publishing side of one lane. No system call, no allocation, no waiting.
+///
+/// Invariants (docs/memory_model.md names the edges)
+///   I1  The word at the tail position is 0 until a record is committed there.
+///   I2  Only bytes below reserved_end - capacity may be torn or overwritten.
+///   I3  A lane is entered only at a waypoint, then walked.
+///   I4  {tail, next_seq} are derived: repair finds them by walking from the newest waypoint.
+///   I5  Nothing waits while it holds the lane lock: `reserve` answers false instead.
+///
+/// Threads    one at a time: exclusive publishers own the lane by a lease, shared ones call under the lane lock
+/// Cost       a record: one release store to commit it, no read-modify-write
+
+#include <algorithm>
+
+#include "ring/lane_memory.hpp"
+#include "ring/waypoints.hpp"
+#include "sync/access.hpp"
+
+namespace bus::ring {
+
+/// What a publisher says of one message besides its payload.
+struct record_head {
+  layout::record_shape shape;
+  std::uint32_t subject_id = 0;
+  std::uint32_t publisher_id = 0;
+  const std::byte* header = nullptr;  // shape.header_bytes bytes
+};
+
+template <class A>
+class lane_writer {
+ public:
+  /// Words this far ahead of the tail are kept zero, so that a commit needs no store in front of it.
+  static constexpr std::uint64_t zero_window_bytes = 512;
+
+  explicit lane_writer(const lane_memory& lane) noexcept : lane_(lane) {}
+
+  const lane_memory& lane() const noexcept { return lane_; }
+  std::uint64_t tail() const noexcept { return tail_; }
+  std::uint64_t next_seq() const noexcept { return next_seq_; }
+
+  /// REQUIRES for both: the lane lock is held. Nothing is trusted that a dead process may have left: see repair().
+  void load_turn() noexcept;
+  void store_turn() noexcept;
+
+  /// Finds the tail and the next sequence again after a publisher died. REQUIRES: no thread of it stores any more.
+  void repair() noexcept;
+
+  bool has_room(std::uint64_t total_bytes) const noexcept {
+    return tail_ + total_bytes + layout::record_align <= reserved_end_;
+  }
+
+  /// Makes room for `total_bytes` at the tail. `lowest_pin(tail)` answers the lowest position that a gating reader still
+  /// needs, at most `tail`. False: full, the readers decide.
+  template <class LowestPin>
+  bool reserve(std::uint64_t total_bytes, LowestPin&& lowest_pin) noexcept;
+
+  /// Writes a record `offset` bytes after the tail; readers do not see it yet. REQUIRES: has_room.
+  void write(std::uint64_t offset, const record_head& head, std::uint64_t ticks, const void* payload) noexcept;
+  /// The same without a payload: the caller fills it in place.
+  std::byte* write_head(std::uint64_t offset, const record_head& head, std::uint64_t ticks) noexcept;
+
+  /// Makes `count` records, `total_bytes` in all, visible at once.
+  /// REQUIRES: all but the first got their commit word by mark_member.
+  void commit(std::uint64_t total_bytes, std::uint64_t count, std::uint64_t ticks) noexcept;
+
+  /// Gives record `index` (> 0) of a batch its sequence; nobody can reach it before the first is committed.
+  void mark_member(std::uint64_t offset, std::uint64_t index) noexcept {
+    A::store(lane_.word_at(tail_ + offset), next_seq_ + index, std::memory_order_relaxed, sync::edge::none);
+    A::step(sync::failpoint::batch_record);
+  }
+
+  /// Bytes above the tail were or will be written that no commit follows: the zeroes there count no more.
+  void forget_zeroes() noexcept { zero_end_ = tail_; }
+
+  /// Early reading: shows the record at the tail while its payload is still being written. Exclusive lanes only.
+  void show_open(std::uint64_t total_bytes) noexcept;
+  void show_progress(std::uint64_t progress_offset, std::uint64_t payload_bytes) noexcept;
+
+ private:
+  void zero_ahead(std::uint64_t total_bytes) noexcept;
+
+  lane_memory lane_;
+  std::uint64_t tail_ = 0;
+  std::uint64_t next_seq_ = 1;
+  std::uint64_t zero_end_ = 0;      // words at record boundaries in [tail, zero_end) are 0
+  std::uint64_t reserved_end_ = 0;  // copy of limits.reserved_end, which only this side changes
+  std::uint64_t gate_limit_ = 0;
+  std::uint64_t time_max_ = 0;
+  std::uint64_t next_block_ = 0;  // position from which the next waypoint is due
+};
+
+template <class A>
+void lane_writer<A>::load_turn() noexcept {
+  using enum std::memory_order;
+  auto& turn = lane_.header->turn;
+  auto& limits = lane_.header->limits;
+  // relaxed: ordered by the lane lock [L1]
+  tail_ = A::load(turn.tail, relaxed, sync::edge::none);
+  next_seq_ = A::load(turn.next_seq, relaxed, sync::edge::none);
+  zero_end_ = A::load(turn.zero_end, relaxed, sync::edge::none);
+  time_max_ = A::load(turn.time_max, relaxed, sync::edge::none);
+  reserved_end_ = A::load(limits.reserved_end, relaxed, sync::edge::none);
+  gate_limit_ = A::load(limits.gate_limit, relaxed, sync::edge::none);
+  next_block_ = base::round_up(tail_, lane_.block_bytes());
+}
+
+template <class A>
+void lane_writer<A>::store_turn() noexcept {
+  using enum std::memory_order;
+  auto& turn = lane_.header->turn;
+  // relaxed: ordered by the lane lock [L1]
+  A::store(turn.tail, tail_, relaxed, sync::edge::none);
+  A::store(turn.next_seq, next_seq_, relaxed, sync::edge::none);
+  A::store(turn.zero_end, zero_end_, relaxed, sync::edge::none);
+  A::store(turn.time_max, time_max_, relaxed, sync::edge::none);
+  A::step(sync::failpoint::publish_state_stored);
+}
+
+template <class A>
+template <class LowestPin>
+bool lane_writer<A>::reserve(std::uint64_t total_bytes, LowestPin&& lowest_pin) noexcept {
+  using enum std::memory_order;
+  auto& limits = lane_.header->limits;
+  const std::uint64_t stride = lane_.block_bytes();
+  const std::uint64_t need = tail_ + total_bytes + layout::record_align;
+  std::uint64_t end = base::round_up(need + zero_window_bytes, stride);
+  if (!lane_.overwriting) {
+    if (end > gate_limit_) {
+      // The candidate is the most that this call could take. It is shown before the readers are looked at: a reader that
+      // attaches meanwhile is either seen by the look, or sees the candidate and enters above it.
+      const std::uint64_t candidate = std::max(end, tail_ + lane_.capacity_bytes / 4);
+      A::store(limits.gate_limit, candidate, relaxed, sync::edge::none);  // ordered by the fence
+      A::step(sync::failpoint::reserve_candidate);
+      // [G1] candidate before the look; pairs with the fence between a new pin and its look at gate_limit.
+      A::fence(seq_cst, sync::edge::gate);
+      gate_limit_ = std::min(candidate, lowest_pin(tail_) + lane_.capacity_bytes);
+      A::step(sync::failpoint::reserve_scanned);
+      // [G1] release: what the look saw before the limit; pairs with the acquire in lane_reader's attach.
+      A::store(limits.gate_limit, gate_limit_, release, sync::edge::gate);
+    }
+    end = std::min(end, base::round_down(gate_limit_, layout::record_align));
+    if (need > end) return false;
+  }
+  reserved_end_ = end;
+  A::store(limits.reserved_end, end, relaxed, sync::edge::none);  // ordered by the fence
+  // [R2] the reservation before the bytes that it covers; pairs with the acquire fence in lane_reader::lapped.
+  A::fence(release, sync::edge::reserve);
+  A::step(sync::failpoint::reserve_done);
+  return true;
+}
+
+template <class A>
+std::byte* lane_writer<A>::write_head(std::uint64_t offset, const record_head& head, std::uint64_t ticks) noexcept {
+  using enum std::memory_order;
+  std::byte* at = lane_.at(tail_ + offset);
+  auto* words = reinterpret_cast<layout::word*>(at);
+  // relaxed: the commit word orders them [R1]
+  A::store(words[1], head.shape.pack(), relaxed, sync::edge::none);
+  A::store(words[2], layout::pack_origin(head.subject_id, head.publisher_id), relaxed, sync::edge::none);
+  A::store(words[3], ticks, relaxed, sync::edge::none);
+  A::step(sync::failpoint::publish_header);
+  at += layout::record_header_bytes;
+  if (head.shape.header_bytes != 0) {
+    A::copy_in(at, head.header, head.shape.header_bytes);
+    at += head.shape.header_bytes;
+  }
+  return at;
+}
+
+template <class A>
+void lane_writer<A>::write(std::uint64_t offset, const record_head& head, std::uint64_t ticks,
+                           const void* payload) noexcept {
+  std::byte* at = write_head(offset, head, ticks);
+  A::copy_in(at, payload, head.shape.payload_bytes);
+  A::step(sync::failpoint::publish_payload);
+}
+
+template <class A>
+void lane_writer<A>::commit(std::uint64_t total_bytes, std::uint64_t count, std::uint64_t ticks) noexcept {
+  using enum std::memory_order;
+  const std::uint64_t first = tail_;
+  const std::uint64_t end = first + total_bytes;
+  if (end >= zero_end_) {  // I1 for the next tail
+    A::store(lane_.word_at(end), 0, relaxed, sync::edge::none);  // ordered by the commit
+    zero_end_ = end + layout::record_align;
+  }
+  A::step(sync::failpoint::publish_before_commit);
+  // [R1] release: records, and the zero behind them, before the commit word; pairs with the acquire in lane_reader::poll.
+  A::store(lane_.word_at(first), next_seq_, release, sync::edge::commit);
+  A::step(sync::failpoint::publish_committed);
+  const std::uint64_t seq = next_seq_;
+  tail_ = end;
+  next_seq_ += count;
+  time_max_ = std::max(time_max_, ticks);
+  zero_ahead(total_bytes);
+  if (first >= next_block_) {
+    write_waypoint<A>(lane_, {first, seq, time_max_});
+    next_block_ = base::round_up(first + 1, lane_.block_bytes());
+  }
+}
+
+// Behind the commit, where the reader does not wait for it. Larger records pay for their end word only.
+template <class A>
+void lane_writer<A>::zero_ahead(std::uint64_t total_bytes) noexcept {
+  using enum std::memory_order;
+  if (total_bytes >= zero_window_bytes) return;
+  const std::uint64_t stop = std::min(tail_ + zero_window_bytes, reserved_end_);  // I2
+  while (zero_end_ + layout::record_align <= stop) {
+    // relaxed: the next commit orders it [R1]
+    A::store(lane_.word_at(zero_end_), 0, relaxed, sync::edge::none);
+    zero_end_ += layout::record_align;
+  }
+  A::step(sync::failpoint::publish_zeroed);
+}
+
+template <class A>
+void lane_writer<A>::show_open(std::uint64_t total_bytes) noexcept {
+  using enum std::memory_order;
+  const std::uint64_t end = tail_ + total_bytes;
+  if (end >= zero_end_) {
+    A::store(lane_.word_at(end), 0, relaxed, sync::edge::none);  // ordered by the store below
+    zero_end_ = end + layout::record_align;
+  }
+  // [R1] release: head and progress word before the open commit word; pairs with the acquire in lane_reader::poll.
+  A::store(lane_.word_at(tail_), next_seq_ | layout::commit_open, release, sync::edge::commit);
+  A::step(sync::failpoint::open_record);
+}
+
+template <class A>
+void lane_writer<A>::show_progress(std::uint64_t progress_offset, std::uint64_t payload_bytes) noexcept {
+  auto& progress = *reinterpret_cast<layout::word*>(lane_.at(tail_) + progress_offset);
+  // [O1] release: the payload so far before the progress word; pairs with the acquire in open_payload::available.
+  A::store(progress, payload_bytes, std::memory_order_release, sync::edge::progress);
+  A::step(sync::failpoint::open_progress);
+}
+
+template <class A>
+void lane_writer<A>::repair() noexcept {
+  using enum std::memory_order;
+  A::step(sync::failpoint::repair_begin);
+  auto& limits = lane_.header->limits;
+  const entry_point from = newest_waypoint<A>(lane_);
+  tail_ = from.found() ? from.position : 0;
+  next_seq_ = from.found() ? from.seq : 1;
+  time_max_ = from.time_ticks;
+  reserved_end_ = A::load(limits.reserved_end, relaxed, sync::edge::none);  // the dead process is behind us [L1]
+  const std::uint64_t oldest = tail_;
+  std::uint64_t due = base::round_up(tail_ + 1, lane_.block_bytes());
+  for (;;) {
+    if (tail_ - oldest > lane_.capacity_bytes || tail_ + layout::record_align > reserved_end_) break;
+    const auto* words = &lane_.word_at(tail_);
+    // [R1] acquire: pairs with the release of the commit word.
+    const std::uint64_t commit = A::load(words[0], acquire, sync::edge::commit);
+    const std::uint64_t seq = commit & layout::sequence_mask;
+    if (seq != next_seq_) break;
+    const auto shape = layout::record_shape::unpack(A::load(words[1], relaxed, sync::edge::none));
+    if (shape.total_bytes() > lane_.largest_bytes()) break;
+    if ((commit & layout::commit_open) != 0) {
+      // Its bytes may be under a reader's eyes: they are skipped for ever, the sequence goes to the next record (I1).
+      const std::uint64_t end = tail_ + shape.total_bytes();
+      if (end + layout::record_align > reserved_end_) break;
+      A::store(lane_.word_at(end), 0, relaxed, sync::edge::none);  // ordered by the store below
+      // [R1] release: the zero behind before the abort; pairs with the acquire in lane_reader::poll.
+      A::store(lane_.word_at(tail_), seq | layout::commit_aborted, release, sync::edge::commit);
+      A::add(lane_.header->counters.aborted, 1, relaxed, sync::edge::none);  // a statistic
+    } else if ((commit & layout::commit_aborted) == 0) {
+      time_max_ = std::max(time_max_, A::load(words[3], relaxed, sync::edge::none));
+      if (tail_ >= due) write_waypoint<A>(lane_, {tail_, seq, time_max_});  // missing: died between commit and waypoint
+      due = base::round_up(tail_ + 1, lane_.block_bytes());
+      ++next_seq_;
+    }
+    tail_ += shape.total_bytes();
+  }
+  A::step(sync::failpoint::repair_walked);
+  zero_end_ = tail_;  // words of an unfinished batch may lie beyond: each next tail is zeroed before its commit
+  // The limit may be a dead publisher's candidate (reserve, step 1): nothing above reserved_end was taken, so start there.
+  gate_limit_ = reserved_end_;
+  // [G1] release: as in reserve.
+  A::store(limits.gate_limit, gate_limit_, release, sync::edge::gate);
+  next_block_ = base::round_up(tail_, lane_.block_bytes());
+  A::add(lane_.header->counters.repaired, 1, relaxed, sync::edge::none);  // a statistic
+  store_turn();
+  A::step(sync::failpoint::repair_end);
+}
+
+}  // namespace bus::ring

@@ -1,0 +1,21 @@
+#include "sync/failpoint.hpp"
+
+namespace bus::sync {
+
+const char* failpoint_name(failpoint at) noexcept {
+  static constexpr const char* names[] = {
+      "publish_begin", "publish_locked", "publish_reserved", "publish_header", "publish_payload", "publish_before_commit",
+      "publish_committed", "publish_zeroed", "publish_waypoint_open", "publish_waypoint", "publish_state_stored",
+      "publish_unlocked", "publish_woken", "reserve_candidate", "reserve_scanned", "reserve_done", "open_record",
+      "open_progress", "open_closing", "batch_record", "full_waiting", "full_slept", "lock_waiting", "lock_taken_over",
+      "repair_begin", "repair_walked", "repair_waypoint", "repair_end", "lease_taken", "lease_returned", "consume_found",
+      "consume_copied", "consume_checked", "consume_delivered", "consume_released", "consume_tick", "attach_announced",
+      "attach_pinned", "attach_checked", "attach_walked", "detach_begin", "detach_end", "sleep_armed", "sleep_woken",
+      "intern_locked", "intern_written", "intern_committed", "create_stream_built", "create_stream_named",
+      "create_process_built", "create_process_named", "remove_stream_renamed",
+  };
+  static_assert(sizeof names / sizeof *names == static_cast<std::size_t>(failpoint::count));
+  return at < failpoint::count ? names[static_cast<std::size_t>(at)] : "unknown";
+}
+
+}  // namespace bus::sync

@@ -1,0 +1,126 @@
+#include "sync/life.hpp"
+
+#include <linux/futex.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <climits>
+#include <cstddef>
+#include <mutex>
+
+#include "os/failure.hpp"
+#include "os/futex.hpp"
+#include "sync/fork_guard.hpp"
+
+namespace bus::sync {
+
+static_assert(futex_owner_died == FUTEX_OWNER_DIED);
+static_assert(sizeof(robust_list) == sizeof(layout::life_cell::robust_next));
+
+namespace {
+
+// Everything that the parked thread needs. Never freed: the kernel walks it when the process ends.
+struct keeper {
+  robust_list_head head{};
+  std::atomic<std::uint32_t> thread{0};  // writer: the parked thread, once · futex for the starter
+  std::mutex changes;
+};
+
+robust_list* node_of(layout::life_cell& cell) noexcept { return reinterpret_cast<robust_list*>(&cell.robust_next); }
+
+void* park(void* argument) {
+  auto& k = *static_cast<keeper*>(argument);
+  ::prctl(PR_SET_NAME, "bus-life");
+  // The list of the C library for this thread is replaced: it locks no robust mutex.
+  ::syscall(SYS_set_robust_list, &k.head, sizeof k.head);
+  // release: the list is registered; pairs with the acquire in start
+  k.thread.store(static_cast<std::uint32_t>(::syscall(SYS_gettid)), std::memory_order_release);
+  os::futex_wake(reinterpret_cast<std::uint32_t*>(&k.thread), INT_MAX);
+  const std::uint32_t for_ever = 0;
+  for (;;) os::futex_wait(&for_ever, 0, std::chrono::hours(24));
+}
+
+result<keeper*> start() {
+  auto* k = new keeper;
+  k->head.list.next = &k->head.list;
+  k->head.futex_offset = static_cast<long>(offsetof(layout::life_cell, word)) -
+                         static_cast<long>(offsetof(layout::life_cell, robust_next));
+  pthread_attr_t attributes;
+  ::pthread_attr_init(&attributes);
+  ::pthread_attr_setstacksize(&attributes, 256 * 1024);
+  ::pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+  sigset_t all, before;
+  ::sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  pthread_t thread{};
+  const int failed = ::pthread_create(&thread, &attributes, park, k);
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  ::pthread_attr_destroy(&attributes);
+  if (failed != 0) return os::failure(failed, "cannot start the thread that proves this process's life");
+  // acquire: pairs with the release in park
+  while (k->thread.load(std::memory_order_acquire) == 0)
+    os::futex_wait(reinterpret_cast<std::uint32_t*>(&k->thread), 0, std::chrono::milliseconds(10));
+  return k;
+}
+
+std::mutex keeper_mutex;
+keeper* the_keeper = nullptr;
+std::uint32_t keeper_token = 0;
+
+result<keeper*> keeper_of_this_process() {
+  const std::uint32_t token = process_token();
+  const std::lock_guard guard(keeper_mutex);
+  if (the_keeper == nullptr || keeper_token != token) {
+    auto made = start();
+    if (!made) return made;
+    the_keeper = *made;
+    keeper_token = token;
+  }
+  return the_keeper;
+}
+
+// A fork may happen while another thread is in here; the child gets a free mutex again.
+[[maybe_unused]] const int registered = ::pthread_atfork([] { keeper_mutex.lock(); }, [] { keeper_mutex.unlock(); },
+                                                         [] { keeper_mutex.unlock(); });
+
+}  // namespace
+
+result<void> hold_life(layout::life_cell& cell) {
+  auto found = keeper_of_this_process();
+  if (!found) return std::move(found.error());
+  keeper& k = **found;
+  const std::lock_guard guard(k.changes);
+  auto* node = node_of(cell);
+  auto& word = reinterpret_cast<std::atomic<std::uint32_t>&>(cell.word);
+  // WAITERS from the start: observers have read-only maps and cannot ask to be woken.
+  // relaxed both: the file gets its name, or the list its entry, by later system calls or stores of this thread
+  word.store(k.thread.load(std::memory_order_relaxed) | FUTEX_WAITERS, std::memory_order_relaxed);
+  // The kernel may walk the list at any moment: an entry is complete before it is linked.
+  node->next = k.head.list.next;
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  k.head.list.next = node;
+  return {};
+}
+
+void let_life_go(layout::life_cell& cell) noexcept {
+  auto found = keeper_of_this_process();
+  if (!found) return;
+  keeper& k = **found;
+  const std::lock_guard guard(k.changes);
+  auto* node = node_of(cell);
+  for (robust_list* at = &k.head.list; at->next != &k.head.list; at = at->next) {
+    if (at->next == node) {
+      at->next = node->next;
+      break;
+    }
+  }
+  auto& word = reinterpret_cast<std::atomic<std::uint32_t>&>(cell.word);
+  // release: everything this process stored before it leaves; pairs with the acquire in read_life
+  word.store(0, std::memory_order_release);
+  os::futex_wake(&cell.word, INT_MAX);
+}
+
+}  // namespace bus::sync

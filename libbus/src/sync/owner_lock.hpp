@@ -1,0 +1,59 @@
+#pragma once
+/// owner_lock: a lock in shared memory that survives its owner. A word: 0, or the owner's process id, bit 31 set when somebody
+/// waits. Process ids are never used twice on a bus, so a word can never mean another owner.
+///
+/// Invariants
+///   1  The word changes from an id to another id only after the first process was proven gone (peers::proven_gone): its last
+///      store is behind us.
+///   2  Whoever takes it over that way is told so and must repair what the lock guards before using it.
+///   3  Nobody waits for anything else while holding it (LANE I5).
+/// A stopped owner is alive: waiters get `busy` at their deadline.
+
+#include <chrono>
+#include <cstdint>
+
+#include "os/futex.hpp"
+#include "sync/access.hpp"
+#include "sync/peers.hpp"
+
+namespace bus::sync {
+
+inline constexpr std::uint64_t lock_contended = 1ull << 31;
+inline constexpr std::uint64_t lock_owner_mask = lock_contended - 1;
+
+template <class A>
+bool try_lock(word& lock, std::uint32_t self) noexcept {
+  std::uint64_t expected = 0;
+  // [L1] acquire: pairs with the release in unlock.
+  return A::compare_exchange(lock, expected, self, std::memory_order_acquire, edge::lock);
+}
+
+/// True: somebody waits and must be woken.
+template <class A>
+bool unlock_word(word& lock) noexcept {
+  // [L1] release: everything done under the lock; pairs with the acquire of the next owner.
+  return (A::exchange(lock, 0, std::memory_order_release, edge::lock) & lock_contended) != 0;
+}
+
+/// REQUIRES: the owner in `seen` is proven gone. False: somebody else was faster.
+template <class A>
+bool take_over(word& lock, std::uint64_t seen, std::uint32_t self) noexcept {
+  // [L1] acquire: the dead owner's stores are behind us by proof, the previous one's by its release.
+  return A::compare_exchange(lock, seen, self | lock_contended, std::memory_order_acquire, edge::lock);
+}
+
+enum class lock_result : std::uint8_t {
+  taken,
+  taken_over,  // from a dead owner: repair
+  busy,        // deadline; the owner is alive (maybe stopped): `holder`
+};
+
+/// Slow path of a lock: spins, then sleeps on the word and on the owner's life.
+lock_result wait_lock(word& lock, std::uint32_t self, std::chrono::steady_clock::time_point deadline, peers& others,
+                      std::uint32_t& holder) noexcept;
+
+inline void unlock(word& lock) noexcept {
+  if (unlock_word<hardware>(lock)) os::futex_wake(os::futex_half(lock), 1);
+}
+
+}  // namespace bus::sync
