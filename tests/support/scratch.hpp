@@ -1,0 +1,129 @@
+#pragma once
+/// scratch: a directory of its own for each test, so that tests run in parallel and leave nothing behind.
+
+#include <bus/bus.hpp>
+
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <filesystem>
+#include <new>
+#include <string>
+#include <thread>
+
+namespace test {
+
+/// A root for buses under /dev/shm (or `parent`); removed with everything in it.
+class scratch {
+ public:
+  explicit scratch(const std::string& parent = "/dev/shm") {
+    std::string pattern = parent + "/bus-test-XXXXXX";
+    if (::mkdtemp(pattern.data()) == nullptr) std::abort();
+    root_ = pattern;
+    owner_ = ::getpid();
+  }
+  ~scratch() {
+    if (owner_ != ::getpid()) return;
+    std::error_code ignored;
+    std::filesystem::remove_all(root_, ignored);
+  }
+  scratch(const scratch&) = delete;
+  scratch& operator=(const scratch&) = delete;
+
+  const std::string& root() const { return root_; }
+  std::string url(const std::string& name = "t", const std::string& more = "") const {
+    return "bus:///" + name + "?root=" + root_ + more;
+  }
+  /// Where the files of bus `name` are.
+  std::string directory(const std::string& name = "t") const { return root_ + "/bus-" + std::to_string(::geteuid()) + "." + name; }
+  std::string stream(const std::string& stream, const std::string& name = "t") const { return directory(name) + "/streams/" + stream; }
+
+ private:
+  std::string root_;
+  pid_t owner_;
+};
+
+/// A value that forked children share with the test.
+template <class T>
+class shared_value {
+ public:
+  shared_value() {
+    void* at = ::mmap(nullptr, sizeof(T), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (at == MAP_FAILED) std::abort();
+    value_ = new (at) T{};
+  }
+  ~shared_value() { ::munmap(value_, sizeof(T)); }
+  shared_value(const shared_value&) = delete;
+  shared_value& operator=(const shared_value&) = delete;
+  T* operator->() const { return value_; }
+  T& operator*() const { return *value_; }
+
+ private:
+  T* value_;
+};
+
+/// A forked process that runs `work` and exits with what it returns; killed and reaped at the end at the latest.
+class child {
+ public:
+  template <class Work>
+  explicit child(Work&& work) {
+    std::fflush(nullptr);
+    pid_ = ::fork();
+    if (pid_ == 0) ::_exit(work());
+  }
+  ~child() {
+    if (pid_ > 0) kill(), wait();
+  }
+  child(child&& other) noexcept : pid_(std::exchange(other.pid_, -1)) {}
+  child& operator=(child&&) = delete;
+
+  pid_t pid() const { return pid_; }
+  void signal(int number) const { ::kill(pid_, number); }
+  void kill() const { ::kill(pid_, SIGKILL); }
+  /// Wait status as of waitpid; ends the child's story.
+  int wait() {
+    int status = 0;
+    while (::waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
+    }
+    pid_ = -1;
+    return status;
+  }
+  /// True: it ended by itself with 0.
+  bool succeeded() {
+    const int status = wait();
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+  }
+
+ private:
+  pid_t pid_ = -1;
+};
+
+/// Waits until `true_now()`, at most `patience`: for things that happen soon, without asserting how soon.
+template <class Condition>
+bool eventually(Condition&& true_now, std::chrono::milliseconds patience = std::chrono::seconds(20)) {
+  const auto end = std::chrono::steady_clock::now() + patience;
+  while (!true_now()) {
+    if (std::chrono::steady_clock::now() > end) return false;
+    std::this_thread::sleep_for(std::chrono::microseconds(200));
+  }
+  return true;
+}
+
+inline bus::stream_config small_stream(const std::string& name, bus::overflow overflow, std::uint64_t ring_bytes = 64 * 1024) {
+  bus::stream_config config;
+  config.name = name;
+  config.subjects = {name + ".>", name};
+  config.overflow = overflow;
+  config.ring_bytes = ring_bytes;
+  config.max_message_bytes = std::min<std::uint64_t>(8 * 1024, ring_bytes / 8);
+  config.send_timeout = std::chrono::seconds(10);
+  return config;
+}
+
+}  // namespace test

@@ -1,0 +1,22 @@
+#pragma once
+/// json: the objects that `--json` prints, in one place, so that every tool names things alike.
+
+#include <bus/bus.hpp>
+
+#include <nlohmann/json.hpp>
+
+namespace tools {
+
+using json = nlohmann::ordered_json;
+
+json to_json(const bus::stream_info& stream);
+json to_json(const bus::publisher_info& publisher);
+json to_json(const bus::reader_info& reader);
+json to_json(const bus::process_info& process);
+json to_json(const bus::message& message);
+json to_json(const bus::error& error);
+/// Never throws: broken UTF-8 is replaced.
+std::string dump(const json& value, bool pretty = false);
+const char* state_name(bus::process_state state);
+
+}  // namespace tools
