@@ -30,16 +30,16 @@ struct source;  // one lane of a subscriber
 
 class message {
  public:
-  std::span<const std::byte> payload() const noexcept { return {payload_, payload_bytes_}; }
-  std::string_view text() const noexcept { return {reinterpret_cast<const char*>(payload_), payload_bytes_}; }
-  std::size_t size() const noexcept { return payload_bytes_; }
+  std::span<const std::byte> payload() const noexcept { return {payload_data(), payload_bytes()}; }
+  std::string_view text() const noexcept { return {reinterpret_cast<const char*>(payload_data()), payload_bytes()}; }
+  std::size_t size() const noexcept { return payload_bytes(); }
 
   /// Rises by one per message of the lane; never used twice.
   std::uint64_t sequence() const noexcept { return sequence_; }
   BUS_EXPORT std::string_view subject() const noexcept;
   BUS_EXPORT std::string_view stream() const noexcept;
   BUS_EXPORT std::uint32_t lane() const noexcept;
-  std::uint32_t publisher_id() const noexcept { return publisher_id_; }
+  std::uint32_t publisher_id() const noexcept { return static_cast<std::uint32_t>(origin_ >> 32); }
 
   /// Wall clock of the publisher's host, ns precision.
   BUS_EXPORT std::chrono::system_clock::time_point publish_time() const noexcept;
@@ -51,7 +51,7 @@ class message {
   /// The value of a header, by exact key.
   BUS_EXPORT std::optional<std::string_view> header(std::string_view key) const noexcept;
   BUS_EXPORT std::vector<bus::header> headers() const;
-  bool has_headers() const noexcept { return (flags_ & 0x40u) != 0; }
+  bool has_headers() const noexcept { return (flags() & 0x40u) != 0; }
 
   /// False when the message lies in an overwriting ring, was asked for in place, and has been overwritten since: whatever was
   /// read from payload() before must be thrown away.
@@ -61,25 +61,30 @@ class message {
   BUS_EXPORT std::size_t available() const noexcept;
   /// Spins until at least `bytes` are there. False: the publisher died, the rest will never come.
   BUS_EXPORT bool wait_available(std::size_t bytes) const noexcept;
-  bool complete() const noexcept { return !open_ || available() == size(); }
+  bool complete() const noexcept { return (shape_ & flag_open) == 0 || available() == size(); }
 
  private:
   friend class subscriber;
   friend struct detail::source;
   friend struct subscriber_core;
 
-  const std::byte* payload_ = nullptr;
-  const detail::source* source_ = nullptr;
-  std::uint64_t sequence_ = 0;
-  std::uint64_t ticks_ = 0;
-  std::uint64_t position_ = 0;
-  std::uint32_t payload_bytes_ = 0;
-  std::uint32_t subject_id_ = 0;
-  std::uint32_t publisher_id_ = 0;
-  std::uint16_t header_bytes_ = 0;
-  std::uint16_t flags_ = 0;
-  bool open_ = false;
-  bool in_place_ = false;
+  // The record's words as they were read; docs/format/ring.md.
+  static constexpr unsigned header_shift = 32, flags_shift = 48;
+  static constexpr std::uint64_t flag_open = 1ull << 62, flag_in_place = 1ull << 63;  // of our own, unused in records
+
+  const std::byte* payload_data() const noexcept { return area_ + header_bytes(); }
+  std::uint32_t payload_bytes() const noexcept { return static_cast<std::uint32_t>(shape_); }
+  std::uint16_t header_bytes() const noexcept { return static_cast<std::uint16_t>(shape_ >> header_shift); }
+  std::uint16_t flags() const noexcept { return static_cast<std::uint16_t>(shape_ >> flags_shift); }
+  std::uint32_t subject_id() const noexcept { return static_cast<std::uint32_t>(origin_); }
+
+  const std::byte* area_;  // headers, then the payload
+  const detail::source* source_;
+  std::uint64_t sequence_;
+  std::uint64_t shape_;
+  std::uint64_t origin_;
+  std::uint64_t ticks_;
+  std::uint64_t position_;
 };
 
 /// Messages that a subscriber did not get: overwritten before it read them.

@@ -76,14 +76,13 @@ class BUS_EXPORT subscriber {
   template <class Fn>
   std::size_t poll(std::size_t max, Fn&& fn) {
     std::size_t done = 0;
-    begin_poll();
     while (done < max) {
       if (batch_.next == batch_.end && !refill(max - done)) break;
       const message& m = *batch_.next++;
       ++done;
       fn(m);
     }
-    end_poll();
+    if (done != 0) end_poll();
     return done;
   }
 
@@ -142,7 +141,6 @@ class BUS_EXPORT subscriber {
     const message* end = nullptr;
   };
   explicit subscriber(std::unique_ptr<subscriber_core> core) noexcept;
-  void begin_poll() noexcept;
   bool refill(std::size_t max) noexcept;
   void end_poll() noexcept;
 

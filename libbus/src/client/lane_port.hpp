@@ -36,6 +36,16 @@ class lane_port {
   publish_status take_lease();
   bool exclusive() const noexcept { return exclusive_; }
 
+  /// One record without headers, on the shortest way. False: not now, use put().
+  bool put_plain(std::uint32_t payload_bytes, std::uint64_t origin, const void* payload, std::uint64_t& seq) noexcept {
+    const std::uint64_t total = layout::record_shape{payload_bytes, 0, 0}.total_bytes();
+    if (!writer_.is_plain(total)) [[unlikely]]
+      return false;
+    seq = writer_.publish_plain(payload_bytes, total, origin, clock_.now(), payload);
+    gate_.wake_readers();
+    sync::hardware::step(sync::failpoint::publish_woken);
+    return true;
+  }
   published put(const outgoing_record& record) noexcept {
     if (exclusive_) [[likely]] {
       const std::uint64_t total = record.head.shape.total_bytes();

@@ -11,15 +11,15 @@ namespace bus {
 
 namespace {
 
-layout::header_area area_of(const std::byte* payload, std::uint16_t bytes, std::uint16_t flags) noexcept {
-  return {payload - bytes, bytes, flags};
+layout::header_area area_of(const std::byte* area, std::uint16_t bytes, std::uint16_t flags) noexcept {
+  return {area, bytes, flags};
 }
 
 }  // namespace
 
 std::string_view message::subject() const noexcept {
-  if (subject_id_ == layout::inline_subject_id) return area_of(payload_, header_bytes_, flags_).subject();
-  return source_->subject_of(subject_id_);
+  if (subject_id() == layout::inline_subject_id) return area_of(area_, header_bytes(), flags()).subject();
+  return source_->subject_of(subject_id());
 }
 
 std::string_view message::stream() const noexcept { return source_->stream->name(); }
@@ -38,7 +38,7 @@ std::chrono::nanoseconds message::age() const noexcept {
 
 std::optional<std::string_view> message::header(std::string_view key) const noexcept {
   std::optional<std::string_view> found;
-  area_of(payload_, header_bytes_, flags_).each_user_header([&](std::string_view k, std::string_view v) {
+  area_of(area_, header_bytes(), flags()).each_user_header([&](std::string_view k, std::string_view v) {
     if (k == key) found = v;
     return !found;
   });
@@ -47,7 +47,7 @@ std::optional<std::string_view> message::header(std::string_view key) const noex
 
 std::vector<bus::header> message::headers() const {
   std::vector<bus::header> all;
-  area_of(payload_, header_bytes_, flags_).each_user_header([&](std::string_view k, std::string_view v) {
+  area_of(area_, header_bytes(), flags()).each_user_header([&](std::string_view k, std::string_view v) {
     all.push_back({k, v});
     return true;
   });
@@ -55,24 +55,24 @@ std::vector<bus::header> message::headers() const {
 }
 
 bool message::still_valid() const noexcept {
-  if (!in_place_) return true;
+  if ((shape_ & flag_in_place) == 0) return true;
   const auto& memory = source_->lane->memory();
   return !sync::overwritten<sync::hardware>(memory.header->limits.reserved_end, position_, memory.capacity_bytes);
 }
 
 std::size_t message::available() const noexcept {
-  if (!open_) return payload_bytes_;
+  if ((shape_ & flag_open) == 0) return payload_bytes();
   const auto& memory = source_->lane->memory();
-  if (sync::load_acquire(memory.word_at(position_)) == sequence_) return payload_bytes_;
-  const auto area = area_of(payload_, header_bytes_, flags_);
+  if (sync::load_acquire(memory.word_at(position_)) == sequence_) return payload_bytes();
+  const auto area = area_of(area_, header_bytes(), flags());
   if (!area.extension(layout::ext_progress)) return 0;
   const auto* progress =
-      reinterpret_cast<const base::word*>(payload_ - header_bytes_ + area.offset_of(layout::ext_progress));
-  return std::min<std::size_t>(sync::load_acquire(*progress), payload_bytes_);  // [O1] pairs with show_progress
+      reinterpret_cast<const base::word*>(area_ + area.offset_of(layout::ext_progress));
+  return std::min<std::size_t>(sync::load_acquire(*progress), payload_bytes());  // [O1] pairs with show_progress
 }
 
 bool message::wait_available(std::size_t bytes) const noexcept {
-  bytes = std::min<std::size_t>(bytes, payload_bytes_);
+  bytes = std::min<std::size_t>(bytes, payload_bytes());
   const auto& memory = source_->lane->memory();
   for (std::uint32_t looks = 1; available() < bytes; ++looks) {
     if (looks % 64 == 0) {

@@ -83,6 +83,7 @@ publish_status publisher_core::bind(std::shared_ptr<client::stream_handle> to) {
   ports_.clear();
   ids_.clear();
   main_port = nullptr;
+  plain_below_ = 0;
   if (slot_) session->me->give_back(*slot_);
   slot_.reset();
   stream = std::move(to);
@@ -102,6 +103,11 @@ publish_status publisher_core::bind(std::shared_ptr<client::stream_handle> to) {
       stream->claim_type(own_.subject_id, type_) != type_)
     return fail(publish_status::type_mismatch, {errc::type_mismatch, 0, "cannot publish to '" + subject + "'",
                                                 "stream '" + stream->name() + "' has another type for it", ""});
+  if (resolved == publish_status::ok && main_port->exclusive() && own_.subject_id != layout::inline_subject_id) {
+    plain_below_ = stream->facts().config.max_message_bytes + 1;
+    if (options.early_bytes != 0) plain_below_ = std::min(plain_below_, options.early_bytes);
+    plain_origin_ = layout::pack_origin(own_.subject_id, id);
+  }
   return resolved;
 }
 
@@ -247,7 +253,7 @@ published publisher_core::finish(client::lane_port& port, published outcome, std
   return outcome;
 }
 
-published publisher_core::publish(std::span<const std::byte> payload) noexcept {
+published publisher_core::publish_slowly(std::span<const std::byte> payload) noexcept {
   if (const publish_status status = admit(); status != publish_status::ok) [[unlikely]]
     return {status, 0};
   const bool progress = options.early_bytes != 0 && payload.size() >= options.early_bytes && main_port->exclusive();

@@ -14,8 +14,6 @@ subscriber& subscriber::operator=(subscriber&& other) noexcept {
 }
 subscriber::~subscriber() = default;
 
-void subscriber::begin_poll() noexcept {}
-
 bool subscriber::refill(std::size_t max) noexcept {
   const std::size_t count = core_->refill(max);
   batch_ = {core_->batch(), core_->batch() + count};

@@ -18,7 +18,7 @@ constexpr std::size_t arena_start_bytes = 64 * 1024;
 // Looks at the clock and at other things than its rings only now and then.
 constexpr std::uint32_t looks_per_check = 64;
 // An empty look followed at once by another drags the line away from a publisher that is about to write it.
-constexpr int pauses_between_looks = 8;
+constexpr int pauses_between_looks = 40;
 
 }  // namespace
 
@@ -26,8 +26,11 @@ constexpr int pauses_between_looks = 8;
 struct subscriber_core::batch_sink {
   subscriber_core& core;
   detail::source& from;
-  std::size_t& count;
+  std::size_t count = 0;
   std::uint64_t batch_bytes = 0;
+  std::uint64_t batch_bytes_max = from.lane->memory().capacity_bytes / 8;
+  const detail::source::match* matches = from.matches.data();
+  std::size_t match_count = from.matches.size();
 
   ring::verdict take(const ring::record_view& view) noexcept {
     const auto matched = from.match_of(view);
@@ -35,7 +38,7 @@ struct subscriber_core::batch_sink {
       return from.failed ? ring::verdict::full : ring::verdict::skipped;
     const std::uint64_t total = view.shape.total_bytes();
     // A batch of large records is cut, so that their space goes back while the rest is read.
-    if (count != 0 && batch_bytes + total > from.lane->memory().capacity_bytes / 8) return ring::verdict::full;
+    if (count != 0 && batch_bytes + total > batch_bytes_max) return ring::verdict::full;
     const std::byte* header = view.header();
     if (from.reader.may_be_lapped() && !core.options.in_place) {
       const std::size_t bytes = view.shape.header_bytes + view.shape.payload_bytes;
@@ -59,24 +62,44 @@ struct subscriber_core::batch_sink {
         return ring::verdict::full;
       }
     }
-    message& m = core.batch_[count];
-    m.payload_ = header + view.shape.header_bytes;
-    m.source_ = &from;
-    m.sequence_ = view.seq;
-    m.ticks_ = view.ticks;
-    m.position_ = view.position;
-    m.payload_bytes_ = view.shape.payload_bytes;
-    m.subject_id_ = view.subject_id();
-    m.publisher_id_ = view.publisher_id();
-    m.header_bytes_ = view.shape.header_bytes;
-    m.flags_ = view.shape.flags;
-    m.open_ = view.open;
-    m.in_place_ = core.options.in_place;
+    std::uint64_t shape = view.shape.pack();
+    if (view.open) shape |= message::flag_open;
+    if (core.options.in_place) shape |= message::flag_in_place;
+    fill(core.batch_[count], header, view.seq, shape, view.origin, view.ticks, view.position);
     ++count;
     batch_bytes += total;
     return ring::verdict::taken;
   }
   void undo() noexcept { --count; }
+
+  /// A record without headers on a lane that cannot overwrite it.
+  ring::verdict take_plain(const std::byte* data, std::uint64_t position, std::uint64_t total, std::uint64_t seq, std::uint64_t shape,
+                           std::uint64_t origin, std::uint64_t ticks) noexcept {
+    const auto id = static_cast<std::uint32_t>(origin);
+    if (id >= match_count || matches[id] != detail::source::match::yes) [[unlikely]] {
+      const ring::verdict decision = take({data, position, seq, layout::record_shape::unpack(shape), origin, ticks, false});
+      match_count = from.matches.size();  // it may have learned the subject
+      matches = from.matches.data();
+      return decision;
+    }
+    if (batch_bytes + total > batch_bytes_max && count != 0) [[unlikely]]
+      return ring::verdict::full;
+    batch_bytes += total;
+    fill(core.batch_[count], data + layout::record_header_bytes, seq, shape, origin, ticks, position);
+    ++count;
+    return ring::verdict::taken;
+  }
+
+  void fill(message& m, const std::byte* area, std::uint64_t seq, std::uint64_t shape, std::uint64_t origin, std::uint64_t ticks,
+            std::uint64_t position) const noexcept {
+    m.area_ = area;
+    m.source_ = &from;
+    m.sequence_ = seq;
+    m.shape_ = shape;
+    m.origin_ = origin;
+    m.ticks_ = ticks;
+    m.position_ = position;
+  }
 };
 
 result<std::unique_ptr<subscriber_core>> subscriber_core::make(std::shared_ptr<session_core> session,
@@ -112,6 +135,7 @@ subscriber_core::~subscriber_core() {
 
 // Streams made later are read from their beginning, `from` is for those that were there at the start.
 void subscriber_core::refresh_sources(const start& from) noexcept {
+  generation_word_ = &session->directory->control().generation;
   generation_seen_ = session->directory->generation();
   std::vector<error> broken;
   const auto streams = session->streams(&broken);
@@ -126,6 +150,7 @@ void subscriber_core::refresh_sources(const start& from) noexcept {
     if (wanted) attach(stream, from);
   }
   if (!broken.empty() && !failure) failure = std::move(broken.front());
+  plain_source_ = nullptr;
 }
 
 void subscriber_core::attach(const std::shared_ptr<client::stream_handle>& stream, const start& from) noexcept {
@@ -151,6 +176,7 @@ void subscriber_core::retire(std::size_t index) noexcept {
   retired_.lost += gone.lost;
   retired_.gaps += gone.gaps;
   retired_.aborted += gone.aborted;
+  plain_source_ = nullptr;
   sources_.erase(sources_.begin() + static_cast<std::ptrdiff_t>(index));
 }
 
@@ -169,9 +195,9 @@ std::size_t subscriber_core::fill_from(detail::source& from, std::size_t max) no
     report_gap(from, first, from.reader.next_seq() - first);
   }
   for (int laps = 0; laps < 8; ++laps) {
-    std::size_t count = 0;
-    batch_sink sink{*this, from, count};
+    batch_sink sink{*this, from};
     const ring::poll_outcome outcome = from.reader.poll(max, sink);
+    std::size_t count = sink.count;
     // What a gated lane handed out in place is still there only if nobody took our pin away.
     if (count != 0 && !from.reader.may_be_lapped() && from.reader.lapped()) [[unlikely]]
       count = 0;
@@ -208,8 +234,29 @@ std::size_t subscriber_core::fill_from(detail::source& from, std::size_t max) no
   return 0;
 }
 
-std::size_t subscriber_core::refill(std::size_t max) noexcept {
-  if (!session->guard.same_process()) [[unlikely]] {
+// One ring, nothing special: what most subscribers meet at most calls.
+std::size_t subscriber_core::refill_plain(std::size_t max) noexcept {
+  detail::source& source = *plain_source_;
+  if (source.reader.nothing_there()) [[likely]] {
+    if (anything_held_) release_all();
+    if (source.reader.has_unticked_release()) source.tick();
+    return 0;
+  }
+  arena_used_ = 0;
+  if (anything_held_ && source.reader.held_bytes() >= source.lane->memory().capacity_bytes / 8) [[unlikely]] {
+    source.release();
+    source.tick();
+  }
+  const std::size_t count = fill_from(source, std::min(max, batch_max));
+  if (count != 0) [[likely]]
+    anything_held_ = true;
+  else
+    plain_source_ = nullptr;  // lapped, broken, an open record: the general way decides, and brings it back
+  return count;
+}
+
+std::size_t subscriber_core::refill_slowly(std::size_t max) noexcept {
+  if (!guard_.same_process()) {
     if (!failure) failure = session->forked_error();
     return 0;
   }
@@ -221,8 +268,8 @@ std::size_t subscriber_core::refill(std::size_t max) noexcept {
       source->tick();
     }
   }
-  if (changed()) [[unlikely]]
-    refresh_sources(start::all());
+  if (changed()) refresh_sources(start::all());
+  plain_source_ = sources_.size() == 1 && !sources_.front()->draining ? sources_.front().get() : nullptr;
   max = std::min(max, batch_max);
   for (std::size_t looked = 0; looked < sources_.size(); ++looked) {
     if (next_source_ >= sources_.size()) next_source_ = 0;
@@ -260,12 +307,15 @@ bool subscriber_core::any_ready() noexcept {
 }
 
 bool subscriber_core::wait(std::chrono::nanoseconds wait) noexcept {
-  if (!session->guard.same_process()) return false;
+  if (!guard_.same_process()) return false;
   release_all();
   for (auto& source : sources_) {
     source->tick();
     sync::store_relaxed(source->pin->thread, static_cast<std::uint64_t>(os::thread_id()));
   }
+  // The reader kept up. Looking again at once would take the line from a publisher that is about to write it.
+  if (options.wait == wait_strategy::spin_pause)
+    for (int i = 0; i < pauses_between_looks; ++i) base::relax();
   if (any_ready()) return true;
   const auto begin = clock::now();
   const auto far = std::chrono::hours(24 * 365);

@@ -22,7 +22,13 @@ struct subscriber_core {
   ~subscriber_core();
 
   /// Fills the batch with up to `max` messages; how many. The previous batch is given back.
-  std::size_t refill(std::size_t max) noexcept;
+  std::size_t refill(std::size_t max) noexcept {
+    if (guard_.same_process() && !changed() && plain_source_ != nullptr) [[likely]] {
+      const std::size_t count = refill_plain(max);
+      if (plain_source_ != nullptr) return count;
+    }
+    return refill_slowly(max);
+  }
   const message* batch() const noexcept { return batch_.data(); }
   /// The caller is done with the batch.
   void release_all() noexcept;
@@ -49,15 +55,20 @@ struct subscriber_core {
   void refresh_sources(const start& from) noexcept;
   void attach(const std::shared_ptr<client::stream_handle>& stream, const start& from) noexcept;
   std::size_t fill_from(detail::source& from, std::size_t max) noexcept;
+  std::size_t refill_plain(std::size_t max) noexcept;
   void report_gap(detail::source& from, std::uint64_t first, std::uint64_t count) noexcept;
   void retire(std::size_t index) noexcept;
   bool any_ready() noexcept;
-  bool changed() const noexcept { return session->directory->generation() != generation_seen_; }
+  bool changed() const noexcept { return sync::load_acquire(*generation_word_) != generation_seen_; }
+  std::size_t refill_slowly(std::size_t max) noexcept;
 
   detail::source::wish wish_;
   std::vector<std::unique_ptr<detail::source>> sources_;
   std::size_t next_source_ = 0;
+  detail::source* plain_source_ = nullptr;  // the only source, when it is the only one
+  const base::word* generation_word_ = nullptr;
   std::uint64_t generation_seen_ = 0;
+  sync::fork_guard guard_;
   std::array<message, batch_max> batch_;
   std::vector<std::byte> arena_;  // copies of records of overwriting lanes
   std::size_t arena_used_ = 0;

@@ -85,12 +85,6 @@ bool writer_gate::forget_dead() {
   return any;
 }
 
-void writer_gate::wake_readers() noexcept {
-  // [A1] relaxed: a reader that says it late sleeps for a bounded time.
-  if (sync::load_relaxed(lane_->readers().may_sleep) != 0) [[unlikely]]
-    wake_sleepers();
-}
-
 void writer_gate::wake_sleepers() noexcept {
   auto& table = lane_->readers();
   // [W1] the commit before the exchange; pairs with the reader's exchange before its last look.

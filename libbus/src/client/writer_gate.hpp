@@ -13,12 +13,14 @@
 #include "client/process_table.hpp"
 #include "client/stream_files.hpp"
 #include "os/fd.hpp"
+#include "sync/words.hpp"
 
 namespace bus::client {
 
 class writer_gate {
  public:
-  writer_gate(std::shared_ptr<lane_map> lane, process_table& peers) : lane_(std::move(lane)), peers_(peers) {}
+  writer_gate(std::shared_ptr<lane_map> lane, process_table& peers)
+      : lane_(std::move(lane)), may_sleep_(&lane_->readers().may_sleep), peers_(peers) {}
 
   /// Lowest position that a gating reader needs, at most `tail`. No system call.
   std::uint64_t lowest_pin(std::uint64_t tail) noexcept;
@@ -39,7 +41,11 @@ class writer_gate {
   bool forget_dead();
 
   /// After a commit: wakes those who sleep. One relaxed load while nobody ever does.
-  void wake_readers() noexcept;
+  void wake_readers() noexcept {
+    // [A1] relaxed: a reader that says it late sleeps for a bounded time.
+    if (sync::load_relaxed(*may_sleep_) != 0) [[unlikely]]
+      wake_sleepers();
+  }
 
  private:
   struct known_reader {
@@ -54,6 +60,7 @@ class writer_gate {
   std::uint32_t entries_in_use() const noexcept;
 
   std::shared_ptr<lane_map> lane_;
+  const base::word* may_sleep_;
   process_table& peers_;
   std::vector<known_reader> readers_;
   holder slowest_;

@@ -15,10 +15,9 @@ struct lane_memory {
   std::uint64_t max_message_bytes = 0;
   bool overwriting = false;               // drop_oldest: readers never hold publishers back
 
-  std::uint64_t mask() const noexcept { return capacity_bytes - 1; }
   std::uint64_t block_bytes() const noexcept { return capacity_bytes / layout::blocks_per_lap; }
   std::uint64_t largest_bytes() const noexcept { return capacity_bytes / layout::largest_record_share; }
-  std::byte* at(std::uint64_t position) const noexcept { return data + (position & mask()); }
+  std::byte* at(std::uint64_t position) const noexcept { return data + (position & (capacity_bytes - 1)); }
   layout::word& word_at(std::uint64_t position) const noexcept {
     return *reinterpret_cast<layout::word*>(at(position));
   }

@@ -12,6 +12,7 @@
 /// Cost       a record: one acquire load of its own first word; no store until release()
 
 #include <algorithm>
+#include <type_traits>
 
 #include "ring/lane_memory.hpp"
 #include "ring/pin.hpp"
@@ -52,6 +53,10 @@ class lane_reader {
   /// How often an empty poll asks whether it was lapped: an old position may stay silent for ever.
   static constexpr std::uint32_t lap_check_interval = 256;
 
+  /// How far ahead a reader that is behind fetches, and the budget that tells that it is.
+  static constexpr std::uint64_t prefetch_bytes = 1024;
+  static constexpr std::size_t behind_budget = 32;
+
   lane_reader() = default;
   /// `pin` may be null: such a reader is never waited for. `gating` asks to be waited for on a gated lane.
   lane_reader(const lane_memory& lane, pin_words* pin, bool gating) noexcept
@@ -72,9 +77,16 @@ class lane_reader {
   template <class Stop>
   poll_outcome walk(Stop&& stop) noexcept;
 
-  /// Reads up to `budget` records into `sink`: `verdict take(view)`, and `undo()` for the last one taken.
+  /// Reads up to `budget` records into `sink`: `verdict take(view)`, and `undo()` for the last one taken. A sink may also have
+  /// `take_plain(data, position, total, seq, shape, origin, ticks)`: records without headers on a lane that cannot lap us.
   template <class Sink>
   poll_outcome poll(std::size_t budget, Sink&& sink) noexcept;
+
+  /// A cheap look before poll(): surely nothing to read now.
+  bool nothing_there() noexcept {
+    // relaxed: nothing is read on the strength of it
+    return A::load(lane_.word_at(position_), std::memory_order_relaxed, sync::edge::none) == 0 && on_empty() == poll_outcome::empty;
+  }
 
   /// After `lapped`: goes on at the oldest safe waypoint. The gap is [first_lost, next_seq()).
   /// False: none is safe just now, try again.
@@ -108,12 +120,19 @@ class lane_reader {
            shape.header_bytes % layout::header_align == 0;
   }
   template <class Sink>
+  [[gnu::always_inline]] std::uint64_t poll_plain(std::size_t& budget, Sink& sink) noexcept;
+  poll_outcome on_empty() noexcept {
+    if (++empty_polls_ % lap_check_interval != 0) return poll_outcome::empty;
+    return lapped() ? poll_outcome::lapped : poll_outcome::empty;
+  }
+  template <class Sink>
   poll_outcome look_closer(std::uint64_t commit, Sink&& sink, bool& advanced) noexcept;
 
   lane_memory lane_;
   pin_words* pin_ = nullptr;
   bool gating_ = false;
   bool wants_open_ = false;
+  std::uint32_t full_polls_ = 0;  // in a row, in which the whole budget was there at once
   bool open_delivered_ = false;  // the open record at position_ was handed out already
   std::uint32_t empty_polls_ = 0;
   std::uint64_t position_ = 0;
@@ -173,6 +192,13 @@ template <class Sink>
 poll_outcome lane_reader<A>::poll(std::size_t budget, Sink&& sink) noexcept {
   using enum std::memory_order;
   while (budget != 0) {
+    if constexpr (requires { &std::remove_cvref_t<Sink>::take_plain; }) {
+      if (gating_ && !open_delivered_) [[likely]] {
+        const std::uint64_t next = poll_plain(budget, sink);
+        if (budget == 0) break;
+        if (next == 0) return on_empty();
+      }
+    }
     const auto* words = &lane_.word_at(position_);
     // [R1] acquire: pairs with the release of the commit word in lane_writer::commit.
     const std::uint64_t commit = A::load(words[0], acquire, sync::edge::commit);
@@ -214,15 +240,54 @@ poll_outcome lane_reader<A>::poll(std::size_t budget, Sink&& sink) noexcept {
   return poll_outcome::more;
 }
 
+// The short way for records that need no second look. Ends at the first that does, or when the sink is full. Returns the last
+// commit word that it saw: 0 when there is nothing more.
+template <class A>
+template <class Sink>
+inline std::uint64_t lane_reader<A>::poll_plain(std::size_t& budget, Sink& sink) noexcept {
+  using enum std::memory_order;
+  constexpr std::uint64_t complicated = ~(std::uint64_t{layout::flags_may_ignore} << 48 | 0xffffffffull);
+  std::uint64_t position = position_, seq = next_seq_;
+  std::uint64_t commit = seq;
+  std::size_t left = budget;
+  // A reader that is behind fetches lines that nobody writes any more; one that keeps up would take them from the publisher.
+  const bool behind = full_polls_ == 2;
+  while (left != 0) {
+    const auto* words = &lane_.word_at(position);
+    if (behind) {
+      A::prefetch(lane_.at(position + prefetch_bytes));
+      A::prefetch(lane_.at(position + prefetch_bytes + 64));
+    }
+    // [R1] acquire: pairs with the release of the commit word in lane_writer::publish_plain and commit.
+    commit = A::load(words[0], acquire, sync::edge::commit);
+    if (commit != seq) break;
+    // relaxed: ordered by the commit word
+    const std::uint64_t shape = A::load(words[1], relaxed, sync::edge::none);
+    const auto payload_bytes = static_cast<std::uint32_t>(shape);
+    if ((shape & complicated) != 0 || payload_bytes > lane_.max_message_bytes) break;
+    const std::uint64_t total = layout::record_shape{payload_bytes, 0, 0}.total_bytes();
+    A::step(sync::failpoint::consume_found);
+    const verdict decision = sink.take_plain(reinterpret_cast<const std::byte*>(words), position, total, seq, shape,
+                                             A::load(words[2], relaxed, sync::edge::none), A::load(words[3], relaxed, sync::edge::none));
+    if (decision == verdict::full) break;
+    A::step(sync::failpoint::consume_checked);
+    position += total;
+    ++seq;
+    left -= decision == verdict::taken ? 1 : 0;
+  }
+  full_polls_ = left == 0 && budget >= behind_budget ? std::min(full_polls_ + 1, 2u) : 0;
+  position_ = position;
+  next_seq_ = seq;
+  budget = left;
+  return commit;
+}
+
 // The word is not the sequence expected: nothing there, an open or aborted record, lapped, or corrupt.
 template <class A>
 template <class Sink>
 poll_outcome lane_reader<A>::look_closer(std::uint64_t commit, Sink&& sink, bool& advanced) noexcept {
   using enum std::memory_order;
-  if (commit == 0) {
-    if (++empty_polls_ % lap_check_interval != 0) return poll_outcome::empty;
-    return lapped() ? poll_outcome::lapped : poll_outcome::empty;
-  }
+  if (commit == 0) return on_empty();
   const auto* words = &lane_.word_at(position_);
   const bool open = commit == (next_seq_ | layout::commit_open);
   const bool aborted = commit == (next_seq_ | layout::commit_aborted);

@@ -30,8 +30,8 @@ struct record_head {
 template <class A>
 class lane_writer {
  public:
-  /// Words this far ahead of the tail are kept zero, so that a commit needs no store in front of it.
-  static constexpr std::uint64_t zero_window_bytes = 512;
+  /// Words up to this far ahead of the tail are zeroed behind a commit, so that a commit needs no store in front of it.
+  static constexpr std::uint64_t zero_window_bytes = 1024;
 
   explicit lane_writer(const lane_memory& lane) noexcept : lane_(lane) {}
 
@@ -45,6 +45,13 @@ class lane_writer {
 
   /// Finds the tail and the next sequence again after a publisher died. REQUIRES: no thread of it stores any more.
   void repair() noexcept;
+
+  /// Nothing but the record is due: room is reserved, the word behind it is zero already, and no waypoint falls on it.
+  bool is_plain(std::uint64_t total_bytes) const noexcept { return tail_ + total_bytes + layout::record_align <= plain_end_; }
+  /// Write and commit of one record without headers in the fewest steps. Returns its sequence.
+  /// REQUIRES: is_plain(total_bytes)
+  [[gnu::always_inline]] std::uint64_t publish_plain(std::uint32_t payload_bytes, std::uint64_t total_bytes, std::uint64_t origin,
+                                                     std::uint64_t ticks, const void* payload) noexcept;
 
   bool has_room(std::uint64_t total_bytes) const noexcept {
     return tail_ + total_bytes + layout::record_align <= reserved_end_;
@@ -71,14 +78,16 @@ class lane_writer {
   }
 
   /// Bytes above the tail were or will be written that no commit follows: the zeroes there count no more.
-  void forget_zeroes() noexcept { zero_end_ = tail_; }
+  void forget_zeroes() noexcept { zero_end_ = plain_end_ = tail_; }
 
   /// Early reading: shows the record at the tail while its payload is still being written. Exclusive lanes only.
   void show_open(std::uint64_t total_bytes) noexcept;
   void show_progress(std::uint64_t progress_offset, std::uint64_t payload_bytes) noexcept;
 
  private:
-  void zero_ahead(std::uint64_t total_bytes) noexcept;
+  static constexpr std::uint64_t plain_margin_bytes = 256;  // prepares before a plain record of this size would not fit
+  void prepare_plain() noexcept;
+  void zero_ahead() noexcept;
 
   lane_memory lane_;
   std::uint64_t tail_ = 0;
@@ -88,6 +97,7 @@ class lane_writer {
   std::uint64_t gate_limit_ = 0;
   std::uint64_t time_max_ = 0;
   std::uint64_t next_block_ = 0;  // position from which the next waypoint is due
+  std::uint64_t plain_end_ = 0;   // the lowest of reserved_end, zero_end and next_block
 };
 
 template <class A>
@@ -103,6 +113,7 @@ void lane_writer<A>::load_turn() noexcept {
   reserved_end_ = A::load(limits.reserved_end, relaxed, sync::edge::none);
   gate_limit_ = A::load(limits.gate_limit, relaxed, sync::edge::none);
   next_block_ = base::round_up(tail_, lane_.block_bytes());
+  plain_end_ = tail_;
 }
 
 template <class A>
@@ -192,25 +203,58 @@ void lane_writer<A>::commit(std::uint64_t total_bytes, std::uint64_t count, std:
   const std::uint64_t seq = next_seq_;
   tail_ = end;
   next_seq_ += count;
-  time_max_ = std::max(time_max_, ticks);
-  zero_ahead(total_bytes);
+  if (total_bytes < zero_window_bytes / 2) zero_ahead();  // larger records pay for their end word only
   if (first >= next_block_) {
+    // A maximum over the waypoints: stamps of one counter do not run backwards by more than the distance of two publishers.
+    time_max_ = std::max(time_max_, ticks);
     write_waypoint<A>(lane_, {first, seq, time_max_});
     next_block_ = base::round_up(first + 1, lane_.block_bytes());
   }
+  plain_end_ = std::min({reserved_end_, zero_end_, next_block_});
 }
 
-// Behind the commit, where the reader does not wait for it. Larger records pay for their end word only.
 template <class A>
-void lane_writer<A>::zero_ahead(std::uint64_t total_bytes) noexcept {
+inline std::uint64_t lane_writer<A>::publish_plain(std::uint32_t payload_bytes, std::uint64_t total_bytes, std::uint64_t origin,
+                                            std::uint64_t ticks, const void* payload) noexcept {
   using enum std::memory_order;
-  if (total_bytes >= zero_window_bytes) return;
-  const std::uint64_t stop = std::min(tail_ + zero_window_bytes, reserved_end_);  // I2
-  while (zero_end_ + layout::record_align <= stop) {
-    // relaxed: the next commit orders it [R1]
-    A::store(lane_.word_at(zero_end_), 0, relaxed, sync::edge::none);
-    zero_end_ += layout::record_align;
-  }
+  const std::uint64_t tail = tail_ + total_bytes, seq = next_seq_;
+  std::byte* at = lane_.at(tail_);
+  auto* words = reinterpret_cast<layout::word*>(at);
+  // relaxed: the commit word orders them [R1]
+  A::store(words[1], payload_bytes, relaxed, sync::edge::none);
+  A::store(words[2], origin, relaxed, sync::edge::none);
+  A::store(words[3], ticks, relaxed, sync::edge::none);
+  A::step(sync::failpoint::publish_header);
+  A::copy_in(at + layout::record_header_bytes, payload, payload_bytes);
+  A::step(sync::failpoint::publish_payload);
+  // [R1] release: as in commit; the word behind was zeroed before an earlier one (I1).
+  A::store(words[0], seq, release, sync::edge::commit);
+  A::step(sync::failpoint::publish_committed);
+  tail_ = tail;
+  next_seq_ = seq + 1;
+  if (tail + plain_margin_bytes > plain_end_) [[unlikely]]
+    prepare_plain();
+  return seq;
+}
+
+// Behind the commit, where the reader does not wait for it.
+template <class A>
+void lane_writer<A>::prepare_plain() noexcept {
+  zero_ahead();
+  plain_end_ = std::min({reserved_end_, zero_end_, next_block_});
+}
+
+template <class A>
+void lane_writer<A>::zero_ahead() noexcept {
+  using enum std::memory_order;
+  if (zero_end_ >= tail_ + zero_window_bytes / 2) return;
+  const std::uint64_t stop = base::round_down(std::min(tail_ + zero_window_bytes, reserved_end_), layout::record_align);  // I2
+  if (zero_end_ >= stop) return;
+  // relaxed: the next commit orders it [R1]. The second mapping makes the window contiguous.
+  std::byte* at = lane_.at(zero_end_);
+  for (std::uint64_t left = stop - zero_end_; left != 0; left -= layout::record_align, at += layout::record_align)
+    A::store(*reinterpret_cast<layout::word*>(at), 0, relaxed, sync::edge::none);
+  zero_end_ = stop;
   A::step(sync::failpoint::publish_zeroed);
 }
 
@@ -279,6 +323,7 @@ void lane_writer<A>::repair() noexcept {
   // [G1] release: as in reserve.
   A::store(limits.gate_limit, gate_limit_, release, sync::edge::gate);
   next_block_ = base::round_up(tail_, lane_.block_bytes());
+  plain_end_ = tail_;
   A::add(lane_.header->counters.repaired, 1, relaxed, sync::edge::none);  // a statistic
   store_turn();
   A::step(sync::failpoint::repair_end);

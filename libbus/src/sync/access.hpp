@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "base/copy.hpp"
 #include "base/word.hpp"
 #include "sync/failpoint.hpp"
 
@@ -84,9 +85,12 @@ struct hardware {
 #else
   static void fence(std::memory_order order, edge) noexcept { std::atomic_thread_fence(order); }
   // Bytes that may be overwritten while they are copied: the copy is used only after the check that follows it (R2).
-  static void copy_in(std::byte* to, const void* from, std::size_t bytes) noexcept { std::memcpy(to, from, bytes); }
+  static void copy_in(std::byte* to, const void* from, std::size_t bytes) noexcept { base::copy(to, from, bytes); }
   static void copy_out(void* to, const std::byte* from, std::size_t bytes) noexcept { std::memcpy(to, from, bytes); }
 #endif
+
+  // always_inline: GCC takes a function that only prefetches for one without effect, and drops the call.
+  [[gnu::always_inline]] static void prefetch(const std::byte* at) noexcept { __builtin_prefetch(at); }
 
   static void step(failpoint at) noexcept { reach(at); }
 };

@@ -1,0 +1,74 @@
+// hot_path: publishes or delivers a given number of 64-byte messages in one process, so that an instruction counter can be put
+// around it. Two runs with different counts give the instructions of one message.
+//
+//   hot_path publish|publish_to|batch|poll_one|empty|deliver COUNT [SUBJECTS]
+
+#include <bus/bus.hpp>
+
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+#include <unistd.h>
+#include <vector>
+
+int main(int argc, char** argv) {
+  if (argc < 3) return 2;
+  const std::string what = argv[1];
+  const auto count = static_cast<std::uint64_t>(std::strtoull(argv[2], nullptr, 10));
+  const auto subjects = static_cast<std::uint32_t>(argc > 3 ? std::strtoul(argv[3], nullptr, 10) : 1);
+  const std::string url = "bus:///hot-path-" + std::to_string(::getpid());
+  int status = 1;
+  {
+    auto session = bus::open(url);
+    if (!session) return std::fprintf(stderr, "%s\n", session.error().message().c_str()), 1;
+    bus::stream_config config;
+    config.name = "hot";
+    config.subjects = {"hot.>"};
+    config.overflow = bus::overflow::block;
+    config.ring_bytes = 64 << 20;
+    config.max_message_bytes = 64 << 10;
+    if (auto added = session->add_stream(config); !added) return std::fprintf(stderr, "%s\n", added.error().message().c_str()), 1;
+    bus::publisher_options how;
+    how.mode = bus::publish_mode::exclusive;
+    auto publisher = session->publisher("hot.s0", how);
+    bus::subscriber_options reading;
+    reading.wait = bus::wait_strategy::busy_spin;
+    auto subscriber = session->subscribe("hot.>", reading);
+    if (!publisher || !subscriber) return 1;
+    std::vector<std::string> names;
+    for (std::uint32_t i = 0; i < subjects; ++i) names.push_back("hot.s" + std::to_string(i));
+    const std::string payload(64, 'x');
+    const std::span<const std::byte> bytes = std::as_bytes(std::span(payload));
+    const std::vector<std::span<const std::byte>> batch(64, bytes);
+    std::uint64_t sum = 0, done = 0;
+    const std::uint64_t chunk = 128 * 1024;  // fits into the ring
+    const auto take = [&](const bus::message& m) { sum += m.sequence() + static_cast<std::uint64_t>(m.payload()[0]); };
+    if (what == "deliver") {
+      // The cost of publishing is the same for every count: only what is polled differs.
+      for (std::uint64_t i = 0; i < chunk; ++i) publisher->publish_to(names[i % names.size()], bytes);
+      while (done < count) done += subscriber->poll(256, take);
+    } else {
+      const bool one = what == "publish", named = what == "publish_to", poll_one = what == "poll_one", empty = what == "empty";
+      std::size_t at = 0;
+      for (std::uint64_t i = 0; i < count; ++i) {
+        if (one) {
+          publisher->publish(bytes);
+        } else if (poll_one) {  // a message at a time, as in a conversation
+          publisher->publish(bytes);
+          subscriber->poll(1, take);
+        } else if (empty) {
+          subscriber->poll(1, take);
+        } else if (named) {
+          publisher->publish_to(names[at], bytes);
+          if (++at == names.size()) at = 0;
+        } else {
+          publisher->publish_batch(batch);
+          i += 63;
+        }
+      }
+    }
+    status = sum == 1 ? 1 : 0;
+  }
+  (void)bus::remove_bus(url, true);
+  return status;
+}

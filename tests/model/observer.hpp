@@ -1,0 +1,19 @@
+#pragma once
+/// observer: sees what the lane code does to memory: the oracle that knows what was committed, and the seeded omissions.
+
+#include <atomic>
+#include <cstdint>
+
+#include "sync/access.hpp"
+
+namespace model {
+
+class observer {
+ public:
+  virtual ~observer() = default;
+  virtual void commit_word_stored(const void* word, std::uint64_t value) = 0;
+  virtual bool drops_store(const void* word, std::uint64_t value, std::memory_order order) = 0;
+  virtual bool hides_from_reader(const void* word, bus::sync::edge edge) = 0;
+};
+
+}  // namespace model

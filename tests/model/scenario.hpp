@@ -1,0 +1,160 @@
+#pragma once
+/// scenario: what the simulated processes of an execution do, and one execution of it.
+
+#include <array>
+#include <string>
+#include <string_view>
+
+#include "publisher.hpp"
+#include "subscriber.hpp"
+
+namespace model {
+
+struct scenario {
+  std::string_view name;
+  std::string_view what;
+  enum class lane : std::uint8_t { overwriting, gated, either } lane;
+  enum class owners : std::uint8_t { exclusive, shared, either } owners;
+  std::uint32_t publishers_max;
+  std::uint32_t subscribers_max;
+  std::uint32_t turns_min, turns_max;
+  std::uint32_t publisher_kill_percent;
+  std::uint32_t subscriber_kill_percent;
+  bool open_records = false;
+  bool sleeps = false;  // readers sleep by the armed word
+};
+
+inline constexpr std::array<scenario, 5> scenarios{{
+    {"overwrite", "an overwriting lane: readers are lapped, resume, and count their losses", scenario::lane::overwriting,
+     scenario::owners::exclusive, 1, 2, 20, 70, 30, 5},
+    {"gated", "a gated lane: readers enter, release, leave and die; a full publisher sleeps", scenario::lane::gated,
+     scenario::owners::either, 2, 3, 20, 60, 15, 20},
+    {"shared", "shared publishers that die with the lock, taken over and repaired", scenario::lane::either,
+     scenario::owners::shared, 3, 2, 15, 50, 70, 5},
+    {"open", "records that are read while they are written, closed or aborted", scenario::lane::gated,
+     scenario::owners::exclusive, 1, 2, 10, 40, 60, 5, true},
+    {"sleep", "readers that sleep by the armed word", scenario::lane::either, scenario::owners::either, 2, 2, 1, 4, 0, 0, false,
+     true},
+}};
+
+class execution {
+ public:
+  execution(machine& m, world& w) : m_(m), w_(w) {}
+
+  /// Empty, or which invariant failed.
+  std::string run(const scenario& of, std::uint64_t seed) {
+    of_ = &of;
+    auto& dice = m_.dice();
+    const std::uint64_t capacity = mix(seed ^ 0xca) % 2 == 0 ? 4096 : 8192;
+    m_.begin(seed, capacity);
+    const bool overwriting = of.lane == scenario::lane::overwriting || (of.lane == scenario::lane::either && dice.percent(50));
+    w_.begin({capacity, overwriting});
+    exclusive_ = of.owners == scenario::owners::exclusive || (of.owners == scenario::owners::either && dice.percent(50));
+    publishing_ = {exclusive_, of.open_records, exclusive_ && !of.open_records, of.sleeps};
+    w_.turns_left = dice.between(of.turns_min, of.turns_max);
+    respawns_left_ = 4;
+    for (auto& s : subscribers_) s = nullptr;
+    m_.on_killed = [this](std::uint32_t id) { replace(id); };
+    const std::uint32_t publishers = exclusive_ ? 1 : dice.between(1, of.publishers_max);
+    for (std::uint32_t i = 0; i < publishers; ++i) spawn_publisher(true);
+    const std::uint32_t readers = dice.between(1, of.subscribers_max);
+    for (std::uint32_t i = 0; i < readers; ++i) spawn_subscriber(true, false);
+
+    go_on_until_quiet();
+    if (!m_.failure().empty()) return m_.failure();
+
+    // Time passes, nobody dies any more. A survivor publishes twice, a newcomer reads everything there is.
+    m_.mem.settle();
+    w_.turns_left = 2;
+    respawns_left_ = 0;
+    spawn_publisher(false);
+    m_.wake_all(&w_.parked(), machine::wake::timed_out);
+    go_on_until_quiet();
+    if (!m_.failure().empty()) return m_.failure();
+    if (w_.turns_left != 0) return "no progress: the surviving publisher does not get through";
+    spawn_subscriber(false, true);
+    w_.stopping = true;
+    m_.wake_all(nullptr, machine::wake::timed_out);
+    m_.run(steps_max);
+    if (!m_.failure().empty()) return m_.failure();
+    return w_.missing_waypoint();
+  }
+
+ private:
+  static constexpr std::uint64_t steps_max = 3'000'000;
+
+  std::uint64_t death(std::uint32_t percent) {
+    auto& dice = m_.dice();
+    return dice.percent(percent) ? dice.between(1, dice.pick({100, 500, 2000, 6000})) : 0;
+  }
+  void spawn_publisher(bool may_die) {
+    const std::uint64_t dies_at = may_die ? death(of_->publisher_kill_percent) : 0;
+    m_.spawn(role::writer, dies_at, [this] {
+      publisher p(w_, publishing_);
+      p.run();
+    });
+  }
+  void spawn_subscriber(bool may_die, bool last) {
+    if (w_.pins_used == pin_max) return;
+    const std::size_t index = w_.pins_used++;
+    const std::uint64_t dies_at = may_die ? death(of_->subscriber_kill_percent) : 0;
+    auto& dice = m_.dice();
+    const bool gating = !w_.lane.overwriting && (last || of_->open_records || dice.percent(85));
+    const subscriber_options options{gating, gating && of_->open_records && dice.percent(70), of_->sleeps && !last,
+                                     !of_->sleeps && !last && dice.percent(50), last};
+    m_.spawn(role::reader, dies_at, [this, index, options] {
+      subscriber s(w_, index, options);
+      subscribers_[m_.self().id] = &s;
+      const std::uint32_t id = m_.self().id;
+      s.run();
+      subscribers_[id] = nullptr;
+    });
+  }
+  void replace(std::uint32_t id) {
+    const bool was_subscriber = subscribers_[id] != nullptr;
+    subscribers_[id] = nullptr;
+    // Who sleeps on its life is woken.
+    m_.wake_all(nullptr, machine::wake::timed_out);
+    if (respawns_left_ == 0) return;
+    --respawns_left_;
+    if (was_subscriber)
+      spawn_subscriber(true, false);
+    else if (w_.turns_left != 0)
+      spawn_publisher(true);
+  }
+
+  // Everybody sleeps or is done. Somebody who sleeps although there is something to do was not woken.
+  void go_on_until_quiet() {
+    for (int rounds = 0; rounds < 2000; ++rounds) {
+      m_.run(steps_max);
+      if (!m_.failure().empty()) return;
+      bool all_read = true;
+      for (std::uint32_t id = 1; id <= m_.process_count(); ++id) {
+        if (subscribers_[id] == nullptr || m_.state_of(id) != machine::state::asleep) continue;
+        const bool done = subscribers_[id]->at_tail() && subscribers_[id]->holds_nothing();
+        all_read = all_read && done;
+        if (!done && m_.sleeping_on(id) == &w_.armed())
+          return m_.fail("lost wake-up: a reader sleeps, and a committed record was not read");
+      }
+      if (all_read) {
+        for (std::uint32_t id = 1; id <= m_.process_count(); ++id)
+          if (m_.state_of(id) == machine::state::asleep && subscribers_[id] == nullptr)
+            return m_.fail("lost wake-up: a publisher waits for space, and nobody holds any");
+        return;
+      }
+      m_.wake_all(&w_.parked(), machine::wake::timed_out);
+    }
+    if (getenv("DBG")) { for (std::uint32_t id=1; id<=m_.process_count(); ++id) fprintf(stderr,"process %u state %d sub %d at_tail %d\n", id, (int)m_.state_of(id), subscribers_[id]!=nullptr, subscribers_[id]?subscribers_[id]->at_tail():-1); fprintf(stderr,"end %lu seq %zu cap %lu re %lu turns %u\n", w_.end_position, w_.journal.size(), w_.lane.capacity_bytes, m_.mem.newest(&w_.lane.header->limits.reserved_end), w_.turns_left); for(auto& p: w_.lane.header->waypoints) fprintf(stderr,"%ld:%lu ", (long)m_.mem.newest(&p.position), m_.mem.newest(&p.seq)); fprintf(stderr,"\n"); }
+    m_.fail("no progress: readers do not reach the tail");
+  }
+
+  machine& m_;
+  world& w_;
+  const scenario* of_ = nullptr;
+  bool exclusive_ = true;
+  publisher_options publishing_;
+  std::uint32_t respawns_left_ = 0;
+  std::array<const subscriber*, 80> subscribers_{};
+};
+
+}  // namespace model

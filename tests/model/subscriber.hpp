@@ -1,0 +1,305 @@
+#pragma once
+/// subscriber: a simulated process that reads, as client/source and client/subscriber_core do it with the same lane code.
+/// It compares everything that it is handed with the oracle.
+
+#include "world.hpp"
+
+namespace model {
+
+struct subscriber_options {
+  bool gating = false;
+  bool wants_open = false;
+  bool sleeps = false;     // by the armed word
+  bool leaves = false;     // now and then, to come back
+  bool from_all = false;   // enters at the oldest record
+};
+
+class subscriber {
+ public:
+  subscriber(world& w, std::size_t pin_index, subscriber_options options)
+      : w_(w), options_(options), pin_index_(pin_index), id_(w.m().self().id) {
+    plain_ = w.m().dice().percent(60);
+    leaves_left_ = options.leaves ? w.m().dice().between(1, 3) : 0;
+  }
+
+  /// The life of the process.
+  void run() {
+    access::store(w_.pin(pin_index_).lane_key, world::lane_key, std::memory_order_relaxed, edge::none);
+    if (!attach()) return;
+    std::uint32_t idle = 0;
+    while (!w_.stopping) {
+      if (poll()) {
+        idle = 0;
+        continue;
+      }
+      hand_back();
+      if (leaves_left_ != 0 && !open_seen_ && w_.m().dice().percent(5)) {
+        --leaves_left_;
+        check_account(false);
+        leave();
+        if (!attach()) return;
+      }
+      if (options_.sleeps) {
+        sleep();
+      } else if (++idle >= lane_reader::lap_check_interval + 40) {
+        w_.m().sleep(&w_.parked(), 0);
+        idle = 0;
+      } else {
+        w_.m().pause();
+      }
+    }
+    drain();
+    check_account(true);
+    leave();
+  }
+
+ private:
+  static constexpr std::size_t take_max = 3;
+
+  struct taken {
+    ring::record_view view;
+    std::array<std::uint64_t, payload_words_max> payload;
+  };
+  struct sink {
+    subscriber& to;
+    ring::verdict take(const ring::record_view& view) {
+      if (to.taken_count_ == take_max) return ring::verdict::full;
+      taken& slot = to.taken_[to.taken_count_];
+      slot.view = view;
+      if (view.shape.payload_bytes > sizeof slot.payload) return ring::verdict::skipped;  // cannot be: the lane checks it
+      if (to.reader_.may_be_lapped()) access::copy_out(slot.payload.data(), view.payload(), view.shape.payload_bytes);
+      ++to.taken_count_;
+      return ring::verdict::taken;
+    }
+    void undo() { --to.taken_count_; }
+  };
+  struct plain_sink : sink {
+    ring::verdict take_plain(const std::byte* data, std::uint64_t position, std::uint64_t, std::uint64_t seq,
+                             std::uint64_t shape, std::uint64_t origin, std::uint64_t ticks) {
+      return take({data, position, seq, layout::record_shape::unpack(shape), origin, ticks, false});
+    }
+  };
+
+  bool attach() {
+    if (!announce()) return false;
+    reader_ = lane_reader(w_.lane, &w_.pin(pin_index_), options_.gating);
+    reader_.wants_open(options_.wants_open);
+    attached_ = true;
+    for (int attempt = 0;; ++attempt) {
+      const bool all = options_.from_all || w_.m().dice().percent(50);
+      if (reader_.enter([&](std::uint64_t lowest) {
+            return all ? ring::oldest_waypoint<access>(w_.lane, lowest) : ring::newest_waypoint<access>(w_.lane);
+          }))
+        break;
+      // With everything at rest there is always a place to enter.
+      if (w_.stopping && attempt > 3) {
+        if (getenv("DBG")) { fprintf(stderr,"end_position %lu seq %zu cap %lu reserved_end %lu gate_limit %lu pos %lu gating %d\n", w_.end_position,w_.journal.size(),w_.lane.capacity_bytes,w_.m().mem.newest(&w_.lane.header->limits.reserved_end),w_.m().mem.newest(&w_.lane.header->limits.gate_limit), reader_.position(), options_.gating); for(auto& p: w_.lane.header->waypoints) fprintf(stderr,"%ld:%lu ", (long)w_.m().mem.newest(&p.position), w_.m().mem.newest(&p.seq)); fprintf(stderr,"\n"); }
+        w_.m().fail("a reader cannot enter a lane at rest");
+        return false;
+      }
+      if (attempt % 4 == 3 && !w_.stopping) w_.m().sleep(&w_.parked(), 0);
+      w_.m().pause();
+    }
+    entered_seq_ = expected_ = reader_.next_seq();
+    lost_ = delivered_ = 0;
+    open_seen_ = 0;
+    note_expected();
+    if (entered_seq_ == 0 || entered_seq_ > w_.journal.size() + 1) w_.m().fail("a reader entered at a sequence that is not there");
+    if (reader_.position() > w_.end_position) w_.m().fail("a reader entered behind the tail");
+    reader_.release();
+    return true;
+  }
+
+  bool announce() {
+    using enum std::memory_order;
+    const std::uint64_t mine = entry_value();
+    for (int pass = 0; pass < 2; ++pass) {
+      for (std::size_t i = 0; i < reader_entries; ++i) {
+        std::uint64_t seen = access::load(w_.entry(i), relaxed, edge::none);
+        if (seen != 0 && (pass == 0 || !w_.m().killed(static_cast<std::uint32_t>(seen >> 32)))) continue;
+        if (!access::compare_exchange(w_.entry(i), seen, mine, acq_rel, edge::announce)) continue;
+        entry_ = i;
+        std::uint64_t high = access::load(w_.high_water(), acquire, edge::announce);
+        while (high < i + 1 && !access::compare_exchange(w_.high_water(), high, i + 1, acq_rel, edge::announce)) {
+        }
+        return true;
+      }
+    }
+    return false;  // all in use: like a subscribe that is refused
+  }
+  std::uint64_t entry_value() const { return std::uint64_t{id_} << 32 | pin_index_; }
+
+  void leave() {
+    attached_ = false;
+    reader_.leave();
+    auto& tick = w_.pin(pin_index_).tick;
+    access::store(tick, access::load(tick, std::memory_order_relaxed, edge::none) + 1, std::memory_order_relaxed, edge::none);
+    w_.m().wake_all(&tick);
+    std::uint64_t expected = entry_value();
+    access::compare_exchange(w_.entry(entry_), expected, 0, std::memory_order_acq_rel, edge::announce);
+  }
+
+  /// True: something was there.
+  bool poll() {
+    taken_count_ = 0;
+    const std::size_t budget = w_.m().dice().between(1, take_max);
+    plain_sink to{{*this}};
+    const ring::poll_outcome outcome = plain_ ? reader_.poll(budget, to) : reader_.poll(budget, static_cast<sink&>(to));
+    if (open_seen_ != 0 && reader_.next_seq() > open_seen_) closed();
+    if (taken_count_ != 0) {
+      read_taken();
+      note_expected();
+      return true;
+    }
+    switch (outcome) {
+      case ring::poll_outcome::empty:
+        return false;
+      case ring::poll_outcome::more:
+        return true;
+      case ring::poll_outcome::aborted:
+        if (open_seen_ == 0) return w_.m().fail("aborted is reported for a record that was not handed out"), false;
+        open_seen_ = 0;
+        return true;
+      case ring::poll_outcome::lapped:
+        if (options_.gating) return w_.m().fail("a gated reader was lapped at sequence " + std::to_string(expected_)), false;
+        resume();
+        return true;
+      case ring::poll_outcome::corrupt:
+        return w_.m().fail("corrupt at sequence " + std::to_string(expected_)), false;
+      default:
+        return w_.m().fail("unsupported at sequence " + std::to_string(expected_)), false;
+    }
+  }
+
+  void resume() {
+    std::uint64_t first = 0;
+    if (!reader_.resume(first)) return w_.m().pause();
+    if (first != expected_) return w_.m().fail("a gap starts at " + std::to_string(first) + " instead of " + std::to_string(expected_));
+    if (reader_.next_seq() < expected_) return w_.m().fail("a reader went back");
+    lost_ += reader_.next_seq() - first;
+    expected_ = reader_.next_seq();
+    note_expected();
+  }
+
+  void read_taken() {
+    for (std::size_t i = 0; i < taken_count_; ++i) {
+      taken& one = taken_[i];
+      if (one.view.open)
+        read_open(one, i);
+      else if (!reader_.may_be_lapped())  // in place
+        access::copy_out(one.payload.data(), one.view.payload(), one.view.shape.payload_bytes);
+    }
+    const bool hands_back = reader_.held_bytes() >= w_.lane.capacity_bytes / 8 || w_.m().dice().percent(30);
+    if (hands_back) hand_back();
+    if (w_.m().dice().percent(30)) w_.m().pause();
+    w_.m().mem.finish_late(w_.m().self().knows);  // what was read late is there now
+    for (std::size_t i = 0; i < taken_count_; ++i)
+      if (!taken_[i].view.open) check(taken_[i]);
+  }
+
+  void check(const taken& one) {
+    const ring::record_view& view = one.view;
+    const std::string name = "sequence " + std::to_string(view.seq);
+    if (view.seq > w_.journal.size()) return w_.m().fail(name + " is delivered but was not committed");
+    if (view.seq != expected_) return w_.m().fail(name + " is delivered, expected was " + std::to_string(expected_));
+    const sent& was = w_.journal[view.seq - 1];
+    if (view.position != was.position) return w_.m().fail(name + " is delivered from a wrong position");
+    if (view.shape.pack() != was.shape.pack() || view.publisher_id() != was.publisher || view.ticks != was.ticks)
+      return w_.m().fail(name + " has another header than was committed");
+    if (getenv("DBG") && !same_payload(was, one, was.shape.payload_bytes)) { fprintf(stderr,"proc %u gating %d plain %d pos %lu bytes %u end %lu re %lu gl %lu cap %lu\n", id_, options_.gating, plain_, was.position, was.shape.payload_bytes, w_.end_position, w_.m().mem.newest(&w_.lane.header->limits.reserved_end), w_.m().mem.newest(&w_.lane.header->limits.gate_limit), w_.lane.capacity_bytes); for (std::size_t i=0;i*8<was.shape.payload_bytes;++i) fprintf(stderr,"%lx/%lx ", was.payload_word(i), one.payload[i]); fprintf(stderr,"\n"); }
+    if (!same_payload(was, one, was.shape.payload_bytes)) return w_.m().fail(name + " has another payload than was committed");
+    ++delivered_;
+    ++expected_;
+  }
+  static bool same_payload(const sent& was, const taken& one, std::size_t bytes) {
+    for (std::size_t done = 0; done < bytes; done += 8) {
+      const std::uint64_t expected = was.payload_word(done / 8);
+      if (std::memcmp(&expected, &one.payload[done / 8], std::min<std::size_t>(8, bytes - done)) != 0) return false;
+    }
+    return true;
+  }
+
+  // The open record was completed: all of it is there, as long as it is not given back.
+  void closed() {
+    open_seen_ = 0;
+    const ring::record_view& view = open_.view;
+    access::copy_out(open_.payload.data(), view.payload(), view.shape.payload_bytes);
+    w_.m().mem.finish_late(w_.m().self().knows);
+    check(open_);
+  }
+
+  // As message::available and the bytes that it promises.
+  void read_open(taken& one, std::size_t index) {
+    const ring::record_view& view = one.view;
+    if (!options_.wants_open) return w_.m().fail("an open record is delivered to a reader that did not ask for it");
+    if (view.seq != expected_ + index) return w_.m().fail("an open record is delivered out of order");
+    // The oracle's word may have moved on: the record is committed or aborted by now, or still open.
+    const bool committed = view.seq <= w_.journal.size() && w_.journal[view.seq - 1].position == view.position;
+    const bool open = w_.open_by != 0 && view.position == w_.end_position;
+    open_seen_ = view.seq;
+    open_.view = view;
+    if (!committed && !open) return;  // aborted meanwhile
+    const sent was = committed ? w_.journal[view.seq - 1] : w_.open_intent().messages[0];
+    const auto& progress = *reinterpret_cast<const word*>(view.header() + 8);
+    const std::uint64_t available = access::load(progress, std::memory_order_acquire, edge::progress);  // [O1]
+    if (available > was.shape.payload_bytes) return w_.m().fail("progress says more than there is");
+    access::copy_out(one.payload.data(), view.payload(), available);
+    w_.m().mem.finish_late(w_.m().self().knows);
+    if (!same_payload(was, one, available)) return w_.m().fail("an open record's progress word promises bytes that are not there");
+  }
+
+  void hand_back() {
+    if (reader_.held_bytes() != 0) reader_.release();
+    if (reader_.has_unticked_release() && reader_.tick()) w_.m().wake_all(&w_.pin(pin_index_).tick);
+  }
+
+  // As client/sleeper: armed, one more look, sleep.
+  void sleep() {
+    using enum std::memory_order;
+    // [W1] fetch_or
+    std::uint64_t seen = access::load(w_.armed(), relaxed, edge::none);
+    while (!access::compare_exchange(w_.armed(), seen, seen | armed_bit, acq_rel, edge::armed)) {
+    }
+    const bool looks = w_.m().bug.omits != omission::second_look;
+    const bool ready = looks && (access::load(w_.lane.word_at(reader_.position()), acquire, edge::commit) != 0 ||
+                                 reader_.lapped());
+    if (!ready && !w_.stopping) w_.m().sleep(&w_.armed(), seen | armed_bit);
+  }
+
+  // Nobody publishes any more: the tail is reached in a bounded number of looks.
+  void drain() {
+    std::uint32_t looks = 0;
+    while (reader_.position() != w_.end_position) {
+      if (!poll()) hand_back();
+      if (++looks > 2000) return w_.m().fail("a reader does not reach the tail: it stays at sequence " + std::to_string(expected_));
+    }
+  }
+  void check_account(bool at_tail) {
+    if (entered_seq_ + delivered_ + lost_ != expected_) w_.m().fail("delivered and lost do not add up");
+    if (at_tail && expected_ != w_.journal.size() + 1) w_.m().fail("a reader at the tail expects another sequence");
+    if (options_.gating && lost_ != 0) w_.m().fail("a gated reader lost messages");
+  }
+  void note_expected() { w_.expected_by_reader[pin_index_] = reader_.next_seq(); }
+
+  world& w_;
+  subscriber_options options_;
+  std::size_t pin_index_;
+  std::uint32_t id_;
+  lane_reader reader_;
+  bool plain_ = false;
+  std::uint32_t leaves_left_ = 0;
+  bool attached_ = false;
+  std::size_t entry_ = 0;
+  std::uint64_t entered_seq_ = 1, expected_ = 1, delivered_ = 0, lost_ = 0;
+  std::uint64_t open_seen_ = 0;  // sequence of the open record that was handed out
+  std::size_t taken_count_ = 0;
+  std::array<taken, take_max> taken_;
+  taken open_;  // the open record that was handed out
+
+ public:
+  // For the oracle, when everybody sleeps.
+  bool at_tail() const { return reader_.position() == w_.end_position; }
+  bool holds_nothing() const { return reader_.held_bytes() == 0; }
+};
+
+}  // namespace model

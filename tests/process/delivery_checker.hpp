@@ -1,0 +1,86 @@
+#pragma once
+/// delivery_checker: judges what a subscriber of one lane receives against the journal. It only collects complaints, so that
+/// the tests of the checker itself can ask for them.
+///
+/// What it demands
+///   1  Sequences of the lane rise by one; a jump is announced by exactly one gap that covers it.
+///   2  Each life's messages come once each, in order, from the first: a number is skipped only within an announced gap.
+///   3  Bytes, size, subject and headers are what the publisher wrote.
+///   4  Nothing comes that was not begun; after a death everything that was done has come, and a batch whole or not at all.
+
+#include <bus/bus.hpp>
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "journal.hpp"
+
+namespace test {
+
+enum class complaint_kind { lost, duplicate, altered, reordered, uncommitted, torn_batch, sequence, stalled, other };
+const char* complaint_name(complaint_kind kind) noexcept;
+
+struct complaint {
+  complaint_kind kind;
+  std::string text;
+};
+
+/// One message as it came.
+struct arrival {
+  std::uint64_t sequence = 0;
+  std::string_view subject;
+  std::span<const std::byte> payload;
+  std::optional<std::string_view> header;  ///< "n"
+};
+
+class delivery_checker {
+ public:
+  /// `early`: the subscriber reads large messages while they are written. What it read may be aborted after all: then its
+  /// sequence goes to the next message, which is no complaint as long as the publisher was never told ok.
+  explicit delivery_checker(const journal& lives, bool early = false) : lives_(lives), early_(early) {}
+
+  void on_message(const arrival& message);
+  void on_message(const bus::message& message);
+  void on_gap(std::uint64_t first, std::uint64_t count);
+  void complain(complaint_kind kind, std::string text);
+
+  /// The publisher of `life` is dead and everything that it published has been polled.
+  void settle(std::uint32_t life);
+
+  std::uint64_t last_of(std::uint32_t life) const;
+  std::uint64_t messages() const noexcept { return messages_; }
+  std::uint64_t gaps() const noexcept { return gaps_; }
+  std::uint64_t aborted() const noexcept { return aborted_; }
+  const std::vector<complaint>& complaints() const noexcept { return complaints_; }
+  bool has(complaint_kind kind) const;
+  std::string report() const;
+
+  /// With gaps: messages that are missing in all must be as many as the gaps said. Call when all lives are settled.
+  void settle_gaps();
+
+ private:
+  struct life_state {
+    std::uint64_t last = 0;
+    std::uint64_t gaps_seen = 0;  // gaps() when the last one came: a skip needs a newer gap
+    bool settled = false;
+  };
+
+  const journal& lives_;
+  const bool early_;
+  std::map<std::uint32_t, life_state> states_;
+  std::vector<complaint> complaints_;
+  std::uint64_t complaints_dropped_ = 0;
+  std::uint64_t messages_ = 0;
+  std::uint64_t next_sequence_ = 0;  // 0: the first one decides
+  std::uint32_t last_life_ = 0;
+  std::uint64_t last_number_ = 0;
+  std::uint64_t gaps_ = 0;
+  std::uint64_t gap_messages_ = 0;
+  std::uint64_t missing_ = 0;        // numbers skipped
+  std::uint64_t missing_maybe_ = 0;  // of messages whose publication nobody can tell
+  std::uint64_t aborted_ = 0;
+};
+
+}  // namespace test

@@ -1,0 +1,45 @@
+#include "failpoint_plan.hpp"
+
+#include <signal.h>
+#include <unistd.h>
+
+namespace test {
+
+namespace {
+
+std::atomic<failpoint_plan*> followed{nullptr};
+
+}  // namespace
+
+void failpoint_plan::reset() noexcept {
+  for (auto& count : hits) count.store(0, std::memory_order_relaxed);
+  kill_at.store(failpoint::count, std::memory_order_relaxed);
+  kill_at_hit.store(1, std::memory_order_relaxed);
+  killed_ns.store(0, std::memory_order_relaxed);
+  hold_at.store(failpoint::count, std::memory_order_relaxed);
+  held.store(false, std::memory_order_release);
+}
+
+void follow(failpoint_plan* plan) noexcept { followed.store(plan, std::memory_order_release); }
+
+}  // namespace test
+
+namespace bus::sync {
+
+void failpoint_reached(failpoint at) noexcept {
+  test::failpoint_plan* plan = test::followed.load(std::memory_order_acquire);
+  if (plan == nullptr) return;
+  const std::uint64_t hit = plan->hits[static_cast<std::size_t>(at)].fetch_add(1, std::memory_order_acq_rel) + 1;
+  if (plan->kill_at.load(std::memory_order_acquire) == at && plan->kill_at_hit.load(std::memory_order_acquire) == hit) {
+    plan->killed_ns.store(test::now_ns(), std::memory_order_release);
+    ::kill(::getpid(), SIGKILL);
+    for (;;) ::pause();
+  }
+  if (plan->hold_at.load(std::memory_order_acquire) == at) {
+    plan->held.store(true, std::memory_order_release);
+    while (plan->hold_at.load(std::memory_order_acquire) == at) ::usleep(50);
+    plan->held.store(false, std::memory_order_release);
+  }
+}
+
+}  // namespace bus::sync

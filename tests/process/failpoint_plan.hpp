@@ -1,0 +1,38 @@
+#pragma once
+/// failpoint_plan: what a forked process does at the named steps of the library: counts them, dies at one of them, or waits
+/// there. It lies in shared memory, so that the test can change it and read it after the death.
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+
+#include "sync/failpoint.hpp"
+
+namespace test {
+
+using bus::sync::failpoint;
+inline constexpr std::size_t failpoints = static_cast<std::size_t>(failpoint::count);
+
+inline std::int64_t now_ns() noexcept {
+  return std::chrono::steady_clock::now().time_since_epoch().count();
+}
+
+struct failpoint_plan {
+  std::array<std::atomic<std::uint64_t>, failpoints> hits{};
+  std::atomic<failpoint> kill_at{failpoint::count};  ///< count: nowhere
+  std::atomic<std::uint64_t> kill_at_hit{1};
+  std::atomic<std::int64_t> killed_ns{0};  ///< steady clock, 0 = not yet
+  std::atomic<failpoint> hold_at{failpoint::count};
+  std::atomic<bool> held{false};  ///< it waits there now
+
+  std::uint64_t hits_of(failpoint at) const noexcept {
+    return hits[static_cast<std::size_t>(at)].load(std::memory_order_acquire);
+  }
+  void reset() noexcept;
+};
+
+/// From now on this process follows `plan`; null: none. For a forked child, after the fork.
+void follow(failpoint_plan* plan) noexcept;
+
+}  // namespace test

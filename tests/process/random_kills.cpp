@@ -1,0 +1,155 @@
+// kill -9 at random instants: publishers and subscribers come, work at full speed and die, thousands of times, while one
+// publisher and one gating subscriber survive and judge. By hand: --seconds N --seed S.
+
+#include <cstdlib>
+
+#include "stage.hpp"
+
+namespace {
+
+using namespace test;
+
+struct totals {
+  std::uint64_t kills = 0, publishers = 0, subscribers = 0, messages = 0, gaps = 0, maybe = 0;
+  times continued;
+  bool failed = false;
+};
+
+// Never ends by itself, except for a reason to complain.
+int victim(const std::string& url, journal& lives, std::uint32_t life, const std::string& stream, std::uint64_t seed, bool publishes,
+           bool exclusive, remark& why, std::atomic<bool>& running) {
+  std::mt19937_64 random(seed);
+  auto session = bus::open(url);
+  if (!session) return why.say("victim: " + session.error().message()), 10;
+  if (!publishes) {
+    running.store(true, std::memory_order_release);
+    for (;;)
+      if (const int status = consume_in_every_way(*session, stream, random, 50, why); status != 0) return status;
+  }
+  mixed_publisher::options how;
+  if (exclusive) how = {.mode = bus::publish_mode::exclusive, .early_bytes = 1024, .subjects = 16};
+  auto made = mixed_publisher::open(*session, lives, life, stream, how);
+  if (!made) {
+    if (made.error().code == bus::errc::conflict)  // another exclusive publisher lives: nothing to do but to be killed
+      for (;;) ::pause();
+    return why.say("victim: " + made.error().message()), 11;
+  }
+  running.store(true, std::memory_order_release);
+  for (;;) {
+    const bus::publish_status status = made->step(random);
+    switch (status) {
+      case bus::publish_status::ok: break;
+      case bus::publish_status::conflict: ::usleep(100); break;
+      case bus::publish_status::rejected:
+      case bus::publish_status::dropped: ::usleep(20); break;
+      default: return why.say(std::string("victim: ") + bus::publish_status_name(status) + ": " + made->last_error().message()), 12;
+    }
+  }
+}
+
+struct slot {
+  std::optional<child> process;
+  std::uint32_t life = 0;
+  bool publishes = false;
+};
+
+void run_on(bus::overflow policy, std::chrono::milliseconds time, std::uint64_t seed, totals& sum) {
+  stage::options on;
+  on.config = small_stream("k", policy);
+  stage s(on);
+  shared_value<std::array<std::atomic<bool>, 4>> running;
+  std::mt19937_64 random(seed);
+  std::array<slot, 3> slots;  // more processes than cores, with the survivors
+  const auto start = [&](std::size_t i) {
+    slot& place = slots[i];
+    place.publishes = i != 2;
+    place.life = s.new_life();
+    (*running)[i].store(false);
+    const bool exclusive = i == 1 && random() % 4 == 0;
+    const std::uint64_t own_seed = random();
+    place.process.emplace([&, i, exclusive, own_seed] {
+      return victim(s.url(), s.lives(), slots[i].life, s.stream(), own_seed, slots[i].publishes, exclusive, s.why(),
+                    (*running)[i]);
+    });
+  };
+  for (std::size_t i = 0; i < slots.size(); ++i) start(i);
+  const std::size_t descriptors = open_descriptors(), mappings = mapping_count();
+  const auto end = std::chrono::steady_clock::now() + time;
+  while (std::chrono::steady_clock::now() < end && s.checker().complaints().empty()) {
+    const std::size_t i = random() % slots.size();
+    slot& place = slots[i];
+    // Half of them die while they set up, the others some time later.
+    if (random() % 2 == 0) s.pump_until([&, i] { return (*running)[i].load(std::memory_order_acquire); }, 50ms);
+    const auto instant = std::chrono::steady_clock::now() + std::chrono::microseconds(random() % 2000);
+    while (std::chrono::steady_clock::now() < instant) s.pump();
+    s.forget_kill();
+    s.kill_now(*place.process);
+    const int status = s.pump_until_ended(*place.process);
+    place.process.reset();
+    if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
+      s.checker().complain(complaint_kind::other, "a victim ended with " + std::to_string(status) + ": " + s.why().text);
+    sum.continued.add(s.recover(place.life));
+    const auto& entry = s.lives()[place.life];
+    if (entry.begun.load() != entry.done.load()) ++sum.maybe;
+    ++sum.kills;
+    ++(place.publishes ? sum.publishers : sum.subscribers);
+    start(i);
+  }
+  for (slot& place : slots) {
+    place.process->kill();
+    (void)s.pump_until_ended(*place.process);
+    place.process.reset();
+    (void)s.recover(place.life);
+  }
+  // What this process opened for others is closed again, but for some that it remembers.
+  if (open_descriptors() > descriptors + 16)
+    s.checker().complain(complaint_kind::other, "descriptors grew from " + std::to_string(descriptors) + " to " +
+                                                    std::to_string(open_descriptors()));
+  if (mapping_count() > mappings + 600)
+    s.checker().complain(complaint_kind::other,
+                         "mappings grew from " + std::to_string(mappings) + " to " + std::to_string(mapping_count()));
+  if (const std::string left = s.leftovers(); !left.empty()) s.checker().complain(complaint_kind::other, "left behind:" + left);
+  s.finish();
+  sum.messages += s.checker().messages();
+  sum.gaps += s.checker().gaps();
+  std::printf("%-12s %llu messages judged, %llu gaps, mappings %zu -> %zu%s\n", bus::overflow_name(policy),
+              static_cast<unsigned long long>(s.checker().messages()), static_cast<unsigned long long>(s.checker().gaps()), mappings,
+              mapping_count(), s.checker().report().c_str());
+  std::fflush(stdout);
+  sum.failed = sum.failed || !s.checker().complaints().empty();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  double seconds = 24;
+  std::uint64_t seed = std::random_device{}();
+  for (int i = 1; i + 1 < argc; i += 2) {
+    const std::string_view option = argv[i];
+    if (option == "--seconds") {
+      seconds = std::atof(argv[i + 1]);
+    } else if (option == "--seed") {
+      seed = std::strtoull(argv[i + 1], nullptr, 10);
+    } else {
+      std::fprintf(stderr, "usage: %s [--seconds N] [--seed S]\n", argv[0]);
+      return 2;
+    }
+  }
+  std::printf("seed %llu (repeat with --seed)\n", static_cast<unsigned long long>(seed));
+  std::fflush(stdout);
+  const alarm_guard watchdog(static_cast<unsigned>(seconds) * 2 + 60);
+  totals sum;
+  const auto share = std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000 / 4));
+  for (const auto policy : {bus::overflow::block, bus::overflow::drop_oldest, bus::overflow::reject, bus::overflow::drop_new})
+    run_on(policy, share, seed++, sum);
+  std::printf("%llu kills (%llu publishers, %llu subscribers, %llu in the middle of a call), %llu messages judged\n",
+              static_cast<unsigned long long>(sum.kills), static_cast<unsigned long long>(sum.publishers),
+              static_cast<unsigned long long>(sum.subscribers), static_cast<unsigned long long>(sum.maybe),
+              static_cast<unsigned long long>(sum.messages));
+  std::printf("the survivor went on after %s\n", sum.continued.line().c_str());
+  if (sum.maybe == 0 && sum.kills > 500) {
+    std::printf("nobody died in the middle of a call: these kills prove nothing\n");
+    return 1;
+  }
+  return sum.failed ? 1 : 0;
+}

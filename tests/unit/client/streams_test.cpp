@@ -1,0 +1,202 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <thread>
+
+#include "support/buses.hpp"
+
+namespace {
+
+using namespace test;
+using bus::publish_status;
+
+class Streams : public testing::Test {
+ protected:
+  test::scratch scratch;
+  bus::session session = join(scratch);
+};
+
+TEST_F(Streams, TheDefaultOneIsMadeOnFirstUse) {
+  EXPECT_TRUE(must(session.streams()).empty());
+  auto p = must(session.publisher("anything.at.all"));
+  const auto all = must(session.streams());
+  ASSERT_EQ(all.size(), 1u);
+  EXPECT_EQ(all[0].config.name, "default");
+  EXPECT_EQ(all[0].config.overflow, bus::overflow::drop_oldest);
+  EXPECT_EQ(p.stream(), "default");
+}
+
+TEST_F(Streams, OneDeclaredLaterTakesItsSubjectsOver) {
+  auto s = must(session.subscribe("a.>"));
+  auto p = must(session.publisher("a.b"));
+  auto other = must(session.publisher("c.d"));
+  send(p, "one");
+  must(session.add_stream(stream_of("a", {"a.>"})));
+  send(p, "two");
+  send(other, "elsewhere");
+  EXPECT_EQ(p.stream(), "a");
+  EXPECT_EQ(other.stream(), "default");
+  texts seen = drain(s);
+  std::sort(seen.begin(), seen.end());
+  EXPECT_EQ(seen, (texts{"one", "two"}));
+  EXPECT_EQ(other.publish_to("a.b", "x").status, publish_status::invalid) << "it is not the default stream's any more";
+}
+
+TEST_F(Streams, MadeLaterAreReadFromTheirBeginning) {
+  const std::array<std::string_view, 2> patterns{"x.*", "y.#"};
+  auto s = must(session.subscribe(patterns));
+  auto second = join(scratch);
+  must(second.add_stream(stream_of("x", {"x.>"})));
+  auto p = must(second.publisher("x.1"));
+  send(p, "before it noticed");
+  send_to(p, "x.1.2", "does not match");
+  EXPECT_EQ(drain(s), texts{"before it noticed"});
+  must(second.add_stream(stream_of("y", {"y.>", "y"})));
+  auto q = must(second.publisher("y"));
+  send(q, "y");
+  EXPECT_EQ(drain(s), texts{"y"});
+  EXPECT_EQ(s.stats().lanes, 2u);
+}
+
+TEST_F(Streams, RemovedInUseAreDrainedAndThenGone) {
+  must(session.add_stream(stream_of("a", {"a.>"})));
+  auto p = must(session.publisher("a.b"));
+  auto s = must(session.subscribe("a.>"));
+  for (int i = 0; i < 10; ++i) send(p, std::to_string(i));
+  must(session.remove_stream("a"));
+  EXPECT_EQ(session.stream("a").error().code, bus::errc::not_found);
+  send(p, "to the default stream");
+  EXPECT_EQ(p.stream(), "default");
+  texts seen = drain(s);
+  EXPECT_EQ(seen.size(), 11u);
+  EXPECT_EQ(std::count(seen.begin(), seen.end(), "to the default stream"), 1);
+  EXPECT_EQ(s.stats().delivered, 11u);
+  EXPECT_EQ(s.stats().lanes, 1u);
+  EXPECT_FALSE(s.failure());
+  EXPECT_EQ(session.remove_stream("a").error().code, bus::errc::not_found);
+  EXPECT_FALSE(std::filesystem::exists(scratch.stream("a")));
+}
+
+TEST_F(Streams, MadeAnewUnderTheSameNameAreOtherStreams) {
+  must(session.add_stream(stream_of("a", {"a.>"})));
+  const auto before = must(session.stream("a")).stream_id;
+  auto p = must(session.publisher("a.b"));
+  auto s = must(session.subscribe("a.>"));
+  send(p, "old");
+  must(session.remove_stream("a"));
+  must(session.add_stream(stream_of("a", {"a.>"}, bus::overflow::drop_oldest)));
+  EXPECT_NE(must(session.stream("a")).stream_id, before);
+  EXPECT_EQ(send(p, "new"), 1u);
+  texts seen = drain(s);
+  std::sort(seen.begin(), seen.end());
+  EXPECT_EQ(seen, (texts{"new", "old"}));
+}
+
+TEST_F(Streams, RemovingOneFreesAPublisherThatWaits) {
+  bus::stream_config config = stream_of("a", {"a.>"});
+  config.send_timeout = 1h;
+  must(session.add_stream(config));
+  auto p = must(session.publisher("a.b"));
+  auto slow = must(session.subscribe("a.>"));
+  std::atomic<int> status{-1};
+  std::jthread waiter([&] {
+    bus::published refusal;
+    fill(p, 1000, &refusal);
+    status = static_cast<int>(refusal.status);
+  });
+  ASSERT_TRUE(eventually([&] { return must(session.stream("a")).lanes.at(0).blocked > 0; }));
+  must(session.remove_stream("a"));
+  ASSERT_TRUE(eventually([&] { return status != -1; }));
+  EXPECT_EQ(status, static_cast<int>(publish_status::closed));
+  EXPECT_TRUE(p.publish("goes on elsewhere"));
+}
+
+TEST_F(Streams, EphemeralOnesGoWithTheLastSession) {
+  bus::stream_config config = stream_of("gone", {"gone.>"});
+  config.ephemeral = true;
+  must(session.add_stream(config));
+  must(session.add_stream(stream_of("kept", {"kept.>"})));
+  {
+    auto second = join(scratch);
+    EXPECT_EQ(must(second.streams()).size(), 2u);
+  }
+  EXPECT_EQ(must(session.streams()).size(), 2u) << "somebody is still there";
+  { const bus::session last = std::move(session); }
+  session = join(scratch);
+  const auto all = must(session.streams());
+  ASSERT_EQ(all.size(), 1u);
+  EXPECT_EQ(all[0].config.name, "kept");
+}
+
+TEST_F(Streams, KeepTheirMessagesWithoutAnySession) {
+  {
+    auto p = must(session.publisher("a"));
+    send(p, "kept");
+  }
+  { const bus::session last = std::move(session); }
+  session = join(scratch);
+  bus::subscriber_options all;
+  all.start = bus::start::all();
+  auto s = must(session.subscribe("a", all));
+  EXPECT_EQ(drain(s), texts{"kept"});
+  auto p = must(session.publisher("a"));
+  EXPECT_EQ(send(p, "next"), 2u) << "sequences are never used twice";
+}
+
+TEST_F(Streams, NamesThatCannotBeAreNotFound) {
+  for (const char* name : {"", "..", "../x", "none", "a/b"}) {
+    EXPECT_EQ(session.remove_stream(name).error().code, bus::errc::not_found) << name;
+    EXPECT_EQ(session.stream(name).error().code, bus::errc::not_found) << name;
+  }
+}
+
+TEST(Buses, AreMadeListedAndRemoved) {
+  scratch scratch;
+  EXPECT_TRUE(bus::list_buses(scratch.root()).empty());
+  bus::session_options only_existing;
+  only_existing.url = scratch.url("b");
+  only_existing.create = false;
+  EXPECT_EQ(bus::session::open(only_existing).error().code, bus::errc::not_found);
+  EXPECT_TRUE(bus::list_buses(scratch.root()).empty());
+  {
+    auto b = must(bus::session::open(scratch.url("b"))), a = must(bus::session::open(scratch.url("a")));
+    EXPECT_EQ(b.name(), "b");
+    EXPECT_EQ(b.directory(), scratch.directory("b"));
+    EXPECT_TRUE(bus::session::open(only_existing));
+    EXPECT_EQ(bus::list_buses(scratch.root()), (texts{"a", "b"}));
+    const auto busy = bus::remove_bus(scratch.url("b"));
+    ASSERT_FALSE(busy);
+    EXPECT_EQ(busy.error().code, bus::errc::busy);
+    EXPECT_NE(busy.error().why.find("pid " + std::to_string(::getpid())), std::string::npos) << busy.error().why;
+  }
+  must(bus::remove_bus(scratch.url("b")));
+  EXPECT_EQ(bus::list_buses(scratch.root()), texts{"a"});
+  EXPECT_EQ(bus::remove_bus(scratch.url("b")).error().code, bus::errc::not_found);
+  EXPECT_EQ(bus::remove_bus("not a name").error().code, bus::errc::invalid_argument);
+}
+
+TEST(Buses, RemovedByForceLeaveTheirUsersAlive) {
+  scratch scratch;
+  auto session = join(scratch);
+  auto p = must(session.publisher("a"));
+  auto s = must(session.subscribe("a"));
+  must(bus::remove_bus(scratch.url(), true));
+  EXPECT_TRUE(bus::list_buses(scratch.root()).empty());
+  send(p, "they still have their memory");
+  EXPECT_EQ(drain(s), texts{"they still have their memory"});
+  auto anew = join(scratch);
+  EXPECT_TRUE(must(anew.streams()).empty()) << "a bus of that name is another bus";
+}
+
+TEST(Buses, AreApart) {
+  scratch scratch;
+  auto one = must(bus::session::open(scratch.url("one"))), two = must(bus::session::open(scratch.url("two")));
+  auto p = must(one.publisher("a"));
+  auto s = must(two.subscribe("a"));
+  send(p, "x");
+  EXPECT_TRUE(drain(s).empty());
+}
+
+}  // namespace

@@ -1,0 +1,131 @@
+#include <gtest/gtest.h>
+
+#include "support/buses.hpp"
+
+namespace {
+
+using namespace test;
+
+struct quote {
+  double bid;
+  double ask;
+};
+struct trade {
+  double price;
+  std::uint64_t size;
+};
+struct point_v1 {
+  static constexpr std::string_view bus_type = "point";
+  static constexpr std::string_view bus_layout = "i32 x, i32 y";
+  std::int32_t x, y;
+};
+struct same_point {
+  static constexpr std::string_view bus_type = "point";
+  static constexpr std::string_view bus_layout = "i32 x, i32 y";
+  std::int32_t x, y;
+};
+struct other_point {
+  static constexpr std::string_view bus_type = "point";
+  static constexpr std::string_view bus_layout = "f32 x, f32 y";
+  float x, y;
+};
+
+class Typed : public testing::Test {
+ protected:
+  test::scratch scratch;
+  bus::session session = join(scratch);
+};
+
+TEST_F(Typed, ValuesArriveAsTheyWere) {
+  auto p = must(bus::typed_publisher<quote>::open(session, "q.AAPL"));
+  auto s = must(bus::typed_subscriber<quote>::open(session, "q.>"));
+  ASSERT_TRUE(p.publish({1.5, 2.5}));
+  ASSERT_TRUE(p.publish({3.5, 4.5}));
+  const auto first = s.next(10s);
+  ASSERT_TRUE(first);
+  EXPECT_EQ(first->ask, 2.5);
+  std::size_t seen = 0;
+  s.poll(10, [&](const quote& q, const bus::message& m) {
+    ++seen;
+    EXPECT_EQ(q.bid, 3.5);
+    EXPECT_EQ(m.subject(), "q.AAPL");
+  });
+  EXPECT_EQ(seen, 1u);
+}
+
+TEST_F(Typed, APublisherOfAnotherTypeIsRefused) {
+  auto first = must(bus::typed_publisher<quote>::open(session, "q.a"));
+  const auto second = bus::typed_publisher<trade>::open(session, "q.a");
+  ASSERT_FALSE(second);
+  EXPECT_EQ(second.error().code, bus::errc::type_mismatch);
+  EXPECT_NE(second.error().message().find("q.a"), std::string::npos);
+  EXPECT_TRUE(bus::typed_publisher<trade>::open(session, "q.b")) << "another subject is free";
+  EXPECT_TRUE(bus::typed_publisher<quote>::open(session, "q.a")) << "the same type is welcome";
+}
+
+TEST_F(Typed, ASubscriberOfAnotherTypeGetsAFailureAndNoMessage) {
+  auto quotes = must(bus::typed_publisher<quote>::open(session, "x.quote"));
+  auto trades = must(bus::typed_publisher<trade>::open(session, "x.trade"));
+  auto s = must(bus::typed_subscriber<trade>::open(session, "x.>"));
+  ASSERT_TRUE(quotes.publish({1, 2}));
+  ASSERT_TRUE(trades.publish({9, 10}));
+  std::size_t seen = 0;
+  for (int polls = 0; polls < 3; ++polls) {
+    s.poll(10, [&](const trade& t, const bus::message& m) {
+      ++seen;
+      EXPECT_EQ(t.size, 10u);
+      EXPECT_EQ(m.subject(), "x.trade");
+    });
+  }
+  EXPECT_EQ(seen, 1u) << "the other subjects are still read";
+  ASSERT_TRUE(s.untyped().failure());
+  EXPECT_EQ(s.untyped().failure()->code, bus::errc::type_mismatch);
+  EXPECT_NE(s.untyped().failure()->message().find("x.quote"), std::string::npos);
+}
+
+TEST_F(Typed, ASubjectWithoutATypeIsNotDelivered) {
+  auto untyped = must(session.publisher("x.raw"));
+  auto s = must(bus::typed_subscriber<quote>::open(session, "x.>"));
+  send(untyped, std::string(sizeof(quote), 'x'));
+  EXPECT_FALSE(s.next(0ns));
+  ASSERT_TRUE(s.untyped().failure());
+  EXPECT_EQ(s.untyped().failure()->code, bus::errc::type_mismatch);
+}
+
+TEST_F(Typed, APayloadOfAnotherSizeIsNeverDeliveredAsTheType) {
+  auto typed = must(bus::typed_publisher<quote>::open(session, "x.q"));
+  auto s = must(bus::typed_subscriber<quote>::open(session, "x.>"));
+  auto untyped = session.publisher("x.q");
+  if (untyped) (void)untyped->publish("short");
+  std::size_t seen = 0;
+  s.poll(10, [&](const quote&, const bus::message&) { ++seen; });
+  EXPECT_EQ(seen, 0u) << "5 bytes were read as a struct of " << sizeof(quote);
+}
+
+TEST_F(Typed, NameAndLayoutMakeTheType) {
+  EXPECT_EQ(bus::detail::type_hash<point_v1>(), bus::detail::type_hash<same_point>());
+  EXPECT_NE(bus::detail::type_hash<point_v1>(), bus::detail::type_hash<other_point>());
+  EXPECT_NE(bus::detail::type_hash<quote>(), bus::detail::type_hash<trade>());
+  auto p = must(bus::typed_publisher<point_v1>::open(session, "p"));
+  auto s = must(bus::typed_subscriber<same_point>::open(session, "p"));
+  EXPECT_FALSE(bus::typed_publisher<other_point>::open(session, "p"));
+  ASSERT_TRUE(p.publish({{}, 4}));
+  EXPECT_EQ(s.next(10s)->y, 4);
+}
+
+TEST_F(Typed, WorksWithSubjectsThatAreNotInterned) {
+  bus::stream_config config = stream_of("x", {"x.>"});
+  config.max_subjects = 0;
+  must(session.add_stream(config));
+  auto quotes = must(bus::typed_publisher<quote>::open(session, "x.quote"));
+  auto trades = must(bus::typed_publisher<trade>::open(session, "x.trade"));
+  auto s = must(bus::typed_subscriber<quote>::open(session, "x.>"));
+  ASSERT_TRUE(trades.publish({1, 2}));
+  ASSERT_TRUE(quotes.publish({3, 4}));
+  const auto got = s.next(10s);
+  ASSERT_TRUE(got);
+  EXPECT_EQ(got->bid, 3);
+  EXPECT_EQ(s.untyped().failure()->code, bus::errc::type_mismatch);
+}
+
+}  // namespace

@@ -1,0 +1,70 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "os/clock.hpp"
+
+namespace bus::os {
+namespace {
+
+// What two looks at different clocks may be apart on a busy machine, and far below what a wrong unit would do.
+constexpr double tolerance_ns = 2e8;
+
+tick_clock best() {
+  const std::uint32_t kind = best_clock_kind();
+  return {kind, tick_clock(kind, 0, 0).now(), raw_monotonic_ns()};
+}
+
+double difference(std::uint64_t a, std::uint64_t b) { return std::abs(static_cast<double>(static_cast<std::int64_t>(a - b))); }
+
+TEST(TickClock, OfTheWallIsTheWall) {
+  const tick_clock clock(clock_wall, 0, 0);
+  EXPECT_EQ(clock.ns_per_tick(), 1.0);
+  EXPECT_EQ(clock.to_wall_ns(12345), 12345u);
+  EXPECT_EQ(clock.from_wall_ns(12345), 12345u);
+  EXPECT_LT(difference(clock.now(), wall_ns()), tolerance_ns);
+}
+
+TEST(TickClock, StampsTheTimeOfDay) {
+  const tick_clock clock = best();
+  const std::uint64_t before = wall_ns();
+  const std::uint64_t stamp = clock.to_wall_ns(clock.now());
+  const std::uint64_t after = wall_ns();
+  EXPECT_LT(difference(stamp, before), tolerance_ns + static_cast<double>(after - before));
+}
+
+TEST(TickClock, GoesThereAndBack) {
+  const tick_clock clock = best();
+  const std::uint64_t now = clock.now();
+  for (const double seconds : {0.0, -3600.0, -1.0, 1.0, 3600.0}) {
+    const auto ticks = static_cast<std::uint64_t>(static_cast<double>(now) + seconds * 1e9 / clock.ns_per_tick());
+    const std::uint64_t wall = clock.to_wall_ns(ticks);
+    EXPECT_NEAR(static_cast<double>(static_cast<std::int64_t>(wall - clock.to_wall_ns(now))), seconds * 1e9, 1e6 + 1e-3 * std::abs(seconds) * 1e9);
+    EXPECT_LT(difference(clock.from_wall_ns(wall), ticks) * clock.ns_per_tick(), 1e6) << seconds;
+  }
+}
+
+TEST(TickClock, KeepsTheOrderOfStamps) {
+  const tick_clock clock = best();
+  std::uint64_t last = clock.now(), last_wall = clock.to_wall_ns(last);
+  for (int i = 0; i < 10'000; ++i) {
+    const std::uint64_t ticks = clock.now();
+    ASSERT_GE(ticks, last);
+    const std::uint64_t wall = clock.to_wall_ns(ticks);
+    ASSERT_GE(wall + 1'000'000, last_wall);  // the anchor may be taken anew in between
+    last = ticks;
+    last_wall = wall;
+  }
+}
+
+TEST(TickClock, CopiesMeanTheSame) {
+  const tick_clock clock = best();
+  tick_clock copy;
+  copy = clock;
+  const std::uint64_t ticks = clock.now();
+  EXPECT_EQ(copy.kind(), clock.kind());
+  EXPECT_EQ(copy.to_wall_ns(ticks), clock.to_wall_ns(ticks));
+}
+
+}  // namespace
+}  // namespace bus::os
