@@ -298,6 +298,7 @@ class subscriber {
 
  public:
   // For the oracle, when everybody sleeps.
+  void dump() const { fprintf(stderr, "attached %d gating %d plain %d pos %lu exp %lu open_seen %lu held %lu\n", attached_, options_.gating, plain_, reader_.position(), expected_, open_seen_, reader_.held_bytes()); }
   bool at_tail() const { return reader_.position() == w_.end_position; }
   bool holds_nothing() const { return reader_.held_bytes() == 0; }
 };

@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include <fcntl.h>
-#include <pthread.h>
 #include <sched.h>
 #include <sys/syscall.h>
 
@@ -181,7 +180,7 @@ TEST_F(Liveness, StoppedSubscriberIsWaitedForAndNamed) {
   const std::string why = to.last_error().message();
   EXPECT_NE(why.find("reader"), std::string::npos) << why;
   EXPECT_NE(why.find(std::to_string(reader.pid())), std::string::npos) << why;
-  EXPECT_EQ(to.publish("again").status, publish_status::timed_out);
+  EXPECT_EQ(to.publish(std::string(500, 'f')).status, publish_status::timed_out);
   EXPECT_EQ(info("reader")->state, bus::process_state::stopped);
   reader.signal(SIGCONT);
   EXPECT_TRUE(eventually([&] { return to.publish("after").status == publish_status::ok; }));
@@ -393,7 +392,11 @@ TEST_F(Liveness, ForkedChildThatExitsTakesNobodyAlong) {
     }
     words_->ready.store(true);
     while (!words_->go.load()) ::usleep(100);
-    return to->publish("still here") && made->next(5s) ? 0 : 12;
+    while (made->poll(100, [](const bus::message&) {}) != 0) {
+    }
+    if (!to->publish("still here")) return 12;
+    const auto m = made->next(5s);
+    return m && m->text() == "still here" ? 0 : 13;
   });
   ASSERT_TRUE(wait_for(words_->ready));
   EXPECT_TRUE(is_running("parent"));
@@ -402,8 +405,7 @@ TEST_F(Liveness, ForkedChildThatExitsTakesNobodyAlong) {
   EXPECT_EQ(fill(to, sent).status, publish_status::timed_out) << "the parent's subscriber still counts";
   EXPECT_TRUE(is_running("parent"));
   words_->go.store(true);
-  // Its own publish must wait for itself unless it polls first: space is given by its end at the latest.
-  (void)parent.wait();
+  EXPECT_EQ(parent.wait(), 0);
   EXPECT_TRUE(becomes_dead("parent"));
 }
 
@@ -580,20 +582,25 @@ TEST_F(Liveness, ThreadsMayComeAndGo) {
     auto* to = new auto((*session)->publisher("k.p"));
     if (!*made || !*to) return 10;
     for (int i = 0; i < 5; ++i)
-      std::thread([&] { (void)(*to)->publish("from a thread that ends"); }).join();
+      std::thread([&] {
+        if ((*to)->publish("from a thread that ends")) words_->published.fetch_add(1);
+      }).join();
     std::thread([this, made, to] {
       std::uint64_t got = 0;
-      while ((*made)->next(100ms)) ++got;
+      while (got < 5 && (*made)->next(5s)) ++got;
+      if ((*made)->failure()) words_->status.store(static_cast<int>((*made)->failure()->code));
       words_->delivered.store(got);
       words_->ready.store(true);
       while (!words_->go.load()) ::usleep(100);
       follow(&*plan_);
       (void)(*to)->publish("never committed");
     }).detach();
-    ::pthread_exit(nullptr);  // the first thread goes, the process lives
+    ::syscall(SYS_exit, 0);  // the first thread goes, the process lives; pthread_exit would unwind into the test
     return 11;
   });
   ASSERT_TRUE(wait_for(words_->ready));
+  EXPECT_EQ(words_->published.load(), 5u);
+  EXPECT_EQ(words_->status.load(), 0) << "the subscriber's failure";
   EXPECT_EQ(words_->delivered.load(), 5u);
   EXPECT_TRUE(is_running("threads"));
   EXPECT_TRUE(bus::open(place_.url("t", "&name=joins")));

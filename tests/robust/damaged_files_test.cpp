@@ -134,7 +134,7 @@ TEST_F(DamagedFiles, UndamagedTheyWork) {
   EXPECT_TRUE(use_fails_with(3, bus::errc::corrupt, "lane-0"));
   EXPECT_FALSE(use_fails_with(3, bus::errc::unsupported, "lane-0"));
   EXPECT_FALSE(use_fails_with(3, bus::errc::corrupt, "another-file"));
-  EXPECT_FALSE(use_fails_with(1, bus::errc::corrupt, "stream"));
+  EXPECT_FALSE(use_fails_with(5, bus::errc::corrupt, ""));
   restore();
 }
 
@@ -225,7 +225,6 @@ TEST_P(FlippedBytes, NeverCrashOrHang) {
   if (where.from == 0) {
     EXPECT_GE(*errors, 2 * 8u) << "at least a wrong magic is noticed";
   }
-  EXPECT_LT(*errors, *done + 1);
   // Put right again, all is as before.
   EXPECT_EQ(run_in_child(30, [&] { EXPECT_FALSE(error_of_use(where.file)); }), "");
 }

@@ -24,14 +24,23 @@
 
 namespace robust {
 
+/// Checks that failed in this test so far.
+inline int failures() {
+  const auto* result = ::testing::UnitTest::GetInstance()->current_test_info()->result();
+  int failed = 0;
+  for (int i = 0; i < result->total_part_count(); ++i) failed += result->GetTestPartResult(i).failed() ? 1 : 0;
+  return failed;
+}
+
 /// How a child ended. Empty: well; else for people: "killed by signal 7 (Bus error)", "a check failed", "hung".
 template <class Work>
 std::string run_in_child(unsigned watchdog_seconds, Work&& work) {
   test::child runner([&] {
+    const int before = failures();
     ::alarm(watchdog_seconds);
     work();
     std::fflush(nullptr);
-    return ::testing::Test::HasFailure() ? 1 : 0;
+    return failures() == before ? 0 : 1;
   });
   const int status = runner.wait();
   if (WIFSIGNALED(status)) {

@@ -17,6 +17,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include <bus/error.hpp>
 #include <bus/message.hpp>
@@ -72,8 +73,13 @@ struct publisher_core;
 /// Lifetime   one per publisher at a time; valid until commit() or destruction, which abandons it
 class loan {
  public:
-  loan(loan&&) noexcept = default;
-  loan& operator=(loan&&) noexcept = default;
+  loan(loan&& other) noexcept : core_(std::exchange(other.core_, nullptr)), data_(other.data_), ticket_(other.ticket_) {}
+  loan& operator=(loan&& other) noexcept {
+    core_ = std::exchange(other.core_, nullptr);
+    data_ = other.data_;
+    ticket_ = other.ticket_;
+    return *this;
+  }
   ~loan() = default;
 
   /// Aligned to 32 bytes.

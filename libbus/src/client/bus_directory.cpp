@@ -123,14 +123,29 @@ void bus_directory::announce_change() noexcept {
   os::futex_wake(os::futex_half(control().generation), INT_MAX);
 }
 
-result<os::file_lock> bus_directory::lock_changes() const { return os::file_lock::take(path_ + "/lock", 0600, lock_patience); }
+result<os::file_lock> bus_directory::lock_changes() const {
+  auto lock = os::file_lock::take(path_ + "/lock", 0600, lock_patience);
+  // The bus may have been removed, and made again, since it was opened.
+  if (lock && bus_id_ != 0) {
+    auto file = os::open_existing(path_ + "/control", false);
+    auto map = file ? os::mapping::map(file->file.get(), 0, sizeof(layout::control_header), false, true) : result<os::mapping>(file.error());
+    if (!map || reinterpret_cast<const layout::control_header*>(map->data())->bus_id != bus_id_)
+      return error{errc::closed, 0, "cannot change the bus in " + path_, "it was removed since it was opened", "open it again"};
+  }
+  return lock;
+}
 
 std::vector<std::string> bus_directory::stream_names() const {
+  auto names = list_streams();
+  return names ? std::move(*names) : std::vector<std::string>();
+}
+
+result<std::vector<std::string>> bus_directory::list_streams() const {
   auto names = os::list_directory(path_ + "/streams");
-  if (!names) return {};
+  if (!names) return names;
   std::erase_if(*names, [](const std::string& name) { return name.front() == '.'; });
   std::sort(names->begin(), names->end());
-  return std::move(*names);
+  return names;
 }
 
 birth bus_directory::birth_of(std::uint64_t stream_id) const noexcept { return {bus_id_, stream_id, clock_.kind()}; }
@@ -183,6 +198,9 @@ result<void> bus_directory::add_stream(const stream_config& config) {
 }
 
 result<void> bus_directory::add_lane(const stream_facts& facts, std::uint32_t lane) {
+  const auto now = read_stream_file(stream_path(facts.config.name));
+  if (!now || now->stream_id != facts.stream_id)
+    return error{errc::closed, 0, "cannot add a lane to the stream '" + facts.config.name + "'", "it was removed meanwhile", ""};
   auto made = create_lane_files(stream_path(facts.config.name), facts.config, lane, birth_of(facts.stream_id));
   if (made) announce_change();
   return made;

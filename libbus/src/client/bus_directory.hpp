@@ -41,6 +41,8 @@ class bus_directory {
 
   result<os::file_lock> lock_changes() const;
   std::vector<std::string> stream_names() const;
+  /// The same, when it matters that a failure to look is not an empty answer.
+  result<std::vector<std::string>> list_streams() const;
 
   /// Errors: invalid_argument, conflict, no_space. REQUIRES for both: lock_changes() is held.
   result<void> add_stream(const stream_config& config);

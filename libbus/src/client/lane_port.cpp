@@ -29,7 +29,7 @@ lane_port::lane_port(session_core& session, std::shared_ptr<stream_handle> strea
       gate_(lane_, *session.peers),
       writer_(lane_->memory()),
       clock_(session.directory->clock()),
-      send_timeout_(send_timeout),
+      send_timeout_(std::clamp<std::chrono::nanoseconds>(send_timeout, std::chrono::nanoseconds(0), std::chrono::hours(24 * 365))),
       slot_(slot) {
   gate_.resolve();
 }
@@ -60,7 +60,8 @@ publish_status lane_port::lock(deadline until) noexcept {
                 "continue it (kill -CONT PID), or end it: its turn is then repaired"};
       return publish_status::busy;
     }
-    if (outcome == sync::lock_result::taken_over) writer_.repair();
+    // With a lease the turn is its owner's, alive or dead: settle_lease decides.
+    if (outcome == sync::lock_result::taken_over && sync::load_relaxed(turn.lease) == 0) writer_.repair();
   }
   sync::hardware::step(sync::failpoint::publish_locked);
   return publish_status::ok;
@@ -189,7 +190,7 @@ void lane_port::note_holder(publish_status status, std::uint64_t tail) {
 
 // Nothing is held here. ok: try again.
 publish_status lane_port::when_full(std::uint64_t tail, std::uint64_t total, deadline until, deadline since) noexcept {
-  if (gate_.has_unresolved()) {
+  if (gate_.has_unresolved() && clock::now() < until) {
     gate_.resolve();
     return publish_status::ok;
   }
@@ -235,7 +236,7 @@ publish_status lane_port::when_full(std::uint64_t tail, std::uint64_t total, dea
   if (closed()) return publish_status::closed;
   if (slot_ != nullptr) sync::store_relaxed(slot_->flags, sync::load_relaxed(slot_->flags) | layout::slot_blocked);
   sync::add_relaxed(counters.blocked, 1);
-  sync::store_relaxed(counters.waiting, 1);
+  sync::add_relaxed(counters.waiting, 1);
   pin = gate_.slowest().pin;
   if (pin != nullptr) {
     const std::uint64_t seen = sync::load_relaxed(pin->tick);
@@ -252,7 +253,7 @@ publish_status lane_port::when_full(std::uint64_t tail, std::uint64_t total, dea
     }
     sync::hardware::step(sync::failpoint::full_slept);
   }
-  sync::store_relaxed(counters.waiting, 0);
+  sync::add_relaxed(counters.waiting, ~std::uint64_t{0});  // a publisher that dies here leaves its 1: readers wake for nothing
   if (slot_ != nullptr) sync::store_relaxed(slot_->flags, sync::load_relaxed(slot_->flags) & ~std::uint64_t{layout::slot_blocked});
   return publish_status::ok;
 }
@@ -268,7 +269,8 @@ bool lane_port::would_block(std::uint64_t total_bytes) noexcept {
     return answer();
   }
   gate_.resolve();
-  if (lock(clock::now() + std::chrono::milliseconds(10)) != publish_status::ok) return true;
+  const auto until = clock::now() + std::chrono::milliseconds(10);
+  if (lock(until) != publish_status::ok || settle_lease(until) != publish_status::ok) return true;
   writer_.load_turn();
   const bool full = answer();
   writer_.store_turn();

@@ -37,7 +37,6 @@ result<std::unique_ptr<own_process>> own_process::join(const std::string& proces
   made->path_ = processes_directory + "/" + std::to_string(id);
   made->used_.resize(slots);
   made->map_ = std::move(*map);
-  made->file_ = std::move(*file);
 
   auto* header = new (made->map_.data()) layout::process_header{};
   header->segment =
@@ -53,12 +52,15 @@ result<std::unique_ptr<own_process>> own_process::join(const std::string& proces
   copy_text(identity.name, sizeof identity.name, name.empty() ? made->who_.program : name);
 
   // Life and mark first, the name last: whoever can see the file can prove our death.
-  os::mark_held(made->file_.get());
+  auto mark = os::make_held(made->path_ + ".held", 0600);
+  if (!mark) return std::move(mark.error());
+  made->mark_ = std::move(*mark);
   auto held = sync::hold_life(header->life);
   if (!held) return std::move(held.error());
   sync::reach(sync::failpoint::create_process_built);
-  auto named = os::give_name(made->file_.get(), made->path_);
+  auto named = os::give_name(file->get(), made->path_);
   if (!named) {
+    os::remove_file(made->path_ + ".held");
     sync::let_life_go(header->life);
     return std::move(named.error());
   }
@@ -67,8 +69,9 @@ result<std::unique_ptr<own_process>> own_process::join(const std::string& proces
 }
 
 own_process::~own_process() {
-  if (!map_.data() || who_.pid != os::self().pid) return;
+  if (!map_.data() || !guard_.same_process()) return;
   os::remove_file(path_);
+  os::remove_file(path_ + ".held");
   sync::let_life_go(reinterpret_cast<layout::process_header*>(map_.data())->life);
 }
 

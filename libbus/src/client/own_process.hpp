@@ -17,6 +17,7 @@
 #include "os/mapping.hpp"
 #include "os/process.hpp"
 #include "ring/pin.hpp"
+#include "sync/fork_guard.hpp"
 
 namespace bus::client {
 
@@ -45,7 +46,8 @@ class own_process {
   std::uint32_t id_ = 0;
   os::identity who_;
   std::string path_;
-  os::fd file_;  // kept: carries the mark that proves us across pid namespaces
+  os::fd mark_;  // a locked file that nobody else of this process ever opens: proves us across pid namespaces
+  sync::fork_guard guard_;
   os::mapping map_;
   std::mutex mutex_;
   std::vector<bool> used_;

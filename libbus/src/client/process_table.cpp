@@ -51,9 +51,9 @@ void process_table::retire(std::map<std::uint32_t, std::shared_ptr<const peer>>:
 std::shared_ptr<const peer> process_table::find(std::uint32_t id) {
   const std::lock_guard guard(mutex_);
   if (const auto known = known_.find(id); known != known_.end()) {
-    if (state_of(known->second) == sync::life_state::alive) return known->second;
+    if (sync::read_life(known->second->life()) == sync::life_state::alive) return known->second;
     // It may be gone from the directory by now: then it is nobody's business any more.
-    if (!os::exists(path_of(id))) {
+    if (has_left(id)) {
       retire(known);
       return nullptr;
     }
@@ -65,8 +65,11 @@ std::shared_ptr<const peer> process_table::find(std::uint32_t id) {
   return *opened;
 }
 
-sync::life_state process_table::state_of(const std::shared_ptr<const peer>& p) noexcept {
-  return p ? sync::read_life(p->life()) : sync::life_state::left;
+bool process_table::has_left(std::uint32_t id) const noexcept { return os::surely_missing(path_of(id)); }
+
+sync::life_state process_table::state(std::uint32_t id) {
+  if (const auto p = find(id)) return sync::read_life(p->life());
+  return has_left(id) ? sync::life_state::left : sync::life_state::alive;
 }
 
 const layout::life_cell* process_table::life_of(std::uint32_t id) noexcept {
@@ -76,12 +79,14 @@ const layout::life_cell* process_table::life_of(std::uint32_t id) noexcept {
 
 bool process_table::proven_gone(std::uint32_t id) noexcept {
   const auto p = find(id);
-  if (!p) return true;
+  if (!p) return has_left(id);
   if (sync::read_life(p->life()) == sync::life_state::alive) return false;
   const auto& who = p->identity();
-  if (who.pid_namespace == self_.pid_namespace)
-    return os::all_threads_exiting(static_cast<std::int64_t>(who.pid), who.start_time);
-  return !os::is_held(path_of(id));
+  const bool unmarked = !os::is_held(mark_of(id));
+  if (who.pid_namespace != self_.pid_namespace) return unmarked;
+  const auto pid = static_cast<std::int64_t>(who.pid);
+  // An exec leaves the pid alive with one thread and another memory; its mark went with the old one.
+  return os::all_threads_exiting(pid, who.start_time) || (unmarked && os::has_one_thread(pid));
 }
 
 std::string process_table::describe(std::uint32_t id) {
@@ -111,8 +116,9 @@ std::size_t process_table::sweep() {
   for (const std::uint32_t id : ids()) {
     if (id == self_id_) continue;
     const auto p = find(id);
-    if (!p || state_of(p) == sync::life_state::alive || !proven_gone(id)) continue;
+    if (!p || sync::read_life(p->life()) == sync::life_state::alive || !proven_gone(id)) continue;
     os::remove_file(path_of(id));
+    os::remove_file(mark_of(id));
     const std::lock_guard guard(mutex_);
     if (const auto known = known_.find(id); known != known_.end()) retire(known);
     ++swept;
@@ -120,8 +126,10 @@ std::size_t process_table::sweep() {
   // Doorbells outlive their process only by a crash.
   if (const auto names = os::list_directory(directory_)) {
     for (const std::string& name : *names) {
-      if (name.size() > 5 && name.ends_with(".fifo") && !os::exists(directory_ + "/" + name.substr(0, name.find('.'))))
-        os::remove_file(directory_ + "/" + name);
+      const std::string path = directory_ + "/" + name;
+      if (!os::surely_missing(directory_ + "/" + name.substr(0, name.find('.')))) continue;
+      // A mark comes before its process file: one that is held belongs to a process that is just joining.
+      if (name.ends_with(".fifo") || (name.ends_with(".held") && !os::is_held(path))) os::remove_file(path);
     }
   }
   return swept;

@@ -43,10 +43,10 @@ class process_table final : public sync::peers {
   process_table(std::string directory, os::identity self, std::uint32_t self_id)
       : directory_(std::move(directory)), self_(std::move(self)), self_id_(self_id) {}
 
-  /// Null: not there (any more), or not readable as a process.
+  /// Null: not there (any more), or it cannot be looked at just now (no descriptor, no memory).
   std::shared_ptr<const peer> find(std::uint32_t id);
-  sync::life_state state(std::uint32_t id) { return state_of(find(id)); }
-  static sync::life_state state_of(const std::shared_ptr<const peer>& p) noexcept;
+  /// A process that cannot be looked at counts as alive; only one whose file is gone has left.
+  sync::life_state state(std::uint32_t id);
 
   const layout::life_cell* life_of(std::uint32_t id) noexcept override;
   bool proven_gone(std::uint32_t id) noexcept override;
@@ -59,8 +59,10 @@ class process_table final : public sync::peers {
   const os::identity& self() const noexcept { return self_; }
 
  private:
+  bool has_left(std::uint32_t id) const noexcept;
   void retire(std::map<std::uint32_t, std::shared_ptr<const peer>>::iterator entry);
   std::string path_of(std::uint32_t id) const { return directory_ + "/" + std::to_string(id); }
+  std::string mark_of(std::uint32_t id) const { return path_of(id) + ".held"; }
 
   const std::string directory_;
   const os::identity self_;

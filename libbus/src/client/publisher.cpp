@@ -49,7 +49,10 @@ published publisher::publish_batch(std::span<const std::span<const std::byte>> p
 
 result<loan> publisher::loan(std::size_t bytes) noexcept { return core_->make_loan(bytes); }
 
-published loan::commit() noexcept { return core_->commit_loan(data_, ticket_, data_.size()); }
+published loan::commit() noexcept {
+  if (core_ == nullptr) return {publish_status::invalid, 0};
+  return std::exchange(core_, nullptr)->commit_loan(data_, ticket_, data_.size());
+}
 
 bool publisher::would_block(std::size_t bytes) noexcept { return core_->would_block(bytes); }
 

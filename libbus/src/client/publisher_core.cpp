@@ -55,7 +55,6 @@ result<std::unique_ptr<publisher_core>> publisher_core::make(std::shared_ptr<ses
   core->generation_seen = core->session->directory->generation();
   auto stream = core->session->stream_of_subject(subject);
   if (!stream) return std::move(stream.error());
-  core->generation_seen = core->session->directory->generation();
   const publish_status status = core->bind(std::move(*stream));
   if (status != publish_status::ok) {
     if (core->last_error.what.empty())
@@ -84,6 +83,8 @@ publish_status publisher_core::bind(std::shared_ptr<client::stream_handle> to) {
   ids_.clear();
   main_port = nullptr;
   plain_below_ = 0;
+  bound_ = false;
+  lent_ = nullptr;
   if (slot_) session->me->give_back(*slot_);
   slot_.reset();
   stream = std::move(to);
@@ -108,6 +109,7 @@ publish_status publisher_core::bind(std::shared_ptr<client::stream_handle> to) {
     if (options.early_bytes != 0) plain_below_ = std::min(plain_below_, options.early_bytes);
     plain_origin_ = layout::pack_origin(own_.subject_id, id);
   }
+  bound_ = resolved == publish_status::ok;
   return resolved;
 }
 
@@ -146,7 +148,6 @@ publish_status publisher_core::open_ports() {
       if (!lock) return fail(publish_status::busy, std::move(lock.error()));
       auto made = session->directory->add_lane(stream->facts(), lanes);
       if (!made && made.error().code != errc::conflict) return fail(publish_status::failed, std::move(made.error()));
-      generation_seen = session->directory->generation();
     }
   }
   if (options.lane && *options.lane >= config.lanes)
@@ -166,7 +167,7 @@ publish_status publisher_core::follow_change() noexcept {
   if (!now) return fail(publish_status::closed, std::move(now.error()));
   generation_seen = generation;
   ids_.clear();  // subjects of publish_to may belong to another stream now
-  if ((*now)->facts().stream_id == stream->facts().stream_id) return publish_status::ok;
+  if (bound_ && (*now)->facts().stream_id == stream->facts().stream_id) return publish_status::ok;
   const publish_status status = bind(std::move(*now));
   if (status != publish_status::ok) generation_seen = 0;  // try again at the next call
   return status;
@@ -269,6 +270,13 @@ published publisher_core::publish_slowly(std::span<const std::byte> payload) noe
   return finish(*main_port, main_port->put(record), 1, payload.size());
 }
 
+// The default stream takes what no declared stream captures.
+bool publisher_core::is_ours(std::string_view to) {
+  if (!stream->is_default()) return stream->captures(to);
+  auto owner = session->stream_of_subject(to);
+  return owner && (*owner)->facts().stream_id == stream->facts().stream_id;
+}
+
 published publisher_core::publish_with(std::string_view to, std::span<const std::byte> payload,
                                        std::span<const header> headers) noexcept {
   if (const publish_status status = admit(); status != publish_status::ok) return {status, 0};
@@ -278,11 +286,7 @@ published publisher_core::publish_with(std::string_view to, std::span<const std:
       where = {known->second, {}};
     } else {
       if (auto valid = subject::check(to); !valid) return {fail(publish_status::invalid, std::move(valid.error())), 0};
-      const bool ours = stream->is_default() ? [&] {
-        auto owner = session->stream_of_subject(to);
-        return owner && (*owner)->facts().stream_id == stream->facts().stream_id;
-      }() : stream->captures(to);
-      if (!ours)
+      if (!is_ours(to))
         return {fail(publish_status::invalid, {errc::invalid_argument, 0, "cannot publish to '" + std::string(to) + "'",
                                                "stream '" + stream->name() + "' does not capture it",
                                                "open a publisher for that subject"}), 0};
@@ -348,7 +352,7 @@ published publisher_core::publish_batch(std::span<const outgoing> messages) noex
     if (own_.subject_id == layout::inline_subject_id) where.inline_text = subject;
     if (!m.subject.empty() && m.subject != subject) {
       if (auto valid = subject::check(m.subject); !valid) return {fail(publish_status::invalid, std::move(valid.error())), 0};
-      if (!stream->captures(m.subject))
+      if (!is_ours(m.subject))
         return {fail(publish_status::invalid, {errc::invalid_argument, 0, "cannot publish to '" + std::string(m.subject) + "'",
                                                "a batch belongs to one stream, '" + stream->name() + "'", ""}), 0};
       if (const publish_status status = resolve(m.subject, where); status != publish_status::ok) return {status, 0};
@@ -387,6 +391,7 @@ result<loan> publisher_core::make_loan(std::size_t bytes) noexcept {
   if (!main_port->exclusive()) {
     if (loan_buffer_.size() < bytes + 32) loan_buffer_.resize(bytes + 32);
     const auto start = base::round_up(reinterpret_cast<std::uintptr_t>(loan_buffer_.data()), 32);
+    lent_ = reinterpret_cast<const std::byte*>(start);
     return loan(this, {reinterpret_cast<std::byte*>(start), bytes}, 0);
   }
   publish_status roomy = publish_status::ok;
@@ -395,15 +400,18 @@ result<loan> publisher_core::make_loan(std::size_t bytes) noexcept {
     last_error = main_port->take_error();
     return failed(roomy);
   }
+  lent_ = at;
   return loan(this, {at, bytes}, main_port->loan_ticket());
 }
 
 published publisher_core::commit_loan(std::span<std::byte> data, std::uint64_t ticket, std::size_t bytes) noexcept {
-  if (ticket == 0) return publish(data.first(bytes));
   if (const publish_status status = admit(); status != publish_status::ok) return {status, 0};
-  if (!main_port->exclusive() || main_port->loan_ticket() != ticket)
+  const bool current = lent_ != nullptr && lent_ == data.data();
+  lent_ = nullptr;
+  if (current && ticket == 0) return publish(data.first(bytes));
+  if (!current || !main_port->exclusive() || main_port->loan_ticket() != ticket)
     return {fail(publish_status::invalid, {errc::invalid_argument, 0, "cannot commit a loan on '" + subject + "'",
-                                           "something else was published since it was made", "one loan at a time"}), 0};
+                                           "it was committed, or something else was published since it was made", "one loan at a time"}), 0};
   target where = own_;
   if (own_.subject_id == layout::inline_subject_id) where.inline_text = subject;
   ring::record_head head;

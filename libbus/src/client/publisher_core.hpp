@@ -73,6 +73,7 @@ struct publisher_core {
   publish_status bind(std::shared_ptr<client::stream_handle> to);
   publish_status open_ports();
   publish_status follow_change() noexcept;
+  bool is_ours(std::string_view to);
   publish_status resolve(std::string_view to, target& found) noexcept;
   publish_status build_head(const target& to, std::size_t payload_bytes, std::span<const header> headers, bool progress,
                             std::byte* area, ring::record_head& head, std::size_t* progress_offset) noexcept;
@@ -80,6 +81,7 @@ struct publisher_core {
   published finish(client::lane_port& port, published outcome, std::uint64_t messages, std::uint64_t bytes) noexcept;
   publish_status fail(publish_status status, error why) noexcept;
 
+  bool bound_ = false;  // the last bind went through
   const base::word* generation_word = nullptr;
   std::uint64_t generation_seen = 0;
   std::size_t plain_below_ = 0;      // payloads smaller than this may go the shortest way; 0: none
@@ -99,6 +101,7 @@ struct publisher_core {
   std::unordered_map<std::string, std::uint32_t, text_hash, std::equal_to<>> ids_;
   std::unique_ptr<std::byte[]> area_;       // header areas
   std::vector<std::byte> loan_buffer_;      // of shared publishers
+  const std::byte* lent_ = nullptr;         // the loan that may be committed
 };
 
 }  // namespace bus

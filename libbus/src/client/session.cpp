@@ -13,15 +13,20 @@ namespace bus {
 session_core::~session_core() {
   if (!guard.same_process() || !me) return;
   streams_.clear();
-  const std::uint32_t id = me->id();
+  const bool last = !others_live();
+  if (last) {
+    // The last one out takes ephemeral streams along; asked again under the lock, with our own file still there.
+    auto lock = directory->lock_changes();
+    if (lock && !others_live()) remove_ephemeral_streams();
+  }
   me.reset();
-  // The last one out takes ephemeral streams along.
+}
+
+bool session_core::others_live() {
   const auto ids = peers->ids();
-  const bool others = std::any_of(ids.begin(), ids.end(), [&](std::uint32_t other) {
-    return other != id && peers->state(other) == sync::life_state::alive;
+  return std::any_of(ids.begin(), ids.end(), [&](std::uint32_t other) {
+    return other != me->id() && peers->state(other) == sync::life_state::alive;
   });
-  if (others) return;
-  if (auto lock = directory->lock_changes()) remove_ephemeral_streams();
 }
 
 void session_core::remove_ephemeral_streams() {
@@ -45,9 +50,19 @@ std::vector<std::shared_ptr<client::stream_handle>> session_core::streams(std::v
   const std::uint64_t generation = directory->generation();
   if (generation != generation_ || broken != nullptr) {
     std::map<std::string, std::shared_ptr<client::stream_handle>> now;
-    for (const std::string& name : directory->stream_names()) {
+    bool complete = true;
+    const auto names = directory->list_streams();
+    if (!names) {  // no descriptor, no memory: what is known stays, and the next call looks again
+      now = streams_;
+      complete = false;
+    }
+    for (const std::string& name : names ? *names : std::vector<std::string>()) {
       auto facts = client::read_stream_file(directory->stream_path(name));
       if (!facts) {
+        if (const auto known = streams_.find(name); known != streams_.end() && facts.error().code == errc::no_space) {
+          now.emplace(name, known->second);
+          complete = false;
+        }
         if (broken != nullptr && facts.error().code != errc::not_found) broken->push_back(std::move(facts.error()));
         continue;
       }
@@ -59,7 +74,7 @@ std::vector<std::shared_ptr<client::stream_handle>> session_core::streams(std::v
       }
     }
     streams_ = std::move(now);
-    generation_ = generation;
+    generation_ = complete ? generation : 0;
   }
   std::vector<std::shared_ptr<client::stream_handle>> all;
   for (const auto& [name, handle] : streams_) all.push_back(handle);
@@ -114,7 +129,7 @@ result<session> session::open(session_options options) {
     core->directory = std::move(*directory);
     const std::uint64_t id = sync::add_relaxed(core->directory->control().next_process_id, 1) & sync::lock_owner_mask;
     core->peers = std::make_unique<client::process_table>(core->directory->processes(), os::self(), static_cast<std::uint32_t>(id));
-    const bool alone = core->peers->sweep() > 0 && core->peers->ids().empty();
+    const bool swept = core->peers->sweep() > 0;
     auto joined = client::own_process::join(core->directory->processes(), static_cast<std::uint32_t>(id), core->directory->bus_id(),
                                             address->process_name, address->slots != 0 ? address->slots : layout::default_slots);
     if (!joined) {
@@ -124,11 +139,11 @@ result<session> session::open(session_options options) {
       return std::move(joined.error());
     }
     core->me = std::move(*joined);
-    if (alone) {
-      // Everybody else died: what was ephemeral goes, and what was half made.
+    if (swept) {
+      // Somebody died: what was half made goes, and what was ephemeral when nobody else lives.
       if (auto lock = core->directory->lock_changes()) {
         core->directory->sweep();
-        core->remove_ephemeral_streams();
+        if (!core->others_live()) core->remove_ephemeral_streams();
       }
     }
     return session(std::move(core));

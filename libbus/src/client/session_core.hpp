@@ -40,6 +40,7 @@ struct session_core {
   error forked_error() const;
   /// Removes ephemeral streams when no other process lives. REQUIRES: the change lock.
   void remove_ephemeral_streams();
+  bool others_live();
 
  private:
   std::mutex mutex_;

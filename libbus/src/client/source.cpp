@@ -106,8 +106,8 @@ result<void> source::enter(const start& from) {
   const std::uint64_t now = clock.now();
   const std::uint64_t wanted_ticks =
       from.at == start::kind::from_time
-          ? clock.from_wall_ns(static_cast<std::uint64_t>(
-                std::chrono::duration_cast<std::chrono::nanoseconds>(from.time.time_since_epoch()).count()))
+          ? clock.from_wall_ns(static_cast<std::uint64_t>(std::max<std::int64_t>(
+                0, std::chrono::duration_cast<std::chrono::nanoseconds>(from.time.time_since_epoch()).count())))
           : 0;
   using access = sync::hardware;
   const auto choose = [&](std::uint64_t lowest) {
@@ -193,7 +193,7 @@ source::match source::learn(const ring::record_view& view) noexcept {
     type = wanted->type != 0 ? stream->subject_type(id) : 0;
   }
   match decided = wants_subject(text) ? match::yes : match::no;
-  if (decided == match::yes && wanted->type != 0 && type != wanted->type) {
+  if (decided == match::yes && wanted->type != 0 && (type != wanted->type || view.shape.payload_bytes != wanted->type_bytes)) {
     if (!reader.lapped())
       mismatch = error{errc::type_mismatch, 0, "cannot read subject '" + std::string(text) + "' as this type",
                           type == 0 ? "it carries untyped messages" : "it carries another type, or another layout of it",
@@ -211,10 +211,7 @@ source::match source::learn(const ring::record_view& view) noexcept {
   return decided;
 }
 
-bool source::ready() const noexcept {
-  const auto& memory = lane->memory();
-  return sync::load_acquire(memory.word_at(reader.position())) != 0 || reader.lapped();
-}
+bool source::ready() const noexcept { return reader.ready(); }
 
 void source::tick() noexcept {
   if (reader.has_unticked_release() && reader.tick()) os::futex_wake(os::futex_half(pin->tick), 1 << 30);

@@ -23,7 +23,8 @@ struct source {
   struct wish {
     std::vector<subject::pattern> patterns;
     bool everything = false;  // one of them matches all subjects
-    std::uint64_t type = 0;   // typed subscribers
+    std::uint64_t type = 0;        // typed subscribers
+    std::uint64_t type_bytes = 0;  // every payload has this size
     bool gate = true;
     bool early = false;
     bool in_place = false;

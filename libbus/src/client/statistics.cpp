@@ -99,7 +99,7 @@ std::vector<process_info> describe_processes(session_core& session) {
     info.uid = who.uid;
     info.name = text_of(who.name, sizeof who.name);
     info.joined = wall(who.joined_ns);
-    const auto state = process_table::state_of(process);
+    const auto state = sync::read_life(process->life());
     if (state == sync::life_state::left) continue;
     info.state = state == sync::life_state::dead ? process_state::dead
                  : !info.other_namespace && os::is_stopped(info.pid, who.start_time) ? process_state::stopped

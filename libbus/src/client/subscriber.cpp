@@ -25,6 +25,7 @@ void subscriber::end_poll() noexcept {
 }
 
 std::optional<message> subscriber::next(std::chrono::nanoseconds wait) {
+  if (!core_->same_process()) batch_ = {};  // views of the parent's memory
   if (batch_.next == batch_.end && !refill(SIZE_MAX)) {
     if (wait.count() <= 0) return std::nullopt;
     const auto deadline = std::chrono::steady_clock::now() + std::min<std::chrono::nanoseconds>(wait, std::chrono::hours(24 * 365));
@@ -46,6 +47,8 @@ void subscriber::drain() { core_->drain(); }
 subscriber_stats subscriber::stats() const noexcept { return core_->stats(); }
 const std::optional<error>& subscriber::failure() const noexcept { return core_->failure; }
 
-void detail::expect_type(subscriber_core& core, std::uint64_t type, std::string_view, std::size_t) { core.expect_type(type); }
+void detail::expect_type(subscriber_core& core, std::uint64_t type, std::string_view, std::size_t bytes) {
+  core.expect_type(type, bytes);
+}
 
 }  // namespace bus

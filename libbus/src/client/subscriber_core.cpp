@@ -36,6 +36,13 @@ struct subscriber_core::batch_sink {
     const auto matched = from.match_of(view);
     if (matched != detail::source::match::yes) [[unlikely]]
       return from.failed ? ring::verdict::full : ring::verdict::skipped;
+    if (core.wish_.type != 0 && (view.shape.payload_bytes != core.wish_.type_bytes || view.open)) [[unlikely]] {
+      if (!view.open && !from.mismatch && !from.reader.lapped())
+        from.mismatch = error{errc::type_mismatch, 0, "cannot read a message of stream '" + from.stream->name() + "' as this type",
+                              "an untyped publisher sent " + std::to_string(view.shape.payload_bytes) + " bytes to a typed subject",
+                              "publish to it with a typed publisher only"};
+      return ring::verdict::skipped;
+    }
     const std::uint64_t total = view.shape.total_bytes();
     // A batch of large records is cut, so that their space goes back while the rest is read.
     if (count != 0 && batch_bytes + total > batch_bytes_max) return ring::verdict::full;
@@ -76,7 +83,7 @@ struct subscriber_core::batch_sink {
   ring::verdict take_plain(const std::byte* data, std::uint64_t position, std::uint64_t total, std::uint64_t seq, std::uint64_t shape,
                            std::uint64_t origin, std::uint64_t ticks) noexcept {
     const auto id = static_cast<std::uint32_t>(origin);
-    if (id >= match_count || matches[id] != detail::source::match::yes) [[unlikely]] {
+    if (id >= match_count || matches[id] != detail::source::match::yes || core.wish_.type != 0) [[unlikely]] {
       const ring::verdict decision = take({data, position, seq, layout::record_shape::unpack(shape), origin, ticks, false});
       match_count = from.matches.size();  // it may have learned the subject
       matches = from.matches.data();
@@ -137,29 +144,24 @@ subscriber_core::~subscriber_core() {
 void subscriber_core::refresh_sources(const start& from) noexcept {
   generation_word_ = &session->directory->control().generation;
   generation_seen_ = session->directory->generation();
-  std::vector<error> broken;
-  const auto streams = session->streams(&broken);
-  for (auto& source : sources_) {
-    source->draining = std::none_of(streams.begin(), streams.end(), [&](const auto& stream) {
-      return stream->facts().stream_id == source->stream->facts().stream_id;
-    });
-  }
+  const auto streams = session->streams();
+  // A stream is gone when its remover said so, not when it cannot be seen just now.
+  for (auto& source : sources_) source->draining = source->closed();
   for (const auto& stream : streams) {
     const bool wanted = stream->is_default() || std::any_of(wish_.patterns.begin(), wish_.patterns.end(),
                                                             [&](const auto& pattern) { return stream->may_match(pattern); });
     if (wanted) attach(stream, from);
   }
-  if (!broken.empty() && !failure) failure = std::move(broken.front());
   plain_source_ = nullptr;
 }
 
 void subscriber_core::attach(const std::shared_ptr<client::stream_handle>& stream, const start& from) noexcept {
   const std::uint32_t lanes = stream->lane_count();
   for (std::uint32_t lane = 0; lane < lanes; ++lane) {
-    const bool known = std::any_of(sources_.begin(), sources_.end(), [&](const auto& source) {
-      return source->stream->facts().stream_id == stream->facts().stream_id && source->lane->index() == lane;
-    });
-    if (known) continue;
+    const std::uint64_t key = stream->facts().lane_key(lane);
+    const bool known = std::any_of(sources_.begin(), sources_.end(), [&](const auto& source) { return source->lane->lane_key() == key; });
+    const bool given_up = std::find(given_up_.begin(), given_up_.end(), key) != given_up_.end();
+    if (known || given_up) continue;
     auto attached = detail::source::attach(*session, stream, lane, wish_, from);
     if (attached) {
       sources_.push_back(std::move(*attached));
@@ -172,6 +174,7 @@ void subscriber_core::attach(const std::shared_ptr<client::stream_handle>& strea
 
 void subscriber_core::retire(std::size_t index) noexcept {
   const detail::source& gone = *sources_[index];
+  given_up_.push_back(gone.lane->lane_key());  // what was delivered is not delivered again
   retired_.delivered += gone.delivered;
   retired_.lost += gone.lost;
   retired_.gaps += gone.gaps;
@@ -196,11 +199,15 @@ std::size_t subscriber_core::fill_from(detail::source& from, std::size_t max) no
   }
   for (int laps = 0; laps < 8; ++laps) {
     batch_sink sink{*this, from};
-    const ring::poll_outcome outcome = from.reader.poll(max, sink);
+    const std::uint64_t first_position = from.reader.position(), first_seq = from.reader.next_seq();
+    ring::poll_outcome outcome = from.reader.poll(max, sink);
     std::size_t count = sink.count;
     // What a gated lane handed out in place is still there only if nobody took our pin away.
-    if (count != 0 && !from.reader.may_be_lapped() && from.reader.lapped()) [[unlikely]]
+    if (count != 0 && !from.reader.may_be_lapped() && from.reader.was_overwritten(first_position)) [[unlikely]] {
+      from.reader.set_position(first_position, first_seq);
+      outcome = ring::poll_outcome::lapped;
       count = 0;
+    }
     if (from.mismatch && !failure) [[unlikely]]
       failure = from.mismatch;
     if (count != 0) {
@@ -234,23 +241,30 @@ std::size_t subscriber_core::fill_from(detail::source& from, std::size_t max) no
   return 0;
 }
 
+// For publishers that wait for us: a thread that waits for itself is told so.
+void subscriber_core::note_thread() noexcept {
+  const auto now = static_cast<std::uint64_t>(os::thread_id());
+  if (now == thread_) return;
+  thread_ = now;
+  for (auto& source : sources_) sync::store_relaxed(source->pin->thread, now);
+}
+
 // One ring, nothing special: what most subscribers meet at most calls.
 std::size_t subscriber_core::refill_plain(std::size_t max) noexcept {
   detail::source& source = *plain_source_;
   if (source.reader.nothing_there()) [[likely]] {
-    if (anything_held_) release_all();
+    if (++idle_polls_ % 64 == 0) note_thread();
+    if (source.reader.held_bytes() != 0) release_all();
     if (source.reader.has_unticked_release()) source.tick();
     return 0;
   }
   arena_used_ = 0;
-  if (anything_held_ && source.reader.held_bytes() >= source.lane->memory().capacity_bytes / 8) [[unlikely]] {
+  if (source.reader.held_bytes() >= source.reader.share_bytes()) [[unlikely]] {
     source.release();
     source.tick();
   }
   const std::size_t count = fill_from(source, std::min(max, batch_max));
-  if (count != 0) [[likely]]
-    anything_held_ = true;
-  else
+  if (count == 0) [[unlikely]]
     plain_source_ = nullptr;  // lapped, broken, an open record: the general way decides, and brings it back
   return count;
 }
@@ -260,15 +274,14 @@ std::size_t subscriber_core::refill_slowly(std::size_t max) noexcept {
     if (!failure) failure = session->forked_error();
     return 0;
   }
+  note_thread();
   arena_used_ = 0;
-  if (anything_held_) {
-    for (auto& source : sources_) {
-      if (source->reader.held_bytes() < source->lane->memory().capacity_bytes / 8) continue;
-      source->release();
-      source->tick();
-    }
+  for (auto& source : sources_) {
+    if (source->reader.held_bytes() < source->reader.share_bytes()) continue;
+    source->release();
+    source->tick();
   }
-  if (changed()) refresh_sources(start::all());
+  if (changed()) refresh_sources(start::by_sequence(1));  // from the beginning: what is gone already is a gap
   plain_source_ = sources_.size() == 1 && !sources_.front()->draining ? sources_.front().get() : nullptr;
   max = std::min(max, batch_max);
   for (std::size_t looked = 0; looked < sources_.size(); ++looked) {
@@ -277,7 +290,6 @@ std::size_t subscriber_core::refill_slowly(std::size_t max) noexcept {
     const std::size_t count = fill_from(source, max);
     if (count != 0) {
       ++next_source_;
-      anything_held_ = true;
       return count;
     }
     if (source.failed) [[unlikely]] {
@@ -296,10 +308,12 @@ std::size_t subscriber_core::refill_slowly(std::size_t max) noexcept {
 }
 
 void subscriber_core::release_all() noexcept {
-  if (!anything_held_) return;
-  anything_held_ = false;
-  for (auto& source : sources_)
-    if (source->reader.held_bytes() != 0) source->release();
+  for (auto& source : sources_) {
+    if (source->reader.held_bytes() == 0) continue;
+    source->release();
+    // A reader that is never idle must not let a waiting publisher sleep on.
+    if (source->reader.unticked_bytes() >= source->reader.share_bytes() / 2) source->tick();
+  }
 }
 
 bool subscriber_core::any_ready() noexcept {
@@ -309,10 +323,8 @@ bool subscriber_core::any_ready() noexcept {
 bool subscriber_core::wait(std::chrono::nanoseconds wait) noexcept {
   if (!guard_.same_process()) return false;
   release_all();
-  for (auto& source : sources_) {
-    source->tick();
-    sync::store_relaxed(source->pin->thread, static_cast<std::uint64_t>(os::thread_id()));
-  }
+  note_thread();
+  for (auto& source : sources_) source->tick();
   // The reader kept up. Looking again at once would take the line from a publisher that is about to write it.
   if (options.wait == wait_strategy::spin_pause)
     for (int i = 0; i < pauses_between_looks; ++i) base::relax();
@@ -322,9 +334,10 @@ bool subscriber_core::wait(std::chrono::nanoseconds wait) noexcept {
   const auto deadline = begin + std::min<std::chrono::nanoseconds>(std::max<std::chrono::nanoseconds>(wait, std::chrono::nanoseconds(0)), far);
   const bool sleeps = options.wait == wait_strategy::block || options.wait == wait_strategy::adaptive;
   const auto spin_end = options.wait == wait_strategy::block ? begin : std::min(deadline, begin + adaptive_spin);
+  bool slept = false;
   for (std::uint32_t looks = 1;; ++looks) {
     if (any_ready()) {
-      sleeper_.note_activity();
+      if (slept) sleeper_.note_activity();
       return true;
     }
     if (options.wait == wait_strategy::busy_spin && looks % looks_per_check != 0) continue;
@@ -334,14 +347,20 @@ bool subscriber_core::wait(std::chrono::nanoseconds wait) noexcept {
     if (!sleeps && looks % looks_per_check != 0) continue;
     const auto now = clock::now();
     if (now >= deadline) return false;
-    if (sleeps && now >= spin_end) sleeper_.sleep(sources_, *session, deadline - now, [this] { return any_ready() || stopped(); });
+    if (sleeps && now >= spin_end) {
+      slept = true;
+      sleeper_.sleep(sources_, *session, deadline - now, [this] { return any_ready() || stopped(); });
+    }
   }
 }
 
-result<int> subscriber_core::fd() { return sleeper_.descriptor(sources_, *session, wish_.id); }
+result<int> subscriber_core::fd() {
+  if (!guard_.same_process()) return session->forked_error();
+  return sleeper_.descriptor(sources_, *session, wish_.id);
+}
 
 bool subscriber_core::arm() noexcept {
-  if (!sleeper_.has_descriptor()) return false;
+  if (!sleeper_.has_descriptor() || !guard_.same_process()) return false;
   release_all();
   for (auto& source : sources_) source->tick();
   sleeper_.arm_bell(sources_);
@@ -351,14 +370,15 @@ bool subscriber_core::arm() noexcept {
 }
 
 void subscriber_core::drain() noexcept {
-  if (!sleeper_.has_descriptor()) return;
+  if (!sleeper_.has_descriptor() || !guard_.same_process()) return;
   sleeper_.drain();
   sleeper_.disarm_bell(sources_);
   sleeper_.note_activity();
 }
 
-void subscriber_core::expect_type(std::uint64_t type) noexcept {
+void subscriber_core::expect_type(std::uint64_t type, std::size_t bytes) noexcept {
   wish_.type = type;
+  wish_.type_bytes = bytes;
   for (auto& source : sources_) source->matches.clear();  // decided without the type
 }
 

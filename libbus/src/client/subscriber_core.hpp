@@ -34,6 +34,7 @@ struct subscriber_core {
   void release_all() noexcept;
 
   bool wait(std::chrono::nanoseconds wait) noexcept;
+  bool same_process() const noexcept { return guard_.same_process(); }
   void stop() noexcept { stopped_.store(true); }
   bool stopped() const noexcept { return stopped_.load(); }
 
@@ -42,7 +43,7 @@ struct subscriber_core {
   void drain() noexcept;
 
   subscriber_stats stats() const noexcept;
-  void expect_type(std::uint64_t type) noexcept;
+  void expect_type(std::uint64_t type, std::size_t bytes) noexcept;
 
   std::shared_ptr<session_core> session;
   subscriber_options options;
@@ -58,6 +59,7 @@ struct subscriber_core {
   std::size_t refill_plain(std::size_t max) noexcept;
   void report_gap(detail::source& from, std::uint64_t first, std::uint64_t count) noexcept;
   void retire(std::size_t index) noexcept;
+  void note_thread() noexcept;
   bool any_ready() noexcept;
   bool changed() const noexcept { return sync::load_acquire(*generation_word_) != generation_seen_; }
   std::size_t refill_slowly(std::size_t max) noexcept;
@@ -73,9 +75,11 @@ struct subscriber_core {
   std::vector<std::byte> arena_;  // copies of records of overwriting lanes
   std::size_t arena_used_ = 0;
   client::sleeper sleeper_;
-  subscriber_stats retired_;  // of sources that are gone
+  subscriber_stats retired_;             // of sources that are gone
+  std::vector<std::uint64_t> given_up_;  // lane keys of sources that ended
+  std::uint64_t thread_ = 0;
+  std::uint32_t idle_polls_ = 0;
   std::atomic<bool> stopped_{false};
-  bool anything_held_ = false;
 };
 
 }  // namespace bus

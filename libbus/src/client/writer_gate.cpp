@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <climits>
 
+#include "base/cycles.hpp"
 #include "os/files.hpp"
 #include "os/futex.hpp"
 #include "ring/gate.hpp"
@@ -65,8 +66,9 @@ void writer_gate::resolve() {
       reader.slot = reader.process->slot(slot_of(entry));
       if (reader.slot != nullptr) reader.pin = reinterpret_cast<const ring::pin_words*>(reader.slot->pin);
     } else {
-      sync::replace(lane_->reader_entry(i), entry, 0);  // its process is gone, or it was never an entry
       reader.entry = 0;
+      if (peers_.state(process_of(entry)) == sync::life_state::left)
+        sync::replace(lane_->reader_entry(i), entry, 0);  // its process is gone, or it was never an entry
     }
   }
   unresolved_ = false;
@@ -76,7 +78,7 @@ bool writer_gate::forget_dead() {
   bool any = false;
   for (std::uint32_t i = 0; i < readers_.size(); ++i) {
     known_reader& reader = readers_[i];
-    if (!reader.process || process_table::state_of(reader.process) == sync::life_state::alive) continue;
+    if (!reader.process || sync::read_life(reader.process->life()) == sync::life_state::alive) continue;
     // It only read: nothing it might still do for some microseconds can hurt the lane.
     sync::replace(lane_->reader_entry(i), reader.entry, 0);
     reader = {};
@@ -88,7 +90,9 @@ bool writer_gate::forget_dead() {
 void writer_gate::wake_sleepers() noexcept {
   auto& table = lane_->readers();
   // [W1] the commit before the exchange; pairs with the reader's exchange before its last look.
-  const std::uint64_t armed = sync::exchange_both(table.armed, 0);
+  // What is left behind is never the same twice: a reader that armed, and has not gone to sleep yet, must not find its own
+  // value again because another one armed after this exchange.
+  const std::uint64_t armed = sync::exchange_both(table.armed, (base::cycle_counter() << 2) & 0xfffffffcu) & layout::armed_bits;
   if ((armed & layout::armed_futex) != 0) os::futex_wake(os::futex_half(table.armed), INT_MAX);
   if ((armed & layout::armed_bell) != 0) ring_bells();
   if (armed != 0) {
@@ -106,11 +110,13 @@ void writer_gate::ring_bells() noexcept {
     if (reader.slot == nullptr) continue;
     constexpr std::uint64_t waits_for_bell = layout::slot_bell | layout::slot_sleeping;
     if ((sync::load_relaxed(reader.slot->flags) & waits_for_bell) != waits_for_bell) continue;
-    if (!reader.bell) {
+    const std::uint64_t owner = sync::load_relaxed(reader.slot->object_id);
+    if (!reader.bell || reader.bell_owner != owner) {  // the slot may have a new subscriber
       auto bell = os::open_fifo_to_write(peers_.directory() + "/" + std::to_string(process_of(reader.entry)) + "." +
-                                         std::to_string(sync::load_relaxed(reader.slot->object_id)) + ".fifo");
+                                         std::to_string(owner) + ".fifo");
       if (!bell) continue;
       reader.bell = std::move(*bell);
+      reader.bell_owner = owner;
     }
     os::poke(reader.bell.get());
   }

@@ -54,6 +54,7 @@ class writer_gate {
     const layout::slot* slot = nullptr;
     std::shared_ptr<const peer> process;
     os::fd bell;
+    std::uint64_t bell_owner = 0;
   };
   void wake_sleepers() noexcept;
   void ring_bells() noexcept;

@@ -94,6 +94,7 @@ inline constexpr std::uint64_t readers_offset = 4096;
 static_assert(sizeof(readers_header) <= readers_offset);
 inline constexpr std::uint64_t armed_futex = 1;
 inline constexpr std::uint64_t armed_bell = 2;
+inline constexpr std::uint64_t armed_bits = armed_futex | armed_bell;  // the rest only makes each value new
 
 /// An entry of the readers table: process id:32 | slot + 1:32. 0 = free.
 constexpr std::uint64_t pack_reader(std::uint32_t process, std::uint32_t slot) noexcept {

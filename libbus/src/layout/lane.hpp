@@ -57,7 +57,7 @@ struct alignas(128) lane_turn {
   word tail;       // derived (I4); valid while no dead process holds the lock or the lease
   word next_seq;   // derived (I4)
   word zero_end;
-  word gate;
+  word next_block;  // position from which the next waypoint is due
   word time_max;
   word generation;  // counts leases: the fencing token
 };

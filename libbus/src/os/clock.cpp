@@ -2,6 +2,7 @@
 
 #include <time.h>
 
+#include <cmath>
 #include <cstdio>
 #include <cstring>
 
@@ -82,7 +83,13 @@ std::uint64_t tick_clock::to_wall_ns(std::uint64_t ticks) const noexcept {
 std::uint64_t tick_clock::from_wall_ns(std::uint64_t wall) const noexcept {
   if (kind_ == clock_wall) return wall;
   const anchor at = fresh_anchor();
-  const auto distance = static_cast<double>(static_cast<std::int64_t>(wall - at.wall)) / at.ns_per_tick;
+  const double distance = (static_cast<double>(wall) - static_cast<double>(at.wall)) / at.ns_per_tick;
+  if (distance <= -static_cast<double>(at.ticks)) return 0;  // before the counter began
+  if (distance >= 9e18) return ~0ull;
+  // Exact for what is near, where it matters.
+  if (std::abs(distance) < 4e15)
+    return at.ticks + static_cast<std::uint64_t>(static_cast<std::int64_t>(
+                          static_cast<double>(static_cast<std::int64_t>(wall - at.wall)) / at.ns_per_tick));
   return at.ticks + static_cast<std::uint64_t>(static_cast<std::int64_t>(distance));
 }
 

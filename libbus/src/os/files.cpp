@@ -121,6 +121,8 @@ result<void> rename_path(const std::string& from, const std::string& to) {
 
 bool exists(const std::string& path) noexcept { return ::access(path.c_str(), F_OK) == 0; }
 
+bool surely_missing(const std::string& path) noexcept { return ::access(path.c_str(), F_OK) != 0 && errno == ENOENT; }
+
 bool directory_owner(const std::string& path, std::uint32_t& uid, unsigned& mode) noexcept {
   struct stat facts{};
   if (::lstat(path.c_str(), &facts) != 0 || !S_ISDIR(facts.st_mode)) return false;
@@ -160,11 +162,13 @@ file_lock::~file_lock() {
 }
 
 // A POSIX record lock: it belongs to the process, so a forked child does not keep it alive.
-bool mark_held(int file) noexcept {
+result<fd> make_held(const std::string& path, unsigned mode) {
+  fd file(::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, mode));
   struct flock whole{};
   whole.l_type = F_WRLCK;
   whole.l_whence = SEEK_SET;
-  return ::fcntl(file, F_SETLK, &whole) == 0;
+  if (!file || ::fcntl(file.get(), F_SETLK, &whole) != 0) return failure(errno, "cannot lock " + path);
+  return file;
 }
 
 bool is_held(const std::string& path) noexcept {
@@ -189,7 +193,8 @@ result<fd> make_fifo(const std::string& path, unsigned mode) {
 }
 
 result<fd> open_fifo_to_write(const std::string& path) {
-  fd end(::open(path.c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW));
+  // For both ends: its own reader, so that a reader that died is no SIGPIPE here.
+  fd end(::open(path.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW));
   if (!end) return failure(errno, "cannot open the doorbell " + path);
   struct stat facts{};
   if (::fstat(end.get(), &facts) != 0 || !S_ISFIFO(facts.st_mode))
@@ -200,7 +205,7 @@ result<fd> open_fifo_to_write(const std::string& path) {
 void poke(int fifo) noexcept {
   const char byte = 1;
   if (::write(fifo, &byte, 1) < 0) {
-    // full: it is readable already; no reader: it is gone
+    // full: it is readable already
   }
 }
 

@@ -38,6 +38,8 @@ void remove_file(const std::string& path) noexcept;
 void remove_tree(const std::string& path) noexcept;
 result<void> rename_path(const std::string& from, const std::string& to);
 bool exists(const std::string& path) noexcept;
+/// Not there, for certain: any other failure to look is not an answer.
+bool surely_missing(const std::string& path) noexcept;
 bool directory_owner(const std::string& path, std::uint32_t& uid, unsigned& mode) noexcept;
 
 /// An advisory lock on a whole file; goes with the process, however it ends.
@@ -55,9 +57,10 @@ class file_lock {
   explicit file_lock(fd file) noexcept : file_(static_cast<fd&&>(file)) {}
   fd file_;
 };
-/// Marks `file` as held as long as this very process lives and keeps every descriptor of it; not inherited by a fork.
-bool mark_held(int file) noexcept;
-/// Is it marked by another process, in whatever pid namespace?
+/// A locked file: locked as long as this very process lives and keeps its descriptor; not inherited by a fork, gone with an exec.
+/// REQUIRES: nobody in this process opens it again: closing any descriptor of it would end the lock.
+result<fd> make_held(const std::string& path, unsigned mode);
+/// Is it locked by another process, in whatever pid namespace?
 bool is_held(const std::string& path) noexcept;
 
 /// A named pipe, opened for both ends and non-blocking.

@@ -20,12 +20,13 @@ namespace ipc = boost::interprocess;
 struct mapping::regions {
   void* reserved = nullptr;  // address range that the two halves were placed into
   std::size_t reserved_bytes = 0;
+  std::size_t placed_bytes = 0;
   std::array<ipc::mapped_region, 2> halves;
   const ::pid_t maker = ::getpid();
 
   ~regions() {
-    for (auto& half : halves) ipc::mapped_region().swap(half);
-    if (reserved != nullptr) ::munmap(reserved, reserved_bytes);  // what the halves did not cover
+    // Only while a half is missing: what the halves cover is theirs to unmap, once.
+    if (reserved != nullptr) ::munmap(static_cast<std::byte*>(reserved) + placed_bytes, reserved_bytes - placed_bytes);
   }
 };
 
@@ -95,7 +96,9 @@ result<mapping> mapping::map_twice(int file, std::uint64_t offset, std::uint64_t
       made.regions_->halves[half] =
           ipc::mapped_region(whole, mode, static_cast<ipc::offset_t>(offset), bytes, static_cast<std::byte*>(range) + half * bytes,
                              MAP_FIXED | (populate ? MAP_POPULATE : 0));
+      made.regions_->placed_bytes += bytes;
     }
+    made.regions_->reserved = nullptr;
     made.data_ = static_cast<std::byte*>(range);
     made.bytes_ = 2 * bytes;
     ::madvise(range, 2 * bytes, MADV_DONTFORK);

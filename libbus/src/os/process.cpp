@@ -6,6 +6,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdlib>
 #include <cstring>
 
@@ -22,16 +23,21 @@ struct task_facts {
 constexpr std::uint64_t pf_exiting = 0x4;  // include/linux/sched.h
 
 // "pid (name) state ppid ... flags(9) ... starttime(22)"; the name may hold anything, so the last ')' counts.
-bool read_stat(const char* path, task_facts& facts) noexcept {
+// `gone` only when the kernel says that there is no such task: a lack of descriptors is not an answer.
+enum class look : std::uint8_t { seen, gone, unknown };
+
+look read_stat(const char* path, task_facts& facts) noexcept {
+  const auto failed = [] { return errno == ENOENT || errno == ESRCH ? look::gone : look::unknown; };
   const int file = ::open(path, O_RDONLY | O_CLOEXEC);
-  if (file < 0) return false;
+  if (file < 0) return failed();
   char text[1024];
   const auto got = ::read(file, text, sizeof text - 1);
+  const look outcome = got < 0 ? failed() : look::seen;
   ::close(file);
-  if (got <= 0) return false;
+  if (got <= 0) return outcome == look::gone ? look::gone : look::unknown;
   text[got] = '\0';
   const char* at = std::strrchr(text, ')');
-  if (at == nullptr || at[1] == '\0') return false;
+  if (at == nullptr || at[1] == '\0') return look::unknown;
   facts.state = at[2];
   at += 2;
   for (int field = 3; field < 22 && at != nullptr; ++field) {
@@ -39,9 +45,9 @@ bool read_stat(const char* path, task_facts& facts) noexcept {
     at = std::strchr(at, ' ');
     if (at != nullptr) ++at;
   }
-  if (at == nullptr) return false;
+  if (at == nullptr) return look::unknown;
   facts.start_time = std::strtoull(at, nullptr, 10);
-  return true;
+  return look::seen;
 }
 
 bool leaving(const task_facts& task) noexcept {
@@ -54,7 +60,7 @@ identity self() {
   identity me;
   me.pid = ::getpid();
   task_facts facts;
-  if (read_stat("/proc/self/stat", facts)) me.start_time = facts.start_time;
+  if (read_stat("/proc/self/stat", facts) == look::seen) me.start_time = facts.start_time;
   struct stat ns{};
   if (::stat("/proc/self/ns/pid", &ns) == 0) me.pid_namespace = ns.st_ino;
   me.program = program_invocation_short_name;
@@ -70,14 +76,17 @@ std::int64_t thread_id() noexcept {
 bool all_threads_exiting(std::int64_t pid, std::uint64_t start_time) noexcept {
   const std::string base = "/proc/" + std::to_string(pid);
   task_facts leader;
-  if (!read_stat((base + "/stat").c_str(), leader) || leader.start_time != start_time) return true;
+  const look found = read_stat((base + "/stat").c_str(), leader);
+  if (found != look::seen) return found == look::gone;
+  if (leader.start_time != start_time) return true;
   DIR* tasks = ::opendir((base + "/task").c_str());
-  if (tasks == nullptr) return true;
+  if (tasks == nullptr) return errno == ENOENT || errno == ESRCH;
   bool all = true;
   while (const dirent* entry = ::readdir(tasks)) {
     if (entry->d_name[0] == '.') continue;
     task_facts task;
-    if (read_stat((base + "/task/" + entry->d_name + "/stat").c_str(), task) && !leaving(task)) {
+    const look seen = read_stat((base + "/task/" + entry->d_name + "/stat").c_str(), task);
+    if (seen == look::unknown || (seen == look::seen && !leaving(task))) {
       all = false;
       break;
     }
@@ -86,9 +95,18 @@ bool all_threads_exiting(std::int64_t pid, std::uint64_t start_time) noexcept {
   return all;
 }
 
+bool has_one_thread(std::int64_t pid) noexcept {
+  DIR* tasks = ::opendir(("/proc/" + std::to_string(pid) + "/task").c_str());
+  if (tasks == nullptr) return false;
+  int count = 0;
+  while (const dirent* entry = ::readdir(tasks)) count += entry->d_name[0] != '.' ? 1 : 0;
+  ::closedir(tasks);
+  return count == 1;
+}
+
 bool is_stopped(std::int64_t pid, std::uint64_t start_time) noexcept {
   task_facts facts;
-  if (!read_stat(("/proc/" + std::to_string(pid) + "/stat").c_str(), facts)) return false;
+  if (read_stat(("/proc/" + std::to_string(pid) + "/stat").c_str(), facts) != look::seen) return false;
   return facts.start_time == start_time && (facts.state == 'T' || facts.state == 't');
 }
 

@@ -19,6 +19,8 @@ std::int64_t thread_id() noexcept;
 /// True when no thread of {pid, start_time} runs user code any more: all have entered exit, or the process is gone.
 /// Only meaningful within the caller's pid namespace.
 bool all_threads_exiting(std::int64_t pid, std::uint64_t start_time) noexcept;
+/// Exactly one thread, and it is not known to be leaving.
+bool has_one_thread(std::int64_t pid) noexcept;
 /// Stopped by a signal or a debugger.
 bool is_stopped(std::int64_t pid, std::uint64_t start_time) noexcept;
 

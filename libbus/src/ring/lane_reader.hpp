@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <type_traits>
+#include <utility>
 
 #include "ring/lane_memory.hpp"
 #include "ring/pin.hpp"
@@ -67,7 +68,7 @@ class lane_reader {
   std::uint64_t next_seq() const noexcept { return next_seq_; }
   /// True when records may be overwritten while they are read, so that they must be copied before they are used.
   bool may_be_lapped() const noexcept { return !gating_; }
-  bool wants_open(bool yes) noexcept { return wants_open_ = yes; }
+  void wants_open(bool yes) noexcept { wants_open_ = yes; }
 
   /// Enters at a waypoint that `choose(lowest_position)` picks and holds it. False: nothing suitable just now, try again.
   template <class Choose>
@@ -92,11 +93,23 @@ class lane_reader {
   /// False: none is safe just now, try again.
   bool resume(std::uint64_t& first_lost) noexcept;
 
-  bool lapped() const noexcept {
+  /// Something to read, or to find out, at the position: what a sleeper must not sleep on.
+  bool ready() const noexcept {
+    // relaxed: poll() acquires what it reads
+    const std::uint64_t commit = A::load(lane_.word_at(position_), std::memory_order_relaxed, sync::edge::none);
+    if (commit == 0) return lapped();
+    if (commit == (next_seq_ | layout::commit_open)) return wants_open_ && gating_ && !open_delivered_;
+    return true;
+  }
+
+  /// Were bytes at `position` overwritten since they were read?
+  bool was_overwritten(std::uint64_t position) const noexcept {
     // [R2] what was read before the look; pairs with the release fence in lane_writer::reserve.
     A::fence(std::memory_order_acquire, sync::edge::reserve);
-    return A::load(lane_.header->limits.reserved_end, std::memory_order_relaxed, sync::edge::reserve) >
-           position_ + lane_.capacity_bytes;
+    return A::load(lane_.header->limits.reserved_end, std::memory_order_relaxed, sync::edge::reserve) > position + lane_.capacity_bytes;
+  }
+  bool lapped() const noexcept {
+    return was_overwritten(position_);
   }
 
   /// Gives the space below the position back.
@@ -105,12 +118,16 @@ class lane_reader {
   bool tick() noexcept;
   bool has_unticked_release() const noexcept { return released_ != ticked_; }
   std::uint64_t held_bytes() const noexcept { return position_ - released_; }
+  std::uint64_t unticked_bytes() const noexcept { return released_ - ticked_; }
+  /// Space goes back at least in portions of this size, also when nothing in it was for us.
+  std::uint64_t share_bytes() const noexcept { return lane_.capacity_bytes / 8; }
   void leave() noexcept;
 
   /// Adopts a position found by walking another reader of the same lane.
   void set_position(std::uint64_t position, std::uint64_t seq) noexcept {
     position_ = position;
     next_seq_ = seq;
+    open_delivered_ = false;
   }
 
  private:
@@ -120,7 +137,7 @@ class lane_reader {
            shape.header_bytes % layout::header_align == 0;
   }
   template <class Sink>
-  [[gnu::always_inline]] std::uint64_t poll_plain(std::size_t& budget, Sink& sink) noexcept;
+  [[gnu::always_inline]] std::uint64_t poll_plain(std::size_t& budget, Sink& sink, std::uint64_t pause_at) noexcept;
   poll_outcome on_empty() noexcept {
     if (++empty_polls_ % lap_check_interval != 0) return poll_outcome::empty;
     return lapped() ? poll_outcome::lapped : poll_outcome::empty;
@@ -191,11 +208,12 @@ template <class A>
 template <class Sink>
 poll_outcome lane_reader<A>::poll(std::size_t budget, Sink&& sink) noexcept {
   using enum std::memory_order;
-  while (budget != 0) {
+  const std::uint64_t pause_at = position_ + share_bytes();
+  while (budget != 0 && position_ < pause_at) {
     if constexpr (requires { &std::remove_cvref_t<Sink>::take_plain; }) {
       if (gating_ && !open_delivered_) [[likely]] {
-        const std::uint64_t next = poll_plain(budget, sink);
-        if (budget == 0) break;
+        const std::uint64_t next = poll_plain(budget, sink, pause_at);
+        if (budget == 0 || position_ >= pause_at) break;
         if (next == 0) return on_empty();
       }
     }
@@ -244,7 +262,7 @@ poll_outcome lane_reader<A>::poll(std::size_t budget, Sink&& sink) noexcept {
 // commit word that it saw: 0 when there is nothing more.
 template <class A>
 template <class Sink>
-inline std::uint64_t lane_reader<A>::poll_plain(std::size_t& budget, Sink& sink) noexcept {
+inline std::uint64_t lane_reader<A>::poll_plain(std::size_t& budget, Sink& sink, std::uint64_t pause_at) noexcept {
   using enum std::memory_order;
   constexpr std::uint64_t complicated = ~(std::uint64_t{layout::flags_may_ignore} << 48 | 0xffffffffull);
   std::uint64_t position = position_, seq = next_seq_;
@@ -252,7 +270,7 @@ inline std::uint64_t lane_reader<A>::poll_plain(std::size_t& budget, Sink& sink)
   std::size_t left = budget;
   // A reader that is behind fetches lines that nobody writes any more; one that keeps up would take them from the publisher.
   const bool behind = full_polls_ == 2;
-  while (left != 0) {
+  while (left != 0 && position < pause_at) {
     const auto* words = &lane_.word_at(position);
     if (behind) {
       A::prefetch(lane_.at(position + prefetch_bytes));
@@ -327,11 +345,21 @@ template <class Stop>
 poll_outcome lane_reader<A>::walk(Stop&& stop) noexcept {
   struct walker {
     Stop& stop;
-    verdict take(const record_view& view) { return stop(view) ? verdict::full : verdict::skipped; }
+    bool stopped = false;
+    verdict take(const record_view& view) {
+      stopped = stop(view);
+      return stopped ? verdict::full : verdict::skipped;
+    }
     void undo() {}
   };
   walker sink{stop};
-  const poll_outcome outcome = poll(1, sink);
+  const bool open = std::exchange(wants_open_, false);  // a record that is being written is not passed, nor handed out
+  poll_outcome outcome = poll_outcome::more;
+  for (std::uint64_t before = ~0ull; outcome == poll_outcome::more && position_ != before && !sink.stopped;) {
+    before = position_;
+    outcome = poll(1, sink);  // pauses now and then
+  }
+  wants_open_ = open;
   A::step(sync::failpoint::attach_walked);
   return outcome;
 }

@@ -112,7 +112,7 @@ void lane_writer<A>::load_turn() noexcept {
   time_max_ = A::load(turn.time_max, relaxed, sync::edge::none);
   reserved_end_ = A::load(limits.reserved_end, relaxed, sync::edge::none);
   gate_limit_ = A::load(limits.gate_limit, relaxed, sync::edge::none);
-  next_block_ = base::round_up(tail_, lane_.block_bytes());
+  next_block_ = A::load(turn.next_block, relaxed, sync::edge::none);
   plain_end_ = tail_;
 }
 
@@ -125,6 +125,7 @@ void lane_writer<A>::store_turn() noexcept {
   A::store(turn.next_seq, next_seq_, relaxed, sync::edge::none);
   A::store(turn.zero_end, zero_end_, relaxed, sync::edge::none);
   A::store(turn.time_max, time_max_, relaxed, sync::edge::none);
+  A::store(turn.next_block, next_block_, relaxed, sync::edge::none);
   A::step(sync::failpoint::publish_state_stored);
 }
 
@@ -322,7 +323,7 @@ void lane_writer<A>::repair() noexcept {
   gate_limit_ = reserved_end_;
   // [G1] release: as in reserve.
   A::store(limits.gate_limit, gate_limit_, release, sync::edge::gate);
-  next_block_ = base::round_up(tail_, lane_.block_bytes());
+  next_block_ = due;
   plain_end_ = tail_;
   A::add(lane_.header->counters.repaired, 1, relaxed, sync::edge::none);  // a statistic
   store_turn();

@@ -111,15 +111,16 @@ void let_life_go(layout::life_cell& cell) noexcept {
   keeper& k = **found;
   const std::lock_guard guard(k.changes);
   auto* node = node_of(cell);
+  auto& word = reinterpret_cast<std::atomic<std::uint32_t>&>(cell.word);
+  // Before it leaves the list: killed in between, it has left all the same.
+  // release: everything this process stored before it leaves; pairs with the acquire in read_life
+  word.store(0, std::memory_order_release);
   for (robust_list* at = &k.head.list; at->next != &k.head.list; at = at->next) {
     if (at->next == node) {
       at->next = node->next;
       break;
     }
   }
-  auto& word = reinterpret_cast<std::atomic<std::uint32_t>&>(cell.word);
-  // release: everything this process stored before it leaves; pairs with the acquire in read_life
-  word.store(0, std::memory_order_release);
   os::futex_wake(&cell.word, INT_MAX);
 }
 

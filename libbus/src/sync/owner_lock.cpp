@@ -9,8 +9,8 @@ namespace bus::sync {
 
 namespace {
 
-constexpr int spin_rounds = 64;  // some microseconds: a critical section is shorter
-constexpr std::chrono::milliseconds longest_sleep{20};
+constexpr int spin_rounds = 16;  // some microseconds: a critical section is shorter
+constexpr std::chrono::milliseconds longest_sleep{5};
 
 }  // namespace
 
@@ -33,7 +33,7 @@ lock_result wait_lock(word& lock, std::uint32_t self, std::chrono::steady_clock:
       continue;
     }
     holder = static_cast<std::uint32_t>(seen & lock_owner_mask);
-    const layout::life_cell* life = others.life_of(holder);
+    const layout::life_cell* life = others.life_of(holder);  // null: it left, or cannot be looked at now
     const bool gone = life == nullptr || read_life(*life) != life_state::alive;
     if (gone && others.proven_gone(holder)) {
       if (take_over<hardware>(lock, seen, self)) {

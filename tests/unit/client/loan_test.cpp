@@ -34,7 +34,9 @@ class Loan : public testing::TestWithParam<bus::publish_mode> {
 };
 
 INSTANTIATE_TEST_SUITE_P(Modes, Loan, testing::Values(bus::publish_mode::shared, bus::publish_mode::exclusive),
-                         [](const auto& mode) { return mode.param == bus::publish_mode::shared ? "Shared" : "Exclusive"; });
+                         [](const auto& mode) {
+                           return mode.param == bus::publish_mode::shared ? "Shared" : "Exclusive";
+                         });
 
 TEST_P(Loan, PublishesWhatWasBuiltInPlace) {
   for (int i = 0; i < 1000; ++i) {
@@ -64,7 +66,6 @@ TEST_P(Loan, IsSpentAfterOneCommit) {
   bus::loan l = loan("once");
   ASSERT_TRUE(l.commit());
   EXPECT_EQ(l.commit().status, publish_status::invalid);
-  EXPECT_EQ(p->last_error().code, bus::errc::invalid_argument);
   EXPECT_EQ(drain(*s), texts{"once"});
 }
 

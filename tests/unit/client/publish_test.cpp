@@ -21,7 +21,9 @@ class Publish : public testing::TestWithParam<bus::publish_mode> {
 };
 
 INSTANTIATE_TEST_SUITE_P(Modes, Publish, testing::Values(bus::publish_mode::shared, bus::publish_mode::exclusive),
-                         [](const auto& mode) { return mode.param == bus::publish_mode::shared ? "Shared" : "Exclusive"; });
+                         [](const auto& mode) {
+                           return mode.param == bus::publish_mode::shared ? "Shared" : "Exclusive";
+                         });
 
 TEST_P(Publish, DeliversEverythingThatAMessageCarries) {
   auto p = publisher("md.eq.AAPL");

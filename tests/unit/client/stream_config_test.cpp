@@ -95,7 +95,8 @@ TEST(StreamConfig, OverlappingStreamsAreRefusedAndBothNamed) {
 }
 
 TEST(Overflow, NamesGoThereAndBack) {
-  for (const auto policy : {bus::overflow::block, bus::overflow::reject, bus::overflow::drop_oldest, bus::overflow::drop_new})
+  for (const auto policy :
+       {bus::overflow::block, bus::overflow::reject, bus::overflow::drop_oldest, bus::overflow::drop_new})
     EXPECT_EQ(*bus::parse_overflow(bus::overflow_name(policy)), policy);
   EXPECT_EQ(bus::parse_overflow("drop").error().code, bus::errc::invalid_argument);
 }

@@ -24,7 +24,8 @@ TEST_F(Subscribe, GetsOnlyWhatMatchesItsPattern) {
   auto one = must(session.subscribe("md.eq.AAPL")), star = must(session.subscribe("md.*.IBM"));
   auto rest = must(session.subscribe("md.>")), anywhere = must(session.subscribe("#.AAPL"));
   auto none = must(session.subscribe("md"));
-  for (const char* subject : {"md.eq.AAPL", "md.eq.IBM", "md.fx.IBM", "AAPL", "md.AAPL", "x.y"}) send_to(p, subject, subject);
+  for (const char* subject : {"md.eq.AAPL", "md.eq.IBM", "md.fx.IBM", "AAPL", "md.AAPL", "x.y"})
+    send_to(p, subject, subject);
   EXPECT_EQ(drain(one), texts{"md.eq.AAPL"});
   EXPECT_EQ(drain(star), (texts{"md.eq.IBM", "md.fx.IBM"}));
   EXPECT_EQ(drain(rest), (texts{"md.eq.AAPL", "md.eq.IBM", "md.fx.IBM", "md.AAPL"}));
@@ -170,7 +171,8 @@ TEST_F(Subscribe, LaterEarlyMessagesAreWholeForOthers) {
 TEST_F(Subscribe, RecordsCarryTheirSubjectWhenTheTableIsFull) {
   for (const std::uint32_t max_subjects : {0u, 3u}) {
     const std::string name = "n" + std::to_string(max_subjects);
-    bus::stream_config config = stream_of(name, {name + ".>"}, max_subjects == 0 ? bus::overflow::block : bus::overflow::drop_oldest);
+    bus::stream_config config =
+        stream_of(name, {name + ".>"}, max_subjects == 0 ? bus::overflow::block : bus::overflow::drop_oldest);
     config.max_subjects = max_subjects;
     must(session.add_stream(config));
     auto p = must(session.publisher(name + ".0"));
@@ -202,7 +204,8 @@ TEST_F(Subscribe, RecordsCarryTheirSubjectWhenTheTableIsFull) {
     ASSERT_TRUE(lent.commit());
     subjects.clear();
     all.poll(100, [&](const bus::message& m) {
-      subjects.push_back(std::string(m.subject()) + std::string(m.header("k").value_or("")) + "=" + std::string(m.text()));
+      subjects.push_back(std::string(m.subject()) + std::string(m.header("k").value_or("")) + "=" +
+                         std::string(m.text()));
     });
     EXPECT_EQ(subjects, (texts{name + ".0=xyz", name + ".8v=xyz", name + ".late=late", name + ".late=lent"}));
     EXPECT_EQ(must(session.stream(name)).subjects_interned, max_subjects);

@@ -60,7 +60,8 @@ TEST(Url, RefusesWhatCannotBeMeantAndSaysWhy) {
   EXPECT_NE(why_bad("bus:///" + std::string(64, 'n')).find("longer"), std::string::npos);
   EXPECT_NE(why_bad("t?root=relative").find("absolute"), std::string::npos);
   EXPECT_NE(why_bad("t?root=").find("absolute"), std::string::npos);
-  for (const char* slots : {"t?slots=7", "t?slots=65537", "t?slots=", "t?slots=12x", "t?slots=-9", "t?slots=99999999999"})
+  for (const char* slots :
+       {"t?slots=7", "t?slots=65537", "t?slots=", "t?slots=12x", "t?slots=-9", "t?slots=99999999999"})
     EXPECT_NE(why_bad(slots).find("slots"), std::string::npos) << slots;
   EXPECT_NE(why_bad("t?colour=red").find("colour"), std::string::npos);
 }

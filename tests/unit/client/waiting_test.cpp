@@ -23,13 +23,19 @@ class Waiting : public testing::TestWithParam<bus::wait_strategy> {
   bus::session session = join(scratch);
 };
 
+std::string strategy_name(const testing::TestParamInfo<bus::wait_strategy>& strategy) {
+  switch (strategy.param) {
+    case bus::wait_strategy::busy_spin: return "BusySpin";
+    case bus::wait_strategy::spin_pause: return "SpinPause";
+    case bus::wait_strategy::adaptive: return "Adaptive";
+    default: return "Block";
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Strategies, Waiting,
                          testing::Values(bus::wait_strategy::busy_spin, bus::wait_strategy::spin_pause,
                                          bus::wait_strategy::adaptive, bus::wait_strategy::block),
-                         [](const auto& strategy) {
-                           const char* names[] = {"BusySpin", "SpinPause", "Adaptive", "Block"};
-                           return names[static_cast<int>(strategy.param)];
-                         });
+                         strategy_name);
 
 TEST_P(Waiting, EndsWithTheMessage) {
   auto p = must(session.publisher("a"));

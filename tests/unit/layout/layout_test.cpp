@@ -38,8 +38,8 @@ TEST(Layout, IsTheOneOfVersionOne) {
 }
 
 TEST(Layout, LanesMeetTheirControlLinesInPairs) {
-  for (const std::size_t offset : {offsetof(lane_header, limits), offsetof(lane_header, turn), offsetof(lane_header, counters),
-                                   offsetof(lane_header, durability)})
+  for (const std::size_t offset : {offsetof(lane_header, limits), offsetof(lane_header, turn),
+                                   offsetof(lane_header, counters), offsetof(lane_header, durability)})
     EXPECT_EQ(offset % 128, 0u);
   EXPECT_EQ(sizeof(ring::pin_words), 64u);
 }

@@ -15,7 +15,9 @@ tick_clock best() {
   return {kind, tick_clock(kind, 0, 0).now(), raw_monotonic_ns()};
 }
 
-double difference(std::uint64_t a, std::uint64_t b) { return std::abs(static_cast<double>(static_cast<std::int64_t>(a - b))); }
+double difference(std::uint64_t a, std::uint64_t b) {
+  return std::abs(static_cast<double>(static_cast<std::int64_t>(a - b)));
+}
 
 TEST(TickClock, OfTheWallIsTheWall) {
   const tick_clock clock(clock_wall, 0, 0);
@@ -39,7 +41,8 @@ TEST(TickClock, GoesThereAndBack) {
   for (const double seconds : {0.0, -3600.0, -1.0, 1.0, 3600.0}) {
     const auto ticks = static_cast<std::uint64_t>(static_cast<double>(now) + seconds * 1e9 / clock.ns_per_tick());
     const std::uint64_t wall = clock.to_wall_ns(ticks);
-    EXPECT_NEAR(static_cast<double>(static_cast<std::int64_t>(wall - clock.to_wall_ns(now))), seconds * 1e9, 1e6 + 1e-3 * std::abs(seconds) * 1e9);
+    EXPECT_NEAR(static_cast<double>(static_cast<std::int64_t>(wall - clock.to_wall_ns(now))), seconds * 1e9,
+                1e6 + 1e-3 * std::abs(seconds) * 1e9);
     EXPECT_LT(difference(clock.from_wall_ns(wall), ticks) * clock.ns_per_tick(), 1e6) << seconds;
   }
 }

@@ -78,7 +78,8 @@ class lane_box {
   bus::os::mapping data_;
 };
 
-inline bus::ring::record_head head_of(std::size_t payload_bytes, std::uint32_t subject = 0, std::uint32_t publisher = 0) {
+inline bus::ring::record_head head_of(std::size_t payload_bytes, std::uint32_t subject = 0,
+                                      std::uint32_t publisher = 0) {
   bus::ring::record_head head;
   head.shape = {static_cast<std::uint32_t>(payload_bytes), 0, 0};
   head.subject_id = subject;

@@ -1,5 +1,5 @@
-// The lane code as threads on one mapping, with the atomics of the product: for ThreadSanitizer, and for the races that only
-// real processors make. Every record carries what it must contain, so a torn or repeated one is seen.
+// The lane code as threads on one mapping, with the atomics of the product: for ThreadSanitizer, and for the races that
+// only real processors make. Every record carries what it must contain, so a torn or repeated one is seen.
 
 #include <gtest/gtest.h>
 

@@ -93,8 +93,10 @@ TEST_P(Repair, WritesTheWaypointThatIsMissing) {
 TEST_P(Repair, WalksFromAnOlderWaypointWhenTheNewestIsTorn) {
   for (int i = 0; i < 60; ++i) publish(std::string(80, 'x'));
   const std::uint64_t tail = w.tail();
-  sync::store_relaxed(box.memory.waypoint_of(newest_waypoint<hardware>(box.memory).position).position, layout::no_waypoint);
-  sync::store_relaxed(box.memory.waypoint_of(newest_waypoint<hardware>(box.memory).position).position, layout::no_waypoint);
+  sync::store_relaxed(box.memory.waypoint_of(newest_waypoint<hardware>(box.memory).position).position,
+                      layout::no_waypoint);
+  sync::store_relaxed(box.memory.waypoint_of(newest_waypoint<hardware>(box.memory).position).position,
+                      layout::no_waypoint);
   take_over();
   EXPECT_EQ(w.tail(), tail);
   EXPECT_EQ(w.next_seq(), 61u);

@@ -87,7 +87,8 @@ TEST_F(SubjectTable, KeepsEverythingWhenItIsReopened) {
   make(5000);
   {
     subject_table table = open();
-    for (int i = 0; i < 5000; ++i) ASSERT_EQ(intern(table, "orders." + std::to_string(i))->id, static_cast<std::uint32_t>(i));
+    for (int i = 0; i < 5000; ++i)
+      ASSERT_EQ(intern(table, "orders." + std::to_string(i))->id, static_cast<std::uint32_t>(i));
   }
   subject_table again = open();
   ASSERT_EQ(again.size(), 5000u);

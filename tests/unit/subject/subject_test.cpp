@@ -40,7 +40,8 @@ TEST_P(InvalidSubject, IsRefusedWithPositionAndReason) {
   const auto answer = check(text);
   ASSERT_FALSE(answer);
   EXPECT_EQ(answer.error().code, errc::invalid_argument);
-  EXPECT_NE(answer.error().why.find("at byte " + std::to_string(position) + ":"), std::string::npos) << answer.error().why;
+  EXPECT_NE(answer.error().why.find("at byte " + std::to_string(position) + ":"), std::string::npos)
+      << answer.error().why;
   EXPECT_NE(answer.error().why.find(reason), std::string::npos) << answer.error().why;
 }
 
@@ -65,7 +66,8 @@ TEST_P(InvalidPattern, IsRefusedWithPositionAndReason) {
   const auto answer = pattern::parse(text);
   ASSERT_FALSE(answer);
   EXPECT_EQ(answer.error().code, errc::invalid_argument);
-  EXPECT_NE(answer.error().why.find("at byte " + std::to_string(position) + ":"), std::string::npos) << answer.error().why;
+  EXPECT_NE(answer.error().why.find("at byte " + std::to_string(position) + ":"), std::string::npos)
+      << answer.error().why;
   EXPECT_NE(answer.error().why.find(reason), std::string::npos) << answer.error().why;
 }
 
@@ -156,7 +158,8 @@ bool greater_is_last(const tokens& p) {
   return true;
 }
 
-// Two patterns of n and m tokens that overlap have a common subject of at most n + m tokens; `c` stands for any other token.
+// Two patterns of n and m tokens that overlap have a common subject of at most n + m tokens; `c` stands for any other
+// token.
 template <std::size_t SubjectCount>
 void compare_with_reference(const std::vector<tokens>& patterns, const std::vector<tokens>& subjects) {
   ASSERT_EQ(subjects.size(), SubjectCount);
@@ -166,12 +169,14 @@ void compare_with_reference(const std::vector<tokens>& patterns, const std::vect
     compiled.push_back(parsed(joined(patterns[i])));
     for (std::size_t j = 0; j < subjects.size(); ++j) {
       sets[i][j] = reference(patterns[i], 0, subjects[j], 0);
-      ASSERT_EQ(compiled[i].matches(joined(subjects[j])), sets[i][j]) << compiled[i].text() << " on " << joined(subjects[j]);
+      ASSERT_EQ(compiled[i].matches(joined(subjects[j])), sets[i][j])
+          << compiled[i].text() << " on " << joined(subjects[j]);
     }
   }
   for (std::size_t i = 0; i < patterns.size(); ++i) {
     for (std::size_t j = 0; j < patterns.size(); ++j)
-      ASSERT_EQ(compiled[i].overlaps(compiled[j]), (sets[i] & sets[j]).any()) << compiled[i].text() << " and " << compiled[j].text();
+      ASSERT_EQ(compiled[i].overlaps(compiled[j]), (sets[i] & sets[j]).any())
+          << compiled[i].text() << " and " << compiled[j].text();
   }
 }
 

@@ -33,12 +33,14 @@ inline bus::session join(const scratch& at, const std::string& more = "") {
 template <class... Arguments>
 std::uint64_t send(bus::publisher& from, Arguments&&... arguments) {
   const bus::published done = from.publish(std::forward<Arguments>(arguments)...);
-  if (!done) throw std::runtime_error(std::string(bus::publish_status_name(done.status)) + ": " + from.last_error().message());
+  if (!done)
+    throw std::runtime_error(std::string(bus::publish_status_name(done.status)) + ": " + from.last_error().message());
   return done.sequence;
 }
 inline void send_to(bus::publisher& from, std::string_view subject, std::string_view text) {
   const bus::published done = from.publish_to(subject, text);
-  if (!done) throw std::runtime_error(std::string(bus::publish_status_name(done.status)) + ": " + from.last_error().message());
+  if (!done)
+    throw std::runtime_error(std::string(bus::publish_status_name(done.status)) + ": " + from.last_error().message());
 }
 
 /// Everything that is there now, as text.

@@ -1,0 +1,155 @@
+#include "between.hpp"
+#include "peers.hpp"
+
+#if BENCH_HAS_ICEORYX
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/prctl.h>
+
+#include <cerrno>
+#include <fstream>
+#include <sstream>
+
+#include "iceoryx_posh/popo/untyped_publisher.hpp"
+#include "iceoryx_posh/popo/untyped_subscriber.hpp"
+#include "iceoryx_posh/runtime/posh_runtime.hpp"
+
+namespace bench {
+
+namespace {
+
+/// The daemon, as our own child, for one measurement.
+class roudi {
+ public:
+  roudi() {
+    const std::string configuration = directory_ / "roudi.toml", log = directory_ / "roudi.log";
+    std::ofstream(configuration) << "[general]\nversion = 1\n[[segment]]\n"
+                                    "[[segment.mempool]]\nsize = 128\ncount = 2000\n"
+                                    "[[segment.mempool]]\nsize = 2048\ncount = 2000\n"
+                                    "[[segment.mempool]]\nsize = 131072\ncount = 100\n"
+                                    "[[segment.mempool]]\nsize = 2097152\ncount = 40\n";
+    child_ = fork();
+    if (child_ == 0) {
+      prctl(PR_SET_PDEATHSIG, SIGTERM);
+      const int out = open(log.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+      dup2(out, 1);
+      dup2(out, 2);
+      execlp("iox-roudi", "iox-roudi", "-m", "off", "-l", "warning", "-c", configuration.c_str(), nullptr);
+      _exit(127);
+    }
+    if (child_ < 0) fail_with_errno("fork");
+    for (int step = 0; step < 1000; ++step) {
+      std::ostringstream said;
+      said << std::ifstream(log).rdbuf();
+      if (said.str().find("ready for clients") != std::string::npos) return;
+      if (waitpid(child_, nullptr, WNOHANG) == child_) {
+        child_ = -1;
+        fail("iox-roudi did not start; is it installed, or does another one run?");
+      }
+      usleep(10'000);
+    }
+    end();
+    fail("iox-roudi was not ready in time");
+  }
+  ~roudi() { end(); }
+  roudi(const roudi&) = delete;
+  roudi& operator=(const roudi&) = delete;
+
+ private:
+  void end() {
+    if (child_ <= 0) return;
+    kill(child_, SIGTERM);
+    for (int step = 0; step < 1000; ++step) {
+      if (waitpid(child_, nullptr, WNOHANG) != 0) {
+        child_ = -1;
+        return;
+      }
+      usleep(5'000);
+    }
+    kill(child_, SIGKILL);
+    waitpid(child_, nullptr, 0);
+    child_ = -1;
+  }
+
+  scratch_directory directory_;
+  pid_t child_ = -1;
+};
+
+iox::capro::ServiceDescription service(const char* way) {
+  return {"bench", "peers", iox::capro::IdString_t(iox::cxx::TruncateToCapacity, way)};
+}
+
+class iceoryx_end {
+ public:
+  iceoryx_end(const plan& asked, bool near)
+      : out_(service(near ? "ping" : "pong"), sending()), in_(service(near ? "pong" : "ping"), receiving(asked)) {
+    wait_until([&] { return out_.hasSubscribers() && in_.getSubscriptionState() == iox::SubscribeState::SUBSCRIBED; });
+  }
+
+  void send(const char* payload, std::uint32_t bytes) {
+    for (;;) {
+      auto space = out_.loan(bytes);
+      if (space.has_error()) continue;  // every chunk is under way: the reader gives them back
+      std::memcpy(space.value(), payload, bytes);
+      out_.publish(space.value());
+      return;
+    }
+  }
+
+  std::uint64_t receive(std::uint64_t& sum) {
+    auto taken = in_.take();
+    if (taken.has_error()) return 0;
+    const auto* header = iox::mepoo::ChunkHeader::fromUserPayload(taken.value());
+    sum += sum_of(taken.value(), header->userPayloadSize());
+    in_.release(taken.value());
+    return 1;
+  }
+
+ private:
+  static iox::popo::PublisherOptions sending() {
+    iox::popo::PublisherOptions how;
+    how.subscriberTooSlowPolicy = iox::popo::ConsumerTooSlowPolicy::WAIT_FOR_CONSUMER;
+    return how;
+  }
+  static iox::popo::SubscriberOptions receiving(const plan& asked) {
+    iox::popo::SubscriberOptions how;
+    how.queueCapacity = asked.bytes > 4096 ? 16 : 256;
+    how.queueFullPolicy = iox::popo::QueueFullPolicy::BLOCK_PRODUCER;
+    return how;
+  }
+
+  iox::popo::UntypedPublisher out_;
+  iox::popo::UntypedSubscriber in_;
+};
+
+class iceoryx_channel {
+ public:
+  explicit iceoryx_channel(const plan& asked) : plan_(asked) {}
+
+  iceoryx_end open(bool near) {
+    const std::string name = "bench-peers-" + std::to_string(getpid());
+    iox::runtime::PoshRuntime::initRuntime(iox::RuntimeName_t(iox::cxx::TruncateToCapacity, name));
+    return {plan_, near};
+  }
+
+ private:
+  plan plan_;
+  roudi daemon_;
+};
+
+}  // namespace
+
+peer iceoryx_peer() {
+  return {"iceoryx", "iceoryx", "", [](const plan& asked) { return asked.wait == waiting::spin; },
+          run_between<iceoryx_channel>};
+}
+
+}  // namespace bench
+
+#else
+
+namespace bench {
+peer iceoryx_peer() { return {"iceoryx", "iceoryx", "built without libiceoryx-posh-dev", {}, {}}; }
+}  // namespace bench
+
+#endif

@@ -1,0 +1,119 @@
+#pragma once
+/// example: the few lines that all examples share: errors as exceptions, a bus of this run's own, a second process.
+
+#include <bus/bus.hpp>
+
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+namespace example {
+
+/// The value, or an exception with the text for people. No exception comes from the library itself: results carry errors.
+template <class T>
+T must(bus::result<T> made) {
+  if (!made) throw std::runtime_error(made.error().message());
+  return std::move(*made);
+}
+inline void must(bus::result<void> done) {
+  if (!done) throw std::runtime_error(done.error().message());
+}
+
+/// Publishing answers with a small status; the words for people are in last_error().
+inline void must(bus::published done, const bus::publisher& by) {
+  if (!done) throw std::runtime_error(by.last_error().message());
+}
+
+/// The name of a bus for this run alone, and its removal at the end. A program that joins a bus which others use as well just
+/// says bus::open(), or bus::open("trading"). BUS_ROOT names the directory of all buses; it is /dev/shm unless set.
+class bus_of_this_run {
+ public:
+  explicit bus_of_this_run(const std::string& program)
+      : name_(program + "-" + std::to_string(::getpid())), owner_(::getpid()) {}
+  bus_of_this_run(const bus_of_this_run&) = delete;
+  bus_of_this_run& operator=(const bus_of_this_run&) = delete;
+  ~bus_of_this_run() {
+    if (::getpid() == owner_) static_cast<void>(bus::remove_bus(name_, true));
+  }
+
+  const std::string& name() const { return name_; }
+
+ private:
+  std::string name_;
+  pid_t owner_;
+};
+
+/// A forked process that runs `work`. It opens its own session: handles are not valid across fork(). It dies with its parent.
+class process {
+ public:
+  template <class Work>
+  explicit process(Work&& work) {
+    std::fflush(nullptr);
+    const pid_t parent = ::getpid();
+    pid_ = ::fork();
+    if (pid_ < 0) throw std::runtime_error("cannot fork");
+    if (pid_ != 0) return;
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (::getppid() != parent) ::_exit(1);  // it died before we could ask to be told
+    int status = 1;
+    try {
+      work();
+      status = 0;
+    } catch (const std::exception& e) {
+      std::fprintf(stderr, "%s\n", e.what());
+    }
+    std::fflush(nullptr);
+    ::_exit(status);
+  }
+  process(const process&) = delete;
+  process& operator=(const process&) = delete;
+  ~process() {
+    if (pid_ <= 0) return;
+    ::kill(pid_, SIGKILL);
+    reap(0);
+  }
+
+  /// True when it has ended; without waiting for it.
+  bool ended() { return pid_ <= 0 || reap(WNOHANG); }
+  /// Waits for its end. Throws unless it succeeded.
+  void join(const char* who) {
+    if (pid_ > 0) reap(0);
+    if (!WIFEXITED(status_) || WEXITSTATUS(status_) != 0) throw std::runtime_error(std::string("the ") + who + " failed");
+  }
+
+ private:
+  bool reap(int how) {
+    pid_t got = 0;
+    while ((got = ::waitpid(pid_, &status_, how)) < 0 && errno == EINTR) {
+    }
+    if (got == 0) return false;
+    pid_ = -1;
+    return true;
+  }
+
+  pid_t pid_ = -1;
+  int status_ = 0;
+};
+
+/// main() of every example: what it throws is printed, and the exit status says so.
+template <class Work>
+int run(Work&& work) {
+  try {
+    work();
+    return 0;
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "%s\n", e.what());
+    return 1;
+  }
+}
+
+}  // namespace example

@@ -1,0 +1,83 @@
+#pragma once
+/// run_state: what the processes of one run share beside the bus: when to begin and to end, and their results for the report.
+
+#include <sys/mman.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <new>
+#include <stdexcept>
+#include <thread>
+
+#include "telemetry/histogram.hpp"
+
+namespace telemetry {
+
+inline constexpr const char* stream_name = "telemetry";
+inline constexpr const char* end_subject = "host.end";  ///< the last message of a run
+inline constexpr std::uint64_t ring_bytes = 256 * 1024;  ///< small on purpose: the slow subscriber shall lose messages
+inline constexpr auto slowness = std::chrono::milliseconds(1);  ///< of the slow subscriber, per message
+inline constexpr auto sweep_period = std::chrono::milliseconds(5);
+inline constexpr int subscribers_total = 2;
+
+/// Processor time in ticks of the kernel, as the fast subscriber received it.
+struct cpu_times {
+  std::uint64_t user = 0, system = 0, idle = 0;
+};
+
+struct subscriber_result {
+  std::uint64_t delivered = 0;
+  std::uint64_t lost = 0;
+  std::uint64_t gaps = 0;
+};
+
+struct run_state {
+  std::atomic<int> stop{0};  ///< not 0: the publisher shall end; the number of a signal, or 1
+  std::atomic<bool> stream_ready{false};
+  std::atomic<int> subscribed{0};
+  std::atomic<bool> all_published{false};
+
+  // Each is written by one process before it ends, and read when it has ended.
+  std::uint64_t published = 0;
+  std::uint64_t published_cpu_mem = 0;  ///< of these, what the fast subscriber asked for
+  std::uint64_t sweeps = 0;
+  double seconds = 0;
+  subscriber_result fast, slow;
+  histogram fast_latency;
+  cpu_times cpu_first, cpu_last;
+  std::uint64_t memory_available_bytes = 0;
+  histogram line_floor, futex_floor;
+};
+
+/// Memory that forked processes share.
+template <class T>
+class shared {
+ public:
+  shared() {
+    void* at = ::mmap(nullptr, sizeof(T), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (at == MAP_FAILED) throw std::runtime_error("no memory");
+    value_ = new (at) T{};
+  }
+  shared(const shared&) = delete;
+  shared& operator=(const shared&) = delete;
+  ~shared() { ::munmap(value_, sizeof(T)); }
+  T& operator*() const { return *value_; }
+  T* operator->() const { return value_; }
+
+ private:
+  T* value_;
+};
+
+/// Waits until `true_now()`. False: the run was ended before.
+template <class Condition>
+bool wait_for(const run_state& state, Condition&& true_now) {
+  while (!true_now()) {
+    if (state.stop.load() != 0) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return true;
+}
+
+}  // namespace telemetry
