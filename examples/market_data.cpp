@@ -45,12 +45,19 @@ void declare_stream(bus::session& session) {
   must(session.add_stream(config));        // the same declaration twice is fine
 }
 
-/// True when `name` reads the stream: what `bus ps` shows, any process may ask.
+/// True when a subscriber of that name reads the stream: any process may ask what `bus ps` shows.
 bool is_subscribed(const bus::session& session, std::string_view name) {
   for (const auto& process : must(session.processes()))
     for (const auto& reader : process.readers)
-      if (reader.name == name) return true;
+      if (reader.name.starts_with(name)) return true;
   return false;
+}
+
+/// Waits until `true_now()`; for things that others do soon.
+template <class Condition>
+void wait_until(Condition&& true_now, const char* what) {
+  for (const auto end = std::chrono::steady_clock::now() + 10s; !true_now(); std::this_thread::sleep_for(1ms))
+    if (std::chrono::steady_clock::now() > end) throw std::runtime_error(std::string(what) + ": not within 10 seconds");
 }
 
 void publish_quotes(const std::string& bus_name) {
@@ -60,7 +67,7 @@ void publish_quotes(const std::string& bus_name) {
   for (const char* symbol : symbols)
     feeds.push_back(must(bus::typed_publisher<quote>::open(session, std::string("md.eq.") + symbol)));
 
-  while (!is_subscribed(session, "early")) std::this_thread::sleep_for(1ms);
+  wait_until([&] { return is_subscribed(session, "early"); }, "the early subscriber subscribes");
   std::minstd_rand random(1);
   double price = 100;
   for (std::uint64_t number = 1; number <= quotes_total; ++number) {
@@ -98,7 +105,7 @@ void follow_from_the_first(const std::string& bus_name) {
 void join_late(const std::string& bus_name) {
   bus::session session = must(bus::open(bus_name));
   declare_stream(session);
-  while (must(session.stream("md")).messages() < quotes_total / 2) std::this_thread::sleep_for(1ms);
+  wait_until([&] { return must(session.stream("md")).messages() >= quotes_total / 2; }, "half of the quotes are out");
 
   // The newest quote of one symbol, at once.
   bus::subscriber_options newest;

@@ -144,7 +144,6 @@ class execution {
       }
       m_.wake_all(&w_.parked(), machine::wake::timed_out);
     }
-    if (getenv("DBG")) { for (std::uint32_t id=1; id<=m_.process_count(); ++id) fprintf(stderr,"process %u state %d sub %d at_tail %d\n", id, (int)m_.state_of(id), subscribers_[id]!=nullptr, subscribers_[id]?subscribers_[id]->at_tail():-1); for (auto* x : subscribers_) if (x) x->dump(); fprintf(stderr,"end %lu seq %zu cap %lu re %lu turns %u\n", w_.end_position, w_.journal.size(), w_.lane.capacity_bytes, m_.mem.newest(&w_.lane.header->limits.reserved_end), w_.turns_left); for(auto& p: w_.lane.header->waypoints) fprintf(stderr,"%ld:%lu ", (long)m_.mem.newest(&p.position), m_.mem.newest(&p.seq)); fprintf(stderr,"\n"); }
     m_.fail("no progress: readers do not reach the tail");
   }
 

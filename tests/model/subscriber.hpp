@@ -93,7 +93,6 @@ class subscriber {
         break;
       // With everything at rest there is always a place to enter.
       if (w_.stopping && attempt > 3) {
-        if (getenv("DBG")) { fprintf(stderr,"end_position %lu seq %zu cap %lu reserved_end %lu gate_limit %lu pos %lu gating %d\n", w_.end_position,w_.journal.size(),w_.lane.capacity_bytes,w_.m().mem.newest(&w_.lane.header->limits.reserved_end),w_.m().mem.newest(&w_.lane.header->limits.gate_limit), reader_.position(), options_.gating); for(auto& p: w_.lane.header->waypoints) fprintf(stderr,"%ld:%lu ", (long)w_.m().mem.newest(&p.position), w_.m().mem.newest(&p.seq)); fprintf(stderr,"\n"); }
         w_.m().fail("a reader cannot enter a lane at rest");
         return false;
       }
@@ -206,7 +205,6 @@ class subscriber {
     if (view.position != was.position) return w_.m().fail(name + " is delivered from a wrong position");
     if (view.shape.pack() != was.shape.pack() || view.publisher_id() != was.publisher || view.ticks != was.ticks)
       return w_.m().fail(name + " has another header than was committed");
-    if (getenv("DBG") && !same_payload(was, one, was.shape.payload_bytes)) { fprintf(stderr,"proc %u gating %d plain %d pos %lu bytes %u end %lu re %lu gl %lu cap %lu\n", id_, options_.gating, plain_, was.position, was.shape.payload_bytes, w_.end_position, w_.m().mem.newest(&w_.lane.header->limits.reserved_end), w_.m().mem.newest(&w_.lane.header->limits.gate_limit), w_.lane.capacity_bytes); for (std::size_t i=0;i*8<was.shape.payload_bytes;++i) fprintf(stderr,"%lx/%lx ", was.payload_word(i), one.payload[i]); fprintf(stderr,"\n"); }
     if (!same_payload(was, one, was.shape.payload_bytes)) return w_.m().fail(name + " has another payload than was committed");
     ++delivered_;
     ++expected_;
@@ -298,7 +296,6 @@ class subscriber {
 
  public:
   // For the oracle, when everybody sleeps.
-  void dump() const { fprintf(stderr, "attached %d gating %d plain %d pos %lu exp %lu open_seen %lu held %lu\n", attached_, options_.gating, plain_, reader_.position(), expected_, open_seen_, reader_.held_bytes()); }
   bool at_tail() const { return reader_.position() == w_.end_position; }
   bool holds_nothing() const { return reader_.held_bytes() == 0; }
 };

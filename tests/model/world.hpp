@@ -146,14 +146,14 @@ class world final : public observer {
         return false;
     }
   }
-  bool hides_from_reader(const void* at, edge) override {
+  bool hides_from_reader(const void* at, edge e) override {
     if (m_.self().plays != role::reader) return false;
     const auto& limits = lane.header->limits;
     switch (m_.bug.omits) {
       case omission::lap_check:
         return at == &limits.reserved_end;
       case omission::confirmation:
-        return at == &limits.gate_limit || at == &limits.reserved_end;
+        return at == &limits.gate_limit && e == edge::gate;
       default:
         return false;
     }

@@ -10,6 +10,7 @@
 #include <fstream>
 
 #include "layout/bus_files.hpp"
+#include "layout/lane.hpp"
 
 namespace test {
 
@@ -255,6 +256,7 @@ void stage::pump() {
   });
   if (subscriber_->failure() && !finished_) {
     checker_->complain(complaint_kind::other, "subscriber: " + subscriber_->failure()->message());
+    checker_->complain(complaint_kind::other, lane_facts(place_, stream()));
     finished_ = true;
   }
   if (got == 0) (void)subscriber_->wait(500us);
@@ -379,6 +381,36 @@ std::set<std::uint32_t> readers_in_table(const scratch& place, const std::string
   for (std::uint64_t entry = 0; file.read(reinterpret_cast<char*>(&entry), sizeof entry);)
     if (entry != 0) ids.insert(static_cast<std::uint32_t>(entry >> 32));
   return ids;
+}
+
+std::string lane_facts(const scratch& place, const std::string& stream) {
+  constexpr std::size_t window = 12;
+  std::ifstream file(place.stream(stream) + "/lane-0", std::ios::binary);
+  bus::layout::lane_header h{};
+  if (!file.read(reinterpret_cast<char*>(&h), sizeof h)) return "the lane cannot be read";
+  const auto& turn = h.turn;
+  std::string text = "lock " + std::to_string(turn.lock) + ", lease " + std::to_string(turn.lease) + ", tail " +
+                     std::to_string(turn.tail) + ", next sequence " + std::to_string(turn.next_seq) + ", zero end " +
+                     std::to_string(turn.zero_end) + ", reserved end " + std::to_string(h.limits.reserved_end) + ", gate limit " +
+                     std::to_string(h.limits.gate_limit) + ", repaired " + std::to_string(h.counters.repaired) + "; waypoints";
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> points;
+  for (const auto& point : h.waypoints)
+    if (point.position != bus::layout::no_waypoint) points.emplace_back(point.position, point.seq);
+  std::sort(points.rbegin(), points.rend());
+  if (points.size() > 3) points.resize(3);
+  for (const auto& [position, seq] : points) text += " " + std::to_string(position) + ":" + std::to_string(seq);
+  if (points.empty()) return text;
+  text += "; records from the oldest of them";
+  std::uint64_t at = points.back().first;
+  for (std::size_t i = 0; i < 3 * window && at < turn.tail + 1024; ++i) {
+    std::uint64_t head[2] = {};
+    file.seekg(static_cast<std::streamoff>(bus::layout::lane_data_offset + at % h.info.capacity_bytes));
+    if (!file.read(reinterpret_cast<char*>(head), sizeof head)) break;
+    text += " " + std::to_string(at) + ":" + std::to_string(head[0]);
+    const std::uint64_t bytes = bus::layout::record_shape::unpack(head[1]).total_bytes();
+    at += head[0] == 0 || bytes == 0 || bytes > h.info.capacity_bytes ? bus::layout::record_align : bytes;
+  }
+  return text;
 }
 
 std::vector<std::string> names_in(const std::string& directory) {

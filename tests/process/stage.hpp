@@ -142,6 +142,8 @@ class stage {
 
 /// Ids of the live processes that the readers table of `stream`, lane 0, names, and of the dead ones.
 std::set<std::uint32_t> readers_in_table(const scratch& place, const std::string& stream);
+/// For people: the control words of lane 0 and the records around its tail.
+std::string lane_facts(const scratch& place, const std::string& stream);
 std::vector<std::string> names_in(const std::string& directory);
 std::size_t open_descriptors(pid_t pid = ::getpid());
 std::size_t mapping_count(pid_t pid = ::getpid());

@@ -136,6 +136,25 @@ publish_status lane_port::make_room(std::uint64_t total) noexcept {
   }
 }
 
+// The shortest turn: nobody in the way, room, nothing else due. Anything else is left to begin_turn.
+bool lane_port::put_plain_shared(std::uint32_t payload_bytes, std::uint64_t total, std::uint64_t origin, const void* payload,
+                                 std::uint64_t& seq) noexcept {
+  auto& turn = lane_->header().turn;
+  if (!sync::try_lock<sync::hardware>(turn.lock, session_.me->id())) [[unlikely]]
+    return false;
+  sync::hardware::step(sync::failpoint::publish_locked);
+  writer_.load_turn();
+  const bool plain = sync::load_relaxed(turn.lease) == 0 && writer_.is_plain(total);  // ordered by the lock
+  if (plain) [[likely]] {
+    seq = writer_.publish_plain(payload_bytes, total, origin, clock_.now(), payload);
+    writer_.store_plain_turn();
+  }
+  unlock();
+  if (plain) [[likely]]
+    gate_.wake_readers();
+  return plain;
+}
+
 // ok: locked, with room for `total`. `again`: unlocked, there may be room now.
 publish_status lane_port::begin_turn(std::uint64_t total, turn_wait& wait) noexcept {
   auto& turn = lane_->header().turn;

@@ -39,6 +39,7 @@ class lane_port {
   /// One record without headers, on the shortest way. False: not now, use put().
   bool put_plain(std::uint32_t payload_bytes, std::uint64_t origin, const void* payload, std::uint64_t& seq) noexcept {
     const std::uint64_t total = layout::record_shape{payload_bytes, 0, 0}.total_bytes();
+    if (!exclusive_) return put_plain_shared(payload_bytes, total, origin, payload, seq);
     if (!writer_.is_plain(total)) [[unlikely]]
       return false;
     seq = writer_.publish_plain(payload_bytes, total, origin, clock_.now(), payload);
@@ -94,6 +95,8 @@ class lane_port {
     sync::hardware::step(sync::failpoint::publish_woken);
     return {publish_status::ok, seq};
   }
+  bool put_plain_shared(std::uint32_t payload_bytes, std::uint64_t total, std::uint64_t origin, const void* payload,
+                        std::uint64_t& seq) noexcept;
   template <class At>
   static std::uint64_t total_of(std::size_t count, At&& at) noexcept {
     std::uint64_t total = 0;

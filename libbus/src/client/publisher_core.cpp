@@ -104,9 +104,9 @@ publish_status publisher_core::bind(std::shared_ptr<client::stream_handle> to) {
       stream->claim_type(own_.subject_id, type_) != type_)
     return fail(publish_status::type_mismatch, {errc::type_mismatch, 0, "cannot publish to '" + subject + "'",
                                                 "stream '" + stream->name() + "' has another type for it", ""});
-  if (resolved == publish_status::ok && main_port->exclusive() && own_.subject_id != layout::inline_subject_id) {
+  if (resolved == publish_status::ok && own_.subject_id != layout::inline_subject_id) {
     plain_below_ = stream->facts().config.max_message_bytes + 1;
-    if (options.early_bytes != 0) plain_below_ = std::min(plain_below_, options.early_bytes);
+    if (options.early_bytes != 0 && main_port->exclusive()) plain_below_ = std::min(plain_below_, options.early_bytes);
     plain_origin_ = layout::pack_origin(own_.subject_id, id);
   }
   bound_ = resolved == publish_status::ok;

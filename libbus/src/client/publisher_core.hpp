@@ -32,7 +32,7 @@ struct publisher_core {
   }
 
   published publish(std::span<const std::byte> payload) noexcept {
-    // One comparison tells that the publisher is exclusive, its subject interned, and the payload neither large nor early.
+    // One comparison tells that the publisher is bound, its subject interned, and the payload neither large nor early.
     if (payload.size() < plain_below_ && session_guard_.same_process() &&
         sync::load_acquire(*generation_word) == generation_seen) [[likely]] {
       published done;

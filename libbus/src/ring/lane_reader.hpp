@@ -55,7 +55,7 @@ class lane_reader {
   static constexpr std::uint32_t lap_check_interval = 256;
 
   /// How far ahead a reader that is behind fetches, and the budget that tells that it is.
-  static constexpr std::uint64_t prefetch_bytes = 1024;
+  static constexpr std::uint64_t prefetch_records = 8;
   static constexpr std::size_t behind_budget = 32;
 
   lane_reader() = default;
@@ -272,10 +272,6 @@ inline std::uint64_t lane_reader<A>::poll_plain(std::size_t& budget, Sink& sink,
   const bool behind = full_polls_ == 2;
   while (left != 0 && position < pause_at) {
     const auto* words = &lane_.word_at(position);
-    if (behind) {
-      A::prefetch(lane_.at(position + prefetch_bytes));
-      A::prefetch(lane_.at(position + prefetch_bytes + 64));
-    }
     // [R1] acquire: pairs with the release of the commit word in lane_writer::publish_plain and commit.
     commit = A::load(words[0], acquire, sync::edge::commit);
     if (commit != seq) break;
@@ -285,6 +281,12 @@ inline std::uint64_t lane_reader<A>::poll_plain(std::size_t& budget, Sink& sink,
     if ((shape & complicated) != 0 || payload_bytes > lane_.max_message_bytes) break;
     const std::uint64_t total = layout::record_shape{payload_bytes, 0, 0}.total_bytes();
     A::step(sync::failpoint::consume_found);
+    if (behind) {
+      // The next lengths are unknown until their lines are here, one after the other: guessed as like this one.
+      const std::byte* ahead = lane_.at(position + prefetch_records * total);
+      A::prefetch(ahead);
+      A::prefetch(ahead + 64);
+    }
     const verdict decision = sink.take_plain(reinterpret_cast<const std::byte*>(words), position, total, seq, shape,
                                              A::load(words[2], relaxed, sync::edge::none), A::load(words[3], relaxed, sync::edge::none));
     if (decision == verdict::full) break;

@@ -43,6 +43,9 @@ class lane_writer {
   void load_turn() noexcept;
   void store_turn() noexcept;
 
+  /// The same for a turn that only publishes a plain record: what else the turn holds has not changed.
+  void store_plain_turn() noexcept;
+
   /// Finds the tail and the next sequence again after a publisher died. REQUIRES: no thread of it stores any more.
   void repair() noexcept;
 
@@ -113,7 +116,18 @@ void lane_writer<A>::load_turn() noexcept {
   reserved_end_ = A::load(limits.reserved_end, relaxed, sync::edge::none);
   gate_limit_ = A::load(limits.gate_limit, relaxed, sync::edge::none);
   next_block_ = A::load(turn.next_block, relaxed, sync::edge::none);
-  plain_end_ = tail_;
+  plain_end_ = std::min({reserved_end_, zero_end_, next_block_});
+}
+
+template <class A>
+void lane_writer<A>::store_plain_turn() noexcept {
+  using enum std::memory_order;
+  auto& turn = lane_.header->turn;
+  // relaxed: ordered by the lane lock [L1]
+  A::store(turn.tail, tail_, relaxed, sync::edge::none);
+  A::store(turn.next_seq, next_seq_, relaxed, sync::edge::none);
+  A::store(turn.zero_end, zero_end_, relaxed, sync::edge::none);
+  A::step(sync::failpoint::publish_state_stored);
 }
 
 template <class A>

@@ -49,15 +49,17 @@ TEST_P(Start, NewMessagesAreThoseAfterSubscribeReturned) {
 
 TEST_P(Start, AllIsWhateverTheRingStillHas) {
   publish(100);
-  auto s = subscribe(bus::start::all());
-  EXPECT_EQ(drain_sequences(s), range(1, 100));
+  {
+    auto s = subscribe(bus::start::all());
+    EXPECT_EQ(drain_sequences(s), range(1, 100));
+  }
   publish(5000);
   auto late = subscribe(bus::start::all());
   const auto seen = drain_sequences(late);
   ASSERT_FALSE(seen.empty());
   EXPECT_EQ(seen, range(seen.front(), 5100));
-  EXPECT_GT(seen.size(), 800u) << "most of the ring";
-  EXPECT_TRUE(gaps.empty() || gaps.front().first == 101) << "starting late is no loss";
+  EXPECT_GT(seen.size(), 600u) << "most of the ring; a gated one keeps a quarter for its publisher";
+  EXPECT_TRUE(gaps.empty()) << "starting late is no loss";
 }
 
 TEST_P(Start, LastIsTheLastThatMatches) {
@@ -74,15 +76,15 @@ TEST_P(Start, LastIsTheLastThatMatches) {
 }
 
 TEST_P(Start, BySequenceBeginsExactlyThere) {
-  publish(1000);
-  for (const std::uint64_t first : {1u, 2u, 500u, 999u, 1000u}) {
+  publish(500);
+  for (const std::uint64_t first : {1u, 2u, 250u, 499u, 500u}) {
     auto s = subscribe(bus::start::by_sequence(first));
-    EXPECT_EQ(drain_sequences(s), range(first, 1000)) << first;
+    EXPECT_EQ(drain_sequences(s), range(first, 500)) << first;
   }
-  auto next = subscribe(bus::start::by_sequence(1001));
+  auto next = subscribe(bus::start::by_sequence(501));
   EXPECT_TRUE(drain(next).empty());
   auto zero = subscribe(bus::start::by_sequence(0));
-  EXPECT_EQ(drain_sequences(zero), range(1, 1000));
+  EXPECT_EQ(drain_sequences(zero), range(1, 500));
   EXPECT_TRUE(gaps.empty());
 }
 
