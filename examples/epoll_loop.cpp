@@ -1,7 +1,8 @@
-/// epoll_loop: subscribers among other descriptors. Two subscribers and a timer in one epoll loop, one thread, no polling.
+/// epoll_loop: subscribers among other descriptors. Two subscribers and a timer in one epoll loop,
+/// one thread, no polling.
 ///
-/// The protocol: take all that is there; arm() each subscriber; sleep in epoll_wait() only when each arm() said true; when a
-/// subscriber's descriptor is readable, drain() it; begin again.
+/// The protocol: take all that is there; arm() each subscriber; sleep in epoll_wait() only when
+/// each arm() said true; when a subscriber's descriptor is readable, drain() it; begin again.
 
 #include "example.hpp"
 
@@ -54,7 +55,8 @@ void watch(int epoll, int descriptor, bus::subscriber* whose) {
   epoll_event event{};
   event.events = EPOLLIN;
   event.data.ptr = whose;  // null: the timer
-  if (::epoll_ctl(epoll, EPOLL_CTL_ADD, descriptor, &event) != 0) throw std::runtime_error("epoll_ctl failed");
+  if (::epoll_ctl(epoll, EPOLL_CTL_ADD, descriptor, &event) != 0)
+    throw std::runtime_error("epoll_ctl failed");
 }
 
 void set_timer(int timer, std::chrono::nanoseconds every) {
@@ -67,11 +69,13 @@ void loop(const std::string& bus_name) {
   bus::session session = must(bus::open(bus_name));
   bus::subscriber_options options;
   options.start = bus::start::all();  // the publisher may have begun already
-  std::array subscribers = {must(session.subscribe("prices.>", options)), must(session.subscribe("orders.>", options))};
+  std::array subscribers = {must(session.subscribe("prices.>", options)),
+                            must(session.subscribe("orders.>", options))};
   std::array<int, 2> received = {0, 0};
 
   const file_descriptor epoll(::epoll_create1(EPOLL_CLOEXEC), "an epoll descriptor");
-  const file_descriptor timer(::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC), "a timer");
+  const file_descriptor timer(::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC),
+                              "a timer");
   set_timer(timer.number(), tick);
   watch(epoll.number(), timer.number(), nullptr);
   for (auto& subscriber : subscribers) watch(epoll.number(), must(subscriber.fd()), &subscriber);
@@ -89,7 +93,8 @@ void loop(const std::string& bus_name) {
     for (auto& subscriber : subscribers) may_sleep &= subscriber.arm();
     if (may_sleep) ++sleeps;
     std::array<epoll_event, 3> events;
-    const int ready = ::epoll_wait(epoll.number(), events.data(), events.size(), may_sleep ? -1 : 0);
+    const int ready =
+        ::epoll_wait(epoll.number(), events.data(), events.size(), may_sleep ? -1 : 0);
     for (int i = 0; i < ready; ++i) {
       if (auto* subscriber = static_cast<bus::subscriber*>(events[i].data.ptr)) {
         subscriber->drain();
@@ -99,8 +104,8 @@ void loop(const std::string& bus_name) {
       if (::read(timer.number(), &expired, sizeof(expired)) != sizeof(expired)) continue;
       ticks += expired;
       quiet_ticks += expired;
-      std::printf("after %4llu ms: %d prices, %d orders\n", static_cast<unsigned long long>(ticks * (tick / 1ms)), received[0],
-                  received[1]);
+      std::printf("after %4llu ms: %d prices, %d orders\n",
+                  static_cast<unsigned long long>(ticks * (tick / 1ms)), received[0], received[1]);
       if (quiet_ticks > 100) throw std::runtime_error("no message for 10 seconds");
     }
   }

@@ -1,5 +1,6 @@
 #pragma once
-/// example: the few lines that all examples share: errors as exceptions, a bus of this run's own, a second process.
+/// example: the few lines that all examples share: errors as exceptions, a bus of this run's own, a
+/// second process.
 
 #include <bus/bus.hpp>
 
@@ -18,7 +19,8 @@
 
 namespace example {
 
-/// The value, or an exception with the text for people. No exception comes from the library itself: results carry errors.
+/// The value, or an exception with the text for people. No exception comes from the library itself:
+/// results carry errors.
 template <class T>
 T must(bus::result<T> made) {
   if (!made) throw std::runtime_error(made.error().message());
@@ -33,8 +35,9 @@ inline void must(bus::published done, const bus::publisher& by) {
   if (!done) throw std::runtime_error(by.last_error().message());
 }
 
-/// The name of a bus for this run alone, and its removal at the end. A program that joins a bus which others use as well just
-/// says bus::open(), or bus::open("trading"). BUS_ROOT names the directory of all buses; it is /dev/shm unless set.
+/// The name of a bus for this run alone, and its removal at the end. A program that joins a bus
+/// which others use as well just says bus::open(), or bus::open("trading"). BUS_ROOT names the
+/// directory of all buses; it is /dev/shm unless set.
 class bus_of_this_run {
  public:
   explicit bus_of_this_run(const std::string& program)
@@ -52,7 +55,8 @@ class bus_of_this_run {
   pid_t owner_;
 };
 
-/// A forked process that runs `work`. It opens its own session: handles are not valid across fork(). It dies with its parent.
+/// A forked process that runs `work`. It opens its own session: handles are not valid across
+/// fork(). It dies with its parent.
 class process {
  public:
   template <class Work>
@@ -87,7 +91,8 @@ class process {
   /// Waits for its end. Throws unless it succeeded.
   void join(const char* who) {
     if (pid_ > 0) reap(0);
-    if (!WIFEXITED(status_) || WEXITSTATUS(status_) != 0) throw std::runtime_error(std::string("the ") + who + " failed");
+    if (!WIFEXITED(status_) || WEXITSTATUS(status_) != 0)
+      throw std::runtime_error(std::string("the ") + who + " failed");
   }
 
  private:

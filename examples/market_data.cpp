@@ -1,9 +1,11 @@
-/// market_data: quotes as typed structs, an early subscriber, and a late joiner that misses nothing.
+/// market_data: quotes as typed structs, an early subscriber, and a late joiner that misses
+/// nothing.
 ///
-/// Three processes. The publisher sends quotes of five symbols. The early subscriber follows from the first. The late joiner
-/// comes when half of them are out: the newest quote of one symbol at once (start::last), then the whole history that the ring
-/// still has (start::all), which runs into the live quotes without a gap: a message is written once, history and live
-/// are two positions in one ring.
+/// Three processes. The publisher sends quotes of five symbols. The early subscriber follows from
+/// the first. The late joiner comes when half of them are out: the newest quote of one symbol at
+/// once (start::last), then the whole history that the ring still has (start::all), which runs into
+/// the live quotes without a gap: a message is written once, history and live are two positions in
+/// one ring.
 
 #include "example.hpp"
 
@@ -20,11 +22,13 @@ namespace {
 using namespace std::chrono_literals;
 using example::must;
 
-/// What crosses the border between processes: trivially copyable, no pointers. The id and the layout are checked: a
-/// subscriber that was compiled with another struct gets type_mismatch instead of nonsense.
+/// What crosses the border between processes: trivially copyable, no pointers. The id and the
+/// layout are checked: a subscriber that was compiled with another struct gets type_mismatch
+/// instead of nonsense.
 struct quote {
   static constexpr std::string_view bus_type = "quote/1";
-  static constexpr std::string_view bus_layout = "bid:f64 ask:f64 bid_size:u32 ask_size:u32 number:u64";
+  static constexpr std::string_view bus_layout =
+      "bid:f64 ask:f64 bid_size:u32 ask_size:u32 number:u64";
   double bid;
   double ask;
   std::uint32_t bid_size;
@@ -40,9 +44,10 @@ void declare_stream(bus::session& session) {
   bus::stream_config config;
   config.name = "md";
   config.subjects = {"md.>"};
-  config.overflow = bus::overflow::block;  // followers hold the publisher back rather than miss a quote
-  config.ring_bytes = 8u << 20;            // keeps all quotes of this example, for who comes late
-  must(session.add_stream(config));        // the same declaration twice is fine
+  config.overflow =
+      bus::overflow::block;          // followers hold the publisher back rather than miss a quote
+  config.ring_bytes = 8u << 20;      // keeps all quotes of this example, for who comes late
+  must(session.add_stream(config));  // the same declaration twice is fine
 }
 
 /// True when a subscriber of that name reads the stream: any process may ask what `bus ps` shows.
@@ -56,8 +61,10 @@ bool is_subscribed(const bus::session& session, std::string_view name) {
 /// Waits until `true_now()`; for things that others do soon.
 template <class Condition>
 void wait_until(Condition&& true_now, const char* what) {
-  for (const auto end = std::chrono::steady_clock::now() + 10s; !true_now(); std::this_thread::sleep_for(1ms))
-    if (std::chrono::steady_clock::now() > end) throw std::runtime_error(std::string(what) + ": not within 10 seconds");
+  for (const auto end = std::chrono::steady_clock::now() + 10s; !true_now();
+       std::this_thread::sleep_for(1ms))
+    if (std::chrono::steady_clock::now() > end)
+      throw std::runtime_error(std::string(what) + ": not within 10 seconds");
 }
 
 void publish_quotes(const std::string& bus_name) {
@@ -65,7 +72,8 @@ void publish_quotes(const std::string& bus_name) {
   declare_stream(session);
   std::vector<bus::typed_publisher<quote>> feeds;
   for (const char* symbol : symbols)
-    feeds.push_back(must(bus::typed_publisher<quote>::open(session, std::string("md.eq.") + symbol)));
+    feeds.push_back(
+        must(bus::typed_publisher<quote>::open(session, std::string("md.eq.") + symbol)));
 
   wait_until([&] { return is_subscribed(session, "early"); }, "the early subscriber subscribes");
   std::minstd_rand random(1);
@@ -78,17 +86,20 @@ void publish_quotes(const std::string& bus_name) {
   }
 }
 
-/// Reads up to the last quote. Every number follows the one before: nothing missed, nothing twice, in order.
+/// Reads up to the last quote. Every number follows the one before: nothing missed, nothing twice,
+/// in order.
 std::uint64_t follow(bus::typed_subscriber<quote>& quotes) {
   std::uint64_t number = 0, received = 0;
   while (number < quotes_total) {
     const std::size_t got = quotes.poll(256, [&](const quote& q, const bus::message&) {
-      if (q.number != number + 1) throw std::runtime_error("a quote is missing before " + std::to_string(q.number));
+      if (q.number != number + 1)
+        throw std::runtime_error("a quote is missing before " + std::to_string(q.number));
       number = q.number;
       ++received;
     });
     if (quotes.untyped().failure()) throw std::runtime_error(quotes.untyped().failure()->message());
-    if (got == 0 && !quotes.untyped().wait(10s)) throw std::runtime_error("no quote for 10 seconds");
+    if (got == 0 && !quotes.untyped().wait(10s))
+      throw std::runtime_error("no quote for 10 seconds");
   }
   return received;
 }
@@ -105,7 +116,8 @@ void follow_from_the_first(const std::string& bus_name) {
 void join_late(const std::string& bus_name) {
   bus::session session = must(bus::open(bus_name));
   declare_stream(session);
-  wait_until([&] { return must(session.stream("md")).messages() >= quotes_total / 2; }, "half of the quotes are out");
+  wait_until([&] { return must(session.stream("md")).messages() >= quotes_total / 2; },
+             "half of the quotes are out");
 
   // The newest quote of one symbol, at once.
   bus::subscriber_options newest;

@@ -2,8 +2,9 @@
 ///
 ///   pingpong [TRIPS]     default 200000
 ///
-/// Each direction is a stream of its own, so that each side can be the exclusive publisher of its stream: such a publisher
-/// takes no lock. Both sides declare both streams: whoever comes first makes them, and nobody has to be started first.
+/// Each direction is a stream of its own, so that each side can be the exclusive publisher of its
+/// stream: such a publisher takes no lock. Both sides declare both streams: whoever comes first
+/// makes them, and nobody has to be started first.
 
 #include "example.hpp"
 
@@ -25,7 +26,8 @@ void declare_streams(bus::session& session) {
     bus::stream_config config;
     config.name = name;
     config.subjects = {name};
-    config.overflow = bus::overflow::block;  // nothing may be lost, so a full ring makes its publisher wait
+    config.overflow =
+        bus::overflow::block;  // nothing may be lost, so a full ring makes its publisher wait
     must(session.add_stream(config));
   }
 }
@@ -38,8 +40,9 @@ bus::publisher exclusive_publisher(bus::session& session, const char* subject) {
 
 bus::subscriber subscriber_of(bus::session& session, const char* subject) {
   bus::subscriber_options options;
-  options.start = bus::start::all();                 // the first ping may be there before we are
-  options.wait = bus::wait_strategy::adaptive;       // spins for some microseconds, then sleeps; busy_spin has a core to itself
+  options.start = bus::start::all();            // the first ping may be there before we are
+  options.wait = bus::wait_strategy::adaptive;  // spins for some microseconds, then sleeps;
+                                                // busy_spin has a core to itself
   return must(session.subscribe(subject, options));
 }
 
@@ -58,14 +61,18 @@ void echo(const std::string& bus_name, std::uint64_t trips) {
 
 void print(std::vector<double>& us) {
   std::sort(us.begin(), us.end());
-  const auto at = [&](double share) { return us[static_cast<std::size_t>(share * static_cast<double>(us.size() - 1))]; };
-  std::printf("%zu round trips of 64 B: p50 %.2f us, p99 %.2f us, p99.9 %.2f us, slowest %.1f us\n", us.size(), at(0.50),
-              at(0.99), at(0.999), us.back());
+  const auto at = [&](double share) {
+    return us[static_cast<std::size_t>(share * static_cast<double>(us.size() - 1))];
+  };
+  std::printf("%zu round trips of 64 B: p50 %.2f us, p99 %.2f us, p99.9 %.2f us, slowest %.1f us\n",
+              us.size(), at(0.50), at(0.99), at(0.999), us.back());
 }
 
 void ping_pong(std::uint64_t trips) {
   const example::bus_of_this_run bus("pingpong");
-  example::process far([&] { echo(bus.name(), trips + warm_up_trips); });  // forked before this process opens its session
+  example::process far([&] {
+    echo(bus.name(), trips + warm_up_trips);
+  });  // forked before this process opens its session
 
   bus::session session = must(bus::open(bus.name()));
   declare_streams(session);

@@ -34,8 +34,7 @@ constexpr int watched[] = {SIGINT, SIGTERM, SIGHUP};
     std::snprintf(shared.failure, sizeof shared.failure, "%s", error.what());
     status = 1;
   }
-  std::fflush(nullptr);
-  _exit(status);
+  std::exit(status);  // not _exit: a library may have to sign off from its daemon
 }
 
 }  // namespace

@@ -35,7 +35,9 @@ std::string rate_text(double per_second) {
   return number(per_second / 1e3, "%.1f k/s");
 }
 
-std::string ratio_text(double ratio) { return ratio > 0 ? number(ratio, ratio < 10 ? "%.2f" : "%.1f") : ""; }
+std::string ratio_text(double ratio) {
+  return ratio > 0 ? number(ratio, ratio < 0.1 ? "%.3f" : ratio < 10 ? "%.2f" : "%.1f") : "";
+}
 
 std::string cpu_model() {
   std::ifstream info("/proc/cpuinfo");
@@ -64,10 +66,6 @@ nlohmann::ordered_json machine_facts() {
 #endif
   return {{"cpu", cpu_model()}, {"cores", sysconf(_SC_NPROCESSORS_ONLN)}, {"kernel", system.release},
           {"architecture", system.machine}, {"ticks_per_ns", ticks_per_ns()}, {"compiler", compiler}, {"date", now_text()}};
-}
-
-bool is_floor(const std::string& system) {
-  return system == "cache_line" || system == "futex" || system == "minimal_ring";
 }
 
 // Larger is better for streams, smaller for round trips: the ratio is the system's figure over the floor's in both.
@@ -160,7 +158,7 @@ void report::print_streams() const {
     }
     const double rate = median(each.messages_per_s);
     std::printf("  %-24s %8s %12s %12.2f   %s\n", each.title.c_str(), size_text(asked.bytes).c_str(), rate_text(rate).c_str(),
-                rate * asked.bytes / 1e9, is_floor(each.system) ? "" : number(ratio_of(each, floor_of(each)), "%.3f").c_str());
+                rate * asked.bytes / 1e9, ratio_text(ratio_of(each, floor_of(each))).c_str());
   }
 }
 

@@ -1,5 +1,6 @@
-// hot_path: publishes or delivers a given number of 64-byte messages in one process, so that an instruction counter can be put
-// around it. Two runs with different counts give the instructions of one message.
+// hot_path: publishes or delivers a given number of 64-byte messages in one process, so that an
+// instruction counter can be put around it. Two runs with different counts give the instructions of
+// one message.
 //
 //   hot_path publish|publish_to|batch|poll_one|empty|deliver COUNT [SUBJECTS]
 
@@ -15,7 +16,8 @@ int main(int argc, char** argv) {
   if (argc < 3) return 2;
   const std::string what = argv[1];
   const auto count = static_cast<std::uint64_t>(std::strtoull(argv[2], nullptr, 10));
-  const auto subjects = static_cast<std::uint32_t>(argc > 3 ? std::strtoul(argv[3], nullptr, 10) : 1);
+  const auto subjects =
+      static_cast<std::uint32_t>(argc > 3 ? std::strtoul(argv[3], nullptr, 10) : 1);
   const std::string url = "bus:///hot-path-" + std::to_string(::getpid());
   int status = 1;
   {
@@ -27,7 +29,8 @@ int main(int argc, char** argv) {
     config.overflow = bus::overflow::block;
     config.ring_bytes = 64 << 20;
     config.max_message_bytes = 64 << 10;
-    if (auto added = session->add_stream(config); !added) return std::fprintf(stderr, "%s\n", added.error().message().c_str()), 1;
+    if (auto added = session->add_stream(config); !added)
+      return std::fprintf(stderr, "%s\n", added.error().message().c_str()), 1;
     bus::publisher_options how;
     how.mode = bus::publish_mode::exclusive;
     auto publisher = session->publisher("hot.s0", how);
@@ -42,13 +45,17 @@ int main(int argc, char** argv) {
     const std::vector<std::span<const std::byte>> batch(64, bytes);
     std::uint64_t sum = 0, done = 0;
     const std::uint64_t chunk = 128 * 1024;  // fits into the ring
-    const auto take = [&](const bus::message& m) { sum += m.sequence() + static_cast<std::uint64_t>(m.payload()[0]); };
+    const auto take = [&](const bus::message& m) {
+      sum += m.sequence() + static_cast<std::uint64_t>(m.payload()[0]);
+    };
     if (what == "deliver") {
       // The cost of publishing is the same for every count: only what is polled differs.
-      for (std::uint64_t i = 0; i < chunk; ++i) publisher->publish_to(names[i % names.size()], bytes);
+      for (std::uint64_t i = 0; i < chunk; ++i)
+        publisher->publish_to(names[i % names.size()], bytes);
       while (done < count) done += subscriber->poll(256, take);
     } else {
-      const bool one = what == "publish", named = what == "publish_to", poll_one = what == "poll_one", empty = what == "empty";
+      const bool one = what == "publish", named = what == "publish_to",
+                 poll_one = what == "poll_one", empty = what == "empty";
       std::size_t at = 0;
       for (std::uint64_t i = 0; i < count; ++i) {
         if (one) {

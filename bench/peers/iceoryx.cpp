@@ -10,6 +10,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "iceoryx_hoofs/log/logmanager.hpp"
 #include "iceoryx_posh/popo/untyped_publisher.hpp"
 #include "iceoryx_posh/popo/untyped_subscriber.hpp"
 #include "iceoryx_posh/runtime/posh_runtime.hpp"
@@ -21,17 +22,32 @@ namespace {
 /// The daemon, as our own child, for one measurement.
 class roudi {
  public:
-  roudi() {
+  roudi() { start(); }
+  ~roudi() {
+    // It gives up over clients that were killed, and leaves its segments; the next one takes them over and removes them.
+    if (end()) return;
+    try {
+      start();
+      end();
+    } catch (const std::exception&) {  // then the next run does
+    }
+  }
+  roudi(const roudi&) = delete;
+  roudi& operator=(const roudi&) = delete;
+
+ private:
+  void start() {
     const std::string configuration = directory_ / "roudi.toml", log = directory_ / "roudi.log";
     std::ofstream(configuration) << "[general]\nversion = 1\n[[segment]]\n"
                                     "[[segment.mempool]]\nsize = 128\ncount = 2000\n"
                                     "[[segment.mempool]]\nsize = 2048\ncount = 2000\n"
                                     "[[segment.mempool]]\nsize = 131072\ncount = 100\n"
                                     "[[segment.mempool]]\nsize = 2097152\ncount = 40\n";
+    std::filesystem::remove(log);
     child_ = fork();
     if (child_ == 0) {
       prctl(PR_SET_PDEATHSIG, SIGTERM);
-      const int out = open(log.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+      const int out = open(log.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
       dup2(out, 1);
       dup2(out, 2);
       execlp("iox-roudi", "iox-roudi", "-m", "off", "-l", "warning", "-c", configuration.c_str(), nullptr);
@@ -51,24 +67,22 @@ class roudi {
     end();
     fail("iox-roudi was not ready in time");
   }
-  ~roudi() { end(); }
-  roudi(const roudi&) = delete;
-  roudi& operator=(const roudi&) = delete;
-
- private:
-  void end() {
-    if (child_ <= 0) return;
+  /// True: it ended as it should.
+  bool end() {
+    if (child_ <= 0) return true;
     kill(child_, SIGTERM);
-    for (int step = 0; step < 1000; ++step) {
-      if (waitpid(child_, nullptr, WNOHANG) != 0) {
-        child_ = -1;
-        return;
-      }
-      usleep(5'000);
+    int status = 0;
+    pid_t ended = 0;
+    for (int step = 0; step < 1000 && ended <= 0; ++step) {
+      ended = waitpid(child_, &status, WNOHANG);
+      if (ended <= 0) usleep(5'000);
     }
-    kill(child_, SIGKILL);
-    waitpid(child_, nullptr, 0);
+    if (ended <= 0) {
+      kill(child_, SIGKILL);
+      waitpid(child_, &status, 0);
+    }
     child_ = -1;
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
   }
 
   scratch_directory directory_;
@@ -124,16 +138,26 @@ class iceoryx_end {
 
 class iceoryx_channel {
  public:
-  explicit iceoryx_channel(const plan& asked) : plan_(asked) {}
+  explicit iceoryx_channel(const plan& asked) : plan_(asked), name_("bench-peers-" + std::to_string(getpid())) {}
+  ~iceoryx_channel() {
+    // A side that was killed could not sign off, and leaves the socket and the lock of its name.
+    std::error_code ignored;
+    for (const char* side : {"-near", "-far"})
+      for (const char* kind : {"", ".lock"}) std::filesystem::remove("/tmp/" + name_ + side + kind, ignored);
+  }
+  iceoryx_channel(const iceoryx_channel&) = delete;
+  iceoryx_channel& operator=(const iceoryx_channel&) = delete;
 
   iceoryx_end open(bool near) {
-    const std::string name = "bench-peers-" + std::to_string(getpid());
+    const std::string name = name_ + (near ? "-near" : "-far");
+    iox::log::LogManager::GetLogManager().SetDefaultLogLevel(iox::log::LogLevel::kError, iox::log::LogLevelOutput::kHideLogLevel);
     iox::runtime::PoshRuntime::initRuntime(iox::RuntimeName_t(iox::cxx::TruncateToCapacity, name));
     return {plan_, near};
   }
 
  private:
   plan plan_;
+  std::string name_;
   roudi daemon_;
 };
 

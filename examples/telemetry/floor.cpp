@@ -1,5 +1,5 @@
-/// The fastest that this machine can hand something from one process to another, without a bus: a word in shared memory that
-/// the other spins on, and a futex that the other sleeps on.
+/// The fastest that this machine can hand something from one process to another, without a bus: a
+/// word in shared memory that the other spins on, and a futex that the other sleeps on.
 
 #include <linux/futex.h>
 #include <sched.h>
@@ -27,7 +27,9 @@ struct word_pair {
 };
 
 struct spin {
-  static void set(std::atomic<std::uint32_t>& word, std::uint32_t value) { word.store(value, std::memory_order_release); }
+  static void set(std::atomic<std::uint32_t>& word, std::uint32_t value) {
+    word.store(value, std::memory_order_release);
+  }
   static std::uint32_t await_change(std::atomic<std::uint32_t>& word, std::uint32_t from) {
     std::uint32_t seen;
     while ((seen = word.load(std::memory_order_acquire)) == from) {
@@ -70,7 +72,8 @@ void measure(int near_cpu, int far_cpu, histogram& into) {
   shared<word_pair> words;
   example::process far([&] {
     pin_to(far_cpu);
-    for (std::uint32_t seen = 0; (seen = Way::await_change(words->ping, seen)) != finished;) Way::set(words->pong, seen);
+    for (std::uint32_t seen = 0; (seen = Way::await_change(words->ping, seen)) != finished;)
+      Way::set(words->pong, seen);
   });
   example::process near([&] {
     pin_to(near_cpu);

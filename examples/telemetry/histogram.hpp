@@ -1,5 +1,6 @@
 #pragma once
-/// histogram: counts of durations in buckets that are 3 % wide. No allocation, so that it can live in shared memory.
+/// histogram: counts of durations in buckets that are 3 % wide. No allocation, so that it can live
+/// in shared memory.
 ///
 /// Threads    one writer; read when the writer has ended
 

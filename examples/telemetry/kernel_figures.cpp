@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cstdint>
@@ -46,7 +47,8 @@ std::array<std::uint64_t, Count> numbers(std::string_view rest) {
 class decimal {
  public:
   explicit decimal(std::uint64_t value) {
-    size_ = static_cast<std::size_t>(std::to_chars(digits_.data(), digits_.data() + digits_.size(), value).ptr - digits_.data());
+    size_ = static_cast<std::size_t>(
+        std::to_chars(digits_.data(), digits_.data() + digits_.size(), value).ptr - digits_.data());
   }
   operator std::string_view() const { return {digits_.data(), size_}; }
 
@@ -58,7 +60,8 @@ class decimal {
 /// Emits PREFIX.NAME.FIGURE for several figures of one thing.
 class group {
  public:
-  group(const kernel_figures::sink& emit, std::string& subject, std::string_view prefix, std::string_view name)
+  group(const kernel_figures::sink& emit, std::string& subject, std::string_view prefix,
+        std::string_view name)
       : emit_(emit), subject_(subject) {
     subject_.assign(prefix).append(".").append(name).append(".");
     stem_ = subject_.size();
@@ -68,7 +71,9 @@ class group {
     subject_.append(figure);
     emit_(subject_, value);
   }
-  void emit(std::string_view figure, std::uint64_t value) { emit(figure, std::string_view(decimal(value))); }
+  void emit(std::string_view figure, std::uint64_t value) {
+    emit(figure, std::string_view(decimal(value)));
+  }
 
  private:
   const kernel_figures::sink& emit_;
@@ -81,7 +86,8 @@ class group {
 std::string token(std::string_view name) {
   std::string made(name.empty() ? "_" : name);
   for (char& c : made) {
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                       c == '_' || c == '-';
     if (!plain) c = '_';
   }
   return made;
@@ -97,7 +103,8 @@ std::string_view kernel_figures::read(const std::string& path) {
   const int file = ::openat(::dirfd(proc_.get()), path.c_str(), O_RDONLY | O_CLOEXEC);
   if (file < 0) return {};
   std::size_t size = 0;
-  for (ssize_t got; size < text_.size() && (got = ::read(file, text_.data() + size, text_.size() - size)) > 0;)
+  for (ssize_t got;
+       size < text_.size() && (got = ::read(file, text_.data() + size, text_.size() - size)) > 0;)
     size += static_cast<std::size_t>(got);
   ::close(file);
   return std::string_view(text_).substr(0, size);
@@ -127,8 +134,9 @@ void kernel_figures::cpus(const sink& emit) {
 
 void kernel_figures::memory(const sink& emit) {
   static constexpr std::pair<std::string_view, std::string_view> wanted[] = {
-      {"MemTotal:", "host.mem.total"}, {"MemFree:", "host.mem.free"}, {"MemAvailable:", "host.mem.available"},
-      {"Buffers:", "host.mem.buffers"}, {"Cached:", "host.mem.cached"}, {"SwapFree:", "host.mem.swap_free"}};
+      {"MemTotal:", "host.mem.total"},         {"MemFree:", "host.mem.free"},
+      {"MemAvailable:", "host.mem.available"}, {"Buffers:", "host.mem.buffers"},
+      {"Cached:", "host.mem.cached"},          {"SwapFree:", "host.mem.swap_free"}};
   for (std::string_view text = read("meminfo"); !text.empty();) {
     std::string_view line = next_line(text);
     const std::string_view name = next_word(line);
@@ -144,7 +152,8 @@ void kernel_figures::disks(const sink& emit) {
     next_word(line), next_word(line);  // device numbers
     const std::string_view name = next_word(line);
     if (name.starts_with("loop") || name.starts_with("ram")) continue;
-    const auto [reads, merged, read_sectors, read_ms, writes, merged_writes, written_sectors] = numbers<7>(line);
+    const auto [reads, merged, read_sectors, read_ms, writes, merged_writes, written_sectors] =
+        numbers<7>(line);
     group disk(emit, subject_, "host.disk", token(name));
     disk.emit("reads", reads);
     disk.emit("read_bytes", read_sectors * sector_bytes);
@@ -183,7 +192,8 @@ void kernel_figures::process(std::string_view pid, const sink& emit) {
   // PID (NAME) STATE ...: the name may hold anything, so its end is the last parenthesis.
   const std::string_view stat = read(path + "/stat");
   const std::size_t begin = stat.find('('), end = stat.rfind(')');
-  if (begin == std::string_view::npos || end == std::string_view::npos || end < begin) return;  // it has ended
+  if (begin == std::string_view::npos || end == std::string_view::npos || end < begin)
+    return;  // it has ended
   const std::string name(stat.substr(begin + 1, end - begin - 1));
   std::string_view rest = stat.substr(end + 1);
   for (int skipped = 0; skipped < 11; ++skipped) next_word(rest);

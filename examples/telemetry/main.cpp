@@ -2,10 +2,11 @@
 ///
 ///   telemetry [--seconds N]     default 5
 ///
-/// One process reads the kernel's figures many times a second and publishes each under its subject (kernel_figures.hpp). Two
-/// subscriber processes receive them: a fast one with two patterns, and a deliberately slow one that takes everything and loses
-/// most of it, since the ring is small and its stream overwrites the oldest. At the end: rates, latencies beside this machine's
-/// floor, and the sums: what was published is what was delivered plus what was reported lost, to the message.
+/// One process reads the kernel's figures many times a second and publishes each under its subject
+/// (kernel_figures.hpp). Two subscriber processes receive them: a fast one with two patterns, and a
+/// deliberately slow one that takes everything and loses most of it, since the ring is small and
+/// its stream overwrites the oldest. At the end: rates, latencies beside this machine's floor, and
+/// the sums: what was published is what was delivered plus what was reported lost, to the message.
 
 #include <charconv>
 #include <chrono>
@@ -41,8 +42,10 @@ void ignore_signals() {
 
 /// Waits for `process`, which is about to end by itself.
 void join(example::process& process, const char* who) {
-  for (const auto end = std::chrono::steady_clock::now() + 20s; !process.ended(); std::this_thread::sleep_for(1ms))
-    if (std::chrono::steady_clock::now() > end) throw std::runtime_error(std::string("the ") + who + " does not end");
+  for (const auto end = std::chrono::steady_clock::now() + 20s; !process.ended();
+       std::this_thread::sleep_for(1ms))
+    if (std::chrono::steady_clock::now() > end)
+      throw std::runtime_error(std::string("the ") + who + " does not end");
   process.join(who);
 }
 
@@ -65,7 +68,8 @@ int run(double seconds) {
 
   const auto any_ended = [&] { return publisher.ended() || fast.ended() || slow.ended(); };
   const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
-  while (state->stop == 0 && std::chrono::steady_clock::now() < end && !any_ended()) std::this_thread::sleep_for(5ms);
+  while (state->stop == 0 && std::chrono::steady_clock::now() < end && !any_ended())
+    std::this_thread::sleep_for(5ms);
   int going_on = 0;
   state->stop.compare_exchange_strong(going_on, 1);
 

@@ -1,5 +1,6 @@
 #pragma once
-/// processes: what each process of the example does. Each is called in a forked process and opens a session of its own.
+/// processes: what each process of the example does. Each is called in a forked process and opens a
+/// session of its own.
 
 #include <string>
 

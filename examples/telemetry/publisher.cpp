@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <chrono>
 #include <string_view>
 #include <thread>
@@ -15,7 +16,8 @@ void run_publisher(const std::string& bus_name, run_state& state) {
   bus::stream_config config;
   config.name = stream_name;
   config.subjects = {"host.>"};
-  config.overflow = bus::overflow::drop_oldest;  // no subscriber, however slow, ever delays the publisher
+  config.overflow =
+      bus::overflow::drop_oldest;  // no subscriber, however slow, ever delays the publisher
   config.ring_bytes = ring_bytes;
   config.max_message_bytes = 4096;
   must(session.add_stream(config));
@@ -34,6 +36,9 @@ void run_publisher(const std::string& bus_name, run_state& state) {
   };
 
   if (!wait_for(state, [&] { return state.subscribed.load() == subscribers_total; })) return;
+  // A new bus learns the rate of its clock in its first 10 ms; who asks a message's age earlier
+  // waits for that.
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
   const auto begin = std::chrono::steady_clock::now();
   auto next = begin;
   while (state.stop.load() == 0) {

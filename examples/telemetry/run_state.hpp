@@ -1,5 +1,6 @@
 #pragma once
-/// run_state: what the processes of one run share beside the bus: when to begin and to end, and their results for the report.
+/// run_state: what the processes of one run share beside the bus: when to begin and to end, and
+/// their results for the report.
 
 #include <sys/mman.h>
 
@@ -17,8 +18,10 @@ namespace telemetry {
 
 inline constexpr const char* stream_name = "telemetry";
 inline constexpr const char* end_subject = "host.end";  ///< the last message of a run
-inline constexpr std::uint64_t ring_bytes = 256 * 1024;  ///< small on purpose: the slow subscriber shall lose messages
-inline constexpr auto slowness = std::chrono::milliseconds(1);  ///< of the slow subscriber, per message
+inline constexpr std::uint64_t ring_bytes =
+    256 * 1024;  ///< small on purpose: the slow subscriber shall lose messages
+inline constexpr auto slowness =
+    std::chrono::milliseconds(1);  ///< of the slow subscriber, per message
 inline constexpr auto sweep_period = std::chrono::milliseconds(5);
 inline constexpr int subscribers_total = 2;
 
@@ -29,6 +32,8 @@ struct cpu_times {
 
 struct subscriber_result {
   std::uint64_t delivered = 0;
+  std::uint64_t delivered_at_the_end =
+      0;  ///< of these, after the last message was published: catching up
   std::uint64_t lost = 0;
   std::uint64_t gaps = 0;
 };
@@ -56,7 +61,8 @@ template <class T>
 class shared {
  public:
   shared() {
-    void* at = ::mmap(nullptr, sizeof(T), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    void* at =
+        ::mmap(nullptr, sizeof(T), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (at == MAP_FAILED) throw std::runtime_error("no memory");
     value_ = new (at) T{};
   }

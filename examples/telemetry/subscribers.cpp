@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <chrono>
@@ -23,7 +24,7 @@ std::uint64_t number(const bus::message& m) {
 subscriber_result result_of(const bus::subscriber& subscriber) {
   if (subscriber.failure()) throw std::runtime_error(subscriber.failure()->message());
   const bus::subscriber_stats stats = subscriber.stats();
-  return {stats.delivered, stats.lost, stats.gaps};
+  return {stats.delivered, 0, stats.lost, stats.gaps};
 }
 
 /// Keeps the figures of all processors together, for the report.
@@ -44,7 +45,8 @@ void run_fast_subscriber(const std::string& bus_name, run_state& state) {
   bus::session session = must(bus::open(bus_name));
   bus::subscriber_options options;
   options.name = "fast";
-  options.wait = bus::wait_strategy::block;  // sleeps when there is nothing: costs no processor time
+  options.wait =
+      bus::wait_strategy::block;  // sleeps when there is nothing: costs no processor time
   constexpr std::array<std::string_view, 3> patterns = {"host.cpu.>", "host.mem.>", end_subject};
   bus::subscriber subscriber = must(session.subscribe(patterns, options));
   ++state.subscribed;
@@ -53,13 +55,16 @@ void run_fast_subscriber(const std::string& bus_name, run_state& state) {
   bool ended = false;
   while (!ended) {
     const std::size_t got = subscriber.poll(256, [&](const bus::message& m) {
-      state.fast_latency.add(static_cast<std::uint64_t>(std::max<std::int64_t>(m.age().count(), 0)));
+      state.fast_latency.add(
+          static_cast<std::uint64_t>(std::max<std::int64_t>(m.age().count(), 0)));
       const std::string_view subject = m.subject();
-      if (subject.starts_with(all_cpus)) note_cpu(state, subject.substr(all_cpus.size()), number(m));
+      if (subject.starts_with(all_cpus))
+        note_cpu(state, subject.substr(all_cpus.size()), number(m));
       if (subject == "host.mem.available") state.memory_available_bytes = number(m);
       if (subject == end_subject) ended = true;
     });
-    if (got == 0 && !subscriber.wait(10s)) throw std::runtime_error("fast subscriber: nothing for 10 seconds");
+    if (got == 0 && !subscriber.wait(10s))
+      throw std::runtime_error("fast subscriber: nothing for 10 seconds");
   }
   state.fast = result_of(subscriber);
 }
@@ -76,14 +81,20 @@ void run_slow_subscriber(const std::string& bus_name, run_state& state) {
   bus::subscriber subscriber = must(session.subscribe("host.>", options));
   ++state.subscribed;
 
+  std::uint64_t late = 0;
   for (bool ended = false; !ended;) {
     const auto m = subscriber.next(10s);
     if (!m) throw std::runtime_error("slow subscriber: nothing for 10 seconds");
     ended = m->subject() == end_subject;
-    if (!state.all_published) std::this_thread::sleep_for(slowness);
+    if (!state.all_published)
+      std::this_thread::sleep_for(slowness);
+    else
+      ++late;
   }
   state.slow = result_of(subscriber);
-  if (state.slow.lost != reported_lost) throw std::runtime_error("slow subscriber: reported gaps and statistics differ");
+  state.slow.delivered_at_the_end = late;
+  if (state.slow.lost != reported_lost)
+    throw std::runtime_error("slow subscriber: reported gaps and statistics differ");
 }
 
 }  // namespace telemetry

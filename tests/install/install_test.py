@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Installs the build to a temporary prefix, builds a consumer outside the tree with find_package(bus) and with pkg-config, and
-runs each: one message published and received. Then the same with a prefix that was moved.
+"""Installs the build to a temporary prefix, builds a consumer outside the tree with find_package(bus) and with
+pkg-config, and runs each: one message published and received. Then the same with a prefix that was moved.
 
     install_test.py --cmake CMAKE --build DIR --consumer DIR --cxx COMPILER [--launcher PROGRAM]
 """

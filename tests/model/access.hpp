@@ -1,6 +1,6 @@
 #pragma once
-/// access: what bus::sync::hardware is to the product, on the model of memory. Every operation is a point where another
-/// process may go on, or where this one is killed.
+/// access: what bus::sync::hardware is to the product, on the model of memory. Every operation is a
+/// point where another process may go on, or where this one is killed.
 
 #include "machine.hpp"
 #include "observer.hpp"
@@ -28,26 +28,30 @@ struct access {
   }
   static std::uint64_t exchange(word& w, std::uint64_t value, std::memory_order order, edge e) {
     active->point();
-    return active->mem.modify(active->self().knows, &w, weakened(order, e), [&](std::uint64_t, std::uint64_t& next) {
-      next = value;
-      return true;
-    });
+    return active->mem.modify(active->self().knows, &w, weakened(order, e),
+                              [&](std::uint64_t, std::uint64_t& next) {
+                                next = value;
+                                return true;
+                              });
   }
-  static bool compare_exchange(word& w, std::uint64_t& expected, std::uint64_t value, std::memory_order order, edge e) {
+  static bool compare_exchange(word& w, std::uint64_t& expected, std::uint64_t value,
+                               std::memory_order order, edge e) {
     active->point();
     const std::uint64_t wanted = expected;
-    expected = active->mem.modify(active->self().knows, &w, weakened(order, e), [&](std::uint64_t old, std::uint64_t& next) {
-      next = value;
-      return old == wanted;
-    });
+    expected = active->mem.modify(active->self().knows, &w, weakened(order, e),
+                                  [&](std::uint64_t old, std::uint64_t& next) {
+                                    next = value;
+                                    return old == wanted;
+                                  });
     return expected == wanted;
   }
   static std::uint64_t add(word& w, std::uint64_t value, std::memory_order order, edge e) {
     active->point();
-    return active->mem.modify(active->self().knows, &w, weakened(order, e), [&](std::uint64_t old, std::uint64_t& next) {
-      next = old + value;
-      return true;
-    });
+    return active->mem.modify(active->self().knows, &w, weakened(order, e),
+                              [&](std::uint64_t old, std::uint64_t& next) {
+                                next = old + value;
+                                return true;
+                              });
   }
   static void fence(std::memory_order order, edge e) {
     active->point();
@@ -56,13 +60,15 @@ struct access {
   static void copy_in(std::byte* to, const void* from, std::size_t bytes) {
     for (std::size_t done = 0; done < bytes; done += 8) {
       active->point();
-      active->mem.copy_in(active->self().knows, to + done, static_cast<const std::byte*>(from) + done, bytes - done);
+      active->mem.copy_in(active->self().knows, to + done,
+                          static_cast<const std::byte*>(from) + done, bytes - done);
     }
   }
   static void copy_out(void* to, const std::byte* from, std::size_t bytes) {
     for (std::size_t done = 0; done < bytes; done += 8) {
       active->point();
-      active->mem.copy_out(active->self().knows, static_cast<std::byte*>(to) + done, from + done, bytes - done);
+      active->mem.copy_out(active->self().knows, static_cast<std::byte*>(to) + done, from + done,
+                           bytes - done);
     }
   }
   static void prefetch(const std::byte*) {}

@@ -1,5 +1,6 @@
 #pragma once
-/// fiber: a simulated thread with a stack of its own. A killed one is never resumed; its stack is used again.
+/// fiber: a simulated thread with a stack of its own. A killed one is never resumed; its stack is
+/// used again.
 
 #include <ucontext.h>
 
@@ -36,8 +37,8 @@ class fiber {
     context_.uc_stack.ss_size = stack_bytes;
     context_.uc_link = nullptr;
     const auto self = reinterpret_cast<std::uintptr_t>(this);
-    ::makecontext(&context_, reinterpret_cast<void (*)()>(&fiber::enter), 2, static_cast<unsigned>(self >> 32),
-                  static_cast<unsigned>(self));
+    ::makecontext(&context_, reinterpret_cast<void (*)()>(&fiber::enter), 2,
+                  static_cast<unsigned>(self >> 32), static_cast<unsigned>(self));
 #if defined(__SANITIZE_THREAD__)
     sanitizer_ = __tsan_create_fiber(0);
 #endif

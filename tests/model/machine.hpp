@@ -1,6 +1,7 @@
 #pragma once
-/// machine: simulated processes of one thread each on the model of memory, chosen by a seeded generator at every operation.
-/// A kill ends a process at an operation: what it stored before stays, nothing of it runs afterwards.
+/// machine: simulated processes of one thread each on the model of memory, chosen by a seeded
+/// generator at every operation. A kill ends a process at an operation: what it stored before
+/// stays, nothing of it runs afterwards.
 
 #include <array>
 #include <functional>
@@ -50,8 +51,8 @@ class machine {
   }
   random& dice() { return random_; }
 
-  /// Process numbers start at 1 and are never used twice within an execution. A new process knows nothing yet: more than
-  /// the kernel promises.
+  /// Process numbers start at 1 and are never used twice within an execution. A new process knows
+  /// nothing yet: more than the kernel promises.
   std::uint32_t spawn(role plays, std::uint64_t dies_at, std::function<void()> body) {
     if (used_ == processes_.size()) processes_.push_back(std::make_unique<process>());
     process& p = *processes_[used_++];
@@ -66,7 +67,9 @@ class machine {
     p.runs.start(std::move(body));
     return used_;
   }
-  bool killed(std::uint32_t id) const { return id == 0 || id > used_ || processes_[id - 1]->is == state::killed; }
+  bool killed(std::uint32_t id) const {
+    return id == 0 || id > used_ || processes_[id - 1]->is == state::killed;
+  }
   state state_of(std::uint32_t id) const { return processes_[id - 1]->is; }
   const void* sleeping_on(std::uint32_t id) const { return processes_[id - 1]->sleeps_on; }
   std::uint32_t process_count() const { return used_; }
@@ -83,8 +86,10 @@ class machine {
       std::array<process*, 64> ready;
       std::size_t count = 0;
       for (std::uint32_t i = 0; i < used_ && count < ready.size(); ++i)
-        if (processes_[i]->is == state::ready && processes_[i].get() != shunned_) ready[count++] = processes_[i].get();
-      if (count == 0 && shunned_ != nullptr && shunned_->is == state::ready) ready[count++] = shunned_;
+        if (processes_[i]->is == state::ready && processes_[i].get() != shunned_)
+          ready[count++] = processes_[i].get();
+      if (count == 0 && shunned_ != nullptr && shunned_->is == state::ready)
+        ready[count++] = shunned_;
       shunned_ = nullptr;
       if (count == 0) return;
       running_ = ready[count == 1 ? 0 : random_.below(count)];

@@ -1,16 +1,20 @@
 #pragma once
-/// memory: a model of weak memory: per word a short history of stores, per thread a view. Operational subset of RC11.
+/// memory: a model of weak memory: per word a short history of stores, per thread a view.
+/// Operational subset of RC11.
 ///
-///   load      relaxed: any store in the history that is not older than the thread's view of the word; acquire: takes over
+///   load      relaxed: any store in the history that is not older than the thread's view of the
+///   word; acquire: takes over
 ///             the store's view as well; relaxed: keeps it for the next acquire fence
-///   store     becomes the newest of its word; release: carries the thread's view; relaxed: the view of the last release fence
-///   read-modify-write  reads the newest; carries on the view of the store that it read (release sequence)
-///   fences    as in C++; seq_cst fences join one global view both ways
-///   copy_out  word by word, relaxed. A word may be read late, after later loads and relaxed stores of the same thread (load
-///             buffering), but before its next acquire or release fence, releasing store, or access to the same word
+///   store     becomes the newest of its word; release: carries the thread's view; relaxed: the
+///   view of the last release fence read-modify-write  reads the newest; carries on the view of the
+///   store that it read (release sequence) fences    as in C++; seq_cst fences join one global view
+///   both ways copy_out  word by word, relaxed. A word may be read late, after later loads and
+///   relaxed stores of the same thread (load
+///             buffering), but before its next acquire or release fence, releasing store, or access
+///             to the same word
 ///
-/// Not modelled: stores that land behind an older one of the same word, stores that pass an earlier load, histories of more
-/// than eight stores, seq_cst loads and stores (the lane code has none).
+/// Not modelled: stores that land behind an older one of the same word, stores that pass an earlier
+/// load, histories of more than eight stores, seq_cst loads and stores (the lane code has none).
 
 #include <algorithm>
 #include <array>
@@ -93,17 +97,22 @@ class memory {
   std::byte* header() const { return arena_->bytes; }
   std::byte* data() const { return arena_->bytes + header_words * 8; }
   std::atomic<std::uint64_t>& extra(std::size_t index) const {
-    return *reinterpret_cast<std::atomic<std::uint64_t>*>(arena_->bytes + (header_words + 2 * data_words_max + index) * 8);
+    return *reinterpret_cast<std::atomic<std::uint64_t>*>(
+        arena_->bytes + (header_words + 2 * data_words_max + index) * 8);
   }
   bool is_data(const void* word) const {
     const std::size_t offset = offset_of(word);
     return offset >= header_words * 8 && offset < (header_words + 2 * data_words_max) * 8;
   }
-  std::uint64_t data_offset(const void* word) const { return (offset_of(word) - header_words * 8) & (capacity_bytes_ - 1); }
+  std::uint64_t data_offset(const void* word) const {
+    return (offset_of(word) - header_words * 8) & (capacity_bytes_ - 1);
+  }
 
   std::uint64_t newest(const void* word) const { return locations_[index_of(word)].newest().value; }
   /// Before the threads start: known to everybody.
-  void preset(const void* word, std::uint64_t value) { locations_[index_of(word)].events[0].value = value; }
+  void preset(const void* word, std::uint64_t value) {
+    locations_[index_of(word)].events[0].value = value;
+  }
 
   std::uint64_t load(thread& t, const void* word, std::memory_order order) {
     const std::uint32_t index = index_of(word);
@@ -199,15 +208,18 @@ class memory {
     return order == std::memory_order_release || order == std::memory_order_acq_rel;
   }
   std::size_t offset_of(const void* word) const {
-    const auto offset = static_cast<std::size_t>(static_cast<const std::byte*>(word) - arena_->bytes);
-    if (offset >= sizeof arena_->bytes || offset % 8 != 0) std::abort();  // the lane code left its memory
+    const auto offset =
+        static_cast<std::size_t>(static_cast<const std::byte*>(word) - arena_->bytes);
+    if (offset >= sizeof arena_->bytes || offset % 8 != 0)
+      std::abort();  // the lane code left its memory
     return offset;
   }
   std::uint32_t index_of(const void* word) const {
     const std::size_t offset = offset_of(word);
     if (offset < header_words * 8) return static_cast<std::uint32_t>(offset / 8);
     if (offset < (header_words + 2 * data_words_max) * 8)
-      return static_cast<std::uint32_t>(header_words + ((offset - header_words * 8) & (capacity_bytes_ - 1)) / 8);
+      return static_cast<std::uint32_t>(header_words +
+                                        ((offset - header_words * 8) & (capacity_bytes_ - 1)) / 8);
     return static_cast<std::uint32_t>(offset / 8 - data_words_max);
   }
 
@@ -218,7 +230,8 @@ class memory {
     return from.at(oldest + random_.below(from.count - oldest));
   }
 
-  void push(thread& t, std::uint32_t index, std::uint64_t value, std::memory_order order, std::uint32_t carried) {
+  void push(thread& t, std::uint32_t index, std::uint64_t value, std::memory_order order,
+            std::uint32_t carried) {
     location& at = locations_[index];
     const stamp next = static_cast<stamp>(at.newest().at + 1);
     t.now_.at[index] = next;

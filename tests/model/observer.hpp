@@ -1,5 +1,6 @@
 #pragma once
-/// observer: sees what the lane code does to memory: the oracle that knows what was committed, and the seeded omissions.
+/// observer: sees what the lane code does to memory: the oracle that knows what was committed, and
+/// the seeded omissions.
 
 #include <atomic>
 #include <cstdint>

@@ -1,5 +1,6 @@
 #pragma once
-/// publisher: a simulated process that publishes, as client/lane_port and client/writer_gate do it with the same lane code.
+/// publisher: a simulated process that publishes, as client/lane_port and client/writer_gate do it
+/// with the same lane code.
 
 #include "world.hpp"
 
@@ -30,15 +31,18 @@ class gate {
       if (held < lowest) {
         lowest = held;
         slowest_ = &pin;
+        slowest_process_ = static_cast<std::uint32_t>(entry >> 32);
       }
     }
     return lowest;
   }
   bool has_unresolved() const { return unresolved_; }
   const ring::pin_words* slowest() const { return slowest_; }
+  std::uint32_t slowest_process() const { return slowest_process_; }
 
   void resolve() {
-    const std::uint64_t count = access::load(w_.high_water(), std::memory_order_acquire, edge::announce);
+    const std::uint64_t count =
+        access::load(w_.high_water(), std::memory_order_acquire, edge::announce);
     for (std::uint64_t i = 0; i < count; ++i)
       known_[i] = access::load(w_.entry(i), std::memory_order_acquire, edge::announce);
     unresolved_ = false;
@@ -59,6 +63,7 @@ class gate {
   world& w_;
   std::array<std::uint64_t, reader_entries> known_{};
   const ring::pin_words* slowest_ = nullptr;
+  std::uint32_t slowest_process_ = 0;
   bool unresolved_ = false;
 };
 
@@ -71,7 +76,8 @@ struct publisher_options {
 
 class publisher {
  public:
-  publisher(world& w, publisher_options options) : w_(w), options_(options), gate_(w), writer_(w.lane) {
+  publisher(world& w, publisher_options options)
+      : w_(w), options_(options), gate_(w), writer_(w.lane) {
     id_ = w.m().self().id;
   }
 
@@ -120,7 +126,8 @@ class publisher {
     const std::uint64_t lease = access::load(turn_words().lease, relaxed, edge::none);
     const auto owner = static_cast<std::uint32_t>(lease >> 32);
     if (owner == 0 || owner == id_) return;
-    if (!w_.m().killed(owner)) return w_.m().fail("a lease is held by a live process that should be gone");
+    if (!w_.m().killed(owner))
+      return w_.m().fail("a lease is held by a live process that should be gone");
     w_.m().adopt_dead(owner);
     repair();
     access::store(turn_words().lease, 0, relaxed, edge::none);
@@ -163,10 +170,11 @@ class publisher {
       wake_readers();
       return;
     }
-    if (!opens_ && mine().count == 1 && writer_.is_plain(mine().total_bytes) && w_.m().dice().percent(80)) {
+    if (!opens_ && mine().count == 1 && writer_.is_plain(mine().total_bytes) &&
+        w_.m().dice().percent(80)) {
       const sent& message = mine().messages[0];
-      writer_.publish_plain(message.shape.payload_bytes, mine().total_bytes, layout::pack_origin(1, id_), message.ticks,
-                            payload_of(message));
+      writer_.publish_plain(message.shape.payload_bytes, mine().total_bytes,
+                            layout::pack_origin(1, id_), message.ticks, payload_of(message));
       return wake_readers();
     }
     while (!has_room()) wait_for_space(writer_.tail());
@@ -179,7 +187,8 @@ class publisher {
 
   bool has_room() {
     const std::uint64_t total = mine().total_bytes;
-    return writer_.has_room(total) || writer_.reserve(total, [this](std::uint64_t tail) { return gate_.lowest_pin(tail); });
+    return writer_.has_room(total) ||
+           writer_.reserve(total, [this](std::uint64_t tail) { return gate_.lowest_pin(tail); });
   }
 
   // Nothing is held here.
@@ -199,7 +208,10 @@ class publisher {
       const bool looks = w_.m().bug.omits != omission::second_scan;
       const std::uint64_t need = tail + mine().total_bytes + layout::record_align;
       const bool full = !looks || gate_.lowest_pin(tail) + w_.lane.capacity_bytes < need;
-      if (full && !gate_.has_unresolved() && gate_.slowest() == pin) w_.m().sleep(&pin->tick, seen);
+      // It sleeps on the life word, too: that has changed already when the reader is dead.
+      const bool dead = w_.m().killed(gate_.slowest_process());
+      if (full && !dead && !gate_.has_unresolved() && gate_.slowest() == pin)
+        w_.m().sleep(&pin->tick, seen);
     }
     access::store(waiting, 0, relaxed, edge::none);
   }
@@ -208,7 +220,8 @@ class publisher {
     const auto& now = mine();
     std::uint64_t offset = 0;
     for (std::size_t i = 0; i < now.count; ++i) {
-      writer_.write(offset, head_of(now.messages[i]), now.messages[i].ticks, payload_of(now.messages[i]));
+      writer_.write(offset, head_of(now.messages[i]), now.messages[i].ticks,
+                    payload_of(now.messages[i]));
       if (i != 0) writer_.mark_member(offset, i);
       offset += now.messages[i].shape.total_bytes();
     }
@@ -224,7 +237,8 @@ class publisher {
     const std::size_t step_bytes = 8u << w_.m().dice().below(5);
     const auto* from = static_cast<const std::byte*>(payload_of(message));
     for (std::size_t done = 0; done < message.shape.payload_bytes;) {
-      const std::size_t step = std::min<std::size_t>(step_bytes, message.shape.payload_bytes - done);
+      const std::size_t step =
+          std::min<std::size_t>(step_bytes, message.shape.payload_bytes - done);
       access::copy_in(to + done, from + done, step);
       done += step;
       writer_.show_progress(layout::record_header_bytes + 8, done);
@@ -234,12 +248,14 @@ class publisher {
 
   void wake_readers() {
     using enum std::memory_order;
-    // [W1] The bit goes, the count stays: fetch_and. A reader that looked before and sleeps after finds another value.
+    // [W1] The bit goes, the count stays: fetch_and. A reader that looked before and sleeps after
+    // finds another value.
     std::uint64_t seen = access::load(w_.armed(), relaxed, edge::none);
     while (!access::compare_exchange(w_.armed(), seen, seen & ~armed_bit, acq_rel, edge::armed)) {
     }
     if ((seen & armed_bit) == 0) return;
-    if (w_.m().bug.omits != omission::armed_count) access::add(w_.armed(), armed_count, relaxed, edge::armed);
+    if (w_.m().bug.omits != omission::armed_count)
+      access::add(w_.armed(), armed_count, relaxed, edge::armed);
     w_.m().wake_all(&w_.armed());
   }
 
@@ -261,7 +277,9 @@ class publisher {
       message.tag = ++w_.tags;
       message.ticks = ticks;
       message.publisher = id_;
-      const std::uint32_t spread = large ? static_cast<std::uint32_t>(largest) : options_.small_records ? 40 : 300;
+      const std::uint32_t spread = large                    ? static_cast<std::uint32_t>(largest)
+                                   : options_.small_records ? 40
+                                                            : 300;
       message.shape.payload_bytes = dice.below(spread);
       if (dice.percent(70)) message.shape.payload_bytes &= ~7u;
       if (opens_) {
@@ -271,17 +289,20 @@ class publisher {
       while (message.shape.total_bytes() > largest) message.shape.payload_bytes -= 64;
       if (now.total_bytes + message.shape.total_bytes() > largest) break;
       const std::size_t pins = std::max<std::size_t>(w_.pins_used, 1);
-      message.bait = dice.percent(50) ? w_.expected_by_reader[dice.below(pins)] : w_.journal.size() + dice.below(3);
+      message.bait = dice.percent(50) ? w_.expected_by_reader[dice.below(pins)]
+                                      : w_.journal.size() + dice.below(3);
       now.total_bytes += message.shape.total_bytes();
       now.messages[now.count++] = message;
     }
   }
   ring::record_head head_of(const sent& message) {
     extension_ = {layout::ext_progress, 0, 0, 0};
-    return {message.shape, 1, message.publisher, reinterpret_cast<const std::byte*>(extension_.data())};
+    return {message.shape, 1, message.publisher,
+            reinterpret_cast<const std::byte*>(extension_.data())};
   }
   const void* payload_of(const sent& message) {
-    for (std::size_t i = 0; i * 8 < message.shape.payload_bytes; ++i) payload_[i] = message.payload_word(i);
+    for (std::size_t i = 0; i * 8 < message.shape.payload_bytes; ++i)
+      payload_[i] = message.payload_word(i);
     return payload_.data();
   }
 

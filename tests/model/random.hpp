@@ -21,9 +21,13 @@ class random {
   std::uint32_t below(std::uint64_t limit) noexcept {
     return static_cast<std::uint32_t>(((next() >> 32) * limit) >> 32);
   }
-  std::uint32_t between(std::uint32_t low, std::uint32_t high) noexcept { return low + below(high - low + 1); }
+  std::uint32_t between(std::uint32_t low, std::uint32_t high) noexcept {
+    return low + below(high - low + 1);
+  }
   bool percent(std::uint32_t share) noexcept { return share != 0 && below(100) < share; }
-  std::uint32_t pick(std::initializer_list<std::uint32_t> from) noexcept { return from.begin()[below(from.size())]; }
+  std::uint32_t pick(std::initializer_list<std::uint32_t> from) noexcept {
+    return from.begin()[below(from.size())];
+  }
 
  private:
   std::uint64_t state_;

@@ -25,16 +25,16 @@ struct scenario {
 };
 
 inline constexpr std::array<scenario, 5> scenarios{{
-    {"overwrite", "an overwriting lane: readers are lapped, resume, and count their losses", scenario::lane::overwriting,
-     scenario::owners::exclusive, 1, 2, 20, 70, 30, 5},
-    {"gated", "a gated lane: readers enter, release, leave and die; a full publisher sleeps", scenario::lane::gated,
-     scenario::owners::either, 2, 3, 20, 60, 15, 20},
-    {"shared", "shared publishers that die with the lock, taken over and repaired", scenario::lane::either,
-     scenario::owners::shared, 3, 2, 15, 50, 70, 5},
-    {"open", "records that are read while they are written, closed or aborted", scenario::lane::gated,
-     scenario::owners::exclusive, 1, 2, 10, 40, 60, 5, true},
-    {"sleep", "readers that sleep by the armed word", scenario::lane::either, scenario::owners::either, 2, 2, 1, 4, 0, 0, false,
-     true},
+    {"overwrite", "an overwriting lane: readers are lapped, resume, and count their losses",
+     scenario::lane::overwriting, scenario::owners::exclusive, 1, 2, 20, 70, 30, 5},
+    {"gated", "a gated lane: readers enter, release, leave and die; a full publisher sleeps",
+     scenario::lane::gated, scenario::owners::either, 2, 3, 20, 60, 15, 20},
+    {"shared", "shared publishers that die with the lock, taken over and repaired",
+     scenario::lane::either, scenario::owners::shared, 3, 2, 15, 50, 70, 5},
+    {"open", "records that are read while they are written, closed or aborted",
+     scenario::lane::gated, scenario::owners::exclusive, 1, 2, 10, 40, 60, 5, true},
+    {"sleep", "readers that sleep by the armed word", scenario::lane::either,
+     scenario::owners::either, 2, 2, 1, 4, 0, 0, false, true},
 }};
 
 class execution {
@@ -47,9 +47,11 @@ class execution {
     auto& dice = m_.dice();
     const std::uint64_t capacity = mix(seed ^ 0xca) % 2 == 0 ? 4096 : 8192;
     m_.begin(seed, capacity);
-    const bool overwriting = of.lane == scenario::lane::overwriting || (of.lane == scenario::lane::either && dice.percent(50));
+    const bool overwriting = of.lane == scenario::lane::overwriting ||
+                             (of.lane == scenario::lane::either && dice.percent(50));
     w_.begin({capacity, overwriting});
-    exclusive_ = of.owners == scenario::owners::exclusive || (of.owners == scenario::owners::either && dice.percent(50));
+    exclusive_ = of.owners == scenario::owners::exclusive ||
+                 (of.owners == scenario::owners::either && dice.percent(50));
     publishing_ = {exclusive_, of.open_records, exclusive_ && !of.open_records, of.sleeps};
     w_.turns_left = dice.between(of.turns_min, of.turns_max);
     respawns_left_ = 4;
@@ -63,7 +65,8 @@ class execution {
     go_on_until_quiet();
     if (!m_.failure().empty()) return m_.failure();
 
-    // Time passes, nobody dies any more. A survivor publishes twice, a newcomer reads everything there is.
+    // Time passes, nobody dies any more. A survivor publishes twice, a newcomer reads everything
+    // there is.
     m_.mem.settle();
     w_.turns_left = 2;
     respawns_left_ = 0;
@@ -100,7 +103,8 @@ class execution {
     const std::uint64_t dies_at = may_die ? death(of_->subscriber_kill_percent) : 0;
     auto& dice = m_.dice();
     const bool gating = !w_.lane.overwriting && (last || of_->open_records || dice.percent(85));
-    const subscriber_options options{gating, gating && of_->open_records && dice.percent(70), of_->sleeps && !last,
+    const subscriber_options options{gating, gating && of_->open_records && dice.percent(70),
+                                     of_->sleeps && !last,
                                      !of_->sleeps && !last && dice.percent(50), last};
     m_.spawn(role::reader, dies_at, [this, index, options] {
       subscriber s(w_, index, options);
@@ -123,7 +127,8 @@ class execution {
       spawn_publisher(true);
   }
 
-  // Everybody sleeps or is done. Somebody who sleeps although there is something to do was not woken.
+  // Everybody sleeps or is done. Somebody who sleeps although there is something to do was not
+  // woken.
   void go_on_until_quiet() {
     for (int rounds = 0; rounds < 2000; ++rounds) {
       m_.run(steps_max);

@@ -1,6 +1,6 @@
 #pragma once
-/// subscriber: a simulated process that reads, as client/source and client/subscriber_core do it with the same lane code.
-/// It compares everything that it is handed with the oracle.
+/// subscriber: a simulated process that reads, as client/source and client/subscriber_core do it
+/// with the same lane code. It compares everything that it is handed with the oracle.
 
 #include "world.hpp"
 
@@ -9,9 +9,9 @@ namespace model {
 struct subscriber_options {
   bool gating = false;
   bool wants_open = false;
-  bool sleeps = false;     // by the armed word
-  bool leaves = false;     // now and then, to come back
-  bool from_all = false;   // enters at the oldest record
+  bool sleeps = false;    // by the armed word
+  bool leaves = false;    // now and then, to come back
+  bool from_all = false;  // enters at the oldest record
 };
 
 class subscriber {
@@ -24,7 +24,8 @@ class subscriber {
 
   /// The life of the process.
   void run() {
-    access::store(w_.pin(pin_index_).lane_key, world::lane_key, std::memory_order_relaxed, edge::none);
+    access::store(w_.pin(pin_index_).lane_key, world::lane_key, std::memory_order_relaxed,
+                  edge::none);
     if (!attach()) return;
     std::uint32_t idle = 0;
     while (!w_.stopping) {
@@ -66,16 +67,19 @@ class subscriber {
       if (to.taken_count_ == take_max) return ring::verdict::full;
       taken& slot = to.taken_[to.taken_count_];
       slot.view = view;
-      if (view.shape.payload_bytes > sizeof slot.payload) return ring::verdict::skipped;  // cannot be: the lane checks it
-      if (to.reader_.may_be_lapped()) access::copy_out(slot.payload.data(), view.payload(), view.shape.payload_bytes);
+      if (view.shape.payload_bytes > sizeof slot.payload)
+        return ring::verdict::skipped;  // cannot be: the lane checks it
+      if (to.reader_.may_be_lapped())
+        access::copy_out(slot.payload.data(), view.payload(), view.shape.payload_bytes);
       ++to.taken_count_;
       return ring::verdict::taken;
     }
     void undo() { --to.taken_count_; }
   };
   struct plain_sink : sink {
-    ring::verdict take_plain(const std::byte* data, std::uint64_t position, std::uint64_t, std::uint64_t seq,
-                             std::uint64_t shape, std::uint64_t origin, std::uint64_t ticks) {
+    ring::verdict take_plain(const std::byte* data, std::uint64_t position, std::uint64_t,
+                             std::uint64_t seq, std::uint64_t shape, std::uint64_t origin,
+                             std::uint64_t ticks) {
       return take({data, position, seq, layout::record_shape::unpack(shape), origin, ticks, false});
     }
   };
@@ -88,7 +92,8 @@ class subscriber {
     for (int attempt = 0;; ++attempt) {
       const bool all = options_.from_all || w_.m().dice().percent(50);
       if (reader_.enter([&](std::uint64_t lowest) {
-            return all ? ring::oldest_waypoint<access>(w_.lane, lowest) : ring::newest_waypoint<access>(w_.lane);
+            return all ? ring::oldest_waypoint<access>(w_.lane, lowest)
+                       : ring::newest_waypoint<access>(w_.lane);
           }))
         break;
       // With everything at rest there is always a place to enter.
@@ -103,7 +108,8 @@ class subscriber {
     lost_ = delivered_ = 0;
     open_seen_ = 0;
     note_expected();
-    if (entered_seq_ == 0 || entered_seq_ > w_.journal.size() + 1) w_.m().fail("a reader entered at a sequence that is not there");
+    if (entered_seq_ == 0 || entered_seq_ > w_.journal.size() + 1)
+      w_.m().fail("a reader entered at a sequence that is not there");
     if (reader_.position() > w_.end_position) w_.m().fail("a reader entered behind the tail");
     reader_.release();
     return true;
@@ -115,11 +121,13 @@ class subscriber {
     for (int pass = 0; pass < 2; ++pass) {
       for (std::size_t i = 0; i < reader_entries; ++i) {
         std::uint64_t seen = access::load(w_.entry(i), relaxed, edge::none);
-        if (seen != 0 && (pass == 0 || !w_.m().killed(static_cast<std::uint32_t>(seen >> 32)))) continue;
+        if (seen != 0 && (pass == 0 || !w_.m().killed(static_cast<std::uint32_t>(seen >> 32))))
+          continue;
         if (!access::compare_exchange(w_.entry(i), seen, mine, acq_rel, edge::announce)) continue;
         entry_ = i;
         std::uint64_t high = access::load(w_.high_water(), acquire, edge::announce);
-        while (high < i + 1 && !access::compare_exchange(w_.high_water(), high, i + 1, acq_rel, edge::announce)) {
+        while (high < i + 1 &&
+               !access::compare_exchange(w_.high_water(), high, i + 1, acq_rel, edge::announce)) {
         }
         return true;
       }
@@ -132,10 +140,12 @@ class subscriber {
     attached_ = false;
     reader_.leave();
     auto& tick = w_.pin(pin_index_).tick;
-    access::store(tick, access::load(tick, std::memory_order_relaxed, edge::none) + 1, std::memory_order_relaxed, edge::none);
+    access::store(tick, access::load(tick, std::memory_order_relaxed, edge::none) + 1,
+                  std::memory_order_relaxed, edge::none);
     w_.m().wake_all(&tick);
     std::uint64_t expected = entry_value();
-    access::compare_exchange(w_.entry(entry_), expected, 0, std::memory_order_acq_rel, edge::announce);
+    access::compare_exchange(w_.entry(entry_), expected, 0, std::memory_order_acq_rel,
+                             edge::announce);
   }
 
   /// True: something was there.
@@ -143,7 +153,8 @@ class subscriber {
     taken_count_ = 0;
     const std::size_t budget = w_.m().dice().between(1, take_max);
     plain_sink to{{*this}};
-    const ring::poll_outcome outcome = plain_ ? reader_.poll(budget, to) : reader_.poll(budget, static_cast<sink&>(to));
+    const ring::poll_outcome outcome =
+        plain_ ? reader_.poll(budget, to) : reader_.poll(budget, static_cast<sink&>(to));
     if (open_seen_ != 0 && reader_.next_seq() > open_seen_) closed();
     if (taken_count_ != 0) {
       read_taken();
@@ -151,29 +162,31 @@ class subscriber {
       return true;
     }
     switch (outcome) {
-      case ring::poll_outcome::empty:
-        return false;
-      case ring::poll_outcome::more:
-        return true;
+      case ring::poll_outcome::empty: return false;
+      case ring::poll_outcome::more: return true;
       case ring::poll_outcome::aborted:
-        if (open_seen_ == 0) return w_.m().fail("aborted is reported for a record that was not handed out"), false;
+        if (open_seen_ == 0)
+          return w_.m().fail("aborted is reported for a record that was not handed out"), false;
         open_seen_ = 0;
         return true;
       case ring::poll_outcome::lapped:
-        if (options_.gating) return w_.m().fail("a gated reader was lapped at sequence " + std::to_string(expected_)), false;
+        if (options_.gating)
+          return w_.m().fail("a gated reader was lapped at sequence " + std::to_string(expected_)),
+                 false;
         resume();
         return true;
       case ring::poll_outcome::corrupt:
         return w_.m().fail("corrupt at sequence " + std::to_string(expected_)), false;
-      default:
-        return w_.m().fail("unsupported at sequence " + std::to_string(expected_)), false;
+      default: return w_.m().fail("unsupported at sequence " + std::to_string(expected_)), false;
     }
   }
 
   void resume() {
     std::uint64_t first = 0;
     if (!reader_.resume(first)) return w_.m().pause();
-    if (first != expected_) return w_.m().fail("a gap starts at " + std::to_string(first) + " instead of " + std::to_string(expected_));
+    if (first != expected_)
+      return w_.m().fail("a gap starts at " + std::to_string(first) + " instead of " +
+                         std::to_string(expected_));
     if (reader_.next_seq() < expected_) return w_.m().fail("a reader went back");
     lost_ += reader_.next_seq() - first;
     expected_ = reader_.next_seq();
@@ -188,7 +201,8 @@ class subscriber {
       else if (!reader_.may_be_lapped())  // in place
         access::copy_out(one.payload.data(), one.view.payload(), one.view.shape.payload_bytes);
     }
-    const bool hands_back = reader_.held_bytes() >= w_.lane.capacity_bytes / 8 || w_.m().dice().percent(30);
+    const bool hands_back =
+        reader_.held_bytes() >= w_.lane.capacity_bytes / 8 || w_.m().dice().percent(30);
     if (hands_back) hand_back();
     if (w_.m().dice().percent(30)) w_.m().pause();
     w_.m().mem.finish_late(w_.m().self().knows);  // what was read late is there now
@@ -199,20 +213,27 @@ class subscriber {
   void check(const taken& one) {
     const ring::record_view& view = one.view;
     const std::string name = "sequence " + std::to_string(view.seq);
-    if (view.seq > w_.journal.size()) return w_.m().fail(name + " is delivered but was not committed");
-    if (view.seq != expected_) return w_.m().fail(name + " is delivered, expected was " + std::to_string(expected_));
+    if (view.seq > w_.journal.size())
+      return w_.m().fail(name + " is delivered but was not committed");
+    if (view.seq != expected_)
+      return w_.m().fail(name + " is delivered, expected was " + std::to_string(expected_));
     const sent& was = w_.journal[view.seq - 1];
-    if (view.position != was.position) return w_.m().fail(name + " is delivered from a wrong position");
-    if (view.shape.pack() != was.shape.pack() || view.publisher_id() != was.publisher || view.ticks != was.ticks)
+    if (view.position != was.position)
+      return w_.m().fail(name + " is delivered from a wrong position");
+    if (view.shape.pack() != was.shape.pack() || view.publisher_id() != was.publisher ||
+        view.ticks != was.ticks)
       return w_.m().fail(name + " has another header than was committed");
-    if (!same_payload(was, one, was.shape.payload_bytes)) return w_.m().fail(name + " has another payload than was committed");
+    if (!same_payload(was, one, was.shape.payload_bytes))
+      return w_.m().fail(name + " has another payload than was committed");
     ++delivered_;
     ++expected_;
   }
   static bool same_payload(const sent& was, const taken& one, std::size_t bytes) {
     for (std::size_t done = 0; done < bytes; done += 8) {
       const std::uint64_t expected = was.payload_word(done / 8);
-      if (std::memcmp(&expected, &one.payload[done / 8], std::min<std::size_t>(8, bytes - done)) != 0) return false;
+      if (std::memcmp(&expected, &one.payload[done / 8], std::min<std::size_t>(8, bytes - done)) !=
+          0)
+        return false;
     }
     return true;
   }
@@ -229,21 +250,27 @@ class subscriber {
   // As message::available and the bytes that it promises.
   void read_open(taken& one, std::size_t index) {
     const ring::record_view& view = one.view;
-    if (!options_.wants_open) return w_.m().fail("an open record is delivered to a reader that did not ask for it");
-    if (view.seq != expected_ + index) return w_.m().fail("an open record is delivered out of order");
-    // The oracle's word may have moved on: the record is committed or aborted by now, or still open.
-    const bool committed = view.seq <= w_.journal.size() && w_.journal[view.seq - 1].position == view.position;
+    if (!options_.wants_open)
+      return w_.m().fail("an open record is delivered to a reader that did not ask for it");
+    if (view.seq != expected_ + index)
+      return w_.m().fail("an open record is delivered out of order");
+    // The oracle's word may have moved on: the record is committed or aborted by now, or still
+    // open.
+    const bool committed =
+        view.seq <= w_.journal.size() && w_.journal[view.seq - 1].position == view.position;
     const bool open = w_.open_by != 0 && view.position == w_.end_position;
     open_seen_ = view.seq;
     open_.view = view;
     if (!committed && !open) return;  // aborted meanwhile
     const sent was = committed ? w_.journal[view.seq - 1] : w_.open_intent().messages[0];
     const auto& progress = *reinterpret_cast<const word*>(view.header() + 8);
-    const std::uint64_t available = access::load(progress, std::memory_order_acquire, edge::progress);  // [O1]
+    const std::uint64_t available =
+        access::load(progress, std::memory_order_acquire, edge::progress);  // [O1]
     if (available > was.shape.payload_bytes) return w_.m().fail("progress says more than there is");
     access::copy_out(one.payload.data(), view.payload(), available);
     w_.m().mem.finish_late(w_.m().self().knows);
-    if (!same_payload(was, one, available)) return w_.m().fail("an open record's progress word promises bytes that are not there");
+    if (!same_payload(was, one, available))
+      return w_.m().fail("an open record's progress word promises bytes that are not there");
   }
 
   void hand_back() {
@@ -259,8 +286,9 @@ class subscriber {
     while (!access::compare_exchange(w_.armed(), seen, seen | armed_bit, acq_rel, edge::armed)) {
     }
     const bool looks = w_.m().bug.omits != omission::second_look;
-    const bool ready = looks && (access::load(w_.lane.word_at(reader_.position()), acquire, edge::commit) != 0 ||
-                                 reader_.lapped());
+    const bool ready =
+        looks && (access::load(w_.lane.word_at(reader_.position()), acquire, edge::commit) != 0 ||
+                  reader_.lapped());
     if (!ready && !w_.stopping) w_.m().sleep(&w_.armed(), seen | armed_bit);
   }
 
@@ -269,12 +297,16 @@ class subscriber {
     std::uint32_t looks = 0;
     while (reader_.position() != w_.end_position) {
       if (!poll()) hand_back();
-      if (++looks > 2000) return w_.m().fail("a reader does not reach the tail: it stays at sequence " + std::to_string(expected_));
+      if (++looks > 2000)
+        return w_.m().fail("a reader does not reach the tail: it stays at sequence " +
+                           std::to_string(expected_));
     }
   }
   void check_account(bool at_tail) {
-    if (entered_seq_ + delivered_ + lost_ != expected_) w_.m().fail("delivered and lost do not add up");
-    if (at_tail && expected_ != w_.journal.size() + 1) w_.m().fail("a reader at the tail expects another sequence");
+    if (entered_seq_ + delivered_ + lost_ != expected_)
+      w_.m().fail("delivered and lost do not add up");
+    if (at_tail && expected_ != w_.journal.size() + 1)
+      w_.m().fail("a reader at the tail expects another sequence");
     if (options_.gating && lost_ != 0) w_.m().fail("a gated reader lost messages");
   }
   void note_expected() { w_.expected_by_reader[pin_index_] = reader_.next_seq(); }

@@ -1,8 +1,9 @@
 #pragma once
 /// world: one lane on the model of memory, the tables around it, and the oracle.
 ///
-/// The oracle sees every store of a commit word. It knows at each moment which records are committed, where the tail is, and
-/// says what is wrong: a sequence used twice or left out, a record in the wrong place, a repair that lost something.
+/// The oracle sees every store of a commit word. It knows at each moment which records are
+/// committed, where the tail is, and says what is wrong: a sequence used twice or left out, a
+/// record in the wrong place, a repair that lost something.
 
 #include <array>
 #include <string>
@@ -33,7 +34,8 @@ inline constexpr std::size_t payload_words_max = 2048 / 8;
 /// Everything about one message. Its payload can be computed again from `tag` and `bait`.
 struct sent {
   std::uint64_t tag = 0;
-  std::uint64_t bait = 0;  // a sequence that some reader expects: payloads pretend to be that record
+  std::uint64_t bait =
+      0;  // a sequence that some reader expects: payloads pretend to be that record
   std::uint64_t position = 0;
   layout::record_shape shape{};
   std::uint32_t publisher = 0;
@@ -45,9 +47,12 @@ struct sent {
     const std::size_t in_line = (i + (layout::record_header_bytes + shape.header_bytes) / 8) % 8;
     if (in_line == 0 && noise % 8 != 0) {
       const std::uint64_t sequence = bait + (noise >> 8) % 3;
-      return noise % 8 == 1 ? sequence | layout::commit_aborted : noise % 8 == 2 ? sequence | layout::commit_open : sequence;
+      return noise % 8 == 1   ? sequence | layout::commit_aborted
+             : noise % 8 == 2 ? sequence | layout::commit_open
+                              : sequence;
     }
-    if (in_line == 1 && noise % 4 != 0) return layout::record_shape{static_cast<std::uint32_t>(8 + noise % 64), 0, 0}.pack();
+    if (in_line == 1 && noise % 4 != 0)
+      return layout::record_shape{static_cast<std::uint32_t>(8 + noise % 64), 0, 0}.pack();
     return noise | 1;
   }
 };
@@ -97,18 +102,23 @@ class world final : public observer {
   word& parked() { return m_.mem.extra(4); }
   word& high_water() { return m_.mem.extra(8); }
   word& entry(std::size_t i) { return m_.mem.extra(16 + i); }
-  ring::pin_words& pin(std::size_t i) { return *reinterpret_cast<ring::pin_words*>(&m_.mem.extra(64 + 8 * i)); }
+  ring::pin_words& pin(std::size_t i) {
+    return *reinterpret_cast<ring::pin_words*>(&m_.mem.extra(64 + 8 * i));
+  }
   static constexpr std::uint64_t lane_key = 0x1a9e;
 
   void commit_word_stored(const void* at, std::uint64_t value) override {
     const auto& self = m_.self();
     const std::uint64_t seq = value & layout::sequence_mask;
     if (m_.mem.data_offset(at) != (end_position & (lane.capacity_bytes - 1)))
-      return m_.fail("a commit word is not stored at the tail: position " + std::to_string(end_position));
+      return m_.fail("a commit word is not stored at the tail: position " +
+                     std::to_string(end_position));
     if (seq != journal.size() + 1)
-      return m_.fail("sequence " + std::to_string(seq) + " is committed after " + std::to_string(journal.size()));
+      return m_.fail("sequence " + std::to_string(seq) + " is committed after " +
+                     std::to_string(journal.size()));
     if ((value & layout::commit_aborted) != 0) {
-      if (open_by == 0 || !m_.killed(open_by)) return m_.fail("a record is aborted that no dead publisher left open");
+      if (open_by == 0 || !m_.killed(open_by))
+        return m_.fail("a record is aborted that no dead publisher left open");
       end_position += open_bytes();
       open_by = 0;
       ++aborted;
@@ -118,7 +128,8 @@ class world final : public observer {
       open_by = self.id;
       return;
     }
-    if (open_by != 0 && open_by != self.id) return m_.fail("a record is committed over a dead publisher's open one");
+    if (open_by != 0 && open_by != self.id)
+      return m_.fail("a record is committed over a dead publisher's open one");
     open_by = 0;
     const intent& now = intents[self.id];
     std::uint64_t position = end_position;
@@ -134,28 +145,22 @@ class world final : public observer {
 
   bool drops_store(const void* at, std::uint64_t value, std::memory_order order) override {
     switch (m_.bug.omits) {
-      case omission::zero:
-        return value == 0 && m_.mem.is_data(at);
-      case omission::reserved_end:
-        return at == &lane.header->limits.reserved_end;
+      case omission::zero: return value == 0 && m_.mem.is_data(at);
+      case omission::reserved_end: return at == &lane.header->limits.reserved_end;
       case omission::candidate:
         return at == &lane.header->limits.gate_limit && order == std::memory_order_relaxed;
       case omission::repaired_zero_end:
         return at == &lane.header->turn.zero_end && m_.self().repairing;
-      default:
-        return false;
+      default: return false;
     }
   }
   bool hides_from_reader(const void* at, edge e) override {
     if (m_.self().plays != role::reader) return false;
     const auto& limits = lane.header->limits;
     switch (m_.bug.omits) {
-      case omission::lap_check:
-        return at == &limits.reserved_end;
-      case omission::confirmation:
-        return at == &limits.gate_limit && e == edge::gate;
-      default:
-        return false;
+      case omission::lap_check: return at == &limits.reserved_end;
+      case omission::confirmation: return at == &limits.gate_limit && e == edge::gate;
+      default: return false;
     }
   }
 
@@ -163,11 +168,13 @@ class world final : public observer {
   void check_turn(const lane_writer& writer, const char* when) {
     if (writer.tail() != end_position || writer.next_seq() != journal.size() + 1)
       m_.fail(std::string(when) + ": tail " + std::to_string(writer.tail()) + " sequence " +
-              std::to_string(writer.next_seq()) + ", but the records end at " + std::to_string(end_position) +
-              " and the next sequence is " + std::to_string(journal.size() + 1));
+              std::to_string(writer.next_seq()) + ", but the records end at " +
+              std::to_string(end_position) + " and the next sequence is " +
+              std::to_string(journal.size() + 1));
   }
 
-  /// Every block that readers may enter at has the waypoint of the first record that starts in it. Nobody runs any more.
+  /// Every block that readers may enter at has the waypoint of the first record that starts in it.
+  /// Nobody runs any more.
   std::string missing_waypoint() {
     const std::uint64_t block = lane.block_bytes();
     const std::uint64_t end = m_.mem.newest(&lane.header->limits.reserved_end);
@@ -176,7 +183,8 @@ class world final : public observer {
     for (std::size_t i = 0; i < journal.size(); ++i) {
       const std::uint64_t position = journal[i].position;
       if (position / block == last_block) continue;
-      const bool member = i != 0 && journal[i].tag == journal[i - 1].tag + 1 && journal[i].ticks == journal[i - 1].ticks;
+      const bool member = i != 0 && journal[i].tag == journal[i - 1].tag + 1 &&
+                          journal[i].ticks == journal[i - 1].ticks;
       if (member) continue;  // a batch has one waypoint, for its first record
       last_block = position / block;
       if (position < lowest) continue;
@@ -187,7 +195,8 @@ class world final : public observer {
       if (found / block == position / block && found <= position && seq != 0 && seq <= i + 1 &&
           journal[seq - 1].position == found)
         continue;
-      return "the block of sequence " + std::to_string(i + 1) + " at " + std::to_string(position) + " has no waypoint";
+      return "the block of sequence " + std::to_string(i + 1) + " at " + std::to_string(position) +
+             " has no waypoint";
     }
     return {};
   }

@@ -555,7 +555,8 @@ TEST_F(Liveness, ProcessThatClosesAllDescriptorsKeepsWorking) {
     words_->ready.store(true);
     while (!words_->go.load()) ::usleep(100);
     follow(&*plan_);
-    (void)to->publish("never committed");
+    const auto outcome = to->publish("never committed");
+    words_->status.store(static_cast<int>(outcome.status));
     return 0;
   });
   ASSERT_TRUE(wait_for(words_->ready));
@@ -565,7 +566,7 @@ TEST_F(Liveness, ProcessThatClosesAllDescriptorsKeepsWorking) {
   EXPECT_TRUE(is_running("closer"));
   plan_->hold_at.store(failpoint::publish_before_commit);
   words_->go.store(true);
-  ASSERT_TRUE(wait_for(plan_->held));
+  ASSERT_TRUE(wait_for(plan_->held)) << "its publish answered " << words_->status.load();
   auto to = publisher(100ms);
   EXPECT_EQ(to.publish("x").status, publish_status::busy);
   closer.kill();

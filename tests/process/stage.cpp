@@ -362,8 +362,8 @@ std::string stage::leftovers() {
   for (const std::string& name : names_in(place_.directory() + "/processes")) {
     std::uint32_t id = 0;
     const auto parsed = std::from_chars(name.data(), name.data() + name.size(), id);
-    const bool plain = parsed.ec == std::errc() && parsed.ptr == name.data() + name.size();
-    if (!plain || !alive.contains(id)) found += " processes/" + name + ";";
+    const bool named = parsed.ec == std::errc() && (parsed.ptr == name.data() + name.size() || *parsed.ptr == '.');
+    if (!named || !alive.contains(id)) found += " processes/" + name + ";";
   }
   for (const std::string& name : names_in(place_.directory() + "/streams"))
     if (name.front() == '.') found += " streams/" + name + ";";

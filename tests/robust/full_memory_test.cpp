@@ -1,5 +1,5 @@
-// Shared memory that is full: every call says no_space or works without it; nothing dies of SIGBUS; all is well again once
-// there is space.
+// Shared memory that is full: every call says no_space or works without it; nothing dies of SIGBUS; all is well again
+// once there is space.
 
 #include "robust.hpp"
 
@@ -143,7 +143,8 @@ TEST(FullMemory, ThousandsOfSubjectsAreCarriedInline) {
     std::uint32_t interned = 0;
     {
       filler full(place.root());
-      for (int i = 0; i < 6000 && !::testing::Test::HasFailure(); ++i) round_trip("s." + std::to_string(i) + "." + tail);
+      for (int i = 0; i < 6000 && !::testing::Test::HasFailure(); ++i)
+        round_trip("s." + std::to_string(i) + "." + tail);
       const auto info = session->stream("s");
       ASSERT_TRUE(info);
       interned = info->subjects_interned;

@@ -11,9 +11,30 @@ using robust::fails_with;
 using namespace std::chrono_literals;
 
 const std::vector<std::string> impossible_names = {
-    "../x", "..", ".", ".hidden", "a/b", "/etc", "x/../../y", "with space", " ", "tab\there", "new\nline", "semi;colon",
-    "star*", "quote'", "caf\xc3\xa9", "\xff\xfe", std::string("zero\0byte", 9), std::string(64, 'n'), std::string(65, 'n'),
-    std::string(100'000, 'n'), "%2e%2e", "a\\b", "~", "$HOME",
+    "../x",
+    "..",
+    ".",
+    ".hidden",
+    "a/b",
+    "/etc",
+    "x/../../y",
+    "with space",
+    " ",
+    "tab\there",
+    "new\nline",
+    "semi;colon",
+    "star*",
+    "quote'",
+    "caf\xc3\xa9",
+    "\xff\xfe",
+    std::string("zero\0byte", 9),
+    std::string(64, 'n'),
+    std::string(65, 'n'),
+    std::string(100'000, 'n'),
+    "%2e%2e",
+    "a\\b",
+    "~",
+    "$HOME",
 };
 
 std::size_t entries_in(const std::string& directory) {
@@ -39,12 +60,13 @@ TEST(HostileNames, OfAnAddress) {
   test::scratch place;
   const std::string root = "?root=" + place.root();
   for (const std::string& url :
-       {std::string("bus://host/x"), std::string("bus://host"), std::string("http://x/y"), std::string("bus:///x?root=relative"),
-        std::string("bus:///x?root="), std::string("bus:///x?root"), "bus:///x" + root + "&slots=abc", "bus:///x" + root + "&slots=",
-        "bus:///x" + root + "&slots=7", "bus:///x" + root + "&slots=65537", "bus:///x" + root + "&slots=-8",
-        "bus:///x" + root + "&slots=99999999999999999999", "bus:///x" + root + "&slots=8x", "bus:///x" + root + "&unknown=1",
-        "bus:///x" + root + "&=", "bus:///x" + root + "&&", "bus:///x?" + std::string(1 << 20, '&'),
-        "bus:///x?" + std::string(1 << 20, 'k')})
+       {std::string("bus://host/x"), std::string("bus://host"), std::string("http://x/y"),
+        std::string("bus:///x?root=relative"), std::string("bus:///x?root="), std::string("bus:///x?root"),
+        "bus:///x" + root + "&slots=abc", "bus:///x" + root + "&slots=", "bus:///x" + root + "&slots=7",
+        "bus:///x" + root + "&slots=65537", "bus:///x" + root + "&slots=-8",
+        "bus:///x" + root + "&slots=99999999999999999999", "bus:///x" + root + "&slots=8x",
+        "bus:///x" + root + "&unknown=1", "bus:///x" + root + "&=", "bus:///x" + root + "&&",
+        "bus:///x?" + std::string(1 << 20, '&'), "bus:///x?" + std::string(1 << 20, 'k')})
     EXPECT_TRUE(fails_with(bus::open(url), bus::errc::invalid_argument)) << url.substr(0, 80);
   EXPECT_EQ(entries_in(place.root()), 0u);
   EXPECT_TRUE(fails_with(bus::open("bus:///x?root=" + place.root() + "/not/there"), bus::errc::not_found));
@@ -166,7 +188,8 @@ TEST(HostileNames, SizesAndHeaders) {
   ASSERT_TRUE(publisher);
   const std::vector<std::byte> large(1 << 20);
   EXPECT_EQ(publisher->publish(std::span(large)).status, bus::publish_status::too_large);
-  EXPECT_EQ(publisher->publish(std::span(large).first(config.max_message_bytes + 1)).status, bus::publish_status::too_large);
+  EXPECT_EQ(publisher->publish(std::span(large).first(config.max_message_bytes + 1)).status,
+            bus::publish_status::too_large);
   EXPECT_TRUE(publisher->publish(std::span(large).first(config.max_message_bytes)));
   EXPECT_TRUE(publisher->publish(""));
   EXPECT_TRUE(fails_with(publisher->loan(1 << 30), bus::errc::too_large));

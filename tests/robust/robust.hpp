@@ -1,5 +1,5 @@
 #pragma once
-/// robust: what the tests of hostile input share: children whose death is a finding, and files that are damaged on purpose.
+/// robust: what the tests of hostile input share: children whose death is a finding, files that are damaged on purpose.
 
 #include <bus/bus.hpp>
 #include <gtest/gtest.h>
@@ -54,9 +54,11 @@ std::string run_in_child(unsigned watchdog_seconds, Work&& work) {
 /// True when `failure` is a typed error with this code that tells what and why.
 inline ::testing::AssertionResult is_error(const bus::error& failure, bus::errc code, const std::string& names = {}) {
   const std::string shown = std::string(bus::errc_name(failure.code)) + ": " + failure.message();
-  if (failure.code != code) return ::testing::AssertionFailure() << "expected " << bus::errc_name(code) << ", got " << shown;
+  if (failure.code != code)
+    return ::testing::AssertionFailure() << "expected " << bus::errc_name(code) << ", got " << shown;
   if (failure.what.empty() || failure.why.empty()) return ::testing::AssertionFailure() << "says too little: " << shown;
-  if (shown.find(names) == std::string::npos) return ::testing::AssertionFailure() << "does not name " << names << ": " << shown;
+  if (shown.find(names) == std::string::npos)
+    return ::testing::AssertionFailure() << "does not name " << names << ": " << shown;
   return ::testing::AssertionSuccess();
 }
 template <class T>

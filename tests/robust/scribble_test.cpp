@@ -1,6 +1,6 @@
-// A hostile process writes random words over everything that a subscriber may write, while a publisher and another subscriber
-// work. They never crash, never stall for good, and lose nothing unreported. Random words over the rings themselves: readers
-// may stop with an error, but neither crash nor hang.
+// A hostile process writes random words over everything that a subscriber may write, while a publisher and another
+// subscriber work. They never crash, never stall for good, and lose nothing unreported. Random words over the rings
+// themselves: readers may stop with an error, but neither crash nor hang.
 
 #include <atomic>
 #include <filesystem>
@@ -21,7 +21,8 @@ constexpr auto stall_patience = 10s;
 
 std::uint32_t new_seed() {
   const char* given = std::getenv("BUS_TEST_SEED");
-  const std::uint32_t seed = given != nullptr ? static_cast<std::uint32_t>(std::strtoul(given, nullptr, 10)) : std::random_device{}();
+  const std::uint32_t seed =
+      given != nullptr ? static_cast<std::uint32_t>(std::strtoul(given, nullptr, 10)) : std::random_device{}();
   std::printf("seed %u (BUS_TEST_SEED)\n", seed);
   return seed;
 }
@@ -97,7 +98,8 @@ int publish_all_the_time(const std::string& url, const std::string& subject, acc
     } else if (done.status == bus::publish_status::timed_out || done.status == bus::publish_status::rejected) {
       ++seen.refused;
     } else {
-      std::fprintf(stderr, "publish: %s, %s\n", bus::publish_status_name(done.status), publisher->last_error().message().c_str());
+      std::fprintf(stderr, "publish: %s, %s\n", bus::publish_status_name(done.status),
+                   publisher->last_error().message().c_str());
       return 12;
     }
   }
@@ -142,7 +144,8 @@ int receive_all_the_time(const std::string& url, const std::string& pattern, acc
 }
 
 // Joins as a subscriber does, then writes nonsense over all that a subscriber may write.
-int scribble_as_subscriber(const test::scratch& place, const std::string& stream, std::uint32_t seed, account& seen, bool hot) {
+int scribble_as_subscriber(const test::scratch& place, const std::string& stream, std::uint32_t seed, account& seen,
+                           bool hot) {
   ::alarm(60);
   auto session = bus::open(place.url("t", "&slots=16"));
   if (!session) return 30;
@@ -267,7 +270,8 @@ std::string scene_name(const ::testing::TestParamInfo<scene>& which) {
   return std::string(bus::overflow_name(which.param.overflow)) + (which.param.hot ? "_at_full_speed" : "_now_and_then");
 }
 INSTANTIATE_TEST_SUITE_P(Scenes, Scribbling,
-                         ::testing::Values(scene{bus::overflow::drop_oldest, false}, scene{bus::overflow::drop_oldest, true},
+                         ::testing::Values(scene{bus::overflow::drop_oldest, false},
+                                           scene{bus::overflow::drop_oldest, true},
                                            scene{bus::overflow::block, false}, scene{bus::overflow::block, true}),
                          scene_name);
 
@@ -311,7 +315,8 @@ TEST(ScribbledControl, EveryProcessGetsAnIdThatIsUsable) {
     ASSERT_TRUE(processes);
     EXPECT_EQ(processes->size(), 4u) << std::hex << next;
     // 0 means that nobody holds a lane, and bit 31 that somebody waits for it.
-    for (const auto& process : *processes) EXPECT_TRUE(process.id != 0 && process.id < 1u << 31) << process.id << " after " << next;
+    for (const auto& process : *processes)
+      EXPECT_TRUE(process.id != 0 && process.id < 1u << 31) << process.id << " after " << next;
   }
 }
 
@@ -324,12 +329,14 @@ TEST(ScribbledControl, IdsThatAreTakenArePassedBy) {
     ASSERT_TRUE(made);
     sessions.push_back(std::move(*made));
   }
-  robust::poke<std::uint64_t>(place.directory() + "/control", offsetof(bus::layout::control_header, next_process_id), 1);
+  robust::poke<std::uint64_t>(place.directory() + "/control", offsetof(bus::layout::control_header, next_process_id),
+                              1);
   const auto one_more = bus::open(place.url());
   EXPECT_TRUE(one_more) << one_more.error().message();
 }
 
-// Random words over a ring and its control words: only publishers may write there, so errors are allowed. Nothing else is.
+// Random words over a ring and its control words: only publishers may write there, so errors are allowed. Nothing
+// else is.
 class ScribbledRing : public ::testing::TestWithParam<bus::overflow> {};
 
 TEST_P(ScribbledRing, NeitherCrashesNorHangsItsReaders) {
@@ -346,7 +353,8 @@ TEST_P(ScribbledRing, NeitherCrashesNorHangsItsReaders) {
     const bool header_too = round % 2 == 1;
     test::child scribbler([&] {
       const raw_words ring(place.stream("s") + "/lane-0",
-                           header_too ? offsetof(bus::layout::lane_header, limits) : bus::layout::lane_data_offset, ~0ull);
+                           header_too ? offsetof(bus::layout::lane_header, limits) : bus::layout::lane_data_offset,
+                           ~0ull);
       std::mt19937_64 random(seed + round);
       while (seen->stop == 0) {
         auto& word = ring[random() % (header_too && random() % 2 == 0 ? 1024 : ring.count())];
@@ -397,7 +405,8 @@ TEST_P(ScribbledRing, NeitherCrashesNorHangsItsReaders) {
         if (!made) continue;
         const bus::header mark{"key", "value"};
         for (int i = 0; i < 200 && !end(); ++i)
-          (void)(i % 2 == 0 ? made->publish(payload) : made->publish_to("s.b." + std::to_string(i), payload, std::span(&mark, 1)));
+          (void)(i % 2 == 0 ? made->publish(payload)
+                            : made->publish_to("s.b." + std::to_string(i), payload, std::span(&mark, 1)));
       }
       return 0;
     });

@@ -4,8 +4,8 @@
     snippets.py [options] ROOT         checks README.md, CONTRIBUTING.md and docs/**/*.md below ROOT
     snippets.py [options] --self-test  proves that each check passes what is right and reports what is wrong
 
-Every ```cpp block is a complete program: it must compile without a warning, run, and end with status 0. A ```text output
-Every ```cpp block is a complete program: it must compile without a warning, run, and end with status 0. A ```text output
+Every ```cpp block is a complete program: it must compile without a warning, run, and end with status 0.
+What it must print is a ```text output block right behind it. Relative links must lead to a file.
 """
 
 import argparse

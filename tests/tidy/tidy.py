@@ -192,8 +192,10 @@ GOOD = {
     "libbus/src/layout/lane.hpp": '#pragma once\n#include "base/word.hpp"\n',
     "libbus/src/os/files.hpp": "#pragma once\n#include <sys/mman.h>\n#include <bus/error.hpp>\n",
     "libbus/src/sync/words.hpp": '#pragma once\n#include "os/files.hpp"\nauto order = std::memory_order_relaxed;\n',
-    "libbus/src/sync/life.cpp": "#include <linux/futex.h>\nvoid f() { reach(failpoint::first); step(failpoint::second); }\n",
-    "libbus/src/sync/failpoint.hpp": "#pragma once\nenum class failpoint : int {\n  first,  // one\n  second,\n  count\n};\n",
+    "libbus/src/sync/life.cpp": "#include <linux/futex.h>\n"
+                                "void f() { reach(failpoint::first); step(failpoint::second); }\n",
+    "libbus/src/sync/failpoint.hpp": "#pragma once\n"
+                                     "enum class failpoint : int {\n  first,  // one\n  second,\n  count\n};\n",
     "libbus/src/sync/failpoint.cpp": 'const char* names[] = {"first", "second"};\nconst char* none = "unknown";\n',
     "libbus/src/ring/pin.hpp": '#pragma once\n#include "layout/lane.hpp"\n#include "sync/words.hpp"\n',
     "libbus/src/subject/table.hpp": '#pragma once\n#include "os/files.hpp"\n',
@@ -207,7 +209,8 @@ GOOD = {
 # check -> trees that it must object to, each as the files that are added or replaced
 BAD = {
     check_rooms: [
-        {"libbus/src/ring/bad.hpp": '#pragma once\n#include "client/core.hpp"\n', "libbus/src/client/core.hpp": "#pragma once\n"},
+        {"libbus/src/ring/bad.hpp": '#pragma once\n#include "client/core.hpp"\n',
+         "libbus/src/client/core.hpp": "#pragma once\n"},
         {"libbus/src/ring/bad.hpp": '#pragma once\n#include "os/files.hpp"\n'},
         {"libbus/src/layout/bad.hpp": '#pragma once\n#include "sync/words.hpp"\n'},
         {"libbus/src/base/bad.hpp": '#pragma once\n#include "layout/lane.hpp"\n'},

@@ -29,15 +29,20 @@ bus::result<picture> observer::look() {
     for (const auto& lane : info.lanes) {
       bytes += static_cast<double>(lane.bytes_published);
       refused += lane.dropped + lane.rejected;
-      row.fill = std::max(row.fill, static_cast<double>(lane.used_bytes) / static_cast<double>(info.config.ring_bytes));
+      row.fill = std::max(row.fill, static_cast<double>(lane.used_bytes) /
+                                        static_cast<double>(info.config.ring_bytes));
     }
     const std::string key = "s" + std::to_string(info.stream_id);
     row.messages_per_s = rate(key + "m", static_cast<double>(info.messages()), seconds);
     row.bytes_per_s = rate(key + "b", bytes, seconds);
     const double refused_per_s = rate(key + "r", static_cast<double>(refused), seconds);
-    if (refused_per_s > 0) row.state = "refusing", row.reason = "ring full: " + tools::show_count(refused_per_s) + " refused/s";
-    else if (row.fill > 0.9) row.state = "full", row.reason = "its slowest reader holds publishers back";
-    else row.state = row.messages_per_s > 0 ? "flowing" : "idle";
+    if (refused_per_s > 0)
+      row.state = "refusing",
+      row.reason = "ring full: " + tools::show_count(refused_per_s) + " refused/s";
+    else if (row.fill > 0.9)
+      row.state = "full", row.reason = "its slowest reader holds publishers back";
+    else
+      row.state = row.messages_per_s > 0 ? "flowing" : "idle";
     row.info = std::move(info);
     seen.streams.push_back(std::move(row));
   }
@@ -45,8 +50,14 @@ bus::result<picture> observer::look() {
     const std::string name = process.name;
     const std::string process_state = tools::state_name(process.state);
     for (const auto& p : process.publishers) {
-      publisher_row row{p, process.pid, name, rate("p" + std::to_string(p.id), static_cast<double>(p.messages), seconds), {}, {}};
-      row.state = process.state != bus::process_state::running ? process_state : p.blocked ? "blocked" : row.messages_per_s > 0 ? "flowing" : "idle";
+      publisher_row row{
+          p,    process.pid,
+          name, rate("p" + std::to_string(p.id), static_cast<double>(p.messages), seconds),
+          {},   {}};
+      row.state = process.state != bus::process_state::running ? process_state
+                  : p.blocked                                  ? "blocked"
+                  : row.messages_per_s > 0                     ? "flowing"
+                                                               : "idle";
       if (p.blocked) row.reason = "waits for space on stream " + p.stream;
       seen.publishers.push_back(std::move(row));
     }
@@ -56,15 +67,23 @@ bus::result<picture> observer::look() {
       row.messages_per_s = rate(key + "d", static_cast<double>(r.delivered), seconds);
       row.lost_per_s = rate(key + "l", static_cast<double>(r.lost), seconds);
       row.growth_per_s = rate(key + "g", static_cast<double>(r.lag_messages), seconds);
-      if (process.state != bus::process_state::running) row.state = process_state;
-      else if (row.lost_per_s > 0) row.state = "losing", row.reason = "too slow for the ring: " + tools::show_count(row.lost_per_s) + " lost/s";
-      else if (row.growth_per_s > 0 && r.lag_messages > 1000) row.state = "falling behind", row.reason = "grows by " + tools::show_count(row.growth_per_s) + "/s";
-      else row.state = r.sleeping ? "sleeping" : row.messages_per_s > 0 ? "flowing" : "idle";
+      if (process.state != bus::process_state::running)
+        row.state = process_state;
+      else if (row.lost_per_s > 0)
+        row.state = "losing",
+        row.reason = "too slow for the ring: " + tools::show_count(row.lost_per_s) + " lost/s";
+      else if (row.growth_per_s > 0 && r.lag_messages > 1000)
+        row.state = "falling behind",
+        row.reason = "grows by " + tools::show_count(row.growth_per_s) + "/s";
+      else
+        row.state = r.sleeping ? "sleeping" : row.messages_per_s > 0 ? "flowing" : "idle";
       seen.subscribers.push_back(std::move(row));
     }
     process_row row{std::move(process), process_state, {}};
-    if (row.info.state == bus::process_state::stopped) row.reason = "stopped by a signal: it keeps what it holds";
-    if (row.info.state == bus::process_state::dead) row.reason = "died; swept by the next process that opens the bus";
+    if (row.info.state == bus::process_state::stopped)
+      row.reason = "stopped by a signal: it keeps what it holds";
+    if (row.info.state == bus::process_state::dead)
+      row.reason = "died; swept by the next process that opens the bus";
     seen.processes.push_back(std::move(row));
   }
   before_ = now_;
@@ -78,14 +97,25 @@ tools::json picture::to_json() const {
     return base;
   };
   for (const auto& row : streams)
-    s.push_back(with(tools::to_json(row.info), {{"messages_per_s", row.messages_per_s}, {"bytes_per_s", row.bytes_per_s}, {"fill", row.fill},
-                                                {"state", row.state}, {"reason", row.reason}}));
+    s.push_back(with(tools::to_json(row.info), {{"messages_per_s", row.messages_per_s},
+                                                {"bytes_per_s", row.bytes_per_s},
+                                                {"fill", row.fill},
+                                                {"state", row.state},
+                                                {"reason", row.reason}}));
   for (const auto& row : publishers)
-    p.push_back(with(tools::to_json(row.info), {{"pid", row.pid}, {"process", row.process}, {"messages_per_s", row.messages_per_s},
-                                                {"state", row.state}, {"reason", row.reason}}));
+    p.push_back(with(tools::to_json(row.info), {{"pid", row.pid},
+                                                {"process", row.process},
+                                                {"messages_per_s", row.messages_per_s},
+                                                {"state", row.state},
+                                                {"reason", row.reason}}));
   for (const auto& row : subscribers)
-    r.push_back(with(tools::to_json(row.info), {{"pid", row.pid}, {"process", row.process}, {"messages_per_s", row.messages_per_s},
-                                                {"lost_per_s", row.lost_per_s}, {"growth_per_s", row.growth_per_s}, {"state", row.state}, {"reason", row.reason}}));
+    r.push_back(with(tools::to_json(row.info), {{"pid", row.pid},
+                                                {"process", row.process},
+                                                {"messages_per_s", row.messages_per_s},
+                                                {"lost_per_s", row.lost_per_s},
+                                                {"growth_per_s", row.growth_per_s},
+                                                {"state", row.state},
+                                                {"reason", row.reason}}));
   for (const auto& row : processes) {
     auto object = tools::to_json(row.info);
     object["reason"] = row.reason;

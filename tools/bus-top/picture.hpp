@@ -1,5 +1,6 @@
 #pragma once
-/// picture: one look at a bus, with rates against the look before. Shared memory only; disturbs nobody.
+/// picture: one look at a bus, with rates against the look before. Shared memory only; disturbs
+/// nobody.
 
 #include <bus/bus.hpp>
 

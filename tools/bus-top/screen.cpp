@@ -32,24 +32,36 @@ struct table {
 
 cell words(std::string text) { return {tools::printable(text), 0, false}; }
 cell count(double value) { return {tools::show_count(value), value, true}; }
-cell percent(double value) { return {std::to_string(static_cast<int>(value * 100 + 0.5)) + " %", value, true}; }
+cell percent(double value) {
+  return {std::to_string(static_cast<int>(value * 100 + 0.5)) + " %", value, true};
+}
 
 bool is_alarming(const std::string& state) {
-  return state == "refusing" || state == "full" || state == "blocked" || state == "losing" || state == "falling behind" ||
-         state == "stopped" || state == "dead";
+  return state == "refusing" || state == "full" || state == "blocked" || state == "losing" ||
+         state == "falling behind" || state == "stopped" || state == "dead";
 }
 
 table streams_table(const picture& p) {
-  table t{"Streams", {"STREAM", "OVERFLOW", "LANES", "MSG/S", "BYTES/S", "MESSAGES", "HELD", "STATE"}, {-22, -12, 6, 10, 12, 12, 7, -12}, {}};
+  table t{"Streams",
+          {"STREAM", "OVERFLOW", "LANES", "MSG/S", "BYTES/S", "MESSAGES", "HELD", "STATE"},
+          {-22, -12, 6, 10, 12, 12, 7, -12},
+          {}};
   for (const auto& s : p.streams) {
     row r;
-    r.cells = {words(s.info.config.name), words(bus::overflow_name(s.info.config.overflow)), count(static_cast<double>(s.info.lanes.size())),
-               count(s.messages_per_s), {tools::show_bytes(s.bytes_per_s), s.bytes_per_s, true}, count(static_cast<double>(s.info.messages())),
-               percent(s.fill), words(s.state)};
+    r.cells = {words(s.info.config.name),
+               words(bus::overflow_name(s.info.config.overflow)),
+               count(static_cast<double>(s.info.lanes.size())),
+               count(s.messages_per_s),
+               {tools::show_bytes(s.bytes_per_s), s.bytes_per_s, true},
+               count(static_cast<double>(s.info.messages())),
+               percent(s.fill),
+               words(s.state)};
     std::string captures;
     for (const auto& pattern : s.info.config.subjects) captures += pattern + " ";
-    r.details = {"captures " + captures, "ring " + tools::show_bytes(static_cast<double>(s.info.config.ring_bytes)) + " per lane, " +
-                 std::to_string(s.info.subjects_interned) + " subjects", s.reason};
+    r.details = {"captures " + captures,
+                 "ring " + tools::show_bytes(static_cast<double>(s.info.config.ring_bytes)) +
+                     " per lane, " + std::to_string(s.info.subjects_interned) + " subjects",
+                 s.reason};
     r.alarming = is_alarming(s.state);
     t.rows.push_back(std::move(r));
   }
@@ -57,12 +69,22 @@ table streams_table(const picture& p) {
 }
 
 table publishers_table(const picture& p) {
-  table t{"Publishers", {"SUBJECT", "STREAM", "PROCESS", "PID", "MSG/S", "MESSAGES", "REFUSED", "STATE"}, {-26, -16, -18, 8, 10, 12, 9, -12}, {}};
+  table t{"Publishers",
+          {"SUBJECT", "STREAM", "PROCESS", "PID", "MSG/S", "MESSAGES", "REFUSED", "STATE"},
+          {-26, -16, -18, 8, 10, 12, 9, -12},
+          {}};
   for (const auto& x : p.publishers) {
     row r;
-    r.cells = {words(x.info.subject), words(x.info.stream), words(x.process), {std::to_string(x.pid), static_cast<double>(x.pid), true},
-               count(x.messages_per_s), count(static_cast<double>(x.info.messages)), count(static_cast<double>(x.info.refused)), words(x.state)};
-    r.details = {std::string(x.info.exclusive ? "exclusive" : "shared") + " publisher " + std::to_string(x.info.id) + " on lane " + std::to_string(x.info.lane),
+    r.cells = {words(x.info.subject),
+               words(x.info.stream),
+               words(x.process),
+               {std::to_string(x.pid), static_cast<double>(x.pid), true},
+               count(x.messages_per_s),
+               count(static_cast<double>(x.info.messages)),
+               count(static_cast<double>(x.info.refused)),
+               words(x.state)};
+    r.details = {std::string(x.info.exclusive ? "exclusive" : "shared") + " publisher " +
+                     std::to_string(x.info.id) + " on lane " + std::to_string(x.info.lane),
                  tools::show_bytes(static_cast<double>(x.info.bytes)) + " published", x.reason};
     r.alarming = is_alarming(x.state);
     t.rows.push_back(std::move(r));
@@ -71,15 +93,23 @@ table publishers_table(const picture& p) {
 }
 
 table subscribers_table(const picture& p) {
-  table t{"Subscribers", {"PATTERNS", "STREAM", "PROCESS", "PID", "MSG/S", "LAG", "GROWTH/S", "LOST", "STATE"}, {-22, -14, -16, 8, 9, 9, 9, 9, -14}, {}};
+  table t{"Subscribers",
+          {"PATTERNS", "STREAM", "PROCESS", "PID", "MSG/S", "LAG", "GROWTH/S", "LOST", "STATE"},
+          {-22, -14, -16, 8, 9, 9, 9, 9, -14},
+          {}};
   for (const auto& x : p.subscribers) {
     row r;
-    r.cells = {words(x.info.name), words(x.info.stream), words(x.process), {std::to_string(x.pid), static_cast<double>(x.pid), true},
-               count(x.messages_per_s), count(static_cast<double>(x.info.lag_messages)), count(x.growth_per_s),
-               count(static_cast<double>(x.info.lost)), words(x.state)};
-    r.details = {"lane " + std::to_string(x.info.lane) + ", next sequence " + std::to_string(x.info.next_sequence) + ", " +
-                 tools::show_bytes(static_cast<double>(x.info.lag_bytes)) + " behind",
-                 x.info.gating ? "holds publishers back when the ring is full" : "is overwritten when it is too slow", x.reason};
+    r.cells = {words(x.info.name),      words(x.info.stream),
+               words(x.process),        {std::to_string(x.pid), static_cast<double>(x.pid), true},
+               count(x.messages_per_s), count(static_cast<double>(x.info.lag_messages)),
+               count(x.growth_per_s),   count(static_cast<double>(x.info.lost)),
+               words(x.state)};
+    r.details = {"lane " + std::to_string(x.info.lane) + ", next sequence " +
+                     std::to_string(x.info.next_sequence) + ", " +
+                     tools::show_bytes(static_cast<double>(x.info.lag_bytes)) + " behind",
+                 x.info.gating ? "holds publishers back when the ring is full"
+                               : "is overwritten when it is too slow",
+                 x.reason};
     r.alarming = is_alarming(x.state);
     t.rows.push_back(std::move(r));
   }
@@ -87,13 +117,22 @@ table subscribers_table(const picture& p) {
 }
 
 table processes_table(const picture& p) {
-  table t{"Processes", {"NAME", "PID", "UID", "PUBLISHERS", "SUBSCRIBERS", "JOINED", "STATE"}, {-24, 8, 8, 11, 12, -24, -12}, {}};
+  table t{"Processes",
+          {"NAME", "PID", "UID", "PUBLISHERS", "SUBSCRIBERS", "JOINED", "STATE"},
+          {-24, 8, 8, 11, 12, -24, -12},
+          {}};
   for (const auto& x : p.processes) {
     row r;
-    r.cells = {words(x.info.name), {std::to_string(x.info.pid), static_cast<double>(x.info.pid), true}, {std::to_string(x.info.uid), static_cast<double>(x.info.uid), true},
-               count(static_cast<double>(x.info.publishers.size())), count(static_cast<double>(x.info.readers.size())),
-               words(tools::show_time(x.info.joined)), words(x.state)};
-    r.details = {"process " + std::to_string(x.info.id) + " of this bus" + (x.info.other_namespace ? ", in another pid namespace" : ""), x.reason};
+    r.cells = {words(x.info.name),
+               {std::to_string(x.info.pid), static_cast<double>(x.info.pid), true},
+               {std::to_string(x.info.uid), static_cast<double>(x.info.uid), true},
+               count(static_cast<double>(x.info.publishers.size())),
+               count(static_cast<double>(x.info.readers.size())),
+               words(tools::show_time(x.info.joined)),
+               words(x.state)};
+    r.details = {"process " + std::to_string(x.info.id) + " of this bus" +
+                     (x.info.other_namespace ? ", in another pid namespace" : ""),
+                 x.reason};
     r.alarming = is_alarming(x.state);
     t.rows.push_back(std::move(r));
   }
@@ -110,7 +149,9 @@ struct view {
 };
 
 bool contains(const row& r, const std::string& filter) {
-  return filter.empty() || std::any_of(r.cells.begin(), r.cells.end(), [&](const cell& c) { return c.text.find(filter) != std::string::npos; });
+  return filter.empty() || std::any_of(r.cells.begin(), r.cells.end(), [&](const cell& c) {
+           return c.text.find(filter) != std::string::npos;
+         });
 }
 
 void put(int y, int x, const std::string& text, int width) {
@@ -123,7 +164,8 @@ void put(int y, int x, const std::string& text, int width) {
 }
 
 void draw(const picture& p, view& v, std::string_view bus) {
-  std::vector<table> tables = {streams_table(p), publishers_table(p), subscribers_table(p), processes_table(p)};
+  std::vector<table> tables = {streams_table(p), publishers_table(p), subscribers_table(p),
+                               processes_table(p)};
   table& t = tables[v.table];
   const std::size_t column = std::min(v.sort_column[v.table], t.columns.size() - 1);
   std::stable_sort(t.rows.begin(), t.rows.end(), [&](const row& a, const row& b) {
@@ -137,18 +179,21 @@ void draw(const picture& p, view& v, std::string_view bus) {
 
   erase();
   attron(A_BOLD);
-  mvprintw(0, 0, "bus-top  %.*s  %s%s", static_cast<int>(bus.size()), bus.data(), tools::show_time(std::chrono::system_clock::now()).c_str(),
-           v.paused ? "  PAUSED" : "");
+  mvprintw(0, 0, "bus-top  %.*s  %s%s", static_cast<int>(bus.size()), bus.data(),
+           tools::show_time(std::chrono::system_clock::now()).c_str(), v.paused ? "  PAUSED" : "");
   attroff(A_BOLD);
   int x = 0;
   for (std::size_t i = 0; i < tables.size(); ++i) {
-    const std::string label = " " + std::to_string(i + 1) + " " + tables[i].title + " (" + std::to_string(i == v.table ? t.rows.size() : tables[i].rows.size()) + ") ";
+    const std::string label = " " + std::to_string(i + 1) + " " + tables[i].title + " (" +
+                              std::to_string(i == v.table ? t.rows.size() : tables[i].rows.size()) +
+                              ") ";
     if (i == v.table) attron(A_REVERSE);
     mvaddstr(1, x, label.c_str());
     if (i == v.table) attroff(A_REVERSE);
     x += static_cast<int>(label.size()) + 1;
   }
-  if (!v.filter.empty() || v.filtering) mvprintw(1, x + 1, "/%s%s", v.filter.c_str(), v.filtering ? "_" : "");
+  if (!v.filter.empty() || v.filtering)
+    mvprintw(1, x + 1, "/%s%s", v.filter.c_str(), v.filtering ? "_" : "");
   x = 0;
   attron(A_UNDERLINE);
   for (std::size_t i = 0; i < t.columns.size(); ++i) {
@@ -173,12 +218,15 @@ void draw(const picture& p, view& v, std::string_view bus) {
     ++y;
     if (i == v.cursor && v.explain) {
       for (const auto& detail : r.details)
-        if (!detail.empty() && y < LINES - 1) mvaddnstr(y++, 4, tools::printable(detail).c_str(), std::max(1, COLS - 4));
+        if (!detail.empty() && y < LINES - 1)
+          mvaddnstr(y++, 4, tools::printable(detail).c_str(), std::max(1, COLS - 4));
     }
   }
-  if (t.rows.empty()) mvaddstr(4, 2, v.filter.empty() ? "nothing here" : "nothing matches the filter");
+  if (t.rows.empty())
+    mvaddstr(4, 2, v.filter.empty() ? "nothing here" : "nothing matches the filter");
   attron(A_DIM);
-  mvaddnstr(LINES - 1, 0, "Tab/1-4 table  s sort  r reverse  / filter  Enter explain  p pause  q quit", COLS);
+  mvaddnstr(LINES - 1, 0,
+            "Tab/1-4 table  s sort  r reverse  / filter  Enter explain  p pause  q quit", COLS);
   attroff(A_DIM);
   refresh();
 }
@@ -186,21 +234,43 @@ void draw(const picture& p, view& v, std::string_view bus) {
 // False: quit.
 bool handle(int key, view& v) {
   if (v.filtering) {
-    if (key == '\n' || key == 27) v.filtering = false;
-    else if ((key == KEY_BACKSPACE || key == 127 || key == 8) && !v.filter.empty()) v.filter.pop_back();
-    else if (key >= 32 && key < 127) v.filter += static_cast<char>(key);
+    if (key == '\n' || key == 27)
+      v.filtering = false;
+    else if ((key == KEY_BACKSPACE || key == 127 || key == 8) && !v.filter.empty())
+      v.filter.pop_back();
+    else if (key >= 32 && key < 127)
+      v.filter += static_cast<char>(key);
     return true;
   }
   switch (key) {
     case 'q': return false;
-    case '\t': v.table = (v.table + 1) % 4; v.cursor = 0; break;
-    case '1': case '2': case '3': case '4': v.table = static_cast<std::size_t>(key - '1'); v.cursor = 0; break;
-    case 's': v.sort_column[v.table] = (v.sort_column[v.table] + 1) % (v.table == 2 ? 9 : v.table == 3 ? 7 : 8); break;
+    case '\t':
+      v.table = (v.table + 1) % 4;
+      v.cursor = 0;
+      break;
+    case '1':
+    case '2':
+    case '3':
+    case '4':
+      v.table = static_cast<std::size_t>(key - '1');
+      v.cursor = 0;
+      break;
+    case 's':
+      v.sort_column[v.table] = (v.sort_column[v.table] + 1) % (v.table == 2   ? 9
+                                                               : v.table == 3 ? 7
+                                                                              : 8);
+      break;
     case 'r': v.descending = !v.descending; break;
-    case '/': v.filtering = true; v.filter.clear(); break;
+    case '/':
+      v.filtering = true;
+      v.filter.clear();
+      break;
     case 'p': v.paused = !v.paused; break;
-    case '\n': case KEY_ENTER: v.explain = !v.explain; break;
-    case KEY_UP: if (v.cursor > 0) --v.cursor; break;
+    case '\n':
+    case KEY_ENTER: v.explain = !v.explain; break;
+    case KEY_UP:
+      if (v.cursor > 0) --v.cursor;
+      break;
     case KEY_DOWN: ++v.cursor; break;
     default: break;
   }
@@ -230,7 +300,8 @@ int run_screen(observer& from, double interval_seconds) {
   for (bool more = true; more;) {
     const auto now = std::chrono::steady_clock::now();
     if (now >= due) {
-      due = now + std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::duration<double>(interval_seconds));
+      due = now + std::chrono::duration_cast<std::chrono::nanoseconds>(
+                      std::chrono::duration<double>(interval_seconds));
       if (!v.paused) {
         auto seen = from.look();
         if (!seen) {
@@ -242,7 +313,8 @@ int run_screen(observer& from, double interval_seconds) {
       }
     }
     draw(last, v, from.bus_name());
-    timeout(static_cast<int>(std::max<std::int64_t>(10, std::chrono::duration_cast<std::chrono::milliseconds>(due - now).count())));
+    timeout(static_cast<int>(std::max<std::int64_t>(
+        10, std::chrono::duration_cast<std::chrono::milliseconds>(due - now).count())));
     const int key = getch();
     if (key != ERR) more = handle(key, v);
   }

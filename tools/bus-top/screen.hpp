@@ -1,6 +1,6 @@
 #pragma once
-/// screen: the picture on a terminal. Keys: Tab or 1-4 choose a table, s the column to sort by, r reverses, / filters,
-/// arrows move, Enter explains a row, p pauses, q quits.
+/// screen: the picture on a terminal. Keys: Tab or 1-4 choose a table, s the column to sort by, r
+/// reverses, / filters, arrows move, Enter explains a row, p pauses, q quits.
 
 #include <string>
 

@@ -25,19 +25,34 @@ int run_rtt(const context& c, options& o) {
   if (!report) return c.fail(report.error());
   const auto& r = *report;
   if (c.json) {
-    std::printf("%s\n", dump({{"size", o.rtt.bytes}, {"wait", o.wait}, {"same_core", o.rtt.same_core}, {"trips", r.trips},
-                              {"p50_ns", r.p50_ns}, {"p99_ns", r.p99_ns}, {"p999_ns", r.p999_ns}, {"max_ns", r.max_ns},
-                              {"floor_p50_ns", r.floor_p50_ns}, {"floor_p99_ns", r.floor_p99_ns},
-                              {"ratio_p50", ratio(r.p50_ns, r.floor_p50_ns)}, {"ratio_p99", ratio(r.p99_ns, r.floor_p99_ns)},
-                              {"ring_p50_ns", r.ring_p50_ns}, {"ratio_ring_p50", ratio(r.p50_ns, r.ring_p50_ns)}}).c_str());
+    std::printf("%s\n", dump({{"size", o.rtt.bytes},
+                              {"wait", o.wait},
+                              {"same_core", o.rtt.same_core},
+                              {"trips", r.trips},
+                              {"p50_ns", r.p50_ns},
+                              {"p99_ns", r.p99_ns},
+                              {"p999_ns", r.p999_ns},
+                              {"max_ns", r.max_ns},
+                              {"floor_p50_ns", r.floor_p50_ns},
+                              {"floor_p99_ns", r.floor_p99_ns},
+                              {"ratio_p50", ratio(r.p50_ns, r.floor_p50_ns)},
+                              {"ratio_p99", ratio(r.p99_ns, r.floor_p99_ns)},
+                              {"ring_p50_ns", r.ring_p50_ns},
+                              {"ratio_ring_p50", ratio(r.p50_ns, r.ring_p50_ns)}})
+                            .c_str());
     return 0;
   }
-  std::printf("round trip of %u bytes between two processes (%s), %llu trips\n", o.rtt.bytes, o.rtt.block ? "sleeping" : "busy polling",
-              static_cast<unsigned long long>(r.trips));
-  std::printf("  %-22s p50 %9.0f ns   p99 %9.0f ns   p99.9 %9.0f ns   max %.0f ns\n", "libbus", r.p50_ns, r.p99_ns, r.p999_ns, r.max_ns);
-  std::printf("  %-22s p50 %9.0f ns   p99 %9.0f ns\n", o.rtt.block ? "floor: raw futex" : "floor: cache line", r.floor_p50_ns, r.floor_p99_ns);
-  if (r.ring_p50_ns > 0) std::printf("  %-22s p50 %9.0f ns\n", "floor: minimal ring", r.ring_p50_ns);
-  std::printf("  ratio to the floor: %.2f (p50), %.2f (p99)\n", ratio(r.p50_ns, r.floor_p50_ns), ratio(r.p99_ns, r.floor_p99_ns));
+  std::printf("round trip of %u bytes between two processes (%s), %llu trips\n", o.rtt.bytes,
+              o.rtt.block ? "sleeping" : "busy polling", static_cast<unsigned long long>(r.trips));
+  std::printf("  %-22s p50 %9.0f ns   p99 %9.0f ns   p99.9 %9.0f ns   max %.0f ns\n", "libbus",
+              r.p50_ns, r.p99_ns, r.p999_ns, r.max_ns);
+  std::printf("  %-22s p50 %9.0f ns   p99 %9.0f ns\n",
+              o.rtt.block ? "floor: raw futex" : "floor: cache line", r.floor_p50_ns,
+              r.floor_p99_ns);
+  if (r.ring_p50_ns > 0)
+    std::printf("  %-22s p50 %9.0f ns\n", "floor: minimal ring", r.ring_p50_ns);
+  std::printf("  ratio to the floor: %.2f (p50), %.2f (p99)\n", ratio(r.p50_ns, r.floor_p50_ns),
+              ratio(r.p99_ns, r.floor_p99_ns));
   return 0;
 }
 
@@ -45,12 +60,14 @@ int run_stream(const context& c, options& o, bool fan) {
   auto overflow = bus::parse_overflow(o.overflow);
   if (!overflow) return c.fail(overflow.error());
   o.stream.overflow = *overflow;
-  o.stream.wait = o.readers_wait == "block" ? bus::wait_strategy::block
-                  : o.readers_wait == "spin" ? bus::wait_strategy::busy_spin
-                  : o.readers_wait == "adaptive" ? bus::wait_strategy::adaptive : bus::wait_strategy::spin_pause;
+  o.stream.wait = o.readers_wait == "block"      ? bus::wait_strategy::block
+                  : o.readers_wait == "spin"     ? bus::wait_strategy::busy_spin
+                  : o.readers_wait == "adaptive" ? bus::wait_strategy::adaptive
+                                                 : bus::wait_strategy::spin_pause;
   if (!o.ring.empty()) {
     const auto bytes = parse_bytes(o.ring);
-    if (!bytes) return c.usage("invalid --ring-bytes '" + o.ring + "'", "it is not a size such as 1MiB");
+    if (!bytes)
+      return c.usage("invalid --ring-bytes '" + o.ring + "'", "it is not a size such as 1MiB");
     o.stream.ring_bytes = *bytes;
   }
   if (fan) {
@@ -61,24 +78,39 @@ int run_stream(const context& c, options& o, bool fan) {
   if (!report) return c.fail(report.error());
   const auto& r = *report;
   if (c.json) {
-    std::printf("%s\n", dump({{"size", o.stream.bytes}, {"publishers", o.stream.publishers}, {"subscribers", o.stream.subscribers * o.stream.in_process},
-                              {"batch", o.stream.batch}, {"subjects", o.stream.subjects},
-                              {"messages_per_s", r.messages_per_s}, {"bytes_per_s", r.bytes_per_s}, {"deliveries_per_s", r.deliveries_per_s},
-                              {"lost", r.lost}, {"floor_messages_per_s", r.floor_messages_per_s},
-                              {"ratio", ratio(r.messages_per_s, r.floor_messages_per_s)},
-                              {"ratio_deliveries", ratio(r.deliveries_per_s, r.floor_messages_per_s)},
-                              {"age_p50_ns", r.age_p50_ns}, {"age_p99_ns", r.age_p99_ns}, {"age_p999_ns", r.age_p999_ns}}).c_str());
+    std::printf("%s\n",
+                dump({{"size", o.stream.bytes},
+                      {"publishers", o.stream.publishers},
+                      {"subscribers", o.stream.subscribers * o.stream.in_process},
+                      {"batch", o.stream.batch},
+                      {"subjects", o.stream.subjects},
+                      {"messages_per_s", r.messages_per_s},
+                      {"bytes_per_s", r.bytes_per_s},
+                      {"deliveries_per_s", r.deliveries_per_s},
+                      {"lost", r.lost},
+                      {"floor_messages_per_s", r.floor_messages_per_s},
+                      {"ratio", ratio(r.messages_per_s, r.floor_messages_per_s)},
+                      {"ratio_deliveries", ratio(r.deliveries_per_s, r.floor_messages_per_s)},
+                      {"age_p50_ns", r.age_p50_ns},
+                      {"age_p99_ns", r.age_p99_ns},
+                      {"age_p999_ns", r.age_p999_ns}})
+                    .c_str());
     return 0;
   }
-  std::printf("%u publishers, %u subscribers, %u bytes, batch %u\n", o.stream.publishers, o.stream.subscribers * o.stream.in_process,
-              o.stream.bytes, o.stream.batch);
-  std::printf("  libbus               %12s msg/s   %10s/s   %12s deliveries/s   %llu lost\n", show_count(r.messages_per_s).c_str(),
-              show_bytes(r.bytes_per_s).c_str(), show_count(r.deliveries_per_s).c_str(), static_cast<unsigned long long>(r.lost));
-  std::printf("  floor: minimal ring  %12s msg/s   ratio %.2f (messages), %.2f (deliveries)\n", show_count(r.floor_messages_per_s).c_str(),
-              ratio(r.messages_per_s, r.floor_messages_per_s), ratio(r.deliveries_per_s, r.floor_messages_per_s));
-  std::printf("  age at delivery      p50 %s   p99 %s   p99.9 %s\n", show_duration(std::chrono::nanoseconds(static_cast<std::int64_t>(r.age_p50_ns))).c_str(),
-              show_duration(std::chrono::nanoseconds(static_cast<std::int64_t>(r.age_p99_ns))).c_str(),
-              show_duration(std::chrono::nanoseconds(static_cast<std::int64_t>(r.age_p999_ns))).c_str());
+  std::printf("%u publishers, %u subscribers, %u bytes, batch %u\n", o.stream.publishers,
+              o.stream.subscribers * o.stream.in_process, o.stream.bytes, o.stream.batch);
+  std::printf("  libbus               %12s msg/s   %10s/s   %12s deliveries/s   %llu lost\n",
+              show_count(r.messages_per_s).c_str(), show_bytes(r.bytes_per_s).c_str(),
+              show_count(r.deliveries_per_s).c_str(), static_cast<unsigned long long>(r.lost));
+  std::printf("  floor: minimal ring  %12s msg/s   ratio %.2f (messages), %.2f (deliveries)\n",
+              show_count(r.floor_messages_per_s).c_str(),
+              ratio(r.messages_per_s, r.floor_messages_per_s),
+              ratio(r.deliveries_per_s, r.floor_messages_per_s));
+  std::printf(
+      "  age at delivery      p50 %s   p99 %s   p99.9 %s\n",
+      show_duration(std::chrono::nanoseconds(static_cast<std::int64_t>(r.age_p50_ns))).c_str(),
+      show_duration(std::chrono::nanoseconds(static_cast<std::int64_t>(r.age_p99_ns))).c_str(),
+      show_duration(std::chrono::nanoseconds(static_cast<std::int64_t>(r.age_p999_ns))).c_str());
   return 0;
 }
 
@@ -90,41 +122,70 @@ void add_bench(CLI::App& app, context& c) {
   command->require_subcommand(1);
 
   auto* rtt = command->add_subcommand("rtt", "Round trip between two processes");
-  rtt->add_option("--size", o->rtt.bytes, "Bytes of payload")->capture_default_str()->check(CLI::Range(0u, 64u << 20));
-  rtt->add_option("--wait", o->wait, "spin (busy polling) or block (sleep)")->capture_default_str()->check(CLI::IsMember({"spin", "block"}));
+  rtt->add_option("--size", o->rtt.bytes, "Bytes of payload")
+      ->capture_default_str()
+      ->check(CLI::Range(0u, 64u << 20));
+  rtt->add_option("--wait", o->wait, "spin (busy polling) or block (sleep)")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"spin", "block"}));
   rtt->add_flag("--same-core", o->rtt.same_core, "Both processes on one core (with --wait block)");
   rtt->add_flag("--early", o->rtt.early, "Read large messages while they are written");
-  rtt->add_option("--seconds", o->rtt.seconds, "How long")->capture_default_str()->check(CLI::PositiveNumber);
+  rtt->add_option("--seconds", o->rtt.seconds, "How long")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
   rtt->callback([o, &c] {
     c.run = [o, &c] {
-      if (o->rtt.same_core && o->wait != "block") return c.usage("--same-core needs --wait block", "two spinning processes on one core only wait for each other");
+      if (o->rtt.same_core && o->wait != "block")
+        return c.usage("--same-core needs --wait block",
+                       "two spinning processes on one core only wait for each other");
       return run_rtt(c, *o);
     };
   });
 
   const auto stream_options = [o](CLI::App* sub) {
-    sub->add_option("--size", o->stream.bytes, "Bytes of payload")->capture_default_str()->check(CLI::Range(0u, 64u << 20));
-    sub->add_option("--subscribers", o->stream.subscribers, "Subscribers")->capture_default_str()->check(CLI::Range(1u, 4096u));
-    sub->add_option("--batch", o->stream.batch, "Messages per publish call")->capture_default_str()->check(CLI::Range(1u, 1000u));
-    sub->add_option("--subjects", o->stream.subjects, "Subjects, taken in turn")->capture_default_str()->check(CLI::Range(1u, 10'000'000u));
-    sub->add_option("--overflow", o->overflow, "Overflow policy of the stream")->capture_default_str();
-    sub->add_option("--wait", o->readers_wait, "Subscribers: pause, spin, adaptive or block")->capture_default_str()->check(CLI::IsMember({"pause", "spin", "adaptive", "block"}));
+    sub->add_option("--size", o->stream.bytes, "Bytes of payload")
+        ->capture_default_str()
+        ->check(CLI::Range(0u, 64u << 20));
+    sub->add_option("--subscribers", o->stream.subscribers, "Subscribers")
+        ->capture_default_str()
+        ->check(CLI::Range(1u, 4096u));
+    sub->add_option("--batch", o->stream.batch, "Messages per publish call")
+        ->capture_default_str()
+        ->check(CLI::Range(1u, 1000u));
+    sub->add_option("--subjects", o->stream.subjects, "Subjects, taken in turn")
+        ->capture_default_str()
+        ->check(CLI::Range(1u, 10'000'000u));
+    sub->add_option("--overflow", o->overflow, "Overflow policy of the stream")
+        ->capture_default_str();
+    sub->add_option("--wait", o->readers_wait, "Subscribers: pause, spin, adaptive or block")
+        ->capture_default_str()
+        ->check(CLI::IsMember({"pause", "spin", "adaptive", "block"}));
     sub->add_option("--ring-bytes", o->ring, "Size of the ring (default: as the minimal ring)");
-    sub->add_option("--seconds", o->stream.seconds, "How long")->capture_default_str()->check(CLI::PositiveNumber);
+    sub->add_option("--seconds", o->stream.seconds, "How long")
+        ->capture_default_str()
+        ->check(CLI::PositiveNumber);
   };
-  auto* pub = command->add_subcommand("pub", "Throughput: publishers on core 0, subscriber processes on core 1");
+  auto* pub = command->add_subcommand(
+      "pub", "Throughput: publishers on core 0, subscriber processes on core 1");
   stream_options(pub);
-  pub->add_option("--publishers", o->stream.publishers, "Publisher processes")->capture_default_str()->check(CLI::Range(1u, 60u));
-  pub->add_option("--lanes", o->stream.lanes, "Rings of the stream")->capture_default_str()->check(CLI::Range(1u, 64u));
+  pub->add_option("--publishers", o->stream.publishers, "Publisher processes")
+      ->capture_default_str()
+      ->check(CLI::Range(1u, 60u));
+  pub->add_option("--lanes", o->stream.lanes, "Rings of the stream")
+      ->capture_default_str()
+      ->check(CLI::Range(1u, 64u));
   pub->add_flag("--lanes-per-publisher", o->stream.per_publisher, "A ring for each publisher");
   pub->add_flag("--shared", o->stream.shared, "A shared publisher although there is only one");
   pub->add_flag("--float", o->stream.floating, "Leave the processes to the scheduler");
   pub->callback([o, &c] { c.run = [o, &c] { return run_stream(c, *o, false); }; });
 
-  auto* fan = command->add_subcommand("fan", "Fan-out: one publisher, all subscribers polled by one process");
+  auto* fan = command->add_subcommand(
+      "fan", "Fan-out: one publisher, all subscribers polled by one process");
   stream_options(fan);
   fan->callback([o, &c] { c.run = [o, &c] { return run_stream(c, *o, true); }; });
-  command->footer("Every figure is a median of interleaved rounds, the floor is measured in the same run.\nExample:\n  bus bench rtt --size 64 --seconds 5");
+  command->footer(
+      "Every figure is a median of interleaved rounds, the floor is measured in the same "
+      "run.\nExample:\n  bus bench rtt --size 64 --seconds 5");
 }
 
 }  // namespace tools

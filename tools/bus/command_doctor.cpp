@@ -25,37 +25,57 @@ struct finding {
   std::string fix;
 };
 
-const char* grade_name(grade how) { return how == grade::good ? "ok" : how == grade::note ? "note" : "bad"; }
+const char* grade_name(grade how) {
+  return how == grade::good ? "ok" : how == grade::note ? "note" : "bad";
+}
 
 void check_machine(std::vector<finding>& found, const std::string& root) {
-  struct statvfs space{};
+  struct statvfs space {};
   if (::statvfs(root.c_str(), &space) != 0) {
-    found.push_back({grade::bad, root + " cannot be used: shared memory is missing", "mount a tmpfs there"});
+    found.push_back(
+        {grade::bad, root + " cannot be used: shared memory is missing", "mount a tmpfs there"});
   } else {
     const double free = static_cast<double>(space.f_bavail) * static_cast<double>(space.f_frsize);
     const double all = static_cast<double>(space.f_blocks) * static_cast<double>(space.f_frsize);
     const std::string text = root + " has " + show_bytes(free) + " of " + show_bytes(all) + " free";
     const double used = all > 0 ? 1 - free / all : 1;
-    found.push_back({used > 0.85 ? grade::bad : used > 0.6 ? grade::note : grade::good, text,
-                     used > 0.6 ? "remove streams that nobody needs (bus stream ls), or enlarge it (mount -o remount,size=...)" : ""});
+    found.push_back({used > 0.85  ? grade::bad
+                     : used > 0.6 ? grade::note
+                                  : grade::good,
+                     text,
+                     used > 0.6 ? "remove streams that nobody needs (bus stream ls), or enlarge it "
+                                  "(mount -o remount,size=...)"
+                                : ""});
   }
   const int file = ::open(root.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
   found.push_back(file >= 0 ? finding{grade::good, "files can be made nameless (O_TMPFILE)", ""}
-                            : finding{grade::bad, "files cannot be made in " + root, "check its permissions and its file system"});
+                            : finding{grade::bad, "files cannot be made in " + root,
+                                      "check its permissions and its file system"});
   if (file >= 0) ::close(file);
-  found.push_back(::access("/proc/self/fd", X_OK) == 0 ? finding{grade::good, "/proc is mounted", ""}
-                                                       : finding{grade::bad, "/proc is not mounted", "mount -t proc proc /proc"});
+  found.push_back(::access("/proc/self/fd", X_OK) == 0
+                      ? finding{grade::good, "/proc is mounted", ""}
+                      : finding{grade::bad, "/proc is not mounted", "mount -t proc proc /proc"});
   const bool waits = ::syscall(SYS_futex_waitv, nullptr, 0, 0, nullptr, 0) >= 0 || errno == EINVAL;
-  found.push_back(waits ? finding{grade::good, "the kernel can wait on several words (futex_waitv)", ""}
-                        : finding{grade::note, "the kernel lacks futex_waitv: subscribers of several rings look every millisecond", "use Linux 5.16 or later"});
+  found.push_back(
+      waits
+          ? finding{grade::good, "the kernel can wait on several words (futex_waitv)", ""}
+          : finding{
+                grade::note,
+                "the kernel lacks futex_waitv: subscribers of several rings look every millisecond",
+                "use Linux 5.16 or later"});
   std::ifstream source("/sys/devices/system/clocksource/clocksource0/current_clocksource");
   std::string name;
   if (source >> name)
-    found.push_back(name == "tsc" || name == "kvm-clock" || name == "arch_sys_counter"
-                        ? finding{grade::good, "stamps come from the cycle counter (clock source " + name + ")", ""}
-                        : finding{grade::note, "clock source is " + name + ": stamping a message costs a clock call", "see why the kernel rejected the cycle counter: dmesg | grep -i tsc"});
+    found.push_back(
+        name == "tsc" || name == "kvm-clock" || name == "arch_sys_counter"
+            ? finding{grade::good, "stamps come from the cycle counter (clock source " + name + ")",
+                      ""}
+            : finding{grade::note,
+                      "clock source is " + name + ": stamping a message costs a clock call",
+                      "see why the kernel rejected the cycle counter: dmesg | grep -i tsc"});
   const long cores = ::sysconf(_SC_NPROCESSORS_ONLN);
-  found.push_back({cores >= 2 ? grade::good : grade::note, std::to_string(cores) + " cores", cores >= 2 ? "" : "do not spin on one core: use --wait block"});
+  found.push_back({cores >= 2 ? grade::good : grade::note, std::to_string(cores) + " cores",
+                   cores >= 2 ? "" : "do not spin on one core: use --wait block"});
 }
 
 void check_bus(const bus::session& session, std::vector<finding>& found) {
@@ -64,28 +84,50 @@ void check_bus(const bus::session& session, std::vector<finding>& found) {
     found.push_back({grade::bad, streams.error().message(), streams.error().fix});
     return;
   }
-  found.push_back({grade::good, "bus '" + std::string(session.name()) + "' has " + std::to_string(streams->size()) + " streams", ""});
+  found.push_back({grade::good,
+                   "bus '" + std::string(session.name()) + "' has " +
+                       std::to_string(streams->size()) + " streams",
+                   ""});
   for (const auto& stream : *streams) {
     for (const auto& lane : stream.lanes) {
-      const std::string where = "stream " + stream.config.name + " lane " + std::to_string(lane.index);
+      const std::string where =
+          "stream " + stream.config.name + " lane " + std::to_string(lane.index);
       if (lane.used_bytes * 10 > stream.config.ring_bytes * 9)
-        found.push_back({grade::note, where + " is full: its slowest reader holds publishers back", "bus ps shows who; see --overflow"});
+        found.push_back({grade::note, where + " is full: its slowest reader holds publishers back",
+                         "bus ps shows who; see --overflow"});
       if (lane.dropped + lane.rejected != 0)
-        found.push_back({grade::note, where + " has refused " + std::to_string(lane.dropped + lane.rejected) + " messages", "a larger ring, or faster readers"});
+        found.push_back(
+            {grade::note,
+             where + " has refused " + std::to_string(lane.dropped + lane.rejected) + " messages",
+             "a larger ring, or faster readers"});
       if (lane.repaired != 0)
-        found.push_back({grade::note, where + " was repaired " + std::to_string(lane.repaired) + " times after a publisher died", "see why it dies; nothing committed was lost"});
+        found.push_back({grade::note,
+                         where + " was repaired " + std::to_string(lane.repaired) +
+                             " times after a publisher died",
+                         "see why it dies; nothing committed was lost"});
     }
   }
   auto processes = session.processes();
   if (!processes) return;
   for (const auto& process : *processes) {
     const std::string who = process.name + " (pid " + std::to_string(process.pid) + ")";
-    if (process.state == bus::process_state::dead) found.push_back({grade::note, who + " died; what it left is removed by the next process that opens the bus", ""});
-    if (process.state == bus::process_state::stopped) found.push_back({grade::bad, who + " is stopped and keeps what it holds", "kill -CONT " + std::to_string(process.pid)});
+    if (process.state == bus::process_state::dead)
+      found.push_back(
+          {grade::note,
+           who + " died; what it left is removed by the next process that opens the bus", ""});
+    if (process.state == bus::process_state::stopped)
+      found.push_back({grade::bad, who + " is stopped and keeps what it holds",
+                       "kill -CONT " + std::to_string(process.pid)});
     for (const auto& publisher : process.publishers)
-      if (publisher.blocked) found.push_back({grade::bad, who + " waits for space on stream " + publisher.stream, "bus ps shows the slowest reader"});
+      if (publisher.blocked)
+        found.push_back({grade::bad, who + " waits for space on stream " + publisher.stream,
+                         "bus ps shows the slowest reader"});
     for (const auto& reader : process.readers)
-      if (reader.lost != 0) found.push_back({grade::note, who + " has lost " + std::to_string(reader.lost) + " messages of stream " + reader.stream, "a larger ring, a faster reader, or --overflow block"});
+      if (reader.lost != 0)
+        found.push_back({grade::note,
+                         who + " has lost " + std::to_string(reader.lost) + " messages of stream " +
+                             reader.stream,
+                         "a larger ring, a faster reader, or --overflow block"});
   }
 }
 
@@ -99,14 +141,18 @@ int run(const context& c) {
   } else if (session.error().code == bus::errc::not_found) {
     found.push_back({grade::good, session.error().what + " yet: it is made at first use", ""});
   } else {
-    found.push_back({grade::bad, session.error().what + ": " + session.error().why, session.error().fix});
+    found.push_back(
+        {grade::bad, session.error().what + ": " + session.error().why, session.error().fix});
   }
   bool bad = false;
   json all = json::array();
   for (const auto& f : found) {
     bad = bad || f.how == grade::bad;
-    if (c.json) all.push_back({{"grade", grade_name(f.how)}, {"finding", f.what}, {"fix", f.fix}});
-    else std::printf("%-5s %s%s\n", grade_name(f.how), printable(f.what).c_str(), f.fix.empty() ? "" : ("\n      fix: " + printable(f.fix)).c_str());
+    if (c.json)
+      all.push_back({{"grade", grade_name(f.how)}, {"finding", f.what}, {"fix", f.fix}});
+    else
+      std::printf("%-5s %s%s\n", grade_name(f.how), printable(f.what).c_str(),
+                  f.fix.empty() ? "" : ("\n      fix: " + printable(f.fix)).c_str());
   }
   if (c.json) std::printf("%s\n", dump({{"healthy", !bad}, {"findings", all}}, true).c_str());
   return bad ? exit_failure : 0;
@@ -115,7 +161,9 @@ int run(const context& c) {
 }  // namespace
 
 void add_doctor(CLI::App& app, context& c) {
-  app.add_subcommand("doctor", "Check this machine and the bus")->callback([&c] { c.run = [&c] { return run(c); }; });
+  app.add_subcommand("doctor", "Check this machine and the bus")->callback([&c] {
+    c.run = [&c] { return run(c); };
+  });
 }
 
 }  // namespace tools

@@ -20,15 +20,19 @@ int run(const context& c) {
     return 0;
   }
   for (const auto& p : *processes) {
-    std::printf("%-24s pid %-8lld %-8s since %s%s\n", printable(p.name).c_str(), static_cast<long long>(p.pid), state_name(p.state),
-                show_time(p.joined).c_str(), p.other_namespace ? "  (other pid namespace)" : "");
+    std::printf("%-24s pid %-8lld %-8s since %s%s\n", printable(p.name).c_str(),
+                static_cast<long long>(p.pid), state_name(p.state), show_time(p.joined).c_str(),
+                p.other_namespace ? "  (other pid namespace)" : "");
     for (const auto& q : p.publishers)
-      std::printf("  publishes  %-28s stream %-16s %12llu messages%s%s\n", printable(q.subject).c_str(), q.stream.c_str(),
-                  static_cast<unsigned long long>(q.messages), q.exclusive ? "  exclusive" : "", q.blocked ? "  BLOCKED" : "");
+      std::printf("  publishes  %-28s stream %-16s %12llu messages%s%s\n",
+                  printable(q.subject).c_str(), q.stream.c_str(),
+                  static_cast<unsigned long long>(q.messages), q.exclusive ? "  exclusive" : "",
+                  q.blocked ? "  BLOCKED" : "");
     for (const auto& r : p.readers)
-      std::printf("  reads      %-28s stream %-16s %12llu behind  %llu lost%s\n", printable(r.name).c_str(), r.stream.c_str(),
-                  static_cast<unsigned long long>(r.lag_messages), static_cast<unsigned long long>(r.lost),
-                  r.gating ? "  holds publishers back" : "");
+      std::printf(
+          "  reads      %-28s stream %-16s %12llu behind  %llu lost%s\n", printable(r.name).c_str(),
+          r.stream.c_str(), static_cast<unsigned long long>(r.lag_messages),
+          static_cast<unsigned long long>(r.lost), r.gating ? "  holds publishers back" : "");
   }
   return 0;
 }
@@ -36,7 +40,9 @@ int run(const context& c) {
 }  // namespace
 
 void add_ps(CLI::App& app, context& c) {
-  app.add_subcommand("ps", "List processes, their publishers and subscribers")->callback([&c] { c.run = [&c] { return run(c); }; });
+  app.add_subcommand("ps", "List processes, their publishers and subscribers")->callback([&c] {
+    c.run = [&c] { return run(c); };
+  });
 }
 
 }  // namespace tools

@@ -30,7 +30,8 @@ struct options {
 // Sleeps so that message number `sent` does not come before its time.
 void pace(std::chrono::steady_clock::time_point begin, std::uint64_t sent, double rate) {
   if (rate <= 0) return;
-  const auto due = begin + std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::duration<double>(static_cast<double>(sent) / rate));
+  const auto due = begin + std::chrono::duration_cast<std::chrono::nanoseconds>(
+                               std::chrono::duration<double>(static_cast<double>(sent) / rate));
   std::this_thread::sleep_until(due);
 }
 
@@ -38,8 +39,10 @@ int run(const context& c, const options& o) {
   std::vector<bus::header> headers;
   for (const std::string& text : o.headers) {
     const auto colon = text.find(':');
-    if (colon == std::string::npos || colon == 0) return c.usage("invalid header '" + text + "'", "it must be KEY:VALUE");
-    headers.push_back({std::string_view(text).substr(0, colon), std::string_view(text).substr(colon + 1)});
+    if (colon == std::string::npos || colon == 0)
+      return c.usage("invalid header '" + text + "'", "it must be KEY:VALUE");
+    headers.push_back(
+        {std::string_view(text).substr(0, colon), std::string_view(text).substr(colon + 1)});
   }
   if (!o.key.empty()) headers.push_back({"key", o.key});
   auto session = c.open("pub", true);
@@ -48,7 +51,9 @@ int run(const context& c, const options& o) {
   if (o.exclusive) how.mode = bus::publish_mode::exclusive;
   if (!o.timeout.empty()) {
     const auto timeout = parse_duration(o.timeout);
-    if (!timeout) return c.usage("invalid --timeout '" + o.timeout + "'", "it is not a duration such as 500ms or 5s");
+    if (!timeout)
+      return c.usage("invalid --timeout '" + o.timeout + "'",
+                     "it is not a duration such as 500ms or 5s");
     how.send_timeout = *timeout;
   }
   auto publisher = session->publisher(o.subject, how);
@@ -60,7 +65,8 @@ int run(const context& c, const options& o) {
   const auto begin = std::chrono::steady_clock::now();
   const auto send = [&](std::string_view text) {
     pace(begin, sent + dropped, o.rate);
-    const bus::published done = headers.empty() ? publisher->publish(text) : publisher->publish(text, headers);
+    const bus::published done =
+        headers.empty() ? publisher->publish(text) : publisher->publish(text, headers);
     if (done) {
       ++sent;
       bytes += text.size();
@@ -85,11 +91,17 @@ int run(const context& c, const options& o) {
     }
   }
   if (status == 0 && c.json) {
-    std::printf("%s\n", dump({{"subject", o.subject}, {"stream", publisher->stream()}, {"published", sent}, {"dropped", dropped},
-                              {"bytes", bytes}, {"last_sequence", last_sequence}}).c_str());
+    std::printf("%s\n", dump({{"subject", o.subject},
+                              {"stream", publisher->stream()},
+                              {"published", sent},
+                              {"dropped", dropped},
+                              {"bytes", bytes},
+                              {"last_sequence", last_sequence}})
+                            .c_str());
   } else if (status == 0 && dropped != 0) {
-    std::fprintf(stderr, "bus: %llu of %llu messages were dropped: the ring was full (overflow=drop_new)\n",
-                 static_cast<unsigned long long>(dropped), static_cast<unsigned long long>(dropped + sent));
+    std::fprintf(
+        stderr, "bus: %llu of %llu messages were dropped: the ring was full (overflow=drop_new)\n",
+        static_cast<unsigned long long>(dropped), static_cast<unsigned long long>(dropped + sent));
   }
   return status != 0 ? status : dropped != 0 ? exit_loss : 0;
 }
@@ -100,15 +112,22 @@ void add_pub(CLI::App& app, context& c) {
   auto o = std::make_shared<options>();
   auto* command = app.add_subcommand("pub", "Publish messages");
   command->add_option("subject", o->subject, "Subject, for example md.eq.AAPL")->required();
-  auto* payload = command->add_option("payload", o->payload, "Payload; without it standard input is one message");
-  command->add_flag("--lines", o->lines, "Each line of standard input is a message")->excludes(payload);
+  auto* payload = command->add_option("payload", o->payload,
+                                      "Payload; without it standard input is one message");
+  command->add_flag("--lines", o->lines, "Each line of standard input is a message")
+      ->excludes(payload);
   command->add_option("--count,-n", o->count, "Publish it this often")->check(CLI::PositiveNumber);
-  command->add_option("--rate", o->rate, "At most this many messages per second")->check(CLI::PositiveNumber);
+  command->add_option("--rate", o->rate, "At most this many messages per second")
+      ->check(CLI::PositiveNumber);
   command->add_option("--header,-H", o->headers, "KEY:VALUE, repeatable");
-  command->add_option("--key", o->key, "Key: messages of one key keep their order in a stream of several lanes");
+  command->add_option("--key", o->key,
+                      "Key: messages of one key keep their order in a stream of several lanes");
   command->add_flag("--exclusive", o->exclusive, "Be the only publisher of the lane");
-  command->add_option("--timeout", o->timeout, "How long to wait for space on a stream that blocks (default: the stream's)");
-  command->footer("Examples:\n  bus pub md.eq.AAPL 101.25\n  bus pub logs.app --lines < app.log\n  bus pub load.test x --count 100000 --rate 5000");
+  command->add_option("--timeout", o->timeout,
+                      "How long to wait for space on a stream that blocks (default: the stream's)");
+  command->footer(
+      "Examples:\n  bus pub md.eq.AAPL 101.25\n  bus pub logs.app --lines < app.log\n  bus pub "
+      "load.test x --count 100000 --rate 5000");
   command->callback([o, payload, &c] {
     o->has_payload = payload->count() != 0;
     c.run = [o, &c] { return run(c, *o); };

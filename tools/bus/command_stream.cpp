@@ -13,7 +13,8 @@ struct options {
   std::string name;
   std::vector<std::string> subjects;
   std::string overflow = "block", lanes = "1", ring = "8MiB", max_message = "1MiB", timeout = "5s";
-  std::uint32_t max_subjects = bus::stream_config{}.max_subjects, max_readers = bus::stream_config{}.max_readers;
+  std::uint32_t max_subjects = bus::stream_config{}.max_subjects,
+                max_readers = bus::stream_config{}.max_readers;
   bool ephemeral = false, force = false;
 };
 
@@ -34,11 +35,14 @@ int list(const context& c) {
     std::printf("%s\n", dump(all, true).c_str());
     return 0;
   }
-  std::printf("%-24s %-12s %5s %10s %12s %9s  %s\n", "STREAM", "OVERFLOW", "LANES", "RING", "MESSAGES", "SUBJECTS", "CAPTURES");
+  std::printf("%-24s %-12s %5s %10s %12s %9s  %s\n", "STREAM", "OVERFLOW", "LANES", "RING",
+              "MESSAGES", "SUBJECTS", "CAPTURES");
   for (const auto& s : *streams)
-    std::printf("%-24s %-12s %5zu %10s %12llu %9u  %s\n", s.config.name.c_str(), bus::overflow_name(s.config.overflow), s.lanes.size(),
-                show_bytes(static_cast<double>(s.config.ring_bytes)).c_str(), static_cast<unsigned long long>(s.messages()),
-                s.subjects_interned, joined(s.config.subjects).c_str());
+    std::printf("%-24s %-12s %5zu %10s %12llu %9u  %s\n", s.config.name.c_str(),
+                bus::overflow_name(s.config.overflow), s.lanes.size(),
+                show_bytes(static_cast<double>(s.config.ring_bytes)).c_str(),
+                static_cast<unsigned long long>(s.messages()), s.subjects_interned,
+                joined(s.config.subjects).c_str());
   return 0;
 }
 
@@ -54,14 +58,19 @@ int add(const context& c, const options& o) {
     config.lanes = 64;
   } else {
     const auto lanes = parse_bytes(o.lanes);
-    if (!lanes || *lanes > 64) return c.usage("invalid --lanes '" + o.lanes + "'", "it must be 1 to 64, or 'publisher'");
+    if (!lanes || *lanes > 64)
+      return c.usage("invalid --lanes '" + o.lanes + "'", "it must be 1 to 64, or 'publisher'");
     config.lanes = static_cast<std::uint32_t>(*lanes);
   }
   const auto ring = parse_bytes(o.ring), message = parse_bytes(o.max_message);
   const auto timeout = parse_duration(o.timeout);
-  if (!ring) return c.usage("invalid --ring-bytes '" + o.ring + "'", "it is not a size such as 8MiB");
-  if (!message) return c.usage("invalid --max-message-bytes '" + o.max_message + "'", "it is not a size such as 64KiB");
-  if (!timeout) return c.usage("invalid --send-timeout '" + o.timeout + "'", "it is not a duration such as 5s");
+  if (!ring)
+    return c.usage("invalid --ring-bytes '" + o.ring + "'", "it is not a size such as 8MiB");
+  if (!message)
+    return c.usage("invalid --max-message-bytes '" + o.max_message + "'",
+                   "it is not a size such as 64KiB");
+  if (!timeout)
+    return c.usage("invalid --send-timeout '" + o.timeout + "'", "it is not a duration such as 5s");
   config.ring_bytes = *ring;
   config.max_message_bytes = *message;
   config.send_timeout = *timeout;
@@ -91,17 +100,26 @@ int info(const context& c, const options& o) {
     std::printf("%s\n", dump(to_json(s), true).c_str());
     return 0;
   }
-  std::printf("stream            %s\ncaptures          %s\noverflow          %s\nsend timeout      %s\nring per lane     %s\nlargest message   %s\nsubjects          %u of %u\nmade              %s\n",
-              s.config.name.c_str(), joined(s.config.subjects).c_str(), bus::overflow_name(s.config.overflow),
-              show_duration(s.config.send_timeout).c_str(), show_bytes(static_cast<double>(s.config.ring_bytes)).c_str(),
-              show_bytes(static_cast<double>(s.config.max_message_bytes)).c_str(), s.subjects_interned, s.config.max_subjects,
-              show_time(s.created).c_str());
-  std::printf("\n%4s %12s %12s %12s %9s %9s %8s %9s\n", "LANE", "FIRST", "LAST", "HELD", "DROPPED", "REJECTED", "BLOCKED", "REPAIRED");
+  std::printf(
+      "stream            %s\ncaptures          %s\noverflow          %s\nsend timeout      "
+      "%s\nring per lane     %s\nlargest message   %s\nsubjects          %u of %u\nmade            "
+      "  %s\n",
+      s.config.name.c_str(), joined(s.config.subjects).c_str(),
+      bus::overflow_name(s.config.overflow), show_duration(s.config.send_timeout).c_str(),
+      show_bytes(static_cast<double>(s.config.ring_bytes)).c_str(),
+      show_bytes(static_cast<double>(s.config.max_message_bytes)).c_str(), s.subjects_interned,
+      s.config.max_subjects, show_time(s.created).c_str());
+  std::printf("\n%4s %12s %12s %12s %9s %9s %8s %9s\n", "LANE", "FIRST", "LAST", "HELD", "DROPPED",
+              "REJECTED", "BLOCKED", "REPAIRED");
   for (const auto& lane : s.lanes)
-    std::printf("%4u %12llu %12llu %12s %9llu %9llu %8llu %9llu\n", lane.index, static_cast<unsigned long long>(lane.first_sequence),
-                static_cast<unsigned long long>(lane.last_sequence), show_bytes(static_cast<double>(lane.used_bytes)).c_str(),
-                static_cast<unsigned long long>(lane.dropped), static_cast<unsigned long long>(lane.rejected),
-                static_cast<unsigned long long>(lane.blocked), static_cast<unsigned long long>(lane.repaired));
+    std::printf("%4u %12llu %12llu %12s %9llu %9llu %8llu %9llu\n", lane.index,
+                static_cast<unsigned long long>(lane.first_sequence),
+                static_cast<unsigned long long>(lane.last_sequence),
+                show_bytes(static_cast<double>(lane.used_bytes)).c_str(),
+                static_cast<unsigned long long>(lane.dropped),
+                static_cast<unsigned long long>(lane.rejected),
+                static_cast<unsigned long long>(lane.blocked),
+                static_cast<unsigned long long>(lane.repaired));
   return 0;
 }
 
@@ -114,11 +132,13 @@ int remove(const context& c, const options& o) {
     for (const auto& process : *processes) {
       if (process.state == bus::process_state::dead) continue;
       const auto uses = [&](const auto& list) {
-        return std::any_of(list.begin(), list.end(), [&](const auto& user) { return user.stream == o.name; });
+        return std::any_of(list.begin(), list.end(),
+                           [&](const auto& user) { return user.stream == o.name; });
       };
       if (uses(process.publishers) || (o.name != bus::default_stream && uses(process.readers)))
         return c.fail({bus::errc::conflict, 0, "cannot remove the stream '" + o.name + "'",
-                       process.name + " (pid " + std::to_string(process.pid) + ") uses it", "end it, or use --force"});
+                       process.name + " (pid " + std::to_string(process.pid) + ") uses it",
+                       "end it, or use --force"});
     }
   }
   auto removed = session->remove_stream(o.name);
@@ -144,20 +164,40 @@ void add_stream(CLI::App& app, context& c) {
   auto* command = app.add_subcommand("stream", "List, add, inspect and remove streams");
   command->require_subcommand(1);
 
-  command->add_subcommand("ls", "List the streams")->callback([&c] { c.run = [&c] { return list(c); }; });
+  command->add_subcommand("ls", "List the streams")->callback([&c] {
+    c.run = [&c] { return list(c); };
+  });
 
   auto* adding = command->add_subcommand("add", "Add a stream that captures subjects");
   adding->add_option("name", o->name, "Name of the stream")->required();
-  adding->add_option("--subjects,-s", o->subjects, "Patterns, separated by commas")->required()->delimiter(',');
-  adding->add_option("--overflow", o->overflow, "When the ring is full: block, reject, drop_oldest or drop_new")->capture_default_str();
-  adding->add_option("--lanes", o->lanes, "Rings: 1 to 64, or 'publisher' for one each")->capture_default_str();
-  adding->add_option("--ring-bytes", o->ring, "Size of a ring, a power of two")->capture_default_str();
-  adding->add_option("--max-message-bytes", o->max_message, "Largest message; four must fit into a ring")->capture_default_str();
-  adding->add_option("--send-timeout", o->timeout, "How long a publisher waits for space (block)")->capture_default_str();
-  adding->add_option("--max-subjects", o->max_subjects, "Subjects kept in the table; others travel with their messages")->capture_default_str();
-  adding->add_option("--max-readers", o->max_readers, "Subscribers per lane")->capture_default_str();
-  adding->add_flag("--ephemeral", o->ephemeral, "Remove it with the last process that leaves the bus");
-  adding->footer("Example:\n  bus stream add orders --subjects 'orders.>' --overflow block --ring-bytes 4MiB --max-message-bytes 64KiB");
+  adding->add_option("--subjects,-s", o->subjects, "Patterns, separated by commas")
+      ->required()
+      ->delimiter(',');
+  adding
+      ->add_option("--overflow", o->overflow,
+                   "When the ring is full: block, reject, drop_oldest or drop_new")
+      ->capture_default_str();
+  adding->add_option("--lanes", o->lanes, "Rings: 1 to 64, or 'publisher' for one each")
+      ->capture_default_str();
+  adding->add_option("--ring-bytes", o->ring, "Size of a ring, a power of two")
+      ->capture_default_str();
+  adding
+      ->add_option("--max-message-bytes", o->max_message,
+                   "Largest message; four must fit into a ring")
+      ->capture_default_str();
+  adding->add_option("--send-timeout", o->timeout, "How long a publisher waits for space (block)")
+      ->capture_default_str();
+  adding
+      ->add_option("--max-subjects", o->max_subjects,
+                   "Subjects kept in the table; others travel with their messages")
+      ->capture_default_str();
+  adding->add_option("--max-readers", o->max_readers, "Subscribers per lane")
+      ->capture_default_str();
+  adding->add_flag("--ephemeral", o->ephemeral,
+                   "Remove it with the last process that leaves the bus");
+  adding->footer(
+      "Example:\n  bus stream add orders --subjects 'orders.>' --overflow block --ring-bytes 4MiB "
+      "--max-message-bytes 64KiB");
   adding->callback([o, &c] { c.run = [o, &c] { return add(c, *o); }; });
 
   auto* showing = command->add_subcommand("info", "Show one stream and its lanes");
@@ -166,10 +206,13 @@ void add_stream(CLI::App& app, context& c) {
 
   auto* removing = command->add_subcommand("rm", "Remove a stream with its messages");
   removing->add_option("name", o->name, "Name of the stream")->required();
-  removing->add_flag("--force", o->force, "Also when processes use it: their publishers move on or are told");
+  removing->add_flag("--force", o->force,
+                     "Also when processes use it: their publishers move on or are told");
   removing->callback([o, &c] { c.run = [o, &c] { return remove(c, *o); }; });
 
-  app.add_subcommand("ls", "List your buses on this host")->callback([&c] { c.run = [&c] { return list_buses(c); }; });
+  app.add_subcommand("ls", "List your buses on this host")->callback([&c] {
+    c.run = [&c] { return list_buses(c); };
+  });
   auto* dropping = app.add_subcommand("rm", "Remove the bus with everything in it");
   dropping->add_flag("--force", o->force, "Also when processes use it");
   dropping->callback([o, &c] {

@@ -19,8 +19,10 @@ struct options {
 };
 
 void print_text(const bus::message& m) {
-  std::string line = show_time(m.publish_time()) + "  #" + std::to_string(m.sequence()) + "  " + printable(m.subject());
-  for (const auto& h : m.headers()) line += "  [" + printable(h.key) + ": " + printable(h.value) + "]";
+  std::string line = show_time(m.publish_time()) + "  #" + std::to_string(m.sequence()) + "  " +
+                     printable(m.subject());
+  for (const auto& h : m.headers())
+    line += "  [" + printable(h.key) + ": " + printable(h.value) + "]";
   line += "  " + printable(m.text());
   std::printf("%s\n", line.c_str());
 }
@@ -33,35 +35,50 @@ int run(const context& c, const options& o) {
   if (o.from_sequence != 0) how.start = bus::start::by_sequence(o.from_sequence);
   if (!o.since.empty()) {
     const auto since = parse_time(o.since);
-    if (!since) return c.usage("invalid --since '" + o.since + "'", "use 5m (ago), 10:15:00 or 2026-11-22T10:15:00");
+    if (!since)
+      return c.usage("invalid --since '" + o.since + "'",
+                     "use 5m (ago), 10:15:00 or 2026-11-22T10:15:00");
     how.start = bus::start::by_time(*since);
   }
-  if (o.wait == "spin") how.wait = bus::wait_strategy::busy_spin;
-  else if (o.wait == "pause") how.wait = bus::wait_strategy::spin_pause;
-  else if (o.wait == "block") how.wait = bus::wait_strategy::block;
+  if (o.wait == "spin")
+    how.wait = bus::wait_strategy::busy_spin;
+  else if (o.wait == "pause")
+    how.wait = bus::wait_strategy::spin_pause;
+  else if (o.wait == "block")
+    how.wait = bus::wait_strategy::block;
   auto idle_limit = std::chrono::nanoseconds(std::chrono::hours(24 * 365));
   if (!o.timeout.empty()) {
     const auto timeout = parse_duration(o.timeout);
-    if (!timeout) return c.usage("invalid --timeout '" + o.timeout + "'", "it is not a duration such as 500ms or 5s");
+    if (!timeout)
+      return c.usage("invalid --timeout '" + o.timeout + "'",
+                     "it is not a duration such as 500ms or 5s");
     idle_limit = *timeout;
   }
   std::chrono::nanoseconds delay{0};
   if (!o.delay.empty()) {
     const auto parsed = parse_duration(o.delay);
-    if (!parsed) return c.usage("invalid --delay '" + o.delay + "'", "it is not a duration such as 10ms");
+    if (!parsed)
+      return c.usage("invalid --delay '" + o.delay + "'", "it is not a duration such as 10ms");
     delay = *parsed;
   }
   bool gap_seen = false;
   how.on_gap = [&](const bus::gap& gap) {
     gap_seen = true;
     if (c.json)
-      std::printf("%s\n", dump({{"gap", {{"first", gap.first}, {"count", gap.count}, {"stream", gap.stream}, {"lane", gap.lane}}}}).c_str());
+      std::printf("%s\n", dump({{"gap",
+                                 {{"first", gap.first},
+                                  {"count", gap.count},
+                                  {"stream", gap.stream},
+                                  {"lane", gap.lane}}}})
+                              .c_str());
     else if (!o.raw && !o.quiet)
-      std::printf("-- %llu messages of stream %s lost, from #%llu --\n", static_cast<unsigned long long>(gap.count),
-                  std::string(gap.stream).c_str(), static_cast<unsigned long long>(gap.first));
+      std::printf("-- %llu messages of stream %s lost, from #%llu --\n",
+                  static_cast<unsigned long long>(gap.count), std::string(gap.stream).c_str(),
+                  static_cast<unsigned long long>(gap.first));
     else
-      std::fprintf(stderr, "bus: %llu messages of stream %s lost, from #%llu\n", static_cast<unsigned long long>(gap.count),
-                   std::string(gap.stream).c_str(), static_cast<unsigned long long>(gap.first));
+      std::fprintf(stderr, "bus: %llu messages of stream %s lost, from #%llu\n",
+                   static_cast<unsigned long long>(gap.count), std::string(gap.stream).c_str(),
+                   static_cast<unsigned long long>(gap.first));
   };
   auto session = c.open("sub", true);
   if (!session) return c.fail(session.error());
@@ -72,20 +89,23 @@ int run(const context& c, const options& o) {
 
   std::uint64_t seen = 0;
   bool timed_out = false;
-  while (!subscriber->stopped() && (o.count == 0 || seen < o.count) && !(gap_seen && o.fail_on_gap)) {
+  while (!subscriber->stopped() && (o.count == 0 || seen < o.count) &&
+         !(gap_seen && o.fail_on_gap)) {
     const std::size_t budget = o.count == 0 ? 64 : std::min<std::uint64_t>(64, o.count - seen);
-    const std::size_t got = subscriber->poll(o.fail_on_gap || delay.count() != 0 ? 1 : budget, [&](const bus::message& m) {
-      if (o.fail_on_gap && gap_seen) return;
-      if (c.json) {
-        std::printf("%s\n", dump(to_json(m)).c_str());
-      } else if (o.raw) {
-        std::fwrite(m.text().data(), 1, m.size(), stdout);
-        std::fputc('\n', stdout);
-      } else if (!o.quiet) {
-        print_text(m);
-      }
-      if (delay.count() != 0) std::this_thread::sleep_for(delay);
-    });
+    const std::size_t got = subscriber->poll(o.fail_on_gap || delay.count() != 0 ? 1 : budget,
+                                             [&](const bus::message& m) {
+                                               if (o.fail_on_gap && gap_seen) return;
+                                               if (c.json) {
+                                                 std::printf("%s\n", dump(to_json(m)).c_str());
+                                               } else if (o.raw) {
+                                                 std::fwrite(m.text().data(), 1, m.size(), stdout);
+                                                 std::fputc('\n', stdout);
+                                               } else if (!o.quiet) {
+                                                 print_text(m);
+                                               }
+                                               if (delay.count() != 0)
+                                                 std::this_thread::sleep_for(delay);
+                                             });
     seen += got;
     if (got != 0) continue;
     if (std::fflush(stdout) != 0) break;  // nobody reads us any more
@@ -109,23 +129,34 @@ int run(const context& c, const options& o) {
 void add_sub(CLI::App& app, context& c) {
   auto o = std::make_shared<options>();
   auto* command = app.add_subcommand("sub", "Subscribe and print messages");
-  command->add_option("pattern", o->patterns, "Patterns: a.b.c, * one token, > one or more at the end, # any number anywhere")->required();
+  command
+      ->add_option("pattern", o->patterns,
+                   "Patterns: a.b.c, * one token, > one or more at the end, # any number anywhere")
+      ->required();
   auto* all = command->add_flag("--all", o->all, "Start with everything that the rings still have");
   auto* last = command->add_flag("--last", o->last, "Start with the last message");
-  auto* from = command->add_option("--from-sequence", o->from_sequence, "Start with this sequence")->check(CLI::PositiveNumber);
-  auto* since = command->add_option("--since", o->since, "Start at a time: 5m (ago), 10:15:00, 2026-11-22T10:15:00");
+  auto* from = command->add_option("--from-sequence", o->from_sequence, "Start with this sequence")
+                   ->check(CLI::PositiveNumber);
+  auto* since = command->add_option("--since", o->since,
+                                    "Start at a time: 5m (ago), 10:15:00, 2026-11-22T10:15:00");
   all->excludes(last)->excludes(from)->excludes(since);
   last->excludes(from)->excludes(since);
   from->excludes(since);
-  command->add_option("--count,-n", o->count, "End after this many messages")->check(CLI::PositiveNumber);
-  command->add_option("--timeout", o->timeout, "End after this long without a message; with --count that is exit status 6");
+  command->add_option("--count,-n", o->count, "End after this many messages")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--timeout", o->timeout,
+                      "End after this long without a message; with --count that is exit status 6");
   command->add_flag("--raw", o->raw, "Print payload and newline only");
   command->add_flag("--quiet,-q", o->quiet, "Print only the number of messages, at the end");
-  command->add_flag("--fail-on-gap", o->fail_on_gap, "End with exit status 8 when messages were lost");
+  command->add_flag("--fail-on-gap", o->fail_on_gap,
+                    "End with exit status 8 when messages were lost");
   command->add_flag("--no-gate", o->no_gate, "Never hold publishers back; lose messages instead");
-  command->add_option("--wait", o->wait, "How to wait: adaptive, block, pause, spin")->check(CLI::IsMember({"adaptive", "block", "pause", "spin"}));
+  command->add_option("--wait", o->wait, "How to wait: adaptive, block, pause, spin")
+      ->check(CLI::IsMember({"adaptive", "block", "pause", "spin"}));
   command->add_option("--delay", o->delay, "Be slow: sleep this long after each message");
-  command->footer("Examples:\n  bus sub 'md.>'\n  bus sub 'host.cpu.*.user' 'host.mem.#' --json\n  bus sub orders.new --all --count 10 --timeout 1s --raw");
+  command->footer(
+      "Examples:\n  bus sub 'md.>'\n  bus sub 'host.cpu.*.user' 'host.mem.#' --json\n  bus sub "
+      "orders.new --all --count 10 --timeout 1s --raw");
   command->callback([o, &c] { c.run = [o, &c] { return run(c, *o); }; });
 }
 

@@ -1,5 +1,6 @@
 #pragma once
-/// commands: what the files command_*.cpp share. Each adds its subcommand to the application and runs it through `context`.
+/// commands: what the files command_*.cpp share. Each adds its subcommand to the application and
+/// runs it through `context`.
 
 #include <CLI/CLI.hpp>
 #include <bus/bus.hpp>
@@ -12,16 +13,17 @@
 
 namespace tools {
 
-/// Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 conflict, 5 permission, 6 timeout, 7 unavailable, 8 loss, 9 corruption.
+/// Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 conflict, 5 permission, 6 timeout, 7
+/// unavailable, 8 loss, 9 corruption.
 inline constexpr int exit_failure = 1;
 inline constexpr int exit_usage = 2;
 inline constexpr int exit_timeout = 6;
 inline constexpr int exit_loss = 8;
 
 struct context {
-  std::string url;      // --bus
-  bool json = false;    // --json, on every command that prints
-  int status = 0;       // of the command that ran
+  std::string url;           // --bus
+  bool json = false;         // --json, on every command that prints
+  int status = 0;            // of the command that ran
   std::function<int()> run;  // set by the subcommand that was given
 
   /// Prints what, why and fix, and returns the exit status.

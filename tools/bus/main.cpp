@@ -1,4 +1,5 @@
-// bus: the command line. One file per command; this one reads the arguments and tells the exit status.
+// bus: the command line. One file per command; this one reads the arguments and tells the exit
+// status.
 
 #include <csignal>
 #include <cstdio>
@@ -56,7 +57,8 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   app.fallthrough();
   app.set_version_flag("--version", "bus 0.1.0");
-  app.add_option("--bus,-b", c.url, "Bus: a name, or bus:///NAME?root=DIR (default: $BUS_URL, else 'default')");
+  app.add_option("--bus,-b", c.url,
+                 "Bus: a name, or bus:///NAME?root=DIR (default: $BUS_URL, else 'default')");
   app.add_flag("--json", c.json, "Print JSON");
   app.footer(
       "Try it in two terminals:\n"

@@ -4,7 +4,9 @@
 
 namespace tools {
 
-std::string dump(const json& value, bool pretty) { return value.dump(pretty ? 2 : -1, ' ', false, json::error_handler_t::replace); }
+std::string dump(const json& value, bool pretty) {
+  return value.dump(pretty ? 2 : -1, ' ', false, json::error_handler_t::replace);
+}
 
 const char* state_name(bus::process_state state) {
   switch (state) {
@@ -31,40 +33,58 @@ json to_json(const bus::stream_info& stream) {
                      {"exclusive_process", lane.exclusive_process}});
   }
   const auto& config = stream.config;
-  return {{"name", config.name},
-          {"subjects", config.subjects},
-          {"overflow", bus::overflow_name(config.overflow)},
-          {"lanes", config.lanes},
-          {"lane_mode", config.mode == bus::lane_mode::per_publisher ? "publisher" : "fixed"},
-          {"ring_bytes", config.ring_bytes},
-          {"max_message_bytes", config.max_message_bytes},
-          {"send_timeout_ms", std::chrono::duration<double, std::milli>(config.send_timeout).count()},
-          {"max_subjects", config.max_subjects},
-          {"max_readers", config.max_readers},
-          {"ephemeral", config.ephemeral},
-          {"created", show_time(stream.created)},
-          {"subjects_interned", stream.subjects_interned},
-          {"messages", stream.messages()},
-          {"lane", lanes}};
+  return {
+      {"name", config.name},
+      {"subjects", config.subjects},
+      {"overflow", bus::overflow_name(config.overflow)},
+      {"lanes", config.lanes},
+      {"lane_mode", config.mode == bus::lane_mode::per_publisher ? "publisher" : "fixed"},
+      {"ring_bytes", config.ring_bytes},
+      {"max_message_bytes", config.max_message_bytes},
+      {"send_timeout_ms", std::chrono::duration<double, std::milli>(config.send_timeout).count()},
+      {"max_subjects", config.max_subjects},
+      {"max_readers", config.max_readers},
+      {"ephemeral", config.ephemeral},
+      {"created", show_time(stream.created)},
+      {"subjects_interned", stream.subjects_interned},
+      {"messages", stream.messages()},
+      {"lane", lanes}};
 }
 
 json to_json(const bus::publisher_info& p) {
-  return {{"id", p.id}, {"name", p.name}, {"subject", p.subject}, {"stream", p.stream}, {"lane", p.lane},
-          {"exclusive", p.exclusive}, {"blocked", p.blocked}, {"messages", p.messages}, {"bytes", p.bytes}, {"refused", p.refused}};
+  return {{"id", p.id},           {"name", p.name},         {"subject", p.subject},
+          {"stream", p.stream},   {"lane", p.lane},         {"exclusive", p.exclusive},
+          {"blocked", p.blocked}, {"messages", p.messages}, {"bytes", p.bytes},
+          {"refused", p.refused}};
 }
 
 json to_json(const bus::reader_info& r) {
-  return {{"id", r.id}, {"name", r.name}, {"stream", r.stream}, {"lane", r.lane}, {"gating", r.gating},
-          {"sleeping", r.sleeping}, {"next_sequence", r.next_sequence}, {"lag_messages", r.lag_messages},
-          {"lag_bytes", r.lag_bytes}, {"delivered", r.delivered}, {"lost", r.lost}};
+  return {{"id", r.id},
+          {"name", r.name},
+          {"stream", r.stream},
+          {"lane", r.lane},
+          {"gating", r.gating},
+          {"sleeping", r.sleeping},
+          {"next_sequence", r.next_sequence},
+          {"lag_messages", r.lag_messages},
+          {"lag_bytes", r.lag_bytes},
+          {"delivered", r.delivered},
+          {"lost", r.lost}};
 }
 
 json to_json(const bus::process_info& p) {
   json publishers = json::array(), readers = json::array();
   for (const auto& publisher : p.publishers) publishers.push_back(to_json(publisher));
   for (const auto& reader : p.readers) readers.push_back(to_json(reader));
-  return {{"id", p.id}, {"pid", p.pid}, {"other_namespace", p.other_namespace}, {"uid", p.uid}, {"name", p.name},
-          {"state", state_name(p.state)}, {"joined", show_time(p.joined)}, {"publishers", publishers}, {"subscribers", readers}};
+  return {{"id", p.id},
+          {"pid", p.pid},
+          {"other_namespace", p.other_namespace},
+          {"uid", p.uid},
+          {"name", p.name},
+          {"state", state_name(p.state)},
+          {"joined", show_time(p.joined)},
+          {"publishers", publishers},
+          {"subscribers", readers}};
 }
 
 json to_json(const bus::message& m) {
@@ -73,7 +93,9 @@ json to_json(const bus::message& m) {
                  {"stream", m.stream()},
                  {"lane", m.lane()},
                  {"time", show_time(m.publish_time())},
-                 {"publish_ns", std::chrono::duration_cast<std::chrono::nanoseconds>(m.publish_time().time_since_epoch()).count()},
+                 {"publish_ns", std::chrono::duration_cast<std::chrono::nanoseconds>(
+                                    m.publish_time().time_since_epoch())
+                                    .count()},
                  {"age_ns", m.age().count()},
                  {"publisher", m.publisher_id()},
                  {"payload", m.text()}};
@@ -87,7 +109,12 @@ json to_json(const bus::message& m) {
 }
 
 json to_json(const bus::error& error) {
-  return {{"error", {{"code", bus::errc_name(error.code)}, {"errno", error.os_errno}, {"what", error.what}, {"why", error.why}, {"fix", error.fix}}}};
+  return {{"error",
+           {{"code", bus::errc_name(error.code)},
+            {"errno", error.os_errno},
+            {"what", error.what},
+            {"why", error.why},
+            {"fix", error.fix}}}};
 }
 
 }  // namespace tools

@@ -1,5 +1,6 @@
 #pragma once
-/// error: what went wrong, why, and the command that fixes it. Operating errors only: outcomes of the hot path are small enums.
+/// error: what went wrong, why, and the command that fixes it. Operating errors only: outcomes of
+/// the hot path are small enums.
 ///
 /// Threads    values
 /// Cost       text is built when something failed, never before
@@ -37,8 +38,8 @@ enum class errc : std::uint8_t {
 /// Short stable name: "not_found".
 BUS_EXPORT const char* errc_name(errc code) noexcept;
 
-/// Exit status of the command line for this error (docs/man/bus.1): 1 failure, 2 usage, 3 not found, 4 conflict,
-/// 5 permission, 6 timeout, 7 unavailable, 9 corruption.
+/// Exit status of the command line for this error (docs/man/bus.1): 1 failure, 2 usage, 3 not
+/// found, 4 conflict, 5 permission, 6 timeout, 7 unavailable, 9 corruption.
 BUS_EXPORT int exit_status(errc code) noexcept;
 
 struct error {

@@ -2,8 +2,9 @@
 /// message: a view of one received message. Copies nothing.
 ///
 /// Threads    belongs to the subscriber that delivered it
-/// Lifetime   until the callback returns, or the subscriber's next call; text and payload die with it
-/// Cost       accessors are loads; subject() is one table look-up; publish_time() a multiplication
+/// Lifetime   until the callback returns, or the subscriber's next call; text and payload die with
+/// it Cost       accessors are loads; subject() is one table look-up; publish_time() a
+/// multiplication
 
 #include <chrono>
 #include <cstddef>
@@ -18,7 +19,8 @@
 
 namespace bus {
 
-/// Headers of a message to send: key and value, both UTF-8 or bytes; 1-255 bytes of key, all together at most 32 KiB.
+/// Headers of a message to send: key and value, both UTF-8 or bytes; 1-255 bytes of key, all
+/// together at most 32 KiB.
 struct header {
   std::string_view key;
   std::string_view value;
@@ -31,7 +33,9 @@ struct source;  // one lane of a subscriber
 class message {
  public:
   std::span<const std::byte> payload() const noexcept { return {payload_data(), payload_bytes()}; }
-  std::string_view text() const noexcept { return {reinterpret_cast<const char*>(payload_data()), payload_bytes()}; }
+  std::string_view text() const noexcept {
+    return {reinterpret_cast<const char*>(payload_data()), payload_bytes()};
+  }
   std::size_t size() const noexcept { return payload_bytes(); }
 
   /// Rises by one per message of the lane; never used twice.
@@ -53,8 +57,8 @@ class message {
   BUS_EXPORT std::vector<bus::header> headers() const;
   bool has_headers() const noexcept { return (flags() & 0x40u) != 0; }
 
-  /// False when the message lies in an overwriting ring, was asked for in place, and has been overwritten since: whatever was
-  /// read from payload() before must be thrown away.
+  /// False when the message lies in an overwriting ring, was asked for in place, and has been
+  /// overwritten since: whatever was read from payload() before must be thrown away.
   BUS_EXPORT bool still_valid() const noexcept;
 
   /// Early reading: bytes of payload() that are there already; size() when the message is complete.
@@ -70,11 +74,14 @@ class message {
 
   // The record's words as they were read; docs/format/ring.md.
   static constexpr unsigned header_shift = 32, flags_shift = 48;
-  static constexpr std::uint64_t flag_open = 1ull << 62, flag_in_place = 1ull << 63;  // of our own, unused in records
+  static constexpr std::uint64_t flag_open = 1ull << 62,
+                                 flag_in_place = 1ull << 63;  // of our own, unused in records
 
   const std::byte* payload_data() const noexcept { return area_ + header_bytes(); }
   std::uint32_t payload_bytes() const noexcept { return static_cast<std::uint32_t>(shape_); }
-  std::uint16_t header_bytes() const noexcept { return static_cast<std::uint16_t>(shape_ >> header_shift); }
+  std::uint16_t header_bytes() const noexcept {
+    return static_cast<std::uint16_t>(shape_ >> header_shift);
+  }
   std::uint16_t flags() const noexcept { return static_cast<std::uint16_t>(shape_ >> flags_shift); }
   std::uint32_t subject_id() const noexcept { return static_cast<std::uint32_t>(origin_); }
 
@@ -92,7 +99,8 @@ struct gap {
   std::string_view stream;
   std::uint32_t lane = 0;
   std::uint64_t first = 0;  ///< first lost sequence
-  std::uint64_t count = 0;  ///< exact for the lane; for a pattern an upper bound of what would have matched
+  std::uint64_t count =
+      0;  ///< exact for the lane; for a pattern an upper bound of what would have matched
 };
 
 }  // namespace bus

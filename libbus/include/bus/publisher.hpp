@@ -1,13 +1,14 @@
 #pragma once
-/// publisher: writes messages to the stream that captures its subject. Not a queue: what a full ring means is the stream's
-/// overflow policy.
+/// publisher: writes messages to the stream that captures its subject. Not a queue: what a full
+/// ring means is the stream's overflow policy.
 ///
 /// Threads    one thread per object; distinct objects are independent
 /// Processes  shared (default): any number per stream; exclusive: the sole writer of a lane
-/// Cost       exclusive publish: no system call, no lock, no read-modify-write, no allocation, O(payload).
+/// Cost       exclusive publish: no system call, no lock, no read-modify-write, no allocation,
+/// O(payload).
 ///            shared: the same inside a short critical section
-/// Blocks     only on a stream with overflow=block, at most send_timeout; and for a lock holder that is stopped
-/// Lifetime   the session may be destroyed first
+/// Blocks     only on a stream with overflow=block, at most send_timeout; and for a lock holder
+/// that is stopped Lifetime   the session may be destroyed first
 
 #include <chrono>
 #include <cstddef>
@@ -31,13 +32,13 @@ enum class publish_status : std::uint8_t {
   timed_out,       ///< overflow=block and send_timeout passed; last_error() names the reader
   would_deadlock,  ///< full because of a subscriber of this very thread
   too_large,
-  busy,            ///< the lock is held by a live process that does not move: last_error() names it
-  conflict,        ///< an exclusive publisher has the lane
-  invalid,         ///< bad subject or headers
+  busy,      ///< the lock is held by a live process that does not move: last_error() names it
+  conflict,  ///< an exclusive publisher has the lane
+  invalid,   ///< bad subject or headers
   type_mismatch,
-  closed,          ///< the stream was removed, and no stream takes the subject now
+  closed,  ///< the stream was removed, and no stream takes the subject now
   forked,
-  failed,          ///< anything else: last_error()
+  failed,  ///< anything else: last_error()
 };
 
 BUS_EXPORT const char* publish_status_name(publish_status status) noexcept;
@@ -53,10 +54,12 @@ enum class publish_mode : std::uint8_t { shared, exclusive };
 
 struct publisher_options {
   publish_mode mode = publish_mode::shared;
-  std::string name;               ///< shown by `bus ps`
-  std::optional<std::uint32_t> lane;  ///< of a stream with several fixed lanes; default: by key, else spread by publisher
+  std::string name;  ///< shown by `bus ps`
+  std::optional<std::uint32_t>
+      lane;  ///< of a stream with several fixed lanes; default: by key, else spread by publisher
   std::optional<std::chrono::nanoseconds> send_timeout;  ///< instead of the stream's
-  /// Payloads of at least this many bytes may be read while they are being written. 0: never. Exclusive publishers only.
+  /// Payloads of at least this many bytes may be read while they are being written. 0: never.
+  /// Exclusive publishers only.
   std::size_t early_bytes = 0;
 };
 
@@ -73,7 +76,8 @@ struct publisher_core;
 /// Lifetime   one per publisher at a time; valid until commit() or destruction, which abandons it
 class loan {
  public:
-  loan(loan&& other) noexcept : core_(std::exchange(other.core_, nullptr)), data_(other.data_), ticket_(other.ticket_) {}
+  loan(loan&& other) noexcept
+      : core_(std::exchange(other.core_, nullptr)), data_(other.data_), ticket_(other.ticket_) {}
   loan& operator=(loan&& other) noexcept {
     core_ = std::exchange(other.core_, nullptr);
     data_ = other.data_;
@@ -84,12 +88,14 @@ class loan {
 
   /// Aligned to 32 bytes.
   std::span<std::byte> data() const noexcept { return data_; }
-  /// Publishes all of it. A loan is spent after one commit; anything published since it was made spends it, too.
+  /// Publishes all of it. A loan is spent after one commit; anything published since it was made
+  /// spends it, too.
   BUS_EXPORT published commit() noexcept;
 
  private:
   friend struct publisher_core;
-  loan(publisher_core* core, std::span<std::byte> data, std::uint64_t ticket) : core_(core), data_(data), ticket_(ticket) {}
+  loan(publisher_core* core, std::span<std::byte> data, std::uint64_t ticket)
+      : core_(core), data_(data), ticket_(ticket) {}
   publisher_core* core_;
   std::span<std::byte> data_;
   std::uint64_t ticket_;
@@ -103,20 +109,25 @@ class BUS_EXPORT publisher {
 
   /// Publishes to the publisher's own subject.
   published publish(std::span<const std::byte> payload) noexcept;
-  published publish(std::string_view text) noexcept { return publish(std::as_bytes(std::span(text.data(), text.size()))); }
+  published publish(std::string_view text) noexcept {
+    return publish(std::as_bytes(std::span(text.data(), text.size())));
+  }
   published publish(std::span<const std::byte> payload, std::span<const header> headers) noexcept;
   published publish(std::string_view text, std::span<const header> headers) noexcept {
     return publish(std::as_bytes(std::span(text.data(), text.size())), headers);
   }
 
-  /// Publishes to any subject of the same stream; one of another stream is `invalid`. Cost: one more hash look-up.
+  /// Publishes to any subject of the same stream; one of another stream is `invalid`. Cost: one
+  /// more hash look-up.
   published publish_to(std::string_view subject, std::span<const std::byte> payload,
                        std::span<const header> headers = {}) noexcept;
-  published publish_to(std::string_view subject, std::string_view text, std::span<const header> headers = {}) noexcept {
+  published publish_to(std::string_view subject, std::string_view text,
+                       std::span<const header> headers = {}) noexcept {
     return publish_to(subject, std::as_bytes(std::span(text.data(), text.size())), headers);
   }
 
-  /// All of them, in order, visible at once, or none. At most 1000 messages and a quarter of the ring.
+  /// All of them, in order, visible at once, or none. At most 1000 messages and a quarter of the
+  /// ring.
   published publish_batch(std::span<const outgoing> messages) noexcept;
   /// The same for payloads to the publisher's own subject.
   published publish_batch(std::span<const std::span<const std::byte>> payloads) noexcept;

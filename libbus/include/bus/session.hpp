@@ -1,5 +1,6 @@
 #pragma once
-/// session: one process's connection to a bus. Opening it makes the bus when it does not exist; no daemon is needed.
+/// session: one process's connection to a bus. Opening it makes the bus when it does not exist; no
+/// daemon is needed.
 ///
 /// Threads    all members may be called from any thread
 /// Processes  a forked child must open its own: the parent's handles say `forked` there
@@ -21,7 +22,8 @@
 namespace bus {
 
 struct session_options {
-  std::string url;           ///< `bus:///NAME?name=PROCESS&slots=N&root=DIR`, or just NAME. Empty: $BUS_URL, else `default`
+  std::string url;  ///< `bus:///NAME?name=PROCESS&slots=N&root=DIR`, or just NAME. Empty: $BUS_URL,
+                    ///< else `default`
   std::string process_name;  ///< shown by `bus ps`; default: the program's name
   bool create = true;        ///< make the bus when it does not exist; false: `not_found`
 };
@@ -30,10 +32,13 @@ struct session_core;
 
 class BUS_EXPORT session {
  public:
-  /// Errors: invalid_argument (url), not_found, permission (owner, modes), no_space, unsupported (version), corrupt,
+  /// Errors: invalid_argument (url), not_found, permission (owner, modes), no_space, unsupported
+  /// (version), corrupt,
   ///         timed_out (another process sets the bus up and does not finish)
   static result<session> open(session_options options = {});
-  static result<session> open(std::string_view url) { return open(session_options{std::string(url), {}, true}); }
+  static result<session> open(std::string_view url) {
+    return open(session_options{std::string(url), {}, true});
+  }
 
   session(session&&) noexcept;
   session& operator=(session&&) noexcept;
@@ -42,20 +47,23 @@ class BUS_EXPORT session {
   std::string_view name() const noexcept;
   std::string_view directory() const noexcept;
 
-  /// A publisher bound to `subject`. The default stream is made when no declared stream captures it.
-  /// Errors: invalid_argument (subject), conflict (exclusive: somebody has the lane), no_space, permission, busy
+  /// A publisher bound to `subject`. The default stream is made when no declared stream captures
+  /// it. Errors: invalid_argument (subject), conflict (exclusive: somebody has the lane), no_space,
+  /// permission, busy
   result<bus::publisher> publisher(std::string_view subject, publisher_options options = {});
 
   /// A subscriber of one or several patterns over all streams, also those made later.
-  /// Once it returned, no message published to its subjects from then on is missed (start::new_messages).
-  /// Errors: invalid_argument (pattern), no_space (slots, readers), permission
-  result<subscriber> subscribe(std::span<const std::string_view> patterns, subscriber_options options = {});
+  /// Once it returned, no message published to its subjects from then on is missed
+  /// (start::new_messages). Errors: invalid_argument (pattern), no_space (slots, readers),
+  /// permission
+  result<subscriber> subscribe(std::span<const std::string_view> patterns,
+                               subscriber_options options = {});
   result<subscriber> subscribe(std::string_view pattern, subscriber_options options = {}) {
     return subscribe(std::span<const std::string_view>(&pattern, 1), std::move(options));
   }
 
-  /// Errors: invalid_argument (each field), conflict (exists differently, or overlaps: both are named), no_space, busy
-  /// Adding a stream that exists with the same configuration is ok.
+  /// Errors: invalid_argument (each field), conflict (exists differently, or overlaps: both are
+  /// named), no_space, busy Adding a stream that exists with the same configuration is ok.
   result<void> add_stream(const stream_config& config);
   /// Errors: not_found, busy
   result<void> remove_stream(std::string_view name);
@@ -74,7 +82,8 @@ inline result<session> open(std::string_view url = {}) { return session::open(ur
 
 /// Names of the buses of this user (and the system ones that may be read) on this host.
 BUS_EXPORT std::vector<std::string> list_buses(std::string_view root = {});
-/// Removes a bus with everything in it. Errors: not_found, busy (live processes, unless `force`), permission
+/// Removes a bus with everything in it. Errors: not_found, busy (live processes, unless `force`),
+/// permission
 BUS_EXPORT result<void> remove_bus(std::string_view url, bool force = false);
 
 }  // namespace bus

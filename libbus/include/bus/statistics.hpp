@@ -1,5 +1,6 @@
 #pragma once
-/// statistics: plain snapshots of streams, lanes, publishers, subscribers and processes, for monitors.
+/// statistics: plain snapshots of streams, lanes, publishers, subscribers and processes, for
+/// monitors.
 ///
 /// Cost       read from shared memory by the observer; the data path is not touched
 
@@ -14,8 +15,8 @@ namespace bus {
 
 struct lane_info {
   std::uint32_t index = 0;
-  std::uint64_t first_sequence = 0;  ///< oldest that a new reader could still get
-  std::uint64_t last_sequence = 0;   ///< newest; 0 = none yet
+  std::uint64_t first_sequence = 0;   ///< oldest that a new reader could still get
+  std::uint64_t last_sequence = 0;    ///< newest; 0 = none yet
   std::uint64_t bytes_published = 0;  ///< ring bytes since the lane was made
   std::uint64_t used_bytes = 0;       ///< held by the slowest gating reader
   std::uint64_t dropped = 0;

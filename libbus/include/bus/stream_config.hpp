@@ -1,5 +1,6 @@
 #pragma once
-/// stream_config: what a stream is: the subjects it captures, its rings, and what happens when a ring is full.
+/// stream_config: what a stream is: the subjects it captures, its rings, and what happens when a
+/// ring is full.
 ///
 /// Ranges are checked when the stream is made; the same names are options of `bus stream add`.
 
@@ -17,13 +18,16 @@ namespace bus {
 enum class overflow : std::uint8_t {
   block = 1,        ///< wait for space, at most send_timeout; the error names the slowest reader
   reject = 2,       ///< refuse the new message at once
-  drop_oldest = 3,  ///< overwrite: readers never hold a publisher back; a lapped reader is told exactly what it lost
+  drop_oldest = 3,  ///< overwrite: readers never hold a publisher back; a lapped reader is told
+                    ///< exactly what it lost
   drop_new = 4,     ///< discard the new message; counted
 };
 
 enum class lane_mode : std::uint8_t {
-  fixed = 1,          ///< `lanes` rings; a message with a key goes to the lane of its key, others to the publisher's lane
-  per_publisher = 2,  ///< each publisher gets a ring of its own: no lock between publishers, no total order
+  fixed = 1,  ///< `lanes` rings; a message with a key goes to the lane of its key, others to the
+              ///< publisher's lane
+  per_publisher =
+      2,  ///< each publisher gets a ring of its own: no lock between publishers, no total order
 };
 
 struct stream_config {
@@ -31,16 +35,20 @@ struct stream_config {
   std::vector<std::string> subjects;  ///< patterns; no two declared streams may overlap
   bus::overflow overflow = bus::overflow::block;
   lane_mode mode = lane_mode::fixed;
-  std::uint32_t lanes = 1;                             ///< 1-64; with per_publisher the most that may come to be
-  std::uint64_t ring_bytes = 8ull << 20;               ///< per lane; power of two, 64 KiB - 64 GiB, at least 4 largest messages
-  std::uint64_t max_message_bytes = 1ull << 20;        ///< payload and headers; larger ones are refused before anything is written
+  std::uint32_t lanes = 1;  ///< 1-64; with per_publisher the most that may come to be
+  std::uint64_t ring_bytes =
+      8ull << 20;  ///< per lane; power of two, 64 KiB - 64 GiB, at least 4 largest messages
+  std::uint64_t max_message_bytes =
+      1ull << 20;  ///< payload and headers; larger ones are refused before anything is written
   std::chrono::nanoseconds send_timeout = std::chrono::seconds(5);  ///< of `block`
-  std::uint32_t max_subjects = 262'144;                ///< beyond it records carry their subject: slower, never refused
-  std::uint32_t max_readers = 1024;                    ///< per lane, 1-65536
-  bool ephemeral = false;                              ///< removed with the last process that leaves
+  std::uint32_t max_subjects =
+      262'144;  ///< beyond it records carry their subject: slower, never refused
+  std::uint32_t max_readers = 1024;  ///< per lane, 1-65536
+  bool ephemeral = false;            ///< removed with the last process that leaves
 };
 
-/// The name of the stream that captures what no declared stream captures; made on first use with overflow drop_oldest.
+/// The name of the stream that captures what no declared stream captures; made on first use with
+/// overflow drop_oldest.
 inline constexpr std::string_view default_stream = "default";
 
 BUS_EXPORT const char* overflow_name(overflow policy) noexcept;

@@ -1,11 +1,13 @@
 #pragma once
-/// subscriber: a live reader of every stream whose subjects match its patterns. No acknowledgement: its position is its own.
+/// subscriber: a live reader of every stream whose subjects match its patterns. No acknowledgement:
+/// its position is its own.
 ///
 /// Threads    one thread per object; stop() may be called from any thread or signal handler
-/// Processes  reads shared memory that it cannot write; a slow subscriber delays publishers only on streams with
+/// Processes  reads shared memory that it cannot write; a slow subscriber delays publishers only on
+/// streams with
 ///            overflow block, reject or drop_new, and only with gate = true
-/// Cost       per message: one acquire load; no system call while there are messages; overwriting streams copy the record
-/// Lifetime   the session may be destroyed first
+/// Cost       per message: one acquire load; no system call while there are messages; overwriting
+/// streams copy the record Lifetime   the session may be destroyed first
 
 #include <chrono>
 #include <cstddef>
@@ -24,23 +26,31 @@
 
 namespace bus {
 
-/// Where a subscriber starts on streams that exist when it subscribes. Streams made later are read from their beginning.
+/// Where a subscriber starts on streams that exist when it subscribes. Streams made later are read
+/// from their beginning.
 struct start {
   enum class kind : std::uint8_t { from_new, from_all, from_last, from_sequence, from_time };
   kind at = kind::from_new;
   std::uint64_t sequence = 0;
   std::chrono::system_clock::time_point time{};
 
-  static start new_messages() noexcept { return {}; }                                ///< published after subscribe returned
-  static start all() noexcept { return {kind::from_all, 0, {}}; }                    ///< whatever the ring still has
-  static start last() noexcept { return {kind::from_last, 0, {}}; }                  ///< the last matching message, then new ones
-  static start by_sequence(std::uint64_t first) noexcept { return {kind::from_sequence, first, {}}; }
-  static start by_time(std::chrono::system_clock::time_point t) noexcept { return {kind::from_time, 0, t}; }
+  static start new_messages() noexcept { return {}; }  ///< published after subscribe returned
+  static start all() noexcept { return {kind::from_all, 0, {}}; }  ///< whatever the ring still has
+  static start last() noexcept {
+    return {kind::from_last, 0, {}};
+  }  ///< the last matching message, then new ones
+  static start by_sequence(std::uint64_t first) noexcept {
+    return {kind::from_sequence, first, {}};
+  }
+  static start by_time(std::chrono::system_clock::time_point t) noexcept {
+    return {kind::from_time, 0, t};
+  }
 };
 
 enum class wait_strategy : std::uint8_t {
   busy_spin,   ///< lowest latency; a core each
-  spin_pause,  ///< spins with a pause between looks: kinder to the publisher's cache line when it keeps up
+  spin_pause,  ///< spins with a pause between looks: kinder to the publisher's cache line when it
+               ///< keeps up
   adaptive,    ///< spins for some microseconds, then sleeps
   block,       ///< sleeps at once
 };
@@ -48,11 +58,15 @@ enum class wait_strategy : std::uint8_t {
 struct subscriber_options {
   bus::start start = bus::start::new_messages();
   wait_strategy wait = wait_strategy::adaptive;
-  bool gate = true;          ///< on block, reject and drop_new streams: hold publishers back rather than lose messages
-  bool in_place = false;     ///< on overwriting streams: no copy; check message::still_valid() after use
-  bool early = false;        ///< deliver large messages while they are being written (message::wait_available)
-  std::string name;          ///< shown by `bus ps`
-  std::function<void(const gap&)> on_gap;  ///< called in order, between the messages around the loss
+  bool gate = true;  ///< on block, reject and drop_new streams: hold publishers back rather than
+                     ///< lose messages
+  bool in_place =
+      false;  ///< on overwriting streams: no copy; check message::still_valid() after use
+  bool early =
+      false;  ///< deliver large messages while they are being written (message::wait_available)
+  std::string name;  ///< shown by `bus ps`
+  std::function<void(const gap&)>
+      on_gap;  ///< called in order, between the messages around the loss
 };
 
 struct subscriber_stats {
@@ -60,7 +74,7 @@ struct subscriber_stats {
   std::uint64_t lost = 0;  ///< sum of the gaps
   std::uint64_t gaps = 0;
   std::uint64_t aborted = 0;  ///< early messages whose publisher died
-  std::size_t lanes = 0;   ///< rings being read
+  std::size_t lanes = 0;      ///< rings being read
 };
 
 struct subscriber_core;
@@ -71,8 +85,9 @@ class BUS_EXPORT subscriber {
   subscriber& operator=(subscriber&&) noexcept;
   ~subscriber();
 
-  /// Calls `fn(const message&)` for up to `max` messages that are there now. Returns how many. Never blocks.
-  /// If fn throws, the message counts as delivered and the rest stays for the next call.
+  /// Calls `fn(const message&)` for up to `max` messages that are there now. Returns how many.
+  /// Never blocks. If fn throws, the message counts as delivered and the rest stays for the next
+  /// call.
   template <class Fn>
   std::size_t poll(std::size_t max, Fn&& fn) {
     std::size_t done = 0;
@@ -98,15 +113,16 @@ class BUS_EXPORT subscriber {
   void stop() noexcept;
   bool stopped() const noexcept;
 
-  /// For epoll. Protocol: `arm()`; true: wait until fd() is readable, then `drain()` and poll until nothing is left; false:
-  /// there are messages, poll first. Readable at the latest after 50 ms, so a lost wake-up is a delay.
-  /// Errors: no_space (descriptors), system
+  /// For epoll. Protocol: `arm()`; true: wait until fd() is readable, then `drain()` and poll until
+  /// nothing is left; false: there are messages, poll first. Readable at the latest after 50 ms, so
+  /// a lost wake-up is a delay. Errors: no_space (descriptors), system
   result<int> fd();
   bool arm();
   void drain();
 
   subscriber_stats stats() const noexcept;
-  /// Set when a ring could not be read on (corrupt, unsupported, type mismatch): the others are still read.
+  /// Set when a ring could not be read on (corrupt, unsupported, type mismatch): the others are
+  /// still read.
   const std::optional<error>& failure() const noexcept;
 
   class iterator {
@@ -120,7 +136,9 @@ class BUS_EXPORT subscriber {
       return *this;
     }
     void operator++(int) { ++*this; }
-    friend bool operator==(const iterator& it, std::default_sentinel_t) noexcept { return !it.current_; }
+    friend bool operator==(const iterator& it, std::default_sentinel_t) noexcept {
+      return !it.current_;
+    }
 
    private:
     friend class subscriber;

@@ -1,8 +1,10 @@
 #pragma once
-/// typed: publishers and subscribers of trivially copyable structs. The first publisher of a subject records its type; another
-/// type or another layout is refused with `type_mismatch`, on either side.
+/// typed: publishers and subscribers of trivially copyable structs. The first publisher of a
+/// subject records its type; another type or another layout is refused with `type_mismatch`, on
+/// either side.
 ///
-/// Threads, Cost, Lifetime   as publisher and subscriber; the check is once per subject, not per message
+/// Threads, Cost, Lifetime   as publisher and subscriber; the check is once per subject, not per
+/// message
 
 #include <cstring>
 #include <memory>
@@ -26,49 +28,63 @@ constexpr std::uint64_t type_hash_of(std::string_view text, std::uint64_t seed) 
 
 template <class T>
 constexpr std::string_view type_name() noexcept {
-  if constexpr (requires { { T::bus_type } -> std::convertible_to<std::string_view>; }) {
+  if constexpr (requires {
+                  { T::bus_type } -> std::convertible_to<std::string_view>;
+                }) {
     return T::bus_type;
   } else {
     return __PRETTY_FUNCTION__;
   }
 }
 
-/// Name and layout. A struct may say more with `static constexpr std::string_view bus_type = "quote/2";` (the id, stable
-/// across compilers and namespaces) and `static constexpr std::string_view bus_layout = "..."` (its fields, in order).
+/// Name and layout. A struct may say more with `static constexpr std::string_view bus_type =
+/// "quote/2";` (the id, stable across compilers and namespaces) and `static constexpr
+/// std::string_view bus_layout = "..."` (its fields, in order).
 template <class T>
 constexpr std::uint64_t type_hash() noexcept {
   std::uint64_t h = type_hash_of(type_name<T>(), 0xcbf29ce484222325u);
-  if constexpr (requires { { T::bus_layout } -> std::convertible_to<std::string_view>; }) h = type_hash_of(T::bus_layout, h);
+  if constexpr (requires {
+                  { T::bus_layout } -> std::convertible_to<std::string_view>;
+                })
+    h = type_hash_of(T::bus_layout, h);
   h = (h ^ sizeof(T)) * 0x100000001b3u;
   h = (h ^ alignof(T)) * 0x100000001b3u;
   return h == 0 ? 1 : h;
 }
 
-BUS_EXPORT result<void> claim_type(publisher_core& core, std::uint64_t type, std::string_view type_name, std::size_t bytes);
-BUS_EXPORT void expect_type(subscriber_core& core, std::uint64_t type, std::string_view type_name, std::size_t bytes);
+BUS_EXPORT result<void> claim_type(publisher_core& core, std::uint64_t type,
+                                   std::string_view type_name, std::size_t bytes);
+BUS_EXPORT void expect_type(subscriber_core& core, std::uint64_t type, std::string_view type_name,
+                            std::size_t bytes);
 
 }  // namespace detail
 
 /// What may cross process borders as it lies in memory. Padding is sent as it is.
 template <class T>
-concept plain_message = std::is_trivially_copyable_v<T> && std::is_standard_layout_v<T> && !std::is_pointer_v<T> &&
-                        alignof(T) <= 32;
+concept plain_message =
+    std::is_trivially_copyable_v<T> && std::is_standard_layout_v<T> && !std::is_pointer_v<T> &&
+    alignof(T) <= 32;
 
 template <class T>
 class typed_publisher {
-  static_assert(plain_message<T>, "T must be trivially copyable, standard layout, aligned to at most 32");
+  static_assert(plain_message<T>,
+                "T must be trivially copyable, standard layout, aligned to at most 32");
 
  public:
   /// Errors: as session::publisher; type_mismatch: the subject has another type
-  static result<typed_publisher> open(session& on, std::string_view subject, publisher_options options = {}) {
+  static result<typed_publisher> open(session& on, std::string_view subject,
+                                      publisher_options options = {}) {
     auto made = on.publisher(subject, std::move(options));
     if (!made) return std::move(made.error());
-    auto claimed = detail::claim_type(*made->core_, detail::type_hash<T>(), detail::type_name<T>(), sizeof(T));
+    auto claimed =
+        detail::claim_type(*made->core_, detail::type_hash<T>(), detail::type_name<T>(), sizeof(T));
     if (!claimed) return std::move(claimed.error());
     return typed_publisher(std::move(*made));
   }
 
-  published publish(const T& value) noexcept { return untyped_.publish(std::as_bytes(std::span(&value, 1))); }
+  published publish(const T& value) noexcept {
+    return untyped_.publish(std::as_bytes(std::span(&value, 1)));
+  }
   publisher& untyped() noexcept { return untyped_; }
 
  private:
@@ -78,11 +94,14 @@ class typed_publisher {
 
 template <class T>
 class typed_subscriber {
-  static_assert(plain_message<T>, "T must be trivially copyable, standard layout, aligned to at most 32");
+  static_assert(plain_message<T>,
+                "T must be trivially copyable, standard layout, aligned to at most 32");
 
  public:
-  /// A subject of another type, or of none, ends up in failure() with `type_mismatch` and is not delivered.
-  static result<typed_subscriber> open(session& on, std::string_view pattern, subscriber_options options = {}) {
+  /// A subject of another type, or of none, ends up in failure() with `type_mismatch` and is not
+  /// delivered.
+  static result<typed_subscriber> open(session& on, std::string_view pattern,
+                                       subscriber_options options = {}) {
     auto made = on.subscribe(pattern, std::move(options));
     if (!made) return std::move(made.error());
     detail::expect_type(*made->core_, detail::type_hash<T>(), detail::type_name<T>(), sizeof(T));

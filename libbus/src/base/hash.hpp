@@ -1,5 +1,6 @@
 #pragma once
-/// hash: 64-bit hash of short byte strings (subjects, names). Not for hostile keys: tables that use it are bounded.
+/// hash: 64-bit hash of short byte strings (subjects, names). Not for hostile keys: tables that use
+/// it are bounded.
 
 #include <cstdint>
 #include <cstring>

@@ -1,7 +1,5 @@
 #include "client/bus_directory.hpp"
 
-#include <sys/random.h>
-
 #include <algorithm>
 #include <climits>
 #include <cstring>
@@ -10,6 +8,7 @@
 #include "layout/validate.hpp"
 #include "os/failure.hpp"
 #include "os/futex.hpp"
+#include "os/random.hpp"
 #include "subject/subject.hpp"
 #include "sync/failpoint.hpp"
 #include "sync/words.hpp"
@@ -24,23 +23,17 @@ constexpr std::string_view half_removed = ".old-";
 
 }  // namespace
 
-std::uint64_t random_id() {
-  std::uint64_t id = 0;
-  while (id == 0) {
-    if (::getrandom(&id, sizeof id, 0) != static_cast<ssize_t>(sizeof id)) id = os::wall_ns() * 0x9e3779b97f4a7c15u;
-  }
-  return id;
-}
-
-result<std::unique_ptr<bus_directory>> bus_directory::open(const bus_address& address, bool create) {
+result<std::unique_ptr<bus_directory>> bus_directory::open(const bus_address& address,
+                                                           bool create) {
   std::unique_ptr<bus_directory> made(new bus_directory);
   made->path_ = address.directory();
   const std::string& path = made->path_;
   for (int attempt = 0; attempt < 16; ++attempt) {
     if (!os::exists(path)) {
       if (!create)
-        return error{errc::not_found, 0, "no bus '" + address.name + "'", path + " does not exist",
-                     "publish or subscribe to it once, or name another with --bus NAME (bus ls lists them)"};
+        return error{
+            errc::not_found, 0, "no bus '" + address.name + "'", path + " does not exist",
+            "publish or subscribe to it once, or name another with --bus NAME (bus ls lists them)"};
       auto dir = os::make_directory(path, 0700);
       if (!dir) return std::move(dir.error());
     }
@@ -48,15 +41,16 @@ result<std::unique_ptr<bus_directory>> bus_directory::open(const bus_address& ad
     unsigned mode = 0;
     if (!os::directory_owner(path, owner, mode)) {
       if (!os::exists(path)) continue;  // removed this moment
-      return error{errc::permission, 0, "cannot use the bus '" + address.name + "'", path + " is not a directory",
-                   "remove it, or choose another bus name"};
+      return error{errc::permission, 0, "cannot use the bus '" + address.name + "'",
+                   path + " is not a directory", "remove it, or choose another bus name"};
     }
     if (owner != os::user_id())
       return error{errc::permission, 0, "cannot use the bus '" + address.name + "'",
-                   path + " belongs to uid " + std::to_string(owner) + ", not to you", "choose another bus name"};
+                   path + " belongs to uid " + std::to_string(owner) + ", not to you",
+                   "choose another bus name"};
     if ((mode & 0022u) != 0)
-      return error{errc::permission, 0, "cannot use the bus '" + address.name + "'", path + " may be written by others",
-                   "chmod 700 " + path};
+      return error{errc::permission, 0, "cannot use the bus '" + address.name + "'",
+                   path + " may be written by others", "chmod 700 " + path};
     if (os::exists(path + "/control")) {
       auto loaded = made->load_control();
       if (loaded) return made;
@@ -79,9 +73,10 @@ result<std::unique_ptr<bus_directory>> bus_directory::open(const bus_address& ad
       auto map = os::mapping::map(file->get(), 0, layout::control_file_bytes, true, true);
       if (!map) return std::move(map.error());
       auto* control = new (map->data()) layout::control_header{};
-      control->bus_id = random_id();
-      control->segment = layout::make_header(layout::segment_kind::control, sizeof *control, layout::control_file_bytes,
-                                             control->bus_id, control->bus_id, os::wall_ns());
+      control->bus_id = os::random_id();
+      control->segment = layout::make_header(layout::segment_kind::control, sizeof *control,
+                                             layout::control_file_bytes, control->bus_id,
+                                             control->bus_id, os::wall_ns());
       control->clock_kind = os::best_clock_kind();
       control->birth_raw_ns = os::raw_monotonic_ns();
       control->birth_ticks = os::tick_clock(control->clock_kind, 0, 0).now();
@@ -92,31 +87,38 @@ result<std::unique_ptr<bus_directory>> bus_directory::open(const bus_address& ad
       if (!named) return std::move(named.error());
     }
   }
-  return error{errc::busy, 0, "cannot open the bus '" + address.name + "'", "it is made and removed again and again", ""};
+  return error{errc::busy, 0, "cannot open the bus '" + address.name + "'",
+               "it is made and removed again and again", ""};
 }
 
 result<void> bus_directory::load_control() {
   const std::string file_path = path_ + "/control";
   auto found = os::open_existing(file_path, true);
   if (!found) return std::move(found.error());
-  if (found->bytes != layout::control_file_bytes) return layout::corrupt(file_path, "it has the wrong size: truncated");
+  if (found->bytes != layout::control_file_bytes)
+    return layout::corrupt(file_path, "it has the wrong size: truncated");
   auto map = os::mapping::map(found->file.get(), 0, layout::control_file_bytes, true, true);
   if (!map) return std::move(map.error());
   control_map_ = std::move(*map);
   const auto& header = control();
-  auto checked = layout::check_header(header.segment, layout::segment_kind::control, found->bytes, file_path);
+  auto checked =
+      layout::check_header(header.segment, layout::segment_kind::control, found->bytes, file_path);
   if (!checked) return checked;
   bus_id_ = header.bus_id;
   const std::uint32_t kind = header.clock_kind;
-  if (kind != os::clock_cycles && kind != os::clock_wall) return layout::corrupt(file_path, "its clock is unknown");
+  if (kind != os::clock_cycles && kind != os::clock_wall)
+    return layout::corrupt(file_path, "its clock is unknown");
   if (kind == os::clock_cycles && os::best_clock_kind() != os::clock_cycles)
-    return error{errc::unsupported, 0, "cannot use " + path_, "its stamps come from a cycle counter that this machine lacks now",
+    return error{errc::unsupported, 0, "cannot use " + path_,
+                 "its stamps come from a cycle counter that this machine lacks now",
                  "remove the bus (bus rm) and let it be made again"};
   clock_ = os::tick_clock(kind, header.birth_ticks, header.birth_raw_ns);
   return {};
 }
 
-std::uint64_t bus_directory::generation() const noexcept { return sync::load_acquire(control().generation); }
+std::uint64_t bus_directory::generation() const noexcept {
+  return sync::load_acquire(control().generation);
+}
 
 void bus_directory::announce_change() noexcept {
   sync::add_release(control().generation, 1);
@@ -128,9 +130,12 @@ result<os::file_lock> bus_directory::lock_changes() const {
   // The bus may have been removed, and made again, since it was opened.
   if (lock && bus_id_ != 0) {
     auto file = os::open_existing(path_ + "/control", false);
-    auto map = file ? os::mapping::map(file->file.get(), 0, sizeof(layout::control_header), false, true) : result<os::mapping>(file.error());
+    auto map =
+        file ? os::mapping::map(file->file.get(), 0, sizeof(layout::control_header), false, true)
+             : result<os::mapping>(file.error());
     if (!map || reinterpret_cast<const layout::control_header*>(map->data())->bus_id != bus_id_)
-      return error{errc::closed, 0, "cannot change the bus in " + path_, "it was removed since it was opened", "open it again"};
+      return error{errc::closed, 0, "cannot change the bus in " + path_,
+                   "it was removed since it was opened", "open it again"};
   }
   return lock;
 }
@@ -148,13 +153,16 @@ result<std::vector<std::string>> bus_directory::list_streams() const {
   return names;
 }
 
-birth bus_directory::birth_of(std::uint64_t stream_id) const noexcept { return {bus_id_, stream_id, clock_.kind()}; }
+birth bus_directory::birth_of(std::uint64_t stream_id) const noexcept {
+  return {bus_id_, stream_id, clock_.kind()};
+}
 
 void bus_directory::sweep() const {
   const std::string streams = path_ + "/streams";
   if (const auto names = os::list_directory(streams)) {
     for (const std::string& name : *names)
-      if (name.starts_with(half_made) || name.starts_with(half_removed)) os::remove_tree(streams + "/" + name);
+      if (name.starts_with(half_made) || name.starts_with(half_removed))
+        os::remove_tree(streams + "/" + name);
   }
 }
 
@@ -171,20 +179,24 @@ result<void> bus_directory::add_stream(const stream_config& config) {
       continue;  // broken: it captures nothing
     }
     if (name == config.name)
-      return error{errc::conflict, 0, "cannot add the stream '" + name + "'", "it exists", "bus stream info " + name};
-    if (name == default_stream || config.name == default_stream) continue;  // takes what is left over
+      return error{errc::conflict, 0, "cannot add the stream '" + name + "'", "it exists",
+                   "bus stream info " + name};
+    if (name == default_stream || config.name == default_stream)
+      continue;  // takes what is left over
     for (const std::string& text : other->config.subjects) {
       const auto theirs = *subject::pattern::parse(text);
       for (const auto& pattern : mine) {
         if (pattern.overlaps(theirs))
           return error{errc::conflict, 0, "cannot add the stream '" + config.name + "'",
-                       "its subjects '" + pattern.text() + "' overlap '" + text + "' of the stream '" + name + "'",
+                       "its subjects '" + pattern.text() + "' overlap '" + text +
+                           "' of the stream '" + name + "'",
                        "choose subjects that no other stream captures (bus stream ls)"};
       }
     }
   }
-  const std::uint64_t stream_id = random_id();
-  const std::string building = path_ + "/streams/" + std::string(half_made) + std::to_string(stream_id);
+  const std::uint64_t stream_id = os::random_id();
+  const std::string building =
+      path_ + "/streams/" + std::string(half_made) + std::to_string(stream_id);
   auto made = create_stream_files(building, config, birth_of(stream_id));
   sync::reach(sync::failpoint::create_stream_built);
   if (made) made = os::rename_path(building, stream_path(config.name));
@@ -200,8 +212,10 @@ result<void> bus_directory::add_stream(const stream_config& config) {
 result<void> bus_directory::add_lane(const stream_facts& facts, std::uint32_t lane) {
   const auto now = read_stream_file(stream_path(facts.config.name));
   if (!now || now->stream_id != facts.stream_id)
-    return error{errc::closed, 0, "cannot add a lane to the stream '" + facts.config.name + "'", "it was removed meanwhile", ""};
-  auto made = create_lane_files(stream_path(facts.config.name), facts.config, lane, birth_of(facts.stream_id));
+    return error{errc::closed, 0, "cannot add a lane to the stream '" + facts.config.name + "'",
+                 "it was removed meanwhile", ""};
+  auto made = create_lane_files(stream_path(facts.config.name), facts.config, lane,
+                                birth_of(facts.stream_id));
   if (made) announce_change();
   return made;
 }
@@ -209,7 +223,8 @@ result<void> bus_directory::add_lane(const stream_facts& facts, std::uint32_t la
 result<void> bus_directory::remove_stream(std::string_view name) {
   const std::string from = stream_path(name);
   if (name_flaw(name) != std::string_view() || !os::exists(from))
-    return error{errc::not_found, 0, "no stream '" + std::string(name) + "'", "this bus has none of that name", "bus stream ls"};
+    return error{errc::not_found, 0, "no stream '" + std::string(name) + "'",
+                 "this bus has none of that name", "bus stream ls"};
   // Tell those who have it mapped; a broken one has nobody to tell.
   if (const auto facts = read_stream_file(from)) {
     for (std::uint32_t lane = 0; lane < facts->config.lanes; ++lane) {
@@ -217,7 +232,8 @@ result<void> bus_directory::remove_stream(std::string_view name) {
       if (map) sync::store_release((*map)->header().counters.closed, 1);
     }
   }
-  const std::string to = path_ + "/streams/" + std::string(half_removed) + std::to_string(random_id());
+  const std::string to =
+      path_ + "/streams/" + std::string(half_removed) + std::to_string(os::random_id());
   auto renamed = os::rename_path(from, to);
   if (!renamed) return renamed;
   sync::reach(sync::failpoint::remove_stream_renamed);

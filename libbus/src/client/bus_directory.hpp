@@ -1,7 +1,7 @@
 #pragma once
-/// bus_directory: one bus on disk (on tmpfs): made on first use, its streams listed, made, removed. Nothing here is on the path
-/// of a message. The truth is the directory itself: a stream exists when `streams/NAME` does; `control.generation` rises at
-/// every change.
+/// bus_directory: one bus on disk (on tmpfs): made on first use, its streams listed, made, removed.
+/// Nothing here is on the path of a message. The truth is the directory itself: a stream exists
+/// when `streams/NAME` does; `control.generation` rises at every change.
 ///
 /// Threads    any
 /// Processes  changes are made under `lock`, a file lock that ends with its holder
@@ -25,12 +25,15 @@ namespace bus::client {
 
 class bus_directory {
  public:
-  /// Errors: not_found (create = false), permission (owner, modes), no_space, busy, corrupt, unsupported
+  /// Errors: not_found (create = false), permission (owner, modes), no_space, busy, corrupt,
+  /// unsupported
   static result<std::unique_ptr<bus_directory>> open(const bus_address& address, bool create);
 
   const std::string& path() const noexcept { return path_; }
   std::string processes() const { return path_ + "/processes"; }
-  std::string stream_path(std::string_view name) const { return path_ + "/streams/" + std::string(name); }
+  std::string stream_path(std::string_view name) const {
+    return path_ + "/streams/" + std::string(name);
+  }
   layout::control_header& control() const noexcept {
     return *reinterpret_cast<layout::control_header*>(control_map_.data());
   }
@@ -60,7 +63,5 @@ class bus_directory {
   std::uint64_t bus_id_ = 0;
   os::tick_clock clock_;
 };
-
-std::uint64_t random_id();
 
 }  // namespace bus::client

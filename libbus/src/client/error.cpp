@@ -29,14 +29,22 @@ const char* errc_name(errc code) noexcept {
 int exit_status(errc code) noexcept {
   switch (code) {
     case errc::ok: return 0;
-    case errc::invalid_argument: case errc::too_large: return 2;
+    case errc::invalid_argument:
+    case errc::too_large: return 2;
     case errc::not_found: return 3;
-    case errc::conflict: case errc::type_mismatch: return 4;
+    case errc::conflict:
+    case errc::type_mismatch: return 4;
     case errc::permission: return 5;
-    case errc::timed_out: case errc::busy: return 6;
-    case errc::unavailable: case errc::closed: case errc::no_space: return 7;
-    case errc::corrupt: case errc::unsupported: return 9;
-    case errc::would_deadlock: case errc::forked: case errc::system: return 1;
+    case errc::timed_out:
+    case errc::busy: return 6;
+    case errc::unavailable:
+    case errc::closed:
+    case errc::no_space: return 7;
+    case errc::corrupt:
+    case errc::unsupported: return 9;
+    case errc::would_deadlock:
+    case errc::forked:
+    case errc::system: return 1;
   }
   return 1;
 }
@@ -59,10 +67,11 @@ const char* overflow_name(overflow policy) noexcept {
 }
 
 result<overflow> parse_overflow(std::string_view text) {
-  for (const overflow policy : {overflow::block, overflow::reject, overflow::drop_oldest, overflow::drop_new})
+  for (const overflow policy :
+       {overflow::block, overflow::reject, overflow::drop_oldest, overflow::drop_new})
     if (text == overflow_name(policy)) return policy;
-  return error{errc::invalid_argument, 0, "invalid overflow policy '" + std::string(text) + "'", "there is no such policy",
-               "use block, reject, drop_oldest or drop_new"};
+  return error{errc::invalid_argument, 0, "invalid overflow policy '" + std::string(text) + "'",
+               "there is no such policy", "use block, reject, drop_oldest or drop_new"};
 }
 
 }  // namespace bus

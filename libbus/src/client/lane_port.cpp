@@ -17,26 +17,31 @@ constexpr auto spin_for_space = std::chrono::microseconds(20);
 constexpr auto longest_wait = std::chrono::milliseconds(5);
 constexpr auto lease_patience = std::chrono::seconds(5);
 
-constexpr std::uint32_t lease_owner(std::uint64_t lease) noexcept { return static_cast<std::uint32_t>(lease >> 32); }
+constexpr std::uint32_t lease_owner(std::uint64_t lease) noexcept {
+  return static_cast<std::uint32_t>(lease >> 32);
+}
 
 }  // namespace
 
-lane_port::lane_port(session_core& session, std::shared_ptr<stream_handle> stream, std::shared_ptr<lane_map> lane,
-                     std::chrono::nanoseconds send_timeout, layout::slot* slot) noexcept
+lane_port::lane_port(session_core& session, std::shared_ptr<stream_handle> stream,
+                     std::shared_ptr<lane_map> lane, std::chrono::nanoseconds send_timeout,
+                     layout::slot* slot) noexcept
     : session_(session),
       stream_(std::move(stream)),
       lane_(std::move(lane)),
       gate_(lane_, *session.peers),
       writer_(lane_->memory()),
       clock_(session.directory->clock()),
-      send_timeout_(std::clamp<std::chrono::nanoseconds>(send_timeout, std::chrono::nanoseconds(0), std::chrono::hours(24 * 365))),
+      send_timeout_(std::clamp<std::chrono::nanoseconds>(send_timeout, std::chrono::nanoseconds(0),
+                                                         std::chrono::hours(24 * 365))),
       slot_(slot) {
   gate_.resolve();
 }
 
 lane_port::~lane_port() {
   if (!exclusive_ || !session_.guard.same_process()) return;
-  if (lock(clock::now() + lease_patience) != publish_status::ok) return;  // whoever finds our lease after our death repairs
+  if (lock(clock::now() + lease_patience) != publish_status::ok)
+    return;  // whoever finds our lease after our death repairs
   auto& turn = lane_->header().turn;
   if (sync::load_relaxed(turn.lease) == lease_) {  // ordered by the lock
     writer_.store_turn();
@@ -46,14 +51,17 @@ lane_port::~lane_port() {
   unlock();
 }
 
-bool lane_port::closed() const noexcept { return sync::load_acquire(lane_->header().counters.closed) != 0; }
+bool lane_port::closed() const noexcept {
+  return sync::load_acquire(lane_->header().counters.closed) != 0;
+}
 
 // Leaves the lane locked and usable, or says why not.
 publish_status lane_port::lock(deadline until) noexcept {
   auto& turn = lane_->header().turn;
   if (!sync::try_lock<sync::hardware>(turn.lock, session_.me->id())) [[unlikely]] {
     std::uint32_t holder = 0;
-    const auto outcome = sync::wait_lock(turn.lock, session_.me->id(), until, *session_.peers, holder);
+    const auto outcome =
+        sync::wait_lock(turn.lock, session_.me->id(), until, *session_.peers, holder);
     if (outcome == sync::lock_result::busy) {
       error_ = {errc::busy, 0, "cannot publish to stream '" + stream_->name() + "'",
                 "the lane is locked by " + session_.peers->describe(holder),
@@ -61,7 +69,8 @@ publish_status lane_port::lock(deadline until) noexcept {
       return publish_status::busy;
     }
     // With a lease the turn is its owner's, alive or dead: settle_lease decides.
-    if (outcome == sync::lock_result::taken_over && sync::load_relaxed(turn.lease) == 0) writer_.repair();
+    if (outcome == sync::lock_result::taken_over && sync::load_relaxed(turn.lease) == 0)
+      writer_.repair();
   }
   sync::hardware::step(sync::failpoint::publish_locked);
   return publish_status::ok;
@@ -72,7 +81,8 @@ void lane_port::unlock() noexcept {
   sync::hardware::step(sync::failpoint::publish_unlocked);
 }
 
-// REQUIRES: locked. Afterwards nobody else has the lease, or the lane is unlocked again and the answer is not ok.
+// REQUIRES: locked. Afterwards nobody else has the lease, or the lane is unlocked again and the
+// answer is not ok.
 publish_status lane_port::settle_lease(deadline until) noexcept {
   auto& turn = lane_->header().turn;
   for (;;) {
@@ -81,9 +91,11 @@ publish_status lane_port::settle_lease(deadline until) noexcept {
     const std::uint32_t owner = lease_owner(lease);
     if (session_.peers->state(owner) == sync::life_state::alive) {
       unlock();
-      error_ = {errc::conflict, 0, "cannot publish to stream '" + stream_->name() + "' lane " + std::to_string(index()),
-                session_.peers->describe(owner) + " publishes to it exclusively",
-                "end that publisher, or give the stream more lanes (bus stream add --lanes)"};
+      error_ = {
+          errc::conflict, 0,
+          "cannot publish to stream '" + stream_->name() + "' lane " + std::to_string(index()),
+          session_.peers->describe(owner) + " publishes to it exclusively",
+          "end that publisher, or give the stream more lanes (bus stream add --lanes)"};
       return publish_status::conflict;
     }
     if (session_.peers->proven_gone(owner)) {
@@ -98,7 +110,8 @@ publish_status lane_port::settle_lease(deadline until) noexcept {
                 session_.peers->describe(owner) + " is dying but not gone", "try again"};
       return publish_status::busy;
     }
-    os::futex_wait(os::futex_half(turn.lease), static_cast<std::uint32_t>(lease), std::chrono::microseconds(50));
+    os::futex_wait(os::futex_half(turn.lease), static_cast<std::uint32_t>(lease),
+                   std::chrono::microseconds(50));
     const publish_status status = lock(until);
     if (status != publish_status::ok) return status;
   }
@@ -123,7 +136,8 @@ publish_status lane_port::take_lease() {
 }
 
 bool lane_port::try_room(std::uint64_t total) noexcept {
-  return writer_.has_room(total) || writer_.reserve(total, [this](std::uint64_t tail) { return gate_.lowest_pin(tail); });
+  return writer_.has_room(total) ||
+         writer_.reserve(total, [this](std::uint64_t tail) { return gate_.lowest_pin(tail); });
 }
 
 publish_status lane_port::make_room(std::uint64_t total) noexcept {
@@ -136,15 +150,18 @@ publish_status lane_port::make_room(std::uint64_t total) noexcept {
   }
 }
 
-// The shortest turn: nobody in the way, room, nothing else due. Anything else is left to begin_turn.
-bool lane_port::put_plain_shared(std::uint32_t payload_bytes, std::uint64_t total, std::uint64_t origin, const void* payload,
+// The shortest turn: nobody in the way, room, nothing else due. Anything else is left to
+// begin_turn.
+bool lane_port::put_plain_shared(std::uint32_t payload_bytes, std::uint64_t total,
+                                 std::uint64_t origin, const void* payload,
                                  std::uint64_t& seq) noexcept {
   auto& turn = lane_->header().turn;
   if (!sync::try_lock<sync::hardware>(turn.lock, session_.me->id())) [[unlikely]]
     return false;
   sync::hardware::step(sync::failpoint::publish_locked);
   writer_.load_turn();
-  const bool plain = sync::load_relaxed(turn.lease) == 0 && writer_.is_plain(total);  // ordered by the lock
+  const bool plain =
+      sync::load_relaxed(turn.lease) == 0 && writer_.is_plain(total);  // ordered by the lock
   if (plain) [[likely]] {
     seq = writer_.publish_plain(payload_bytes, total, origin, clock_.now(), payload);
     writer_.store_plain_turn();
@@ -166,7 +183,8 @@ publish_status lane_port::begin_turn(std::uint64_t total, turn_wait& wait) noexc
   if (!sync::try_lock<sync::hardware>(turn.lock, session_.me->id())) [[unlikely]] {
     start_waiting();
     // Also with send_timeout = 0 an owner gets the time of a turn.
-    const publish_status status = lock(std::max(wait.until, wait.since + std::chrono::milliseconds(100)));
+    const publish_status status =
+        lock(std::max(wait.until, wait.since + std::chrono::milliseconds(100)));
     if (status != publish_status::ok) return status;
   }
   sync::hardware::step(sync::failpoint::publish_begin);
@@ -175,7 +193,8 @@ publish_status lane_port::begin_turn(std::uint64_t total, turn_wait& wait) noexc
     if (status != publish_status::ok) return status;
   }
   writer_.load_turn();
-  if (try_room(total)) [[likely]] return publish_status::ok;
+  if (try_room(total)) [[likely]]
+    return publish_status::ok;
   const std::uint64_t tail = writer_.tail();
   writer_.store_turn();
   unlock();
@@ -193,11 +212,13 @@ void lane_port::end_turn() noexcept {
 
 void lane_port::note_holder(publish_status status, std::uint64_t tail) {
   const auto& slowest = gate_.slowest();
-  const std::string who = slowest.process != nullptr ? session_.peers->describe(slowest.process_id) : std::string("a reader");
+  const std::string who = slowest.process != nullptr ? session_.peers->describe(slowest.process_id)
+                                                     : std::string("a reader");
   const std::string lag = std::to_string(tail - std::min(tail, slowest.position));
   const std::string what = "cannot publish to stream '" + stream_->name() + "'";
   const std::string why = "the ring is full: " + who + " is " + lag + " bytes behind";
-  const std::string fix = "make that reader faster or end it, or use --overflow drop_oldest (bus ps shows readers)";
+  const std::string fix =
+      "make that reader faster or end it, or use --overflow drop_oldest (bus ps shows readers)";
   if (status == publish_status::timed_out)
     error_ = {errc::timed_out, 0, what, why + ", for longer than send_timeout", fix};
   else if (status == publish_status::would_deadlock)
@@ -208,7 +229,8 @@ void lane_port::note_holder(publish_status status, std::uint64_t tail) {
 }
 
 // Nothing is held here. ok: try again.
-publish_status lane_port::when_full(std::uint64_t tail, std::uint64_t total, deadline until, deadline since) noexcept {
+publish_status lane_port::when_full(std::uint64_t tail, std::uint64_t total, deadline until,
+                                    deadline since) noexcept {
   if (gate_.has_unresolved() && clock::now() < until) {
     gate_.resolve();
     return publish_status::ok;
@@ -220,11 +242,8 @@ publish_status lane_port::when_full(std::uint64_t tail, std::uint64_t total, dea
       sync::add_relaxed(counters.rejected, 1);
       note_holder(publish_status::rejected, tail);
       return publish_status::rejected;
-    case overflow::drop_new:
-      sync::add_relaxed(counters.dropped, 1);
-      return publish_status::dropped;
-    default:
-      break;
+    case overflow::drop_new: sync::add_relaxed(counters.dropped, 1); return publish_status::dropped;
+    default: break;
   }
   const auto* pin = gate_.slowest().pin;
   if (pin == nullptr) return publish_status::ok;  // it went on meanwhile
@@ -242,8 +261,9 @@ publish_status lane_port::when_full(std::uint64_t tail, std::uint64_t total, dea
     if (go_on(room_now(), now) || gate_.has_unresolved()) return publish_status::ok;
   }
   if (gate_.slowest().process_id == session_.me->id() &&
-      sync::load_relaxed(gate_.slowest().pin != nullptr ? gate_.slowest().pin->thread : pin->thread) ==
-          static_cast<std::uint64_t>(os::thread_id())) {
+      sync::load_relaxed(gate_.slowest().pin != nullptr
+                             ? gate_.slowest().pin->thread
+                             : pin->thread) == static_cast<std::uint64_t>(os::thread_id())) {
     note_holder(publish_status::would_deadlock, tail);
     return publish_status::would_deadlock;
   }
@@ -253,13 +273,15 @@ publish_status lane_port::when_full(std::uint64_t tail, std::uint64_t total, dea
     return publish_status::timed_out;
   }
   if (closed()) return publish_status::closed;
-  if (slot_ != nullptr) sync::store_relaxed(slot_->flags, sync::load_relaxed(slot_->flags) | layout::slot_blocked);
+  if (slot_ != nullptr)
+    sync::store_relaxed(slot_->flags, sync::load_relaxed(slot_->flags) | layout::slot_blocked);
   sync::add_relaxed(counters.blocked, 1);
   sync::add_relaxed(counters.waiting, 1);
   pin = gate_.slowest().pin;
   if (pin != nullptr) {
     const std::uint64_t seen = sync::load_relaxed(pin->tick);
-    const auto* life = gate_.slowest().process != nullptr ? &gate_.slowest().process->life() : nullptr;
+    const auto* life =
+        gate_.slowest().process != nullptr ? &gate_.slowest().process->life() : nullptr;
     sync::hardware::step(sync::failpoint::full_waiting);
     // [W2] waiting before the second look; pairs with the fence in lane_reader::tick.
     sync::full_fence();
@@ -272,8 +294,12 @@ publish_status lane_port::when_full(std::uint64_t tail, std::uint64_t total, dea
     }
     sync::hardware::step(sync::failpoint::full_slept);
   }
-  sync::add_relaxed(counters.waiting, ~std::uint64_t{0});  // a publisher that dies here leaves its 1: readers wake for nothing
-  if (slot_ != nullptr) sync::store_relaxed(slot_->flags, sync::load_relaxed(slot_->flags) & ~std::uint64_t{layout::slot_blocked});
+  sync::add_relaxed(
+      counters.waiting,
+      ~std::uint64_t{0});  // a publisher that dies here leaves its 1: readers wake for nothing
+  if (slot_ != nullptr)
+    sync::store_relaxed(slot_->flags,
+                        sync::load_relaxed(slot_->flags) & ~std::uint64_t{layout::slot_blocked});
   return publish_status::ok;
 }
 

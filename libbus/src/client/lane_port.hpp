@@ -1,10 +1,12 @@
 #pragma once
-/// lane_port: a publisher's side of one lane: the turn (lock or lease), room, the write, the wake-up.
+/// lane_port: a publisher's side of one lane: the turn (lock or lease), room, the write, the
+/// wake-up.
 ///
 /// Invariants
-///   1  Exclusive: the lease names this process and stays until close; the lane lock is not touched in between.
-///   2  Shared: everything between lock and unlock is loads, stores and the record; waiting happens outside (I5).
-///   3  Whoever finds the lock or the lease in the hands of a process that is proven gone repairs before publishing.
+///   1  Exclusive: the lease names this process and stays until close; the lane lock is not touched
+///   in between. 2  Shared: everything between lock and unlock is loads, stores and the record;
+///   waiting happens outside (I5). 3  Whoever finds the lock or the lease in the hands of a process
+///   that is proven gone repairs before publishing.
 ///
 /// Threads    one, the publisher's
 
@@ -26,8 +28,9 @@ struct outgoing_record {
 
 class lane_port {
  public:
-  lane_port(session_core& session, std::shared_ptr<stream_handle> stream, std::shared_ptr<lane_map> lane,
-            std::chrono::nanoseconds send_timeout, layout::slot* slot) noexcept;
+  lane_port(session_core& session, std::shared_ptr<stream_handle> stream,
+            std::shared_ptr<lane_map> lane, std::chrono::nanoseconds send_timeout,
+            layout::slot* slot) noexcept;
   ~lane_port();
   lane_port(const lane_port&) = delete;
   lane_port& operator=(const lane_port&) = delete;
@@ -37,7 +40,8 @@ class lane_port {
   bool exclusive() const noexcept { return exclusive_; }
 
   /// One record without headers, on the shortest way. False: not now, use put().
-  bool put_plain(std::uint32_t payload_bytes, std::uint64_t origin, const void* payload, std::uint64_t& seq) noexcept {
+  bool put_plain(std::uint32_t payload_bytes, std::uint64_t origin, const void* payload,
+                 std::uint64_t& seq) noexcept {
     const std::uint64_t total = layout::record_shape{payload_bytes, 0, 0}.total_bytes();
     if (!exclusive_) return put_plain_shared(payload_bytes, total, origin, payload, seq);
     if (!writer_.is_plain(total)) [[unlikely]]
@@ -69,7 +73,8 @@ class lane_port {
     gate_.wake_readers();
     return done;
   }
-  /// Exclusive only: readable while it is written. `progress_offset` of the progress word from the record's start.
+  /// Exclusive only: readable while it is written. `progress_offset` of the progress word from the
+  /// record's start.
   published put_open(const outgoing_record& record, std::size_t progress_offset) noexcept;
 
   /// Exclusive only: room at the tail to build a payload in place. Null: see `status`.
@@ -95,8 +100,8 @@ class lane_port {
     sync::hardware::step(sync::failpoint::publish_woken);
     return {publish_status::ok, seq};
   }
-  bool put_plain_shared(std::uint32_t payload_bytes, std::uint64_t total, std::uint64_t origin, const void* payload,
-                        std::uint64_t& seq) noexcept;
+  bool put_plain_shared(std::uint32_t payload_bytes, std::uint64_t total, std::uint64_t origin,
+                        const void* payload, std::uint64_t& seq) noexcept;
   template <class At>
   static std::uint64_t total_of(std::size_t count, At&& at) noexcept {
     std::uint64_t total = 0;
@@ -141,7 +146,8 @@ class lane_port {
   publish_status settle_lease(deadline until) noexcept;
   publish_status make_room(std::uint64_t total) noexcept;
   bool try_room(std::uint64_t total) noexcept;
-  publish_status when_full(std::uint64_t tail, std::uint64_t total, deadline until, deadline since) noexcept;
+  publish_status when_full(std::uint64_t tail, std::uint64_t total, deadline until,
+                           deadline since) noexcept;
   void note_holder(publish_status status, std::uint64_t tail);
 
   session_core& session_;

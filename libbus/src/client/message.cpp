@@ -11,14 +11,16 @@ namespace bus {
 
 namespace {
 
-layout::header_area area_of(const std::byte* area, std::uint16_t bytes, std::uint16_t flags) noexcept {
+layout::header_area area_of(const std::byte* area, std::uint16_t bytes,
+                            std::uint16_t flags) noexcept {
   return {area, bytes, flags};
 }
 
 }  // namespace
 
 std::string_view message::subject() const noexcept {
-  if (subject_id() == layout::inline_subject_id) return area_of(area_, header_bytes(), flags()).subject();
+  if (subject_id() == layout::inline_subject_id)
+    return area_of(area_, header_bytes(), flags()).subject();
   return source_->subject_of(subject_id());
 }
 
@@ -27,37 +29,42 @@ std::uint32_t message::lane() const noexcept { return source_->lane->index(); }
 
 std::chrono::system_clock::time_point message::publish_time() const noexcept {
   return std::chrono::system_clock::time_point(
-      std::chrono::duration_cast<std::chrono::system_clock::duration>(std::chrono::nanoseconds(source_->clock.to_wall_ns(ticks_))));
+      std::chrono::duration_cast<std::chrono::system_clock::duration>(
+          std::chrono::nanoseconds(source_->clock.to_wall_ns(ticks_))));
 }
 
 std::chrono::nanoseconds message::age() const noexcept {
   const std::uint64_t now = source_->clock.now();
   if (now <= ticks_) return std::chrono::nanoseconds(0);
-  return std::chrono::nanoseconds(static_cast<std::int64_t>(static_cast<double>(now - ticks_) * source_->clock.ns_per_tick()));
+  return std::chrono::nanoseconds(
+      static_cast<std::int64_t>(static_cast<double>(now - ticks_) * source_->clock.ns_per_tick()));
 }
 
 std::optional<std::string_view> message::header(std::string_view key) const noexcept {
   std::optional<std::string_view> found;
-  area_of(area_, header_bytes(), flags()).each_user_header([&](std::string_view k, std::string_view v) {
-    if (k == key) found = v;
-    return !found;
-  });
+  area_of(area_, header_bytes(), flags())
+      .each_user_header([&](std::string_view k, std::string_view v) {
+        if (k == key) found = v;
+        return !found;
+      });
   return found;
 }
 
 std::vector<bus::header> message::headers() const {
   std::vector<bus::header> all;
-  area_of(area_, header_bytes(), flags()).each_user_header([&](std::string_view k, std::string_view v) {
-    all.push_back({k, v});
-    return true;
-  });
+  area_of(area_, header_bytes(), flags())
+      .each_user_header([&](std::string_view k, std::string_view v) {
+        all.push_back({k, v});
+        return true;
+      });
   return all;
 }
 
 bool message::still_valid() const noexcept {
   if ((shape_ & flag_in_place) == 0) return true;
   const auto& memory = source_->lane->memory();
-  return !sync::overwritten<sync::hardware>(memory.header->limits.reserved_end, position_, memory.capacity_bytes);
+  return !sync::overwritten<sync::hardware>(memory.header->limits.reserved_end, position_,
+                                            memory.capacity_bytes);
 }
 
 std::size_t message::available() const noexcept {
@@ -68,7 +75,8 @@ std::size_t message::available() const noexcept {
   if (!area.extension(layout::ext_progress)) return 0;
   const auto* progress =
       reinterpret_cast<const base::word*>(area_ + area.offset_of(layout::ext_progress));
-  return std::min<std::size_t>(sync::load_acquire(*progress), payload_bytes());  // [O1] pairs with show_progress
+  return std::min<std::size_t>(sync::load_acquire(*progress),
+                               payload_bytes());  // [O1] pairs with show_progress
 }
 
 bool message::wait_available(std::size_t bytes) const noexcept {
@@ -80,8 +88,10 @@ bool message::wait_available(std::size_t bytes) const noexcept {
       if ((commit & layout::commit_aborted) != 0) return false;
       // Nobody repairs a lane that nobody publishes to: ask whether its publisher lives.
       if (looks % 4096 == 0) {
-        const auto owner = static_cast<std::uint32_t>(sync::load_relaxed(memory.header->turn.lease) >> 32);
-        if (owner == 0 || source_->session->peers->state(owner) != sync::life_state::alive) return available() >= bytes;
+        const auto owner =
+            static_cast<std::uint32_t>(sync::load_relaxed(memory.header->turn.lease) >> 32);
+        if (owner == 0 || source_->session->peers->state(owner) != sync::life_state::alive)
+          return available() >= bytes;
       }
     }
     base::relax();

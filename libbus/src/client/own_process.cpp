@@ -23,8 +23,9 @@ void copy_text(char* to, std::size_t size, std::string_view text) noexcept {
 
 }  // namespace
 
-result<std::unique_ptr<own_process>> own_process::join(const std::string& processes_directory, std::uint32_t id,
-                                                       std::uint64_t bus_id, std::string_view name, std::uint32_t slots) {
+result<std::unique_ptr<own_process>> own_process::join(const std::string& processes_directory,
+                                                       std::uint32_t id, std::uint64_t bus_id,
+                                                       std::string_view name, std::uint32_t slots) {
   const std::uint64_t bytes = layout::process_file_bytes(slots);
   auto file = os::create_nameless(processes_directory, bytes, 0600);
   if (!file) return std::move(file.error());
@@ -40,7 +41,8 @@ result<std::unique_ptr<own_process>> own_process::join(const std::string& proces
 
   auto* header = new (made->map_.data()) layout::process_header{};
   header->segment =
-      layout::make_header(layout::segment_kind::process, sizeof(layout::process_header), bytes, bus_id, id, os::wall_ns());
+      layout::make_header(layout::segment_kind::process, sizeof(layout::process_header), bytes,
+                          bus_id, id, os::wall_ns());
   auto& identity = header->identity;
   identity.pid = static_cast<std::uint64_t>(made->who_.pid);
   identity.start_time = made->who_.start_time;
@@ -83,10 +85,13 @@ ring::pin_words& own_process::pin(std::uint32_t index) const noexcept {
   return *reinterpret_cast<ring::pin_words*>(slot(index).pin);
 }
 
-std::string own_process::bell_path(std::uint32_t slot) const { return path_ + "." + std::to_string(slot) + ".fifo"; }
+std::string own_process::bell_path(std::uint32_t slot) const {
+  return path_ + "." + std::to_string(slot) + ".fifo";
+}
 
-result<std::uint32_t> own_process::claim_slot(layout::slot_kind kind, std::uint64_t object_id, std::uint64_t stream_id,
-                                              std::uint32_t lane, std::string_view label, std::string_view stream,
+result<std::uint32_t> own_process::claim_slot(layout::slot_kind kind, std::uint64_t object_id,
+                                              std::uint64_t stream_id, std::uint32_t lane,
+                                              std::string_view label, std::string_view stream,
                                               std::uint64_t flags) {
   const std::lock_guard guard(mutex_);
   const auto free = std::find(used_.begin(), used_.end(), false);
@@ -105,7 +110,8 @@ result<std::uint32_t> own_process::claim_slot(layout::slot_kind kind, std::uint6
   sync::store_relaxed(s.flags, flags);
   copy_text(s.label, sizeof s.label, label);
   copy_text(s.stream, sizeof s.stream, stream);
-  sync::store_release(s.kind, static_cast<std::uint64_t>(kind));  // for monitors: the fields before the kind
+  sync::store_release(
+      s.kind, static_cast<std::uint64_t>(kind));  // for monitors: the fields before the kind
   return index;
 }
 

@@ -24,7 +24,8 @@ namespace bus::client {
 class own_process {
  public:
   /// Errors: no_space, permission, system
-  static result<std::unique_ptr<own_process>> join(const std::string& processes_directory, std::uint32_t id, std::uint64_t bus_id,
+  static result<std::unique_ptr<own_process>> join(const std::string& processes_directory,
+                                                   std::uint32_t id, std::uint64_t bus_id,
                                                    std::string_view name, std::uint32_t slots);
   ~own_process();
 
@@ -33,8 +34,10 @@ class own_process {
   const std::string& path() const noexcept { return path_; }
 
   /// Errors: no_space (all slots used)
-  result<std::uint32_t> claim_slot(layout::slot_kind kind, std::uint64_t object_id, std::uint64_t stream_id, std::uint32_t lane,
-                                   std::string_view label, std::string_view stream, std::uint64_t flags);
+  result<std::uint32_t> claim_slot(layout::slot_kind kind, std::uint64_t object_id,
+                                   std::uint64_t stream_id, std::uint32_t lane,
+                                   std::string_view label, std::string_view stream,
+                                   std::uint64_t flags);
   void give_back(std::uint32_t slot) noexcept;
   layout::slot& slot(std::uint32_t index) const noexcept;
   ring::pin_words& pin(std::uint32_t index) const noexcept;
@@ -46,7 +49,8 @@ class own_process {
   std::uint32_t id_ = 0;
   os::identity who_;
   std::string path_;
-  os::fd mark_;  // a locked file that nobody else of this process ever opens: proves us across pid namespaces
+  os::fd mark_;  // a locked file that nobody else of this process ever opens: proves us across pid
+                 // namespaces
   sync::fork_guard guard_;
   os::mapping map_;
   std::mutex mutex_;

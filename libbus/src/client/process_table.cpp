@@ -12,13 +12,15 @@ namespace bus::client {
 result<std::shared_ptr<const peer>> peer::open(const std::string& path) {
   auto found = os::open_existing(path, false);
   if (!found) return std::move(found.error());
-  if (found->bytes < layout::process_file_bytes(1)) return layout::corrupt(path, "it is too short: truncated");
+  if (found->bytes < layout::process_file_bytes(1))
+    return layout::corrupt(path, "it is too short: truncated");
   auto map = os::mapping::map(found->file.get(), 0, found->bytes, false, false);
   if (!map) return std::move(map.error());
   auto made = std::make_shared<peer>();
   made->map_ = std::move(*map);
   const auto& header = *reinterpret_cast<const layout::process_header*>(made->map_.data());
-  auto checked = layout::check_header(header.segment, layout::segment_kind::process, found->bytes, path);
+  auto checked =
+      layout::check_header(header.segment, layout::segment_kind::process, found->bytes, path);
   if (!checked) return std::move(checked.error());
   std::memcpy(&made->identity_, &header.identity, sizeof made->identity_);
   made->identity_.name[sizeof made->identity_.name - 1] = '\0';
@@ -65,7 +67,9 @@ std::shared_ptr<const peer> process_table::find(std::uint32_t id) {
   return *opened;
 }
 
-bool process_table::has_left(std::uint32_t id) const noexcept { return os::surely_missing(path_of(id)); }
+bool process_table::has_left(std::uint32_t id) const noexcept {
+  return os::surely_missing(path_of(id));
+}
 
 sync::life_state process_table::state(std::uint32_t id) {
   if (const auto p = find(id)) return sync::read_life(p->life());
@@ -85,7 +89,8 @@ bool process_table::proven_gone(std::uint32_t id) noexcept {
   const bool unmarked = !os::is_held(mark_of(id));
   if (who.pid_namespace != self_.pid_namespace) return unmarked;
   const auto pid = static_cast<std::int64_t>(who.pid);
-  // An exec leaves the pid alive with one thread and another memory; its mark went with the old one.
+  // An exec leaves the pid alive with one thread and another memory; its mark went with the old
+  // one.
   return os::all_threads_exiting(pid, who.start_time) || (unmarked && os::has_one_thread(pid));
 }
 
@@ -94,7 +99,9 @@ std::string process_table::describe(std::uint32_t id) {
   if (!p) return "process " + std::to_string(id) + " of this bus";
   const bool foreign = p->identity().pid_namespace != self_.pid_namespace;
   std::string text = p->describe() + (foreign ? " of another pid namespace" : "");
-  if (!foreign && os::is_stopped(static_cast<std::int64_t>(p->identity().pid), p->identity().start_time)) text += ", stopped";
+  if (!foreign &&
+      os::is_stopped(static_cast<std::int64_t>(p->identity().pid), p->identity().start_time))
+    text += ", stopped";
   return text;
 }
 
@@ -128,8 +135,10 @@ std::size_t process_table::sweep() {
     for (const std::string& name : *names) {
       const std::string path = directory_ + "/" + name;
       if (!os::surely_missing(directory_ + "/" + name.substr(0, name.find('.')))) continue;
-      // A mark comes before its process file: one that is held belongs to a process that is just joining.
-      if (name.ends_with(".fifo") || (name.ends_with(".held") && !os::is_held(path))) os::remove_file(path);
+      // A mark comes before its process file: one that is held belongs to a process that is just
+      // joining.
+      if (name.ends_with(".fifo") || (name.ends_with(".held") && !os::is_held(path)))
+        os::remove_file(path);
     }
   }
   return swept;

@@ -1,5 +1,6 @@
 #pragma once
-/// process_table: the other processes of a bus, mapped read-only on first use; answers who lives and who is proven gone.
+/// process_table: the other processes of a bus, mapped read-only on first use; answers who lives
+/// and who is proven gone.
 ///
 /// Threads    any; a peer stays mapped as long as somebody holds its pointer
 
@@ -69,7 +70,8 @@ class process_table final : public sync::peers {
   const std::uint32_t self_id_;
   std::mutex mutex_;
   std::map<std::uint32_t, std::shared_ptr<const peer>> known_;
-  std::deque<std::shared_ptr<const peer>> retired_;  // still mapped: a waiter may be looking at its life word
+  std::deque<std::shared_ptr<const peer>>
+      retired_;  // still mapped: a waiter may be looking at its life word
 };
 
 }  // namespace bus::client

@@ -30,9 +30,12 @@ publisher::publisher(publisher&&) noexcept = default;
 publisher& publisher::operator=(publisher&&) noexcept = default;
 publisher::~publisher() = default;
 
-published publisher::publish(std::span<const std::byte> payload) noexcept { return core_->publish(payload); }
+published publisher::publish(std::span<const std::byte> payload) noexcept {
+  return core_->publish(payload);
+}
 
-published publisher::publish(std::span<const std::byte> payload, std::span<const header> headers) noexcept {
+published publisher::publish(std::span<const std::byte> payload,
+                             std::span<const header> headers) noexcept {
   return core_->publish_with({}, payload, headers);
 }
 
@@ -41,7 +44,9 @@ published publisher::publish_to(std::string_view subject, std::span<const std::b
   return core_->publish_with(subject, payload, headers);
 }
 
-published publisher::publish_batch(std::span<const outgoing> messages) noexcept { return core_->publish_batch(messages); }
+published publisher::publish_batch(std::span<const outgoing> messages) noexcept {
+  return core_->publish_batch(messages);
+}
 
 published publisher::publish_batch(std::span<const std::span<const std::byte>> payloads) noexcept {
   return core_->publish_batch(payloads);
@@ -66,7 +71,8 @@ std::string_view publisher::stream() const noexcept { return core_->stream->name
 std::string_view publisher::subject() const noexcept { return core_->subject; }
 std::uint32_t publisher::lane() const noexcept { return core_->port().index(); }
 
-result<void> detail::claim_type(publisher_core& core, std::uint64_t type, std::string_view type_name, std::size_t bytes) {
+result<void> detail::claim_type(publisher_core& core, std::uint64_t type,
+                                std::string_view type_name, std::size_t bytes) {
   return core.claim_type(type, type_name, bytes);
 }
 

@@ -14,7 +14,8 @@ constexpr std::size_t batch_max = 1000;
 
 errc code_of(publish_status status) noexcept {
   switch (status) {
-    case publish_status::rejected: case publish_status::dropped: return errc::no_space;
+    case publish_status::rejected:
+    case publish_status::dropped: return errc::no_space;
     case publish_status::timed_out: return errc::timed_out;
     case publish_status::would_deadlock: return errc::would_deadlock;
     case publish_status::too_large: return errc::too_large;
@@ -31,7 +32,8 @@ errc code_of(publish_status status) noexcept {
 publish_status status_of(errc code) noexcept {
   switch (code) {
     case errc::conflict: return publish_status::conflict;
-    case errc::busy: case errc::timed_out: return publish_status::busy;
+    case errc::busy:
+    case errc::timed_out: return publish_status::busy;
     case errc::invalid_argument: return publish_status::invalid;
     default: return publish_status::failed;
   }
@@ -39,9 +41,12 @@ publish_status status_of(errc code) noexcept {
 
 }  // namespace
 
-std::size_t publisher_core::text_hash::operator()(std::string_view text) const noexcept { return base::hash_bytes(text); }
+std::size_t publisher_core::text_hash::operator()(std::string_view text) const noexcept {
+  return base::hash_bytes(text);
+}
 
-result<std::unique_ptr<publisher_core>> publisher_core::make(std::shared_ptr<session_core> session, std::string_view subject,
+result<std::unique_ptr<publisher_core>> publisher_core::make(std::shared_ptr<session_core> session,
+                                                             std::string_view subject,
                                                              publisher_options options) {
   auto valid = subject::check(subject);
   if (!valid) return std::move(valid.error());
@@ -58,7 +63,8 @@ result<std::unique_ptr<publisher_core>> publisher_core::make(std::shared_ptr<ses
   const publish_status status = core->bind(std::move(*stream));
   if (status != publish_status::ok) {
     if (core->last_error.what.empty())
-      core->last_error = {code_of(status), 0, "cannot publish to '" + core->subject + "'", publish_status_name(status), ""};
+      core->last_error = {code_of(status), 0, "cannot publish to '" + core->subject + "'",
+                          publish_status_name(status), ""};
     return std::move(core->last_error);
   }
   return core;
@@ -89,9 +95,10 @@ publish_status publisher_core::bind(std::shared_ptr<client::stream_handle> to) {
   slot_.reset();
   stream = std::move(to);
   const bool exclusive = options.mode == publish_mode::exclusive;
-  auto slot = session->me->claim_slot(layout::slot_kind::publisher, id, stream->facts().stream_id, 0,
-                                      options.name.empty() ? subject : options.name + " " + subject, stream->name(),
-                                      exclusive ? std::uint64_t{layout::slot_exclusive} : 0);
+  auto slot = session->me->claim_slot(
+      layout::slot_kind::publisher, id, stream->facts().stream_id, 0,
+      options.name.empty() ? subject : options.name + " " + subject, stream->name(),
+      exclusive ? std::uint64_t{layout::slot_exclusive} : 0);
   if (!slot) return fail(publish_status::failed, std::move(slot.error()));
   slot_ = *slot;
   slot_words_ = &session->me->slot(*slot_);
@@ -100,13 +107,16 @@ publish_status publisher_core::bind(std::shared_ptr<client::stream_handle> to) {
   sync::store_relaxed(slot_words_->lane, main_port->index());
   own_ = {};
   const publish_status resolved = resolve(subject, own_);
-  if (resolved == publish_status::ok && type_ != 0 && own_.subject_id != layout::inline_subject_id &&
+  if (resolved == publish_status::ok && type_ != 0 &&
+      own_.subject_id != layout::inline_subject_id &&
       stream->claim_type(own_.subject_id, type_) != type_)
-    return fail(publish_status::type_mismatch, {errc::type_mismatch, 0, "cannot publish to '" + subject + "'",
-                                                "stream '" + stream->name() + "' has another type for it", ""});
+    return fail(publish_status::type_mismatch,
+                {errc::type_mismatch, 0, "cannot publish to '" + subject + "'",
+                 "stream '" + stream->name() + "' has another type for it", ""});
   if (resolved == publish_status::ok && own_.subject_id != layout::inline_subject_id) {
     plain_below_ = stream->facts().config.max_message_bytes + 1;
-    if (options.early_bytes != 0 && main_port->exclusive()) plain_below_ = std::min(plain_below_, options.early_bytes);
+    if (options.early_bytes != 0 && main_port->exclusive())
+      plain_below_ = std::min(plain_below_, options.early_bytes);
     plain_origin_ = layout::pack_origin(own_.subject_id, id);
   }
   bound_ = resolved == publish_status::ok;
@@ -120,7 +130,8 @@ publish_status publisher_core::open_ports() {
     auto map = stream->lane(index, true);
     if (!map) return fail(status_of(map.error().code), std::move(map.error()));
     if (ports_.size() <= index) ports_.resize(index + 1);
-    ports_[index] = std::make_unique<client::lane_port>(*session, stream, std::move(*map), timeout, slot_words_);
+    ports_[index] = std::make_unique<client::lane_port>(*session, stream, std::move(*map), timeout,
+                                                        slot_words_);
     main_port = ports_[index].get();
     return publish_status::ok;
   };
@@ -143,20 +154,25 @@ publish_status publisher_core::open_ports() {
       if (lanes >= config.lanes)
         return fail(publish_status::conflict,
                     {errc::conflict, 0, "cannot publish to stream '" + config.name + "'",
-                     "all its " + std::to_string(config.lanes) + " lanes have a publisher", "make it anew with more --lanes"});
+                     "all its " + std::to_string(config.lanes) + " lanes have a publisher",
+                     "make it anew with more --lanes"});
       auto lock = session->directory->lock_changes();
       if (!lock) return fail(publish_status::busy, std::move(lock.error()));
       auto made = session->directory->add_lane(stream->facts(), lanes);
-      if (!made && made.error().code != errc::conflict) return fail(publish_status::failed, std::move(made.error()));
+      if (!made && made.error().code != errc::conflict)
+        return fail(publish_status::failed, std::move(made.error()));
     }
   }
   if (options.lane && *options.lane >= config.lanes)
-    return fail(publish_status::invalid, {errc::invalid_argument, 0, "cannot publish to lane " + std::to_string(*options.lane),
-                                          "stream '" + config.name + "' has " + std::to_string(config.lanes), ""});
+    return fail(
+        publish_status::invalid,
+        {errc::invalid_argument, 0, "cannot publish to lane " + std::to_string(*options.lane),
+         "stream '" + config.name + "' has " + std::to_string(config.lanes), ""});
   if (options.mode == publish_mode::shared) return open(options.lane.value_or(id % config.lanes));
   if (options.lane) return open_exclusive(*options.lane);
   publish_status status = publish_status::conflict;
-  for (std::uint32_t lane = 0; lane < config.lanes && status == publish_status::conflict; ++lane) status = open_exclusive(lane);
+  for (std::uint32_t lane = 0; lane < config.lanes && status == publish_status::conflict; ++lane)
+    status = open_exclusive(lane);
   return status;
 }
 
@@ -183,13 +199,16 @@ publish_status publisher_core::resolve(std::string_view to, target& found) noexc
   return publish_status::ok;
 }
 
-publish_status publisher_core::build_head(const target& to, std::size_t payload_bytes, std::span<const header> headers,
-                                          bool progress, std::byte* area, ring::record_head& head,
+publish_status publisher_core::build_head(const target& to, std::size_t payload_bytes,
+                                          std::span<const header> headers, bool progress,
+                                          std::byte* area, ring::record_head& head,
                                           std::size_t* progress_offset) noexcept {
   const auto too_large = [&](std::size_t bytes, std::uint64_t limit) {
     return fail(publish_status::too_large,
-                {errc::too_large, 0, "cannot publish " + std::to_string(bytes) + " bytes to '" + subject + "'",
-                 "stream '" + stream->name() + "' takes messages of up to " + std::to_string(limit) + " bytes",
+                {errc::too_large, 0,
+                 "cannot publish " + std::to_string(bytes) + " bytes to '" + subject + "'",
+                 "stream '" + stream->name() + "' takes messages of up to " +
+                     std::to_string(limit) + " bytes",
                  "make the stream with a larger --max-message-bytes"});
   };
   const std::uint64_t limit = stream->facts().config.max_message_bytes;
@@ -208,24 +227,30 @@ publish_status publisher_core::build_head(const target& to, std::size_t payload_
   builder.begin_user_headers();
   for (const header& h : headers) {
     if (!builder.user_header(h.key, h.value))
-      return fail(publish_status::invalid, {errc::invalid_argument, 0, "cannot publish to '" + subject + "'",
-                                            "header '" + std::string(h.key.substr(0, 64)) +
-                                                "': keys have 1-255 bytes, values up to 65535, all together up to 32 KiB",
-                                            ""});
+      return fail(publish_status::invalid,
+                  {errc::invalid_argument, 0, "cannot publish to '" + subject + "'",
+                   "header '" + std::string(h.key.substr(0, 64)) +
+                       "': keys have 1-255 bytes, values up to 65535, all together up to 32 KiB",
+                   ""});
   }
   head.header = area;
   head.shape.header_bytes = builder.finish();
-  head.shape.flags = static_cast<std::uint16_t>(builder.flags() | (progress ? layout::flag_progress : 0));
+  head.shape.flags =
+      static_cast<std::uint16_t>(builder.flags() | (progress ? layout::flag_progress : 0));
   if (progress)
     *progress_offset = layout::record_header_bytes +
-                       layout::header_area(area, head.shape.header_bytes, head.shape.flags).offset_of(layout::ext_progress);
-  if (head.shape.total_bytes() > main_port->largest_bytes()) return too_large(payload_bytes + head.shape.header_bytes, limit);
+                       layout::header_area(area, head.shape.header_bytes, head.shape.flags)
+                           .offset_of(layout::ext_progress);
+  if (head.shape.total_bytes() > main_port->largest_bytes())
+    return too_large(payload_bytes + head.shape.header_bytes, limit);
   return publish_status::ok;
 }
 
 client::lane_port& publisher_core::port_for(std::span<const header> headers) noexcept {
   const auto& config = stream->facts().config;
-  if (config.lanes == 1 || main_port->exclusive() || options.lane || config.mode != lane_mode::fixed) return *main_port;
+  if (config.lanes == 1 || main_port->exclusive() || options.lane ||
+      config.mode != lane_mode::fixed)
+    return *main_port;
   for (const header& h : headers) {
     if (h.key != "key") continue;
     const auto lane = static_cast<std::uint32_t>(base::hash_bytes(h.value) % config.lanes);
@@ -233,15 +258,17 @@ client::lane_port& publisher_core::port_for(std::span<const header> headers) noe
     if (!ports_[lane]) {
       auto map = stream->lane(lane, true);
       if (!map) return *main_port;
-      ports_[lane] = std::make_unique<client::lane_port>(*session, stream, std::move(*map),
-                                                         options.send_timeout.value_or(config.send_timeout), slot_words_);
+      ports_[lane] = std::make_unique<client::lane_port>(
+          *session, stream, std::move(*map), options.send_timeout.value_or(config.send_timeout),
+          slot_words_);
     }
     return *ports_[lane];
   }
   return *main_port;
 }
 
-published publisher_core::finish(client::lane_port& port, published outcome, std::uint64_t messages, std::uint64_t bytes) noexcept {
+published publisher_core::finish(client::lane_port& port, published outcome, std::uint64_t messages,
+                                 std::uint64_t bytes) noexcept {
   if (outcome.status == publish_status::ok) [[likely]] {
     sync::bump(slot_words_->messages, messages);
     sync::bump(slot_words_->bytes, bytes);
@@ -250,14 +277,16 @@ published publisher_core::finish(client::lane_port& port, published outcome, std
   sync::bump(slot_words_->refused, messages);
   last_error = port.take_error();
   if (last_error.what.empty())
-    last_error = {code_of(outcome.status), 0, "cannot publish to '" + subject + "'", publish_status_name(outcome.status), ""};
+    last_error = {code_of(outcome.status), 0, "cannot publish to '" + subject + "'",
+                  publish_status_name(outcome.status), ""};
   return outcome;
 }
 
 published publisher_core::publish_slowly(std::span<const std::byte> payload) noexcept {
   if (const publish_status status = admit(); status != publish_status::ok) [[unlikely]]
     return {status, 0};
-  const bool progress = options.early_bytes != 0 && payload.size() >= options.early_bytes && main_port->exclusive();
+  const bool progress =
+      options.early_bytes != 0 && payload.size() >= options.early_bytes && main_port->exclusive();
   if (own_.subject_id == layout::inline_subject_id || progress) [[unlikely]]
     return publish_with({}, payload, {});
   if (payload.size() > stream->facts().config.max_message_bytes) [[unlikely]]
@@ -285,38 +314,51 @@ published publisher_core::publish_with(std::string_view to, std::span<const std:
     if (const auto known = ids_.find(to); known != ids_.end()) {
       where = {known->second, {}};
     } else {
-      if (auto valid = subject::check(to); !valid) return {fail(publish_status::invalid, std::move(valid.error())), 0};
+      if (auto valid = subject::check(to); !valid)
+        return {fail(publish_status::invalid, std::move(valid.error())), 0};
       if (!is_ours(to))
-        return {fail(publish_status::invalid, {errc::invalid_argument, 0, "cannot publish to '" + std::string(to) + "'",
-                                               "stream '" + stream->name() + "' does not capture it",
-                                               "open a publisher for that subject"}), 0};
-      if (const publish_status status = resolve(to, where); status != publish_status::ok) return {status, 0};
+        return {fail(publish_status::invalid,
+                     {errc::invalid_argument, 0, "cannot publish to '" + std::string(to) + "'",
+                      "stream '" + stream->name() + "' does not capture it",
+                      "open a publisher for that subject"}),
+                0};
+      if (const publish_status status = resolve(to, where); status != publish_status::ok)
+        return {status, 0};
       if (where.subject_id != layout::inline_subject_id) ids_.emplace(to, where.subject_id);
     }
   } else if (own_.subject_id == layout::inline_subject_id) {
     where.inline_text = subject;
   }
   client::lane_port& port = port_for(headers);
-  const bool progress = options.early_bytes != 0 && payload.size() >= options.early_bytes && port.exclusive();
+  const bool progress =
+      options.early_bytes != 0 && payload.size() >= options.early_bytes && port.exclusive();
   client::outgoing_record record;
   std::size_t progress_offset = 0;
-  const publish_status status = build_head(where, payload.size(), headers, progress, area_.get(), record.head, &progress_offset);
+  const publish_status status = build_head(where, payload.size(), headers, progress, area_.get(),
+                                           record.head, &progress_offset);
   if (status != publish_status::ok) return {status, 0};
   record.payload = payload.data();
-  return finish(port, progress ? port.put_open(record, progress_offset) : port.put(record), 1, payload.size());
+  return finish(port, progress ? port.put_open(record, progress_offset) : port.put(record), 1,
+                payload.size());
 }
 
-published publisher_core::publish_batch(std::span<const std::span<const std::byte>> payloads) noexcept {
+published publisher_core::publish_batch(
+    std::span<const std::span<const std::byte>> payloads) noexcept {
   if (const publish_status status = admit(); status != publish_status::ok) return {status, 0};
   const std::uint64_t limit = stream->facts().config.max_message_bytes;
   std::uint64_t total = 0, bytes = 0;
   for (const auto& payload : payloads) {
-    total += layout::record_shape{static_cast<std::uint32_t>(std::min<std::uint64_t>(payload.size(), limit)), 0, 0}.total_bytes();
+    total +=
+        layout::record_shape{
+            static_cast<std::uint32_t>(std::min<std::uint64_t>(payload.size(), limit)), 0, 0}
+            .total_bytes();
     bytes += payload.size();
     if (payload.size() > limit) total = ~0ull / 2;
   }
-  const bool plain = own_.subject_id != layout::inline_subject_id && total <= main_port->largest_bytes();
-  if (!plain || payloads.empty() || payloads.size() > batch_max) {  // the general way also words the refusal
+  const bool plain =
+      own_.subject_id != layout::inline_subject_id && total <= main_port->largest_bytes();
+  if (!plain || payloads.empty() ||
+      payloads.size() > batch_max) {  // the general way also words the refusal
     std::vector<outgoing> messages(payloads.size());
     for (std::size_t i = 0; i < payloads.size(); ++i) messages[i].payload = payloads[i];
     return publish_batch(messages);
@@ -336,28 +378,37 @@ published publisher_core::publish_batch(std::span<const outgoing> messages) noex
   if (const publish_status status = admit(); status != publish_status::ok) return {status, 0};
   if (messages.empty()) return {publish_status::ok, 0};
   const auto refuse = [&](std::string why) {
-    return published{fail(publish_status::too_large, {errc::too_large, 0, "cannot publish a batch to '" + subject + "'", std::move(why),
-                                                      "split it"}), 0};
+    return published{fail(publish_status::too_large,
+                          {errc::too_large, 0, "cannot publish a batch to '" + subject + "'",
+                           std::move(why), "split it"}),
+                     0};
   };
   if (messages.size() > batch_max) return refuse("it has more than 1000 messages");
   thread_local std::vector<client::outgoing_record> records;
   thread_local std::vector<std::byte> areas;
   records.assign(messages.size(), {});
   areas.clear();
-  std::vector<std::pair<std::size_t, std::size_t>> placed;  // record, offset in areas: it may move while it grows
+  std::vector<std::pair<std::size_t, std::size_t>>
+      placed;  // record, offset in areas: it may move while it grows
   std::uint64_t total = 0, bytes = 0;
   for (std::size_t i = 0; i < messages.size(); ++i) {
     const outgoing& m = messages[i];
     target where = own_;
     if (own_.subject_id == layout::inline_subject_id) where.inline_text = subject;
     if (!m.subject.empty() && m.subject != subject) {
-      if (auto valid = subject::check(m.subject); !valid) return {fail(publish_status::invalid, std::move(valid.error())), 0};
+      if (auto valid = subject::check(m.subject); !valid)
+        return {fail(publish_status::invalid, std::move(valid.error())), 0};
       if (!is_ours(m.subject))
-        return {fail(publish_status::invalid, {errc::invalid_argument, 0, "cannot publish to '" + std::string(m.subject) + "'",
-                                               "a batch belongs to one stream, '" + stream->name() + "'", ""}), 0};
-      if (const publish_status status = resolve(m.subject, where); status != publish_status::ok) return {status, 0};
+        return {
+            fail(publish_status::invalid,
+                 {errc::invalid_argument, 0, "cannot publish to '" + std::string(m.subject) + "'",
+                  "a batch belongs to one stream, '" + stream->name() + "'", ""}),
+            0};
+      if (const publish_status status = resolve(m.subject, where); status != publish_status::ok)
+        return {status, 0};
     }
-    const publish_status status = build_head(where, m.payload.size(), m.headers, false, area_.get(), records[i].head, nullptr);
+    const publish_status status = build_head(where, m.payload.size(), m.headers, false, area_.get(),
+                                             records[i].head, nullptr);
     if (status != publish_status::ok) return {status, 0};
     if (records[i].head.shape.header_bytes != 0) {
       placed.emplace_back(i, areas.size());
@@ -369,16 +420,19 @@ published publisher_core::publish_batch(std::span<const outgoing> messages) noex
   }
   for (const auto& [index, offset] : placed) records[index].head.header = areas.data() + offset;
   if (total > main_port->largest_bytes())
-    return refuse("it needs " + std::to_string(total) + " bytes of ring, at most " + std::to_string(main_port->largest_bytes()) +
-                  " may be used by one batch");
-  return finish(*main_port, main_port->put_all(records.size(), [&](std::size_t i) -> const auto& { return records[i]; }),
+    return refuse("it needs " + std::to_string(total) + " bytes of ring, at most " +
+                  std::to_string(main_port->largest_bytes()) + " may be used by one batch");
+  return finish(*main_port,
+                main_port->put_all(
+                    records.size(), [&](std::size_t i) -> const auto& { return records[i]; }),
                 messages.size(), bytes);
 }
 
 result<loan> publisher_core::make_loan(std::size_t bytes) noexcept {
   const auto failed = [&](publish_status status) {
     if (last_error.what.empty())
-      last_error = {code_of(status), 0, "cannot lend space on '" + subject + "'", publish_status_name(status), ""};
+      last_error = {code_of(status), 0, "cannot lend space on '" + subject + "'",
+                    publish_status_name(status), ""};
     return last_error;
   };
   last_error = {};
@@ -404,14 +458,18 @@ result<loan> publisher_core::make_loan(std::size_t bytes) noexcept {
   return loan(this, {at, bytes}, main_port->loan_ticket());
 }
 
-published publisher_core::commit_loan(std::span<std::byte> data, std::uint64_t ticket, std::size_t bytes) noexcept {
+published publisher_core::commit_loan(std::span<std::byte> data, std::uint64_t ticket,
+                                      std::size_t bytes) noexcept {
   if (const publish_status status = admit(); status != publish_status::ok) return {status, 0};
   const bool current = lent_ != nullptr && lent_ == data.data();
   lent_ = nullptr;
   if (current && ticket == 0) return publish(data.first(bytes));
   if (!current || !main_port->exclusive() || main_port->loan_ticket() != ticket)
-    return {fail(publish_status::invalid, {errc::invalid_argument, 0, "cannot commit a loan on '" + subject + "'",
-                                           "it was committed, or something else was published since it was made", "one loan at a time"}), 0};
+    return {fail(publish_status::invalid,
+                 {errc::invalid_argument, 0, "cannot commit a loan on '" + subject + "'",
+                  "it was committed, or something else was published since it was made",
+                  "one loan at a time"}),
+            0};
   target where = own_;
   if (own_.subject_id == layout::inline_subject_id) where.inline_text = subject;
   ring::record_head head;
@@ -426,13 +484,17 @@ bool publisher_core::would_block(std::size_t bytes) noexcept {
   return main_port->would_block(shape.total_bytes());
 }
 
-result<void> publisher_core::claim_type(std::uint64_t type, std::string_view type_name, std::size_t bytes) {
+result<void> publisher_core::claim_type(std::uint64_t type, std::string_view type_name,
+                                        std::size_t bytes) {
   type_ = type;
   if (own_.subject_id == layout::inline_subject_id) return {};
   if (stream->claim_type(own_.subject_id, type) == type) return {};
-  return error{errc::type_mismatch, 0, "cannot publish " + std::string(type_name) + " to '" + subject + "'",
-               "the subject carries another type, or another layout of it (this one has " + std::to_string(bytes) + " bytes)",
-               "use another subject, or remove the stream '" + stream->name() + "' when nobody needs its messages"};
+  return error{errc::type_mismatch, 0,
+               "cannot publish " + std::string(type_name) + " to '" + subject + "'",
+               "the subject carries another type, or another layout of it (this one has " +
+                   std::to_string(bytes) + " bytes)",
+               "use another subject, or remove the stream '" + stream->name() +
+                   "' when nobody needs its messages"};
 }
 
 }  // namespace bus

@@ -1,5 +1,6 @@
 #pragma once
-/// publisher_core: what a publisher is made of: its subject as the stream knows it, its ports to lanes, its slot.
+/// publisher_core: what a publisher is made of: its subject as the stream knows it, its ports to
+/// lanes, its slot.
 
 #include <map>
 #include <memory>
@@ -18,11 +19,13 @@
 namespace bus {
 
 struct publisher_core {
-  static result<std::unique_ptr<publisher_core>> make(std::shared_ptr<session_core> session, std::string_view subject,
+  static result<std::unique_ptr<publisher_core>> make(std::shared_ptr<session_core> session,
+                                                      std::string_view subject,
                                                       publisher_options options);
   ~publisher_core();
 
-  /// May this handle publish now? Cost: two loads. Follows the subject to another stream when streams changed.
+  /// May this handle publish now? Cost: two loads. Follows the subject to another stream when
+  /// streams changed.
   publish_status admit() noexcept {
     if (!session->guard.same_process()) [[unlikely]]
       return publish_status::forked;
@@ -32,11 +35,13 @@ struct publisher_core {
   }
 
   published publish(std::span<const std::byte> payload) noexcept {
-    // One comparison tells that the publisher is bound, its subject interned, and the payload neither large nor early.
+    // One comparison tells that the publisher is bound, its subject interned, and the payload
+    // neither large nor early.
     if (payload.size() < plain_below_ && session_guard_.same_process() &&
         sync::load_acquire(*generation_word) == generation_seen) [[likely]] {
       published done;
-      if (main_port->put_plain(static_cast<std::uint32_t>(payload.size()), plain_origin_, payload.data(), done.sequence)) [[likely]] {
+      if (main_port->put_plain(static_cast<std::uint32_t>(payload.size()), plain_origin_,
+                               payload.data(), done.sequence)) [[likely]] {
         layout::slot& slot = *slot_words_;
         sync::bump(slot.messages, 1);
         sync::bump(slot.bytes, payload.size());
@@ -45,11 +50,13 @@ struct publisher_core {
     }
     return publish_slowly(payload);
   }
-  published publish_with(std::string_view subject, std::span<const std::byte> payload, std::span<const header> headers) noexcept;
+  published publish_with(std::string_view subject, std::span<const std::byte> payload,
+                         std::span<const header> headers) noexcept;
   published publish_batch(std::span<const outgoing> messages) noexcept;
   published publish_batch(std::span<const std::span<const std::byte>> payloads) noexcept;
   result<loan> make_loan(std::size_t bytes) noexcept;
-  published commit_loan(std::span<std::byte> data, std::uint64_t ticket, std::size_t bytes) noexcept;
+  published commit_loan(std::span<std::byte> data, std::uint64_t ticket,
+                        std::size_t bytes) noexcept;
   bool would_block(std::size_t bytes) noexcept;
   result<void> claim_type(std::uint64_t type, std::string_view type_name, std::size_t bytes);
 
@@ -75,20 +82,22 @@ struct publisher_core {
   publish_status follow_change() noexcept;
   bool is_ours(std::string_view to);
   publish_status resolve(std::string_view to, target& found) noexcept;
-  publish_status build_head(const target& to, std::size_t payload_bytes, std::span<const header> headers, bool progress,
-                            std::byte* area, ring::record_head& head, std::size_t* progress_offset) noexcept;
+  publish_status build_head(const target& to, std::size_t payload_bytes,
+                            std::span<const header> headers, bool progress, std::byte* area,
+                            ring::record_head& head, std::size_t* progress_offset) noexcept;
   client::lane_port& port_for(std::span<const header> headers) noexcept;
-  published finish(client::lane_port& port, published outcome, std::uint64_t messages, std::uint64_t bytes) noexcept;
+  published finish(client::lane_port& port, published outcome, std::uint64_t messages,
+                   std::uint64_t bytes) noexcept;
   publish_status fail(publish_status status, error why) noexcept;
 
   bool bound_ = false;  // the last bind went through
   const base::word* generation_word = nullptr;
   std::uint64_t generation_seen = 0;
-  std::size_t plain_below_ = 0;      // payloads smaller than this may go the shortest way; 0: none
+  std::size_t plain_below_ = 0;  // payloads smaller than this may go the shortest way; 0: none
   std::uint64_t plain_origin_ = 0;
   sync::fork_guard session_guard_;
   target own_;
-  std::uint64_t type_ = 0;  // of a typed publisher
+  std::uint64_t type_ = 0;                                 // of a typed publisher
   std::vector<std::unique_ptr<client::lane_port>> ports_;  // by lane, made when first used
   client::lane_port* main_port = nullptr;
   std::optional<std::uint32_t> slot_;
@@ -99,9 +108,9 @@ struct publisher_core {
     std::size_t operator()(std::string_view text) const noexcept;
   };
   std::unordered_map<std::string, std::uint32_t, text_hash, std::equal_to<>> ids_;
-  std::unique_ptr<std::byte[]> area_;       // header areas
-  std::vector<std::byte> loan_buffer_;      // of shared publishers
-  const std::byte* lent_ = nullptr;         // the loan that may be committed
+  std::unique_ptr<std::byte[]> area_;   // header areas
+  std::vector<std::byte> loan_buffer_;  // of shared publishers
+  const std::byte* lent_ = nullptr;     // the loan that may be committed
 };
 
 }  // namespace bus

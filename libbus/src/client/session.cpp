@@ -6,6 +6,7 @@
 #include "client/session_core.hpp"
 #include "client/statistics.hpp"
 #include "client/subscriber_core.hpp"
+#include "os/random.hpp"
 #include "sync/words.hpp"
 
 namespace bus {
@@ -15,7 +16,8 @@ session_core::~session_core() {
   streams_.clear();
   const bool last = !others_live();
   if (last) {
-    // The last one out takes ephemeral streams along; asked again under the lock, with our own file still there.
+    // The last one out takes ephemeral streams along; asked again under the lock, with our own file
+    // still there.
     auto lock = directory->lock_changes();
     if (lock && !others_live()) remove_ephemeral_streams();
   }
@@ -41,11 +43,12 @@ std::uint32_t session_core::next_object_id() noexcept {
 }
 
 error session_core::forked_error() const {
-  return {errc::forked, 0, "cannot use this handle", "it belongs to the parent of this forked process",
-          "open the bus again in the child"};
+  return {errc::forked, 0, "cannot use this handle",
+          "it belongs to the parent of this forked process", "open the bus again in the child"};
 }
 
-std::vector<std::shared_ptr<client::stream_handle>> session_core::streams(std::vector<error>* broken) {
+std::vector<std::shared_ptr<client::stream_handle>> session_core::streams(
+    std::vector<error>* broken) {
   const std::lock_guard guard_(mutex_);
   const std::uint64_t generation = directory->generation();
   if (generation != generation_ || broken != nullptr) {
@@ -59,11 +62,13 @@ std::vector<std::shared_ptr<client::stream_handle>> session_core::streams(std::v
     for (const std::string& name : names ? *names : std::vector<std::string>()) {
       auto facts = client::read_stream_file(directory->stream_path(name));
       if (!facts) {
-        if (const auto known = streams_.find(name); known != streams_.end() && facts.error().code == errc::no_space) {
+        if (const auto known = streams_.find(name);
+            known != streams_.end() && facts.error().code == errc::no_space) {
           now.emplace(name, known->second);
           complete = false;
         }
-        if (broken != nullptr && facts.error().code != errc::not_found) broken->push_back(std::move(facts.error()));
+        if (broken != nullptr && facts.error().code != errc::not_found)
+          broken->push_back(std::move(facts.error()));
         continue;
       }
       const auto known = streams_.find(name);
@@ -88,7 +93,8 @@ result<std::shared_ptr<client::stream_handle>> session_core::stream(const std::s
     auto facts = client::read_stream_file(directory->stream_path(name));
     if (!facts) return std::move(facts.error());
   }
-  return error{errc::not_found, 0, "no stream '" + name + "'", "this bus has none of that name", "bus stream ls"};
+  return error{errc::not_found, 0, "no stream '" + name + "'", "this bus has none of that name",
+               "bus stream ls"};
 }
 
 result<void> session_core::add_stream(const stream_config& config) {
@@ -97,7 +103,8 @@ result<void> session_core::add_stream(const stream_config& config) {
   return directory->add_stream(config);
 }
 
-result<std::shared_ptr<client::stream_handle>> session_core::stream_of_subject(std::string_view subject) {
+result<std::shared_ptr<client::stream_handle>> session_core::stream_of_subject(
+    std::string_view subject) {
   for (int attempt = 0; attempt < 3; ++attempt) {
     std::shared_ptr<client::stream_handle> rest;
     for (auto& handle : streams()) {
@@ -127,11 +134,14 @@ result<session> session::open(session_options options) {
     auto core = std::make_shared<session_core>();
     core->address = *address;
     core->directory = std::move(*directory);
-    const std::uint64_t id = sync::add_relaxed(core->directory->control().next_process_id, 1) & sync::lock_owner_mask;
-    core->peers = std::make_unique<client::process_table>(core->directory->processes(), os::self(), static_cast<std::uint32_t>(id));
+    const std::uint64_t id =
+        sync::add_relaxed(core->directory->control().next_process_id, 1) & sync::lock_owner_mask;
+    core->peers = std::make_unique<client::process_table>(core->directory->processes(), os::self(),
+                                                          static_cast<std::uint32_t>(id));
     const bool swept = core->peers->sweep() > 0;
-    auto joined = client::own_process::join(core->directory->processes(), static_cast<std::uint32_t>(id), core->directory->bus_id(),
-                                            address->process_name, address->slots != 0 ? address->slots : layout::default_slots);
+    auto joined = client::own_process::join(
+        core->directory->processes(), static_cast<std::uint32_t>(id), core->directory->bus_id(),
+        address->process_name, address->slots != 0 ? address->slots : layout::default_slots);
     if (!joined) {
       // The bus was removed, or a scribbled counter gave an id that is taken: once more.
       const errc code = joined.error().code;
@@ -165,7 +175,8 @@ result<bus::publisher> session::publisher(std::string_view subject, publisher_op
   return bus::publisher(std::move(*core));
 }
 
-result<subscriber> session::subscribe(std::span<const std::string_view> patterns, subscriber_options options) {
+result<subscriber> session::subscribe(std::span<const std::string_view> patterns,
+                                      subscriber_options options) {
   if (!core_->guard.same_process()) return core_->forked_error();
   auto core = subscriber_core::make(core_, patterns, std::move(options));
   if (!core) return std::move(core.error());
@@ -231,7 +242,8 @@ std::vector<std::string> list_buses(std::string_view root) {
   const std::string mine = "bus-" + std::to_string(os::user_id()) + ".";
   if (const auto found = os::list_directory(root.empty() ? os::bus_root() : std::string(root))) {
     for (const std::string& name : *found)
-      if (name.starts_with(mine) && client::name_flaw(name.substr(mine.size())).empty()) names.push_back(name.substr(mine.size()));
+      if (name.starts_with(mine) && client::name_flaw(name.substr(mine.size())).empty())
+        names.push_back(name.substr(mine.size()));
   }
   std::sort(names.begin(), names.end());
   return names;
@@ -242,19 +254,20 @@ result<void> remove_bus(std::string_view url, bool force) {
   if (!address) return std::move(address.error());
   const std::string path = address->directory();
   if (!os::exists(path))
-    return error{errc::not_found, 0, "no bus '" + address->name + "'", path + " does not exist", "bus ls"};
+    return error{errc::not_found, 0, "no bus '" + address->name + "'", path + " does not exist",
+                 "bus ls"};
   auto lock = os::file_lock::take(path + "/lock", 0600, std::chrono::seconds(5));
   if (!lock) return std::move(lock.error());
   client::process_table peers(path + "/processes", os::self(), 0);
   if (!force) {
     for (const std::uint32_t id : peers.ids()) {
       if (peers.state(id) == sync::life_state::alive)
-        return error{errc::busy, 0, "cannot remove the bus '" + address->name + "'", peers.describe(id) + " uses it",
-                     "end its processes (bus ps), or use --force"};
+        return error{errc::busy, 0, "cannot remove the bus '" + address->name + "'",
+                     peers.describe(id) + " uses it", "end its processes (bus ps), or use --force"};
     }
   }
   // Out of the way first: an opener sees all of it or nothing.
-  const std::string aside = path + ".removed." + std::to_string(client::random_id());
+  const std::string aside = path + ".removed." + std::to_string(os::random_id());
   auto renamed = os::rename_path(path, aside);
   if (!renamed) return renamed;
   os::remove_tree(aside);

@@ -1,5 +1,6 @@
 #pragma once
-/// session_core: what the objects of one session share: the bus, this process on it, its peers, and the streams opened so far.
+/// session_core: what the objects of one session share: the bus, this process on it, its peers, and
+/// the streams opened so far.
 ///
 /// Threads    any
 

@@ -13,7 +13,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr auto just_attached = 10ms;   // publishers may not have seen may_sleep yet
+constexpr auto just_attached = 10ms;  // publishers may not have seen may_sleep yet
 constexpr auto just_attached_bound = 1ms;
 constexpr auto lately_active = 2s;
 constexpr auto lately_active_bound = 8ms;  // a publisher killed between commit and wake-up
@@ -24,7 +24,8 @@ constexpr auto idle_bound = 50ms;
 std::chrono::nanoseconds sleeper::bound() const noexcept {
   const auto now = std::chrono::steady_clock::now();
   if (now - born_ < just_attached) return just_attached_bound;
-  return now - last_activity_ < lately_active ? std::chrono::nanoseconds(lately_active_bound) : std::chrono::nanoseconds(idle_bound);
+  return now - last_activity_ < lately_active ? std::chrono::nanoseconds(lately_active_bound)
+                                              : std::chrono::nanoseconds(idle_bound);
 }
 
 void sleeper::arm_futexes(const sources& from) noexcept {
@@ -34,12 +35,15 @@ void sleeper::arm_futexes(const sources& from) noexcept {
     // [A1] relaxed: see bound(). Written only when it changes, so that the line stays shared.
     if (sync::load_relaxed(readers.may_sleep) == 0) sync::store_relaxed(readers.may_sleep, 1);
     // [W1] armed before the last look; pairs with the publisher's exchange after its commit.
-    expected_[i] = static_cast<std::uint32_t>(sync::set_bits_both(readers.armed, layout::armed_futex));
-    sync::store_relaxed(from[i]->slot->flags, sync::load_relaxed(from[i]->slot->flags) | layout::slot_sleeping);
+    expected_[i] =
+        static_cast<std::uint32_t>(sync::set_bits_both(readers.armed, layout::armed_futex));
+    sync::store_relaxed(from[i]->slot->flags,
+                        sync::load_relaxed(from[i]->slot->flags) | layout::slot_sleeping);
   }
 }
 
-void sleeper::wait_armed(const sources& from, session_core& session, std::chrono::nanoseconds wait) noexcept {
+void sleeper::wait_armed(const sources& from, session_core& session,
+                         std::chrono::nanoseconds wait) noexcept {
   wait = std::min(wait, bound());
   if (from.size() == 1) {
     os::futex_wait(os::futex_half(from[0]->lane->readers().armed), expected_[0], wait);
@@ -47,21 +51,26 @@ void sleeper::wait_armed(const sources& from, session_core& session, std::chrono
   }
   std::vector<os::futex_expectation> words;
   const auto& generation = session.directory->control().generation;
-  words.push_back({os::futex_half(generation), static_cast<std::uint32_t>(session.directory->generation())});
+  words.push_back(
+      {os::futex_half(generation), static_cast<std::uint32_t>(session.directory->generation())});
   for (std::size_t i = 0; i < from.size() && words.size() < os::futex_wait_any_max; ++i)
     words.push_back({os::futex_half(from[i]->lane->readers().armed), expected_[i]});
   // More lanes than the kernel can watch: look at the others every millisecond.
-  if (from.size() + 1 > os::futex_wait_any_max) wait = std::min<std::chrono::nanoseconds>(wait, 1ms);
+  if (from.size() + 1 > os::futex_wait_any_max)
+    wait = std::min<std::chrono::nanoseconds>(wait, 1ms);
   os::futex_wait_any(words, wait);
 }
 
 void sleeper::disarm(const sources& from) noexcept {
-  // The armed words stay: other readers may sleep on them. A publisher clears them at its next commit.
+  // The armed words stay: other readers may sleep on them. A publisher clears them at its next
+  // commit.
   for (const auto& source : from)
-    sync::store_relaxed(source->slot->flags, sync::load_relaxed(source->slot->flags) & ~std::uint64_t{layout::slot_sleeping});
+    sync::store_relaxed(source->slot->flags, sync::load_relaxed(source->slot->flags) &
+                                                 ~std::uint64_t{layout::slot_sleeping});
 }
 
-result<int> sleeper::descriptor(const sources& from, session_core& session, std::uint32_t subscriber_id) {
+result<int> sleeper::descriptor(const sources& from, session_core& session,
+                                std::uint32_t subscriber_id) {
   if (!events_) {
     bell_path_ = session.me->bell_path(subscriber_id);
     auto bell = os::make_fifo(bell_path_, 0600);
@@ -75,17 +84,20 @@ result<int> sleeper::descriptor(const sources& from, session_core& session, std:
     events_ = std::move(*events);
   }
   for (const auto& source : from)
-    sync::store_relaxed(source->slot->flags, sync::load_relaxed(source->slot->flags) | layout::slot_bell);
+    sync::store_relaxed(source->slot->flags,
+                        sync::load_relaxed(source->slot->flags) | layout::slot_bell);
   return events_.get();
 }
 
 void sleeper::arm_bell(const sources& from) noexcept {
   for (const auto& source : from) {
-    sync::store_relaxed(source->slot->flags,
-                        sync::load_relaxed(source->slot->flags) | layout::slot_bell | layout::slot_sleeping);
+    sync::store_relaxed(source->slot->flags, sync::load_relaxed(source->slot->flags) |
+                                                 layout::slot_bell | layout::slot_sleeping);
     auto& readers = source->lane->readers();
     if (sync::load_relaxed(readers.may_sleep) == 0) sync::store_relaxed(readers.may_sleep, 1);
-    sync::set_bits_both(readers.armed, layout::armed_bell);  // [W1] as in arm_futexes; also orders the flags before it
+    sync::set_bits_both(
+        readers.armed,
+        layout::armed_bell);  // [W1] as in arm_futexes; also orders the flags before it
   }
   os::set_timer(timer_.get(), bound());
 }

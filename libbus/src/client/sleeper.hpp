@@ -1,9 +1,11 @@
 #pragma once
-/// sleeper: how a subscriber waits without spinning: on futex words of its lanes, or on a descriptor for epoll.
+/// sleeper: how a subscriber waits without spinning: on futex words of its lanes, or on a
+/// descriptor for epoll.
 ///
-/// Invariant W: it says that it sleeps (armed word, an exchange), then looks once more, then sleeps. A publisher commits, then
-/// exchanges. One of the two sees the other. A publisher that dies in between, or a word that was scribbled over, costs a
-/// bounded delay: no sleep is longer than 50 ms, and none longer than 8 ms soon after the last message.
+/// Invariant W: it says that it sleeps (armed word, an exchange), then looks once more, then
+/// sleeps. A publisher commits, then exchanges. One of the two sees the other. A publisher that
+/// dies in between, or a word that was scribbled over, costs a bounded delay: no sleep is longer
+/// than 50 ms, and none longer than 8 ms soon after the last message.
 ///
 /// Threads    the subscriber's
 
@@ -24,7 +26,8 @@ class sleeper {
   void note_activity() noexcept { last_activity_ = std::chrono::steady_clock::now(); }
   /// Sleeps at most `wait`, unless `ready()` after arming.
   template <class Ready>
-  void sleep(const sources& from, session_core& session, std::chrono::nanoseconds wait, Ready&& ready) noexcept {
+  void sleep(const sources& from, session_core& session, std::chrono::nanoseconds wait,
+             Ready&& ready) noexcept {
     arm_futexes(from);
     sync::reach(sync::failpoint::sleep_armed);
     if (!ready()) wait_armed(from, session, wait);
@@ -43,7 +46,8 @@ class sleeper {
  private:
   std::chrono::nanoseconds bound() const noexcept;
   void arm_futexes(const sources& from) noexcept;
-  void wait_armed(const sources& from, session_core& session, std::chrono::nanoseconds wait) noexcept;
+  void wait_armed(const sources& from, session_core& session,
+                  std::chrono::nanoseconds wait) noexcept;
   void disarm(const sources& from) noexcept;
 
   std::chrono::steady_clock::time_point born_ = std::chrono::steady_clock::now();

@@ -18,8 +18,10 @@ constexpr std::uint32_t learned_max = 1u << 24;
 
 }  // namespace
 
-result<std::unique_ptr<source>> source::attach(session_core& session, std::shared_ptr<client::stream_handle> stream,
-                                               std::uint32_t lane_index, const wish& wanted, const start& from) {
+result<std::unique_ptr<source>> source::attach(session_core& session,
+                                               std::shared_ptr<client::stream_handle> stream,
+                                               std::uint32_t lane_index, const wish& wanted,
+                                               const start& from) {
   auto lane = stream->lane(lane_index, false);
   if (!lane) return std::move(lane.error());
   auto made = std::make_unique<source>();
@@ -30,8 +32,9 @@ result<std::unique_ptr<source>> source::attach(session_core& session, std::share
   made->clock = session.directory->clock();
   const auto& memory = made->lane->memory();
   const bool gating = wanted.gate && !memory.overwriting;
-  auto slot = session.me->claim_slot(layout::slot_kind::reader, wanted.id, made->stream->facts().stream_id, lane_index, wanted.label,
-                                     made->stream->name(), gating ? std::uint64_t{layout::slot_gating} : 0);
+  auto slot = session.me->claim_slot(
+      layout::slot_kind::reader, wanted.id, made->stream->facts().stream_id, lane_index,
+      wanted.label, made->stream->name(), gating ? std::uint64_t{layout::slot_gating} : 0);
   if (!slot) return std::move(slot.error());
   made->slot_index_ = *slot;
   made->has_slot_ = true;
@@ -63,7 +66,8 @@ source::~source() {
   sync::reach(sync::failpoint::detach_end);
 }
 
-// The announcement comes before the pin: a publisher that sees the pin's gate has seen who it belongs to.
+// The announcement comes before the pin: a publisher that sees the pin's gate has seen who it
+// belongs to.
 result<void> source::announce() {
   const std::uint64_t mine = layout::pack_reader(session->me->id(), slot_index_);
   auto& header = lane->readers();
@@ -73,7 +77,9 @@ result<void> source::announce() {
       const std::uint64_t seen = sync::load_relaxed(entry);  // the compare-and-swap decides
       if (seen != 0) {
         // Second pass: entries of processes that are gone are free, too.
-        if (pass == 0 || session->peers->state(static_cast<std::uint32_t>(seen >> 32)) == sync::life_state::alive) continue;
+        if (pass == 0 || session->peers->state(static_cast<std::uint32_t>(seen >> 32)) ==
+                             sync::life_state::alive)
+          continue;
       }
       if (!sync::replace(entry, seen, mine)) continue;
       for (std::uint64_t high = sync::load_acquire(header.high_water); high < i + 1;) {
@@ -92,13 +98,15 @@ result<void> source::announce() {
 
 void source::withdraw() noexcept {
   if (!entry_) return;
-  sync::replace(lane->reader_entry(*entry_), layout::pack_reader(session->me->id(), slot_index_), 0);
+  sync::replace(lane->reader_entry(*entry_), layout::pack_reader(session->me->id(), slot_index_),
+                0);
   entry_.reset();
 }
 
 bool source::wants_subject(std::string_view subject) const noexcept {
-  return wanted->everything || std::any_of(wanted->patterns.begin(), wanted->patterns.end(),
-                                           [&](const auto& pattern) { return pattern.matches(subject); });
+  return wanted->everything ||
+         std::any_of(wanted->patterns.begin(), wanted->patterns.end(),
+                     [&](const auto& pattern) { return pattern.matches(subject); });
 }
 
 result<void> source::enter(const start& from) {
@@ -107,22 +115,27 @@ result<void> source::enter(const start& from) {
   const std::uint64_t wanted_ticks =
       from.at == start::kind::from_time
           ? clock.from_wall_ns(static_cast<std::uint64_t>(std::max<std::int64_t>(
-                0, std::chrono::duration_cast<std::chrono::nanoseconds>(from.time.time_since_epoch()).count())))
+                0,
+                std::chrono::duration_cast<std::chrono::nanoseconds>(from.time.time_since_epoch())
+                    .count())))
           : 0;
   using access = sync::hardware;
   const auto choose = [&](std::uint64_t lowest) {
     switch (from.at) {
       case start::kind::from_new: return ring::newest_waypoint<access>(memory);
       case start::kind::from_sequence:
-        return ring::last_waypoint_before<access>(memory, lowest, [&](const auto& e) { return e.seq <= from.sequence; });
+        return ring::last_waypoint_before<access>(
+            memory, lowest, [&](const auto& e) { return e.seq <= from.sequence; });
       case start::kind::from_time:
-        return ring::last_waypoint_before<access>(memory, lowest, [&](const auto& e) { return e.time_ticks < wanted_ticks; });
+        return ring::last_waypoint_before<access>(
+            memory, lowest, [&](const auto& e) { return e.time_ticks < wanted_ticks; });
       default: return ring::oldest_waypoint<access>(memory, lowest);
     }
   };
   for (int attempt = 0; attempt < enter_attempts; ++attempt) {
     if (!reader.enter(choose)) {
-      if (attempt % 64 == 63) os::futex_wait(os::futex_half(pin->tick), 0, std::chrono::microseconds(10));
+      if (attempt % 64 == 63)
+        os::futex_wait(os::futex_half(pin->tick), 0, std::chrono::microseconds(10));
       base::relax();
       continue;
     }
@@ -141,7 +154,8 @@ result<void> source::enter(const start& from) {
     } else if (from.at != start::kind::from_all) {
       outcome = reader.walk([&](const ring::record_view& view) {
         switch (from.at) {
-          case start::kind::from_new: return view.ticks > now;  // published after subscribe was called
+          case start::kind::from_new:
+            return view.ticks > now;  // published after subscribe was called
           case start::kind::from_sequence: return view.seq >= from.sequence;
           case start::kind::from_time: return view.ticks >= wanted_ticks;
           default: return true;
@@ -152,19 +166,24 @@ result<void> source::enter(const start& from) {
     if (outcome == ring::poll_outcome::lapped) continue;
     if (outcome == ring::poll_outcome::corrupt || outcome == ring::poll_outcome::unsupported)
       return outcome == ring::poll_outcome::corrupt
-                 ? layout::corrupt(client::lane_path(stream->directory(), lane->index()), "a record in it is impossible")
+                 ? layout::corrupt(client::lane_path(stream->directory(), lane->index()),
+                                   "a record in it is impossible")
                  : error{errc::unsupported, 0, "cannot read stream '" + stream->name() + "'",
-                         "a newer library wrote records that this one does not understand", "use the newer library here, too"};
-    if (from.at == start::kind::from_sequence && entered_seq > std::max<std::uint64_t>(from.sequence, 1))
+                         "a newer library wrote records that this one does not understand",
+                         "use the newer library here, too"};
+    if (from.at == start::kind::from_sequence &&
+        entered_seq > std::max<std::uint64_t>(from.sequence, 1))
       first_gap_from = std::max<std::uint64_t>(from.sequence, 1);
     reader.release();
     return {};
   }
   return error{errc::busy, 0, "cannot subscribe to stream '" + stream->name() + "'",
-               "its publishers overwrite the ring faster than a reader can enter", "use a larger ring_bytes"};
+               "its publishers overwrite the ring faster than a reader can enter",
+               "use a larger ring_bytes"};
 }
 
-// A lane may be lapped while its record is looked at: then what the record says means nothing, and the reader finds out next.
+// A lane may be lapped while its record is looked at: then what the record says means nothing, and
+// the reader finds out next.
 source::match source::fail_on(const ring::record_view&, error why) noexcept {
   if (!reader.lapped()) failed = std::move(why);
   return match::no;
@@ -182,22 +201,27 @@ source::match source::learn(const ring::record_view& view) noexcept {
     text = area.subject();
     type = area.extension(layout::ext_type).value_or(0);
     if (text.empty() || !subject::is_valid(text))
-      return fail_on(view, layout::corrupt(client::lane_path(stream->directory(), lane->index()), "a record's inline subject is invalid"));
+      return fail_on(view, layout::corrupt(client::lane_path(stream->directory(), lane->index()),
+                                           "a record's inline subject is invalid"));
   } else {
     auto known = id < learned_max ? stream->subject_text(id) : std::string_view();
     if (!known) return fail_on(view, std::move(known.error()));
     text = *known;
     if (text.empty())
       return fail_on(view, layout::corrupt(client::lane_path(stream->directory(), lane->index()),
-                                           "a record names subject " + std::to_string(id) + ", which nobody has registered"));
+                                           "a record names subject " + std::to_string(id) +
+                                               ", which nobody has registered"));
     type = wanted->type != 0 ? stream->subject_type(id) : 0;
   }
   match decided = wants_subject(text) ? match::yes : match::no;
-  if (decided == match::yes && wanted->type != 0 && (type != wanted->type || view.shape.payload_bytes != wanted->type_bytes)) {
+  if (decided == match::yes && wanted->type != 0 &&
+      (type != wanted->type || view.shape.payload_bytes != wanted->type_bytes)) {
     if (!reader.lapped())
-      mismatch = error{errc::type_mismatch, 0, "cannot read subject '" + std::string(text) + "' as this type",
-                          type == 0 ? "it carries untyped messages" : "it carries another type, or another layout of it",
-                          "subscribe with the publisher's type, or to other subjects"};
+      mismatch = error{errc::type_mismatch, 0,
+                       "cannot read subject '" + std::string(text) + "' as this type",
+                       type == 0 ? "it carries untyped messages"
+                                 : "it carries another type, or another layout of it",
+                       "subscribe with the publisher's type, or to other subjects"};
     decided = match::no;
   }
   if (id == layout::inline_subject_id) return decided;
@@ -214,7 +238,8 @@ source::match source::learn(const ring::record_view& view) noexcept {
 bool source::ready() const noexcept { return reader.ready(); }
 
 void source::tick() noexcept {
-  if (reader.has_unticked_release() && reader.tick()) os::futex_wake(os::futex_half(pin->tick), 1 << 30);
+  if (reader.has_unticked_release() && reader.tick())
+    os::futex_wake(os::futex_half(pin->tick), 1 << 30);
 }
 
 }  // namespace bus::detail

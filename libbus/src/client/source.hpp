@@ -1,5 +1,6 @@
 #pragma once
-/// source: one lane as a subscriber reads it: reader, pin, announcement, and what it knows of the lane's subjects.
+/// source: one lane as a subscriber reads it: reader, pin, announcement, and what it knows of the
+/// lane's subjects.
 ///
 /// Threads    the subscriber's
 
@@ -22,7 +23,7 @@ struct source {
   /// What a subscriber wants of all its sources.
   struct wish {
     std::vector<subject::pattern> patterns;
-    bool everything = false;  // one of them matches all subjects
+    bool everything = false;       // one of them matches all subjects
     std::uint64_t type = 0;        // typed subscribers
     std::uint64_t type_bytes = 0;  // every payload has this size
     bool gate = true;
@@ -33,9 +34,12 @@ struct source {
     std::uint32_t id = 0;
   };
 
-  /// Claims a slot, announces it, enters the lane. Errors: no_space, corrupt, unsupported, permission, closed
-  static result<std::unique_ptr<source>> attach(session_core& session, std::shared_ptr<client::stream_handle> stream,
-                                                std::uint32_t lane, const wish& wanted, const start& from);
+  /// Claims a slot, announces it, enters the lane. Errors: no_space, corrupt, unsupported,
+  /// permission, closed
+  static result<std::unique_ptr<source>> attach(session_core& session,
+                                                std::shared_ptr<client::stream_handle> stream,
+                                                std::uint32_t lane, const wish& wanted,
+                                                const start& from);
   ~source();
 
   /// Does the record's subject match? Learns a subject at its first record.
@@ -46,7 +50,9 @@ struct source {
       return matches[id];
     return learn(view);
   }
-  std::string_view subject_of(std::uint32_t id) const noexcept { return id < texts.size() ? texts[id] : std::string_view(); }
+  std::string_view subject_of(std::uint32_t id) const noexcept {
+    return id < texts.size() ? texts[id] : std::string_view();
+  }
 
   bool ready() const noexcept;
   bool closed() const noexcept { return sync::load_acquire(lane->header().counters.closed) != 0; }
@@ -65,13 +71,15 @@ struct source {
   reader_type reader;
   ring::pin_words* pin = nullptr;
   layout::slot* slot = nullptr;
-  std::vector<match> matches;             // by subject id
-  std::vector<std::string_view> texts;    // by subject id
-  std::optional<error> failed;    // the lane cannot be read on
-  std::optional<error> mismatch;  // a typed subscriber met another type: only that subject is left out
+  std::vector<match> matches;           // by subject id
+  std::vector<std::string_view> texts;  // by subject id
+  std::optional<error> failed;          // the lane cannot be read on
+  std::optional<error>
+      mismatch;  // a typed subscriber met another type: only that subject is left out
   std::uint64_t delivered = 0, lost = 0, gaps = 0, aborted = 0;
-  std::optional<std::uint64_t> first_gap_from;  // asked to start at an older sequence than the ring has
-  bool draining = false;                        // its stream is gone: read what is left
+  std::optional<std::uint64_t>
+      first_gap_from;     // asked to start at an older sequence than the ring has
+  bool draining = false;  // its stream is gone: read what is left
   std::uint32_t empty_looks = 0;
 
  private:

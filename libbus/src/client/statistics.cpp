@@ -21,18 +21,22 @@ struct lane_end {
 lane_end find_end(const ring::lane_memory& memory) noexcept {
   ring::lane_reader<sync::hardware> walker(memory, nullptr, false);
   for (int attempt = 0; attempt < 100; ++attempt) {
-    if (!walker.enter([&](std::uint64_t) { return ring::newest_waypoint<sync::hardware>(memory); })) continue;
+    if (!walker.enter([&](std::uint64_t) { return ring::newest_waypoint<sync::hardware>(memory); }))
+      continue;
     const auto outcome = walker.walk([](const ring::record_view&) { return false; });
     if (outcome != ring::poll_outcome::lapped) break;
   }
   return {walker.position(), walker.next_seq()};
 }
 
-std::string text_of(const char* from, std::size_t size) { return std::string(from, ::strnlen(from, size)); }
+std::string text_of(const char* from, std::size_t size) {
+  return std::string(from, ::strnlen(from, size));
+}
 
 std::chrono::system_clock::time_point wall(std::uint64_t ns) {
   return std::chrono::system_clock::time_point(
-      std::chrono::duration_cast<std::chrono::system_clock::duration>(std::chrono::nanoseconds(ns)));
+      std::chrono::duration_cast<std::chrono::system_clock::duration>(
+          std::chrono::nanoseconds(ns)));
 }
 
 }  // namespace
@@ -55,7 +59,8 @@ result<stream_info> describe_stream(session_core& session, stream_handle& stream
     lane.last_sequence = end.next_seq - 1;
     lane.bytes_published = end.position;
     const std::uint64_t reserved_end = sync::load_relaxed(header.limits.reserved_end);
-    const std::uint64_t lowest = reserved_end > memory.capacity_bytes ? reserved_end - memory.capacity_bytes : 0;
+    const std::uint64_t lowest =
+        reserved_end > memory.capacity_bytes ? reserved_end - memory.capacity_bytes : 0;
     const auto oldest = ring::oldest_waypoint<sync::hardware>(memory, lowest);
     lane.first_sequence = oldest.found() && lane.last_sequence != 0 ? oldest.seq : 0;
     std::uint64_t slowest = end.position;
@@ -65,8 +70,9 @@ result<stream_info> describe_stream(session_core& session, stream_handle& stream
       const auto process = session.peers->find(static_cast<std::uint32_t>(entry >> 32));
       const auto* slot = process ? process->slot(static_cast<std::uint32_t>(entry) - 1) : nullptr;
       if (slot == nullptr) continue;
-      slowest = std::min(slowest, ring::held_position<sync::hardware>(*reinterpret_cast<const ring::pin_words*>(slot->pin),
-                                                                      (*map)->lane_key(), end.position, memory.capacity_bytes));
+      slowest = std::min(slowest, ring::held_position<sync::hardware>(
+                                      *reinterpret_cast<const ring::pin_words*>(slot->pin),
+                                      (*map)->lane_key(), end.position, memory.capacity_bytes));
     }
     lane.used_bytes = end.position - slowest;
     lane.dropped = sync::load_relaxed(header.counters.dropped);
@@ -74,7 +80,8 @@ result<stream_info> describe_stream(session_core& session, stream_handle& stream
     lane.blocked = sync::load_relaxed(header.counters.blocked);
     lane.repaired = sync::load_relaxed(header.counters.repaired);
     lane.aborted = sync::load_relaxed(header.counters.aborted);
-    lane.exclusive_process = static_cast<std::uint32_t>(sync::load_relaxed(header.turn.lease) >> 32);
+    lane.exclusive_process =
+        static_cast<std::uint32_t>(sync::load_relaxed(header.turn.lease) >> 32);
     info.lanes.push_back(lane);
   }
   return info;
@@ -84,7 +91,8 @@ std::vector<process_info> describe_processes(session_core& session) {
   std::map<std::pair<std::uint64_t, std::uint32_t>, lane_end> ends;
   for (auto& stream : session.streams()) {
     for (std::uint32_t lane = 0; lane < stream->lane_count(); ++lane) {
-      if (auto map = stream->lane(lane, false)) ends[{stream->facts().stream_id, lane}] = find_end((*map)->memory());
+      if (auto map = stream->lane(lane, false))
+        ends[{stream->facts().stream_id, lane}] = find_end((*map)->memory());
     }
   }
   std::vector<process_info> all;
@@ -102,8 +110,9 @@ std::vector<process_info> describe_processes(session_core& session) {
     const auto state = sync::read_life(process->life());
     if (state == sync::life_state::left) continue;
     info.state = state == sync::life_state::dead ? process_state::dead
-                 : !info.other_namespace && os::is_stopped(info.pid, who.start_time) ? process_state::stopped
-                                                                                     : process_state::running;
+                 : !info.other_namespace && os::is_stopped(info.pid, who.start_time)
+                     ? process_state::stopped
+                     : process_state::running;
     for (std::uint32_t index = 0; index < who.slot_count; ++index) {
       const layout::slot& slot = *process->slot(index);
       const auto kind = static_cast<layout::slot_kind>(sync::load_acquire(slot.kind));
@@ -140,7 +149,8 @@ std::vector<process_info> describe_processes(session_core& session) {
         const auto end = ends.find({sync::load_relaxed(slot.stream_id), lane});
         if (end != ends.end()) {
           const std::uint64_t cursor = sync::load_relaxed(pin.cursor);
-          r.lag_messages = end->second.next_seq > r.next_sequence ? end->second.next_seq - r.next_sequence : 0;
+          r.lag_messages =
+              end->second.next_seq > r.next_sequence ? end->second.next_seq - r.next_sequence : 0;
           r.lag_bytes = end->second.position > cursor ? end->second.position - cursor : 0;
         }
         info.readers.push_back(std::move(r));

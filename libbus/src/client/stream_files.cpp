@@ -18,19 +18,20 @@ namespace bus::client {
 namespace {
 
 constexpr unsigned file_mode = 0600;
-constexpr std::uint64_t record_overhead = 4096;  // room for headers beside a payload of max_message_bytes
+constexpr std::uint64_t record_overhead =
+    4096;  // room for headers beside a payload of max_message_bytes
 
 error bad_field(const stream_config& config, std::string field, std::string why) {
-  return {errc::invalid_argument, 0, "invalid stream '" + config.name + "'", std::move(field) + ": " + std::move(why),
-          "bus stream add --help tells the ranges"};
+  return {errc::invalid_argument, 0, "invalid stream '" + config.name + "'",
+          std::move(field) + ": " + std::move(why), "bus stream add --help tells the ranges"};
 }
 
 std::string readers_path(const std::string& directory, std::uint32_t lane) {
   return lane_path(directory, lane) + ".readers";
 }
 
-result<void> create_named(const std::string& directory, const std::string& path, std::uint64_t bytes, std::uint64_t mapped,
-                          auto&& fill) {
+result<void> create_named(const std::string& directory, const std::string& path,
+                          std::uint64_t bytes, std::uint64_t mapped, auto&& fill) {
   auto file = os::create_nameless(directory, bytes, file_mode);
   if (!file) return std::move(file.error());
   auto map = os::mapping::map(file->get(), 0, mapped, true, true);
@@ -41,19 +42,24 @@ result<void> create_named(const std::string& directory, const std::string& path,
 
 }  // namespace
 
-std::string lane_path(const std::string& directory, std::uint32_t lane) { return directory + "/lane-" + std::to_string(lane); }
+std::string lane_path(const std::string& directory, std::uint32_t lane) {
+  return directory + "/lane-" + std::to_string(lane);
+}
 
 result<void> check_config(const stream_config& config) {
   if (const auto flaw = name_flaw(config.name); !flaw.empty())
-    return error{errc::invalid_argument, 0, "invalid stream name '" + config.name + "'", std::string(flaw), ""};
-  if (config.subjects.empty()) return bad_field(config, "subjects", "at least one pattern is needed");
+    return error{errc::invalid_argument, 0, "invalid stream name '" + config.name + "'",
+                 std::string(flaw), ""};
+  if (config.subjects.empty())
+    return bad_field(config, "subjects", "at least one pattern is needed");
   std::size_t bytes = 0;
   for (const std::string& text : config.subjects) {
     auto parsed = subject::pattern::parse(text);
     if (!parsed) return std::move(parsed.error());
     bytes += text.size() + 1;
   }
-  if (bytes > layout::patterns_max_bytes) return bad_field(config, "subjects", "more than 4096 bytes of patterns");
+  if (bytes > layout::patterns_max_bytes)
+    return bad_field(config, "subjects", "more than 4096 bytes of patterns");
   if (config.overflow < overflow::block || config.overflow > overflow::drop_new)
     return bad_field(config, "overflow", "not one of block, reject, drop_oldest, drop_new");
   if (config.lanes < 1 || config.lanes > 64) return bad_field(config, "lanes", "must be 1 to 64");
@@ -62,76 +68,95 @@ result<void> check_config(const stream_config& config) {
     return bad_field(config, "ring_bytes", "must be a power of two from 64 KiB to 64 GiB");
   if (config.max_message_bytes < 1 || config.max_message_bytes > 0xffff0000u)
     return bad_field(config, "max_message_bytes", "must be 1 byte to just below 4 GiB");
-  if ((config.max_message_bytes + record_overhead) * layout::largest_record_share > config.ring_bytes)
+  if ((config.max_message_bytes + record_overhead) * layout::largest_record_share >
+      config.ring_bytes)
     return bad_field(config, "max_message_bytes",
-                     "a message of " + std::to_string(config.max_message_bytes) + " bytes needs ring_bytes of at least " +
-                         std::to_string(std::bit_ceil((config.max_message_bytes + record_overhead) * layout::largest_record_share)));
-  if (config.max_readers < 1 || config.max_readers > 65536) return bad_field(config, "max_readers", "must be 1 to 65536");
-  if (config.max_subjects > 16'000'000) return bad_field(config, "max_subjects", "must be at most 16000000");
-  if (config.send_timeout.count() < 0) return bad_field(config, "send_timeout", "must not be negative");
+                     "a message of " + std::to_string(config.max_message_bytes) +
+                         " bytes needs ring_bytes of at least " +
+                         std::to_string(std::bit_ceil((config.max_message_bytes + record_overhead) *
+                                                      layout::largest_record_share)));
+  if (config.max_readers < 1 || config.max_readers > 65536)
+    return bad_field(config, "max_readers", "must be 1 to 65536");
+  if (config.max_subjects > 16'000'000)
+    return bad_field(config, "max_subjects", "must be at most 16000000");
+  if (config.send_timeout.count() < 0)
+    return bad_field(config, "send_timeout", "must not be negative");
   return {};
 }
 
-result<void> create_lane_files(const std::string& directory, const stream_config& config, std::uint32_t lane, const birth& with) {
+result<void> create_lane_files(const std::string& directory, const stream_config& config,
+                               std::uint32_t lane, const birth& with) {
   const std::uint64_t now = os::wall_ns();
-  const std::uint64_t readers_bytes = base::round_up(layout::readers_offset + 8ull * config.max_readers, 4096);
-  auto made = create_named(directory, readers_path(directory, lane), readers_bytes, layout::readers_offset, [&](std::byte* at) {
-    auto* header = new (at) layout::readers_header{};
-    header->segment = layout::make_header(layout::segment_kind::readers, sizeof *header, readers_bytes, with.bus_id,
-                                          with.stream_id, now);
-    header->entry_count = config.max_readers;
-  });
+  const std::uint64_t readers_bytes =
+      base::round_up(layout::readers_offset + 8ull * config.max_readers, 4096);
+  auto made = create_named(directory, readers_path(directory, lane), readers_bytes,
+                           layout::readers_offset, [&](std::byte* at) {
+                             auto* header = new (at) layout::readers_header{};
+                             header->segment = layout::make_header(
+                                 layout::segment_kind::readers, sizeof *header, readers_bytes,
+                                 with.bus_id, with.stream_id, now);
+                             header->entry_count = config.max_readers;
+                           });
   if (!made && made.error().code != errc::conflict) return made;
   const std::uint64_t lane_bytes = layout::lane_data_offset + config.ring_bytes;
-  return create_named(directory, lane_path(directory, lane), lane_bytes, layout::lane_data_offset, [&](std::byte* at) {
-    auto* header = new (at) layout::lane_header{};
-    header->segment = layout::make_header(layout::segment_kind::lane, sizeof *header, lane_bytes, with.bus_id, with.stream_id, now);
-    auto& info = header->info;
-    info.stream_id = with.stream_id;
-    info.epoch = 1;
-    info.capacity_bytes = config.ring_bytes;
-    info.max_message_bytes = config.max_message_bytes;
-    info.lane_index = lane;
-    info.policy = static_cast<layout::overflow>(config.overflow);
-    info.clock_kind = with.clock_kind;
-    info.record_align_bytes = layout::record_align;
-    info.owner_uid = os::user_id();
-    sync::store_relaxed(header->turn.next_seq, 1);
-    for (auto& point : header->waypoints) sync::store_relaxed(point.position, layout::no_waypoint);
-    sync::store_relaxed(header->waypoints[0].position, 0);
-    sync::store_relaxed(header->waypoints[0].seq, 1);
-  });
+  return create_named(directory, lane_path(directory, lane), lane_bytes, layout::lane_data_offset,
+                      [&](std::byte* at) {
+                        auto* header = new (at) layout::lane_header{};
+                        header->segment =
+                            layout::make_header(layout::segment_kind::lane, sizeof *header,
+                                                lane_bytes, with.bus_id, with.stream_id, now);
+                        auto& info = header->info;
+                        info.stream_id = with.stream_id;
+                        info.epoch = 1;
+                        info.capacity_bytes = config.ring_bytes;
+                        info.max_message_bytes = config.max_message_bytes;
+                        info.lane_index = lane;
+                        info.policy = static_cast<layout::overflow>(config.overflow);
+                        info.clock_kind = with.clock_kind;
+                        info.record_align_bytes = layout::record_align;
+                        info.owner_uid = os::user_id();
+                        sync::store_relaxed(header->turn.next_seq, 1);
+                        for (auto& point : header->waypoints)
+                          sync::store_relaxed(point.position, layout::no_waypoint);
+                        sync::store_relaxed(header->waypoints[0].position, 0);
+                        sync::store_relaxed(header->waypoints[0].seq, 1);
+                      });
 }
 
-result<void> create_stream_files(const std::string& directory, const stream_config& config, const birth& with) {
+result<void> create_stream_files(const std::string& directory, const stream_config& config,
+                                 const birth& with) {
   auto made = os::make_directory(directory, 0700);
   if (!made) return made;
-  made = create_named(directory, directory + "/stream", layout::stream_file_bytes, layout::stream_file_bytes, [&](std::byte* at) {
-    auto* header = new (at) layout::stream_header{};
-    header->segment = layout::make_header(layout::segment_kind::stream, sizeof *header, layout::stream_file_bytes, with.bus_id,
-                                          with.stream_id, os::wall_ns());
-    header->stream_id = with.stream_id;
-    header->epoch = 1;
-    header->ring_bytes = config.ring_bytes;
-    header->max_message_bytes = config.max_message_bytes;
-    header->send_timeout_ns = static_cast<std::uint64_t>(config.send_timeout.count());
-    header->overflow = static_cast<std::uint32_t>(config.overflow);
-    header->lane_mode = static_cast<std::uint32_t>(config.mode);
-    header->lanes = config.lanes;
-    header->max_subjects = config.max_subjects;
-    header->max_readers = config.max_readers;
-    header->flags = config.ephemeral ? layout::stream_ephemeral : 0;
-    header->pattern_count = static_cast<std::uint32_t>(config.subjects.size());
-    std::memcpy(header->name, config.name.data(), config.name.size());
-    char* to = header->patterns;
-    for (const std::string& pattern : config.subjects) {
-      std::memcpy(to, pattern.data(), pattern.size());
-      to += pattern.size() + 1;
-    }
-    header->pattern_bytes = static_cast<std::uint32_t>(to - header->patterns);
-  });
+  made = create_named(directory, directory + "/stream", layout::stream_file_bytes,
+                      layout::stream_file_bytes, [&](std::byte* at) {
+                        auto* header = new (at) layout::stream_header{};
+                        header->segment = layout::make_header(
+                            layout::segment_kind::stream, sizeof *header, layout::stream_file_bytes,
+                            with.bus_id, with.stream_id, os::wall_ns());
+                        header->stream_id = with.stream_id;
+                        header->epoch = 1;
+                        header->ring_bytes = config.ring_bytes;
+                        header->max_message_bytes = config.max_message_bytes;
+                        header->send_timeout_ns =
+                            static_cast<std::uint64_t>(config.send_timeout.count());
+                        header->overflow = static_cast<std::uint32_t>(config.overflow);
+                        header->lane_mode = static_cast<std::uint32_t>(config.mode);
+                        header->lanes = config.lanes;
+                        header->max_subjects = config.max_subjects;
+                        header->max_readers = config.max_readers;
+                        header->flags = config.ephemeral ? layout::stream_ephemeral : 0;
+                        header->pattern_count = static_cast<std::uint32_t>(config.subjects.size());
+                        std::memcpy(header->name, config.name.data(), config.name.size());
+                        char* to = header->patterns;
+                        for (const std::string& pattern : config.subjects) {
+                          std::memcpy(to, pattern.data(), pattern.size());
+                          to += pattern.size() + 1;
+                        }
+                        header->pattern_bytes = static_cast<std::uint32_t>(to - header->patterns);
+                      });
   if (!made) return made;
-  auto subjects = subject::subject_table::create(directory, config.max_subjects, with.bus_id, with.stream_id, file_mode);
+  auto subjects = subject::subject_table::create(directory, config.max_subjects, with.bus_id,
+                                                 with.stream_id, file_mode);
   if (!subjects) return std::move(subjects.error());
   made = os::give_name(subjects->get(), directory + "/subjects");
   if (!made) return made;
@@ -147,7 +172,8 @@ result<stream_facts> read_stream_file(const std::string& directory) {
   const std::string path = directory + "/stream";
   auto found = os::open_existing(path, false);
   if (!found) return std::move(found.error());
-  if (found->bytes != layout::stream_file_bytes) return layout::corrupt(path, "it has the wrong size: truncated");
+  if (found->bytes != layout::stream_file_bytes)
+    return layout::corrupt(path, "it has the wrong size: truncated");
   auto map = os::mapping::map(found->file.get(), 0, layout::stream_file_bytes, false, true);
   if (!map) return std::move(map.error());
   layout::stream_header h;
@@ -176,36 +202,44 @@ result<stream_facts> read_stream_file(const std::string& directory) {
     config.subjects.emplace_back(at, length);
     at += length + 1;
   }
-  if (config.subjects.size() != h.pattern_count || (config.mode != lane_mode::fixed && config.mode != lane_mode::per_publisher))
+  if (config.subjects.size() != h.pattern_count ||
+      (config.mode != lane_mode::fixed && config.mode != lane_mode::per_publisher))
     return layout::corrupt(path, "its configuration is impossible");
   checked = check_config(config);
-  if (!checked) return layout::corrupt(path, "its configuration is impossible: " + checked.error().why);
+  if (!checked)
+    return layout::corrupt(path, "its configuration is impossible: " + checked.error().why);
   return facts;
 }
 
-result<std::shared_ptr<lane_map>> lane_map::open(const std::string& directory, const stream_facts& facts, std::uint32_t lane,
+result<std::shared_ptr<lane_map>> lane_map::open(const std::string& directory,
+                                                 const stream_facts& facts, std::uint32_t lane,
                                                  bool writable, bool with_data) {
   const std::string path = lane_path(directory, lane);
   auto file = os::open_existing(path, writable);
   if (!file) return std::move(file.error());
   const std::uint64_t expected = layout::lane_data_offset + facts.config.ring_bytes;
   if (file->bytes != expected)
-    return layout::corrupt(path, "it has " + std::to_string(file->bytes) + " bytes instead of " + std::to_string(expected) + ": truncated");
+    return layout::corrupt(path, "it has " + std::to_string(file->bytes) + " bytes instead of " +
+                                     std::to_string(expected) + ": truncated");
   auto made = std::make_shared<lane_map>();
   auto map = os::mapping::map(file->file.get(), 0, layout::lane_data_offset, writable, true);
   if (!map) return std::move(map.error());
   made->header_map_ = std::move(*map);
   auto* header = reinterpret_cast<layout::lane_header*>(made->header_map_.data());
-  auto checked = layout::check_header(header->segment, layout::segment_kind::lane, file->bytes, path);
+  auto checked =
+      layout::check_header(header->segment, layout::segment_kind::lane, file->bytes, path);
   if (!checked) return std::move(checked.error());
   layout::lane_info info;
   std::memcpy(&info, &header->info, sizeof info);
-  if (info.stream_id != facts.stream_id || info.lane_index != lane || info.capacity_bytes != facts.config.ring_bytes ||
-      info.max_message_bytes != facts.config.max_message_bytes || info.record_align_bytes != layout::record_align ||
+  if (info.stream_id != facts.stream_id || info.lane_index != lane ||
+      info.capacity_bytes != facts.config.ring_bytes ||
+      info.max_message_bytes != facts.config.max_message_bytes ||
+      info.record_align_bytes != layout::record_align ||
       info.policy != static_cast<layout::overflow>(facts.config.overflow))
     return layout::corrupt(path, "it does not belong to this stream, or was overwritten");
   if (with_data) {
-    map = os::mapping::map_twice(file->file.get(), layout::lane_data_offset, info.capacity_bytes, writable, true);
+    map = os::mapping::map_twice(file->file.get(), layout::lane_data_offset, info.capacity_bytes,
+                                 writable, true);
     if (!map) return std::move(map.error());
     made->data_map_ = std::move(*map);
   }
@@ -217,7 +251,8 @@ result<std::shared_ptr<lane_map>> lane_map::open(const std::string& directory, c
   map = os::mapping::map(readers->file.get(), 0, readers->bytes, true, true);
   if (!map) return std::move(map.error());
   made->readers_map_ = std::move(*map);
-  checked = layout::check_header(made->readers().segment, layout::segment_kind::readers, readers->bytes, table);
+  checked = layout::check_header(made->readers().segment, layout::segment_kind::readers,
+                                 readers->bytes, table);
   if (!checked) return std::move(checked.error());
   made->reader_entries_ = facts.config.max_readers;
   made->index_ = lane;

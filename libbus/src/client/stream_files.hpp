@@ -22,7 +22,9 @@ struct stream_facts {
   std::uint64_t created_ns = 0;
 
   /// Tells a pin of this lane from one of another.
-  std::uint64_t lane_key(std::uint32_t lane) const noexcept { return stream_id * 0x9e3779b97f4a7c15u + lane + 1; }
+  std::uint64_t lane_key(std::uint32_t lane) const noexcept {
+    return stream_id * 0x9e3779b97f4a7c15u + lane + 1;
+  }
 };
 
 /// Each field that cannot be meant, by name. Errors: invalid_argument
@@ -34,10 +36,13 @@ struct birth {
   std::uint32_t clock_kind;
 };
 
-/// Makes DIRECTORY with all files of the stream. Errors: no_space, permission; the directory may be left half-made.
-result<void> create_stream_files(const std::string& directory, const stream_config& config, const birth& with);
+/// Makes DIRECTORY with all files of the stream. Errors: no_space, permission; the directory may be
+/// left half-made.
+result<void> create_stream_files(const std::string& directory, const stream_config& config,
+                                 const birth& with);
 /// One more lane. conflict: it exists.
-result<void> create_lane_files(const std::string& directory, const stream_config& config, std::uint32_t lane, const birth& with);
+result<void> create_lane_files(const std::string& directory, const stream_config& config,
+                               std::uint32_t lane, const birth& with);
 /// Errors: not_found, corrupt, unsupported, permission
 result<stream_facts> read_stream_file(const std::string& directory);
 
@@ -45,7 +50,8 @@ result<stream_facts> read_stream_file(const std::string& directory);
 class lane_map {
  public:
   /// Errors: not_found, corrupt, unsupported, permission, no_space
-  static result<std::shared_ptr<lane_map>> open(const std::string& directory, const stream_facts& facts, std::uint32_t lane,
+  static result<std::shared_ptr<lane_map>> open(const std::string& directory,
+                                                const stream_facts& facts, std::uint32_t lane,
                                                 bool writable, bool with_data = true);
 
   const ring::lane_memory& memory() const noexcept { return memory_; }

@@ -13,16 +13,19 @@ result<std::shared_ptr<stream_handle>> stream_handle::open(const std::string& di
   auto made = std::make_shared<stream_handle>();
   made->facts_ = std::move(*facts);
   made->directory_ = directory;
-  for (const std::string& text : made->facts_.config.subjects) made->patterns_.push_back(*subject::pattern::parse(text));
+  for (const std::string& text : made->facts_.config.subjects)
+    made->patterns_.push_back(*subject::pattern::parse(text));
   return made;
 }
 
 bool stream_handle::captures(std::string_view subject) const noexcept {
-  return std::any_of(patterns_.begin(), patterns_.end(), [&](const auto& pattern) { return pattern.matches(subject); });
+  return std::any_of(patterns_.begin(), patterns_.end(),
+                     [&](const auto& pattern) { return pattern.matches(subject); });
 }
 
 bool stream_handle::may_match(const subject::pattern& wanted) const noexcept {
-  return std::any_of(patterns_.begin(), patterns_.end(), [&](const auto& pattern) { return pattern.overlaps(wanted); });
+  return std::any_of(patterns_.begin(), patterns_.end(),
+                     [&](const auto& pattern) { return pattern.overlaps(wanted); });
 }
 
 std::uint32_t stream_handle::lane_count() const {
@@ -54,7 +57,9 @@ result<void> stream_handle::open_table(bool writable) {
   return {};
 }
 
-result<std::optional<subject::interned>> stream_handle::intern(std::string_view subject, std::uint32_t self, sync::peers& others) {
+result<std::optional<subject::interned>> stream_handle::intern(std::string_view subject,
+                                                               std::uint32_t self,
+                                                               sync::peers& others) {
   const std::lock_guard guard(mutex_);
   auto opened = open_table(true);
   if (!opened) return std::move(opened.error());

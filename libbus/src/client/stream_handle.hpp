@@ -1,5 +1,6 @@
 #pragma once
-/// stream_handle: one stream as this process has it open: facts, patterns, subject table, mapped lanes.
+/// stream_handle: one stream as this process has it open: facts, patterns, subject table, mapped
+/// lanes.
 ///
 /// Threads    any
 
@@ -33,7 +34,8 @@ class stream_handle {
   result<std::shared_ptr<lane_map>> lane(std::uint32_t index, bool writable);
 
   /// Empty: the table is full, the record carries its subject. Errors: busy, corrupt, permission
-  result<std::optional<subject::interned>> intern(std::string_view subject, std::uint32_t self, sync::peers& others);
+  result<std::optional<subject::interned>> intern(std::string_view subject, std::uint32_t self,
+                                                  sync::peers& others);
   /// Empty view: unknown even now. Errors: corrupt
   result<std::string_view> subject_text(std::uint32_t id);
   std::uint64_t subject_type(std::uint32_t id);

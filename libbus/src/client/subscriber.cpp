@@ -6,7 +6,10 @@
 namespace bus {
 
 subscriber::subscriber(std::unique_ptr<subscriber_core> core) noexcept : core_(std::move(core)) {}
-subscriber::subscriber(subscriber&& other) noexcept : batch_(other.batch_), core_(std::move(other.core_)) { other.batch_ = {}; }
+subscriber::subscriber(subscriber&& other) noexcept
+    : batch_(other.batch_), core_(std::move(other.core_)) {
+  other.batch_ = {};
+}
 subscriber& subscriber::operator=(subscriber&& other) noexcept {
   batch_ = std::exchange(other.batch_, {});
   core_ = std::move(other.core_);
@@ -28,7 +31,8 @@ std::optional<message> subscriber::next(std::chrono::nanoseconds wait) {
   if (!core_->same_process()) batch_ = {};  // views of the parent's memory
   if (batch_.next == batch_.end && !refill(SIZE_MAX)) {
     if (wait.count() <= 0) return std::nullopt;
-    const auto deadline = std::chrono::steady_clock::now() + std::min<std::chrono::nanoseconds>(wait, std::chrono::hours(24 * 365));
+    const auto deadline = std::chrono::steady_clock::now() +
+                          std::min<std::chrono::nanoseconds>(wait, std::chrono::hours(24 * 365));
     do {
       const auto left = deadline - std::chrono::steady_clock::now();
       if (core_->stopped() || left.count() <= 0 || !core_->wait(left)) return std::nullopt;
@@ -38,7 +42,9 @@ std::optional<message> subscriber::next(std::chrono::nanoseconds wait) {
   return *batch_.next++;
 }
 
-bool subscriber::wait(std::chrono::nanoseconds wait) { return batch_.next != batch_.end || core_->wait(wait); }
+bool subscriber::wait(std::chrono::nanoseconds wait) {
+  return batch_.next != batch_.end || core_->wait(wait);
+}
 void subscriber::stop() noexcept { core_->stop(); }
 bool subscriber::stopped() const noexcept { return core_->stopped(); }
 result<int> subscriber::fd() { return core_->fd(); }
@@ -47,7 +53,8 @@ void subscriber::drain() { core_->drain(); }
 subscriber_stats subscriber::stats() const noexcept { return core_->stats(); }
 const std::optional<error>& subscriber::failure() const noexcept { return core_->failure; }
 
-void detail::expect_type(subscriber_core& core, std::uint64_t type, std::string_view, std::size_t bytes) {
+void detail::expect_type(subscriber_core& core, std::uint64_t type, std::string_view,
+                         std::size_t bytes) {
   core.expect_type(type, bytes);
 }
 

@@ -17,8 +17,8 @@ constexpr auto adaptive_spin = std::chrono::microseconds(20);
 constexpr std::size_t arena_start_bytes = 64 * 1024;
 // Looks at the clock and at other things than its rings only now and then.
 constexpr std::uint32_t looks_per_check = 64;
-// An empty look followed at once by another drags the line away from a publisher that is about to write it.
-// What it costs in latency, it gives back several times in rate: docs/performance.md.
+// An empty look followed at once by another drags the line away from a publisher that is about to
+// write it. What it costs in latency, it gives back several times in rate: docs/performance.md.
 constexpr auto pause_between_looks = std::chrono::nanoseconds(2500);
 constexpr int pauses_per_clock = 8;
 
@@ -45,11 +45,15 @@ struct subscriber_core::batch_sink {
     const auto matched = from.match_of(view);
     if (matched != detail::source::match::yes) [[unlikely]]
       return from.failed ? ring::verdict::full : ring::verdict::skipped;
-    if (core.wish_.type != 0 && (view.shape.payload_bytes != core.wish_.type_bytes || view.open)) [[unlikely]] {
+    if (core.wish_.type != 0 && (view.shape.payload_bytes != core.wish_.type_bytes || view.open))
+        [[unlikely]] {
       if (!view.open && !from.mismatch && !from.reader.lapped())
-        from.mismatch = error{errc::type_mismatch, 0, "cannot read a message of stream '" + from.stream->name() + "' as this type",
-                              "an untyped publisher sent " + std::to_string(view.shape.payload_bytes) + " bytes to a typed subject",
-                              "publish to it with a typed publisher only"};
+        from.mismatch =
+            error{errc::type_mismatch, 0,
+                  "cannot read a message of stream '" + from.stream->name() + "' as this type",
+                  "an untyped publisher sent " + std::to_string(view.shape.payload_bytes) +
+                      " bytes to a typed subject",
+                  "publish to it with a typed publisher only"};
       return ring::verdict::skipped;
     }
     const std::uint64_t total = view.shape.total_bytes();
@@ -61,10 +65,12 @@ struct subscriber_core::batch_sink {
       const std::size_t padded = base::round_up(bytes, 32) + 32;
       if (core.arena_used_ + padded > core.arena_.size()) {
         if (count != 0) return ring::verdict::full;
-        core.arena_.resize(core.arena_used_ + padded + arena_start_bytes);  // count is 0: nothing points into it
+        core.arena_.resize(core.arena_used_ + padded +
+                           arena_start_bytes);  // count is 0: nothing points into it
       }
       std::byte* to = core.arena_.data() + core.arena_used_;
-      to += base::round_up(reinterpret_cast<std::uintptr_t>(to), 32) - reinterpret_cast<std::uintptr_t>(to);
+      to += base::round_up(reinterpret_cast<std::uintptr_t>(to), 32) -
+            reinterpret_cast<std::uintptr_t>(to);
       sync::hardware::copy_out(to, header, bytes);
       core.arena_used_ += padded;
       header = to;
@@ -73,8 +79,10 @@ struct subscriber_core::batch_sink {
       const layout::header_area area(header, view.shape.header_bytes, view.shape.flags);
       if (!area.understood()) {
         if (!from.reader.lapped())
-          from.failed = error{errc::unsupported, 0, "cannot read stream '" + from.stream->name() + "'",
-                              "a newer library wrote records that this one does not understand", "use the newer library here, too"};
+          from.failed =
+              error{errc::unsupported, 0, "cannot read stream '" + from.stream->name() + "'",
+                    "a newer library wrote records that this one does not understand",
+                    "use the newer library here, too"};
         return ring::verdict::full;
       }
     }
@@ -89,11 +97,14 @@ struct subscriber_core::batch_sink {
   void undo() noexcept { --count; }
 
   /// A record without headers on a lane that cannot overwrite it.
-  ring::verdict take_plain(const std::byte* data, std::uint64_t position, std::uint64_t total, std::uint64_t seq, std::uint64_t shape,
-                           std::uint64_t origin, std::uint64_t ticks) noexcept {
+  ring::verdict take_plain(const std::byte* data, std::uint64_t position, std::uint64_t total,
+                           std::uint64_t seq, std::uint64_t shape, std::uint64_t origin,
+                           std::uint64_t ticks) noexcept {
     const auto id = static_cast<std::uint32_t>(origin);
-    if (id >= match_count || matches[id] != detail::source::match::yes || core.wish_.type != 0) [[unlikely]] {
-      const ring::verdict decision = take({data, position, seq, layout::record_shape::unpack(shape), origin, ticks, false});
+    if (id >= match_count || matches[id] != detail::source::match::yes || core.wish_.type != 0)
+        [[unlikely]] {
+      const ring::verdict decision =
+          take({data, position, seq, layout::record_shape::unpack(shape), origin, ticks, false});
       match_count = from.matches.size();  // it may have learned the subject
       matches = from.matches.data();
       return decision;
@@ -101,13 +112,14 @@ struct subscriber_core::batch_sink {
     if (batch_bytes + total > batch_bytes_max && count != 0) [[unlikely]]
       return ring::verdict::full;
     batch_bytes += total;
-    fill(core.batch_[count], data + layout::record_header_bytes, seq, shape, origin, ticks, position);
+    fill(core.batch_[count], data + layout::record_header_bytes, seq, shape, origin, ticks,
+         position);
     ++count;
     return ring::verdict::taken;
   }
 
-  void fill(message& m, const std::byte* area, std::uint64_t seq, std::uint64_t shape, std::uint64_t origin, std::uint64_t ticks,
-            std::uint64_t position) const noexcept {
+  void fill(message& m, const std::byte* area, std::uint64_t seq, std::uint64_t shape,
+            std::uint64_t origin, std::uint64_t ticks, std::uint64_t position) const noexcept {
     m.area_ = area;
     m.source_ = &from;
     m.sequence_ = seq;
@@ -118,12 +130,13 @@ struct subscriber_core::batch_sink {
   }
 };
 
-result<std::unique_ptr<subscriber_core>> subscriber_core::make(std::shared_ptr<session_core> session,
-                                                               std::span<const std::string_view> patterns,
-                                                               subscriber_options options) {
+result<std::unique_ptr<subscriber_core>> subscriber_core::make(
+    std::shared_ptr<session_core> session, std::span<const std::string_view> patterns,
+    subscriber_options options) {
   auto core = std::make_unique<subscriber_core>();
   if (patterns.empty())
-    return error{errc::invalid_argument, 0, "cannot subscribe", "no pattern was given", "use '>' for everything"};
+    return error{errc::invalid_argument, 0, "cannot subscribe", "no pattern was given",
+                 "use '>' for everything"};
   for (const std::string_view text : patterns) {
     auto parsed = subject::pattern::parse(text);
     if (!parsed) return std::move(parsed.error());
@@ -135,7 +148,8 @@ result<std::unique_ptr<subscriber_core>> subscriber_core::make(std::shared_ptr<s
   core->wish_.gate = options.gate;
   core->wish_.early = options.early;
   core->wish_.in_place = options.in_place;
-  core->wish_.may_sleep = options.wait == wait_strategy::block || options.wait == wait_strategy::adaptive;
+  core->wish_.may_sleep =
+      options.wait == wait_strategy::block || options.wait == wait_strategy::adaptive;
   core->wish_.id = session->next_object_id();
   core->session = std::move(session);
   core->options = std::move(options);
@@ -149,7 +163,8 @@ subscriber_core::~subscriber_core() {
   if (session && session->guard.same_process()) sleeper_.close(*session);
 }
 
-// Streams made later are read from their beginning, `from` is for those that were there at the start.
+// Streams made later are read from their beginning, `from` is for those that were there at the
+// start.
 void subscriber_core::refresh_sources(const start& from) noexcept {
   generation_word_ = &session->directory->control().generation;
   generation_seen_ = session->directory->generation();
@@ -157,18 +172,23 @@ void subscriber_core::refresh_sources(const start& from) noexcept {
   // A stream is gone when its remover said so, not when it cannot be seen just now.
   for (auto& source : sources_) source->draining = source->closed();
   for (const auto& stream : streams) {
-    const bool wanted = stream->is_default() || std::any_of(wish_.patterns.begin(), wish_.patterns.end(),
-                                                            [&](const auto& pattern) { return stream->may_match(pattern); });
+    const bool wanted =
+        stream->is_default() ||
+        std::any_of(wish_.patterns.begin(), wish_.patterns.end(),
+                    [&](const auto& pattern) { return stream->may_match(pattern); });
     if (wanted) attach(stream, from);
   }
   plain_source_ = nullptr;
 }
 
-void subscriber_core::attach(const std::shared_ptr<client::stream_handle>& stream, const start& from) noexcept {
+void subscriber_core::attach(const std::shared_ptr<client::stream_handle>& stream,
+                             const start& from) noexcept {
   const std::uint32_t lanes = stream->lane_count();
   for (std::uint32_t lane = 0; lane < lanes; ++lane) {
     const std::uint64_t key = stream->facts().lane_key(lane);
-    const bool known = std::any_of(sources_.begin(), sources_.end(), [&](const auto& source) { return source->lane->lane_key() == key; });
+    const bool known = std::any_of(sources_.begin(), sources_.end(), [&](const auto& source) {
+      return source->lane->lane_key() == key;
+    });
     const bool given_up = std::find(given_up_.begin(), given_up_.end(), key) != given_up_.end();
     if (known || given_up) continue;
     auto attached = detail::source::attach(*session, stream, lane, wish_, from);
@@ -192,7 +212,8 @@ void subscriber_core::retire(std::size_t index) noexcept {
   sources_.erase(sources_.begin() + static_cast<std::ptrdiff_t>(index));
 }
 
-void subscriber_core::report_gap(detail::source& from, std::uint64_t first, std::uint64_t count) noexcept {
+void subscriber_core::report_gap(detail::source& from, std::uint64_t first,
+                                 std::uint64_t count) noexcept {
   if (count == 0) return;
   from.lost += count;
   ++from.gaps;
@@ -212,7 +233,8 @@ std::size_t subscriber_core::fill_from(detail::source& from, std::size_t max) no
     ring::poll_outcome outcome = from.reader.poll(max, sink);
     std::size_t count = sink.count;
     // What a gated lane handed out in place is still there only if nobody took our pin away.
-    if (count != 0 && !from.reader.may_be_lapped() && from.reader.was_overwritten(first_position)) [[unlikely]] {
+    if (count != 0 && !from.reader.may_be_lapped() && from.reader.was_overwritten(first_position))
+        [[unlikely]] {
       from.reader.set_position(first_position, first_seq);
       outcome = ring::poll_outcome::lapped;
       count = 0;
@@ -227,23 +249,23 @@ std::size_t subscriber_core::fill_from(detail::source& from, std::size_t max) no
       return 0;
     switch (outcome) {
       case ring::poll_outcome::empty:
-      case ring::poll_outcome::more:
-        return 0;
-      case ring::poll_outcome::aborted:
-        ++from.aborted;
-        return 0;
+      case ring::poll_outcome::more: return 0;
+      case ring::poll_outcome::aborted: ++from.aborted; return 0;
       case ring::poll_outcome::lapped: {
         std::uint64_t first = 0;
         if (from.reader.resume(first)) report_gap(from, first, from.reader.next_seq() - first);
         break;
       }
       case ring::poll_outcome::corrupt:
-        from.failed = layout::corrupt(client::lane_path(from.stream->directory(), from.lane->index()),
-                                      "at sequence " + std::to_string(from.reader.next_seq()) + " there is no record");
+        from.failed = layout::corrupt(
+            client::lane_path(from.stream->directory(), from.lane->index()),
+            "at sequence " + std::to_string(from.reader.next_seq()) + " there is no record");
         return 0;
       case ring::poll_outcome::unsupported:
-        from.failed = error{errc::unsupported, 0, "cannot read stream '" + from.stream->name() + "'",
-                            "a newer library wrote records that this one does not understand", "use the newer library here, too"};
+        from.failed =
+            error{errc::unsupported, 0, "cannot read stream '" + from.stream->name() + "'",
+                  "a newer library wrote records that this one does not understand",
+                  "use the newer library here, too"};
         return 0;
     }
   }
@@ -274,7 +296,8 @@ std::size_t subscriber_core::refill_plain(std::size_t max) noexcept {
   }
   const std::size_t count = fill_from(source, std::min(max, batch_max));
   if (count == 0) [[unlikely]]
-    plain_source_ = nullptr;  // lapped, broken, an open record: the general way decides, and brings it back
+    plain_source_ =
+        nullptr;  // lapped, broken, an open record: the general way decides, and brings it back
   return count;
 }
 
@@ -290,8 +313,10 @@ std::size_t subscriber_core::refill_slowly(std::size_t max) noexcept {
     source->release();
     source->tick();
   }
-  if (changed()) refresh_sources(start::by_sequence(1));  // from the beginning: what is gone already is a gap
-  plain_source_ = sources_.size() == 1 && !sources_.front()->draining ? sources_.front().get() : nullptr;
+  if (changed())
+    refresh_sources(start::by_sequence(1));  // from the beginning: what is gone already is a gap
+  plain_source_ =
+      sources_.size() == 1 && !sources_.front()->draining ? sources_.front().get() : nullptr;
   max = std::min(max, batch_max);
   for (std::size_t looked = 0; looked < sources_.size(); ++looked) {
     if (next_source_ >= sources_.size()) next_source_ = 0;
@@ -319,6 +344,7 @@ std::size_t subscriber_core::refill_slowly(std::size_t max) noexcept {
 void subscriber_core::release_all() noexcept {
   for (auto& source : sources_) {
     if (source->reader.held_bytes() == 0) continue;
+    sync::reach(sync::failpoint::consume_delivered);
     source->release();
     // A reader that is never idle must not let a waiting publisher sleep on.
     if (source->reader.unticked_bytes() >= source->reader.share_bytes() / 2) source->tick();
@@ -326,7 +352,8 @@ void subscriber_core::release_all() noexcept {
 }
 
 bool subscriber_core::any_ready() noexcept {
-  return changed() || std::any_of(sources_.begin(), sources_.end(), [](const auto& source) { return source->ready(); });
+  return changed() || std::any_of(sources_.begin(), sources_.end(),
+                                  [](const auto& source) { return source->ready(); });
 }
 
 bool subscriber_core::wait(std::chrono::nanoseconds wait) noexcept {
@@ -334,14 +361,20 @@ bool subscriber_core::wait(std::chrono::nanoseconds wait) noexcept {
   release_all();
   note_thread();
   for (auto& source : sources_) source->tick();
-  // The reader kept up. Looking again at once would take the line from a publisher that is about to write it.
-  if (options.wait == wait_strategy::spin_pause) pause_for(std::min(wait, std::chrono::nanoseconds(pause_between_looks)));
+  // The reader kept up. Looking again at once would take the line from a publisher that is about to
+  // write it.
+  if (options.wait == wait_strategy::spin_pause)
+    pause_for(std::min(wait, std::chrono::nanoseconds(pause_between_looks)));
   if (any_ready()) return true;
   const auto begin = clock::now();
   const auto far = std::chrono::hours(24 * 365);
-  const auto deadline = begin + std::min<std::chrono::nanoseconds>(std::max<std::chrono::nanoseconds>(wait, std::chrono::nanoseconds(0)), far);
-  const bool sleeps = options.wait == wait_strategy::block || options.wait == wait_strategy::adaptive;
-  const auto spin_end = options.wait == wait_strategy::block ? begin : std::min(deadline, begin + adaptive_spin);
+  const auto deadline =
+      begin + std::min<std::chrono::nanoseconds>(
+                  std::max<std::chrono::nanoseconds>(wait, std::chrono::nanoseconds(0)), far);
+  const bool sleeps =
+      options.wait == wait_strategy::block || options.wait == wait_strategy::adaptive;
+  const auto spin_end =
+      options.wait == wait_strategy::block ? begin : std::min(deadline, begin + adaptive_spin);
   bool slept = false;
   for (std::uint32_t looks = 1;; ++looks) {
     if (any_ready()) {
@@ -358,7 +391,8 @@ bool subscriber_core::wait(std::chrono::nanoseconds wait) noexcept {
     if (now >= deadline) return false;
     if (sleeps && now >= spin_end) {
       slept = true;
-      sleeper_.sleep(sources_, *session, deadline - now, [this] { return any_ready() || stopped(); });
+      sleeper_.sleep(sources_, *session, deadline - now,
+                     [this] { return any_ready() || stopped(); });
     }
   }
 }

@@ -18,7 +18,8 @@ namespace bus {
 
 struct subscriber_core {
   static result<std::unique_ptr<subscriber_core>> make(std::shared_ptr<session_core> session,
-                                                       std::span<const std::string_view> patterns, subscriber_options options);
+                                                       std::span<const std::string_view> patterns,
+                                                       subscriber_options options);
   ~subscriber_core();
 
   /// Fills the batch with up to `max` messages; how many. The previous batch is given back.
@@ -61,7 +62,9 @@ struct subscriber_core {
   void retire(std::size_t index) noexcept;
   void note_thread() noexcept;
   bool any_ready() noexcept;
-  bool changed() const noexcept { return sync::load_acquire(*generation_word_) != generation_seen_; }
+  bool changed() const noexcept {
+    return sync::load_acquire(*generation_word_) != generation_seen_;
+  }
   std::size_t refill_slowly(std::size_t max) noexcept;
 
   detail::source::wish wish_;

@@ -11,7 +11,8 @@ namespace bus::client {
 namespace {
 
 error bad_url(std::string_view url, std::string why) {
-  return {errc::invalid_argument, 0, "invalid bus address '" + std::string(url) + "'", std::move(why),
+  return {errc::invalid_argument, 0, "invalid bus address '" + std::string(url) + "'",
+          std::move(why),
           "use bus:///NAME, bus:///NAME?name=PROCESS&slots=N&root=DIR, or a plain name"};
 }
 
@@ -22,14 +23,16 @@ std::string_view name_flaw(std::string_view name) noexcept {
   if (name.size() > 63) return "it is longer than 63 bytes";
   if (name.front() == '.') return "it starts with a dot";
   for (const char c : name) {
-    const bool fine = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-' || c == '.';
+    const bool fine = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                      c == '_' || c == '-' || c == '.';
     if (!fine) return "only A-Z a-z 0-9 _ - . are allowed";
   }
   return {};
 }
 
 std::string bus_address::directory() const {
-  return (root.empty() ? os::bus_root() : root) + "/bus-" + std::to_string(os::user_id()) + "." + name;
+  return (root.empty() ? os::bus_root() : root) + "/bus-" + std::to_string(os::user_id()) + "." +
+         name;
 }
 
 result<bus_address> parse_url(std::string_view url) {
@@ -55,24 +58,28 @@ result<bus_address> parse_url(std::string_view url) {
     while (!url.empty() && url.front() == '/') url.remove_prefix(1);
   }
   if (!url.empty()) address.name = url;
-  if (const auto flaw = name_flaw(address.name); !flaw.empty()) return bad_url(whole, "bus name: " + std::string(flaw));
+  if (const auto flaw = name_flaw(address.name); !flaw.empty())
+    return bad_url(whole, "bus name: " + std::string(flaw));
   while (!query.empty()) {
     const auto end = query.find('&');
     const std::string_view pair = query.substr(0, end);
     query = end == std::string_view::npos ? std::string_view() : query.substr(end + 1);
     const auto equals = pair.find('=');
     const std::string_view key = pair.substr(0, equals);
-    const std::string_view value = equals == std::string_view::npos ? std::string_view() : pair.substr(equals + 1);
+    const std::string_view value =
+        equals == std::string_view::npos ? std::string_view() : pair.substr(equals + 1);
     if (key == "name") {
       address.process_name = value;
     } else if (key == "root") {
-      if (value.empty() || value.front() != '/') return bad_url(whole, "root must be an absolute directory");
+      if (value.empty() || value.front() != '/')
+        return bad_url(whole, "root must be an absolute directory");
       address.root = value;
     } else if (key == "slots") {
       const auto parsed = std::from_chars(value.data(), value.data() + value.size(), address.slots);
-      if (parsed.ec != std::errc() || parsed.ptr != value.data() + value.size() || address.slots < 8 ||
-          address.slots > layout::max_slots)
-        return bad_url(whole, "slots must be a number from 8 to " + std::to_string(layout::max_slots));
+      if (parsed.ec != std::errc() || parsed.ptr != value.data() + value.size() ||
+          address.slots < 8 || address.slots > layout::max_slots)
+        return bad_url(whole,
+                       "slots must be a number from 8 to " + std::to_string(layout::max_slots));
     } else {
       return bad_url(whole, "unknown option '" + std::string(key) + "'");
     }

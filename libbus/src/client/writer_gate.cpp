@@ -16,14 +16,18 @@ namespace {
 // After so many commits without a sleeper the readers are asked whether any of them sleeps at all.
 constexpr std::uint32_t idle_exchanges_max = 65536;
 
-constexpr std::uint32_t process_of(std::uint64_t entry) noexcept { return static_cast<std::uint32_t>(entry >> 32); }
-constexpr std::uint32_t slot_of(std::uint64_t entry) noexcept { return static_cast<std::uint32_t>(entry) - 1; }
+constexpr std::uint32_t process_of(std::uint64_t entry) noexcept {
+  return static_cast<std::uint32_t>(entry >> 32);
+}
+constexpr std::uint32_t slot_of(std::uint64_t entry) noexcept {
+  return static_cast<std::uint32_t>(entry) - 1;
+}
 
 }  // namespace
 
 std::uint32_t writer_gate::entries_in_use() const noexcept {
-  return static_cast<std::uint32_t>(
-      std::min<std::uint64_t>(sync::load_acquire(lane_->readers().high_water), lane_->reader_entries()));
+  return static_cast<std::uint32_t>(std::min<std::uint64_t>(
+      sync::load_acquire(lane_->readers().high_water), lane_->reader_entries()));
 }
 
 std::uint64_t writer_gate::lowest_pin(std::uint64_t tail) noexcept {
@@ -33,7 +37,8 @@ std::uint64_t writer_gate::lowest_pin(std::uint64_t tail) noexcept {
   slowest_ = {};
   const std::uint32_t count = entries_in_use();
   for (std::uint32_t i = 0; i < count; ++i) {
-    const std::uint64_t entry = sync::load_acquire(lane_->reader_entry(i));  // [N1] pairs with the announcement
+    const std::uint64_t entry =
+        sync::load_acquire(lane_->reader_entry(i));  // [N1] pairs with the announcement
     if (entry == 0) continue;
     if (i >= readers_.size() || readers_[i].entry != entry) {
       unresolved_ = true;
@@ -42,7 +47,8 @@ std::uint64_t writer_gate::lowest_pin(std::uint64_t tail) noexcept {
     }
     const known_reader& reader = readers_[i];
     if (reader.pin == nullptr) continue;
-    const std::uint64_t held = ring::held_position<sync::hardware>(*reader.pin, lane_->lane_key(), tail, capacity);
+    const std::uint64_t held =
+        ring::held_position<sync::hardware>(*reader.pin, lane_->lane_key(), tail, capacity);
     if (held < lowest) {
       lowest = held;
       slowest_ = {reader.pin, reader.process.get(), process_of(entry), held};
@@ -64,11 +70,13 @@ void writer_gate::resolve() {
     reader.process = peers_.find(process_of(entry));
     if (reader.process) {
       reader.slot = reader.process->slot(slot_of(entry));
-      if (reader.slot != nullptr) reader.pin = reinterpret_cast<const ring::pin_words*>(reader.slot->pin);
+      if (reader.slot != nullptr)
+        reader.pin = reinterpret_cast<const ring::pin_words*>(reader.slot->pin);
     } else {
       reader.entry = 0;
       if (peers_.state(process_of(entry)) == sync::life_state::left)
-        sync::replace(lane_->reader_entry(i), entry, 0);  // its process is gone, or it was never an entry
+        sync::replace(lane_->reader_entry(i), entry,
+                      0);  // its process is gone, or it was never an entry
     }
   }
   unresolved_ = false;
@@ -78,7 +86,8 @@ bool writer_gate::forget_dead() {
   bool any = false;
   for (std::uint32_t i = 0; i < readers_.size(); ++i) {
     known_reader& reader = readers_[i];
-    if (!reader.process || sync::read_life(reader.process->life()) == sync::life_state::alive) continue;
+    if (!reader.process || sync::read_life(reader.process->life()) == sync::life_state::alive)
+      continue;
     // It only read: nothing it might still do for some microseconds can hurt the lane.
     sync::replace(lane_->reader_entry(i), reader.entry, 0);
     reader = {};
@@ -90,9 +99,11 @@ bool writer_gate::forget_dead() {
 void writer_gate::wake_sleepers() noexcept {
   auto& table = lane_->readers();
   // [W1] the commit before the exchange; pairs with the reader's exchange before its last look.
-  // What is left behind is never the same twice: a reader that armed, and has not gone to sleep yet, must not find its own
-  // value again because another one armed after this exchange.
-  const std::uint64_t armed = sync::exchange_both(table.armed, (base::cycle_counter() << 2) & 0xfffffffcu) & layout::armed_bits;
+  // What is left behind is never the same twice: a reader that armed, and has not gone to sleep
+  // yet, must not find its own value again because another one armed after this exchange.
+  const std::uint64_t armed =
+      sync::exchange_both(table.armed, (base::cycle_counter() << 2) & 0xfffffffcu) &
+      layout::armed_bits;
   if ((armed & layout::armed_futex) != 0) os::futex_wake(os::futex_half(table.armed), INT_MAX);
   if ((armed & layout::armed_bell) != 0) ring_bells();
   if (armed != 0) {
@@ -112,7 +123,8 @@ void writer_gate::ring_bells() noexcept {
     if ((sync::load_relaxed(reader.slot->flags) & waits_for_bell) != waits_for_bell) continue;
     const std::uint64_t owner = sync::load_relaxed(reader.slot->object_id);
     if (!reader.bell || reader.bell_owner != owner) {  // the slot may have a new subscriber
-      auto bell = os::open_fifo_to_write(peers_.directory() + "/" + std::to_string(process_of(reader.entry)) + "." +
+      auto bell = os::open_fifo_to_write(peers_.directory() + "/" +
+                                         std::to_string(process_of(reader.entry)) + "." +
                                          std::to_string(owner) + ".fifo");
       if (!bell) continue;
       reader.bell = std::move(*bell);

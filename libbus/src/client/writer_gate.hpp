@@ -1,8 +1,8 @@
 #pragma once
 /// writer_gate: what a publisher knows of a lane's readers: their pins, who is slowest, who sleeps.
 ///
-/// A reader that is announced but not yet mapped here holds everything back until resolve() was called outside the lane lock:
-/// mapping is a system call, and nothing does those under the lock.
+/// A reader that is announced but not yet mapped here holds everything back until resolve() was
+/// called outside the lane lock: mapping is a system call, and nothing does those under the lock.
 ///
 /// Threads    one, the publisher's
 

@@ -1,5 +1,6 @@
 #pragma once
-/// bus_files: the small files of a bus: `control`, `streams/NAME/stream`, `.../subjects`, `.../lane-N.readers`.
+/// bus_files: the small files of a bus: `control`, `streams/NAME/stream`, `.../subjects`,
+/// `.../lane-N.readers`.
 ///
 /// Format     docs/format/ring.md
 
@@ -20,7 +21,8 @@ struct control_header {
   std::uint32_t reserved;
   std::uint64_t birth_ticks;
   std::uint64_t birth_raw_ns;
-  alignas(128) base::word generation;  // rises whenever a stream or lane comes or goes; low half is a futex
+  alignas(128) base::word
+      generation;  // rises whenever a stream or lane comes or goes; low half is a futex
   alignas(128) base::word next_process_id;
   base::word next_object_id;  // publishers and subscribers
 };
@@ -55,13 +57,14 @@ static_assert(std::is_standard_layout_v<stream_header>);
 static_assert(sizeof(stream_header) <= stream_file_bytes);
 inline constexpr std::uint32_t stream_ephemeral = 1;
 
-/// `subjects`: append-only. An entry's ordinal is its id. Written by publishers under `lock`; `used_bytes` is the commit.
+/// `subjects`: append-only. An entry's ordinal is its id. Written by publishers under `lock`;
+/// `used_bytes` is the commit.
 struct subjects_header {
   segment_header segment;
-  std::uint64_t limit_bytes;     // of entries
+  std::uint64_t limit_bytes;  // of entries
   std::uint32_t limit_entries;
   std::uint32_t reserved;
-  alignas(128) base::word lock;  // as a lane's lock
+  alignas(128) base::word lock;        // as a lane's lock
   alignas(128) base::word used_bytes;  // edge T1
   base::word entry_count;              // beside it, for monitors
   base::word reserved_bytes;           // backed by memory, from the start of the entries
@@ -79,22 +82,24 @@ struct subject_entry {
 };
 static_assert(sizeof(subject_entry) == 16);
 
-/// `lane-N.readers`: written by subscribers and publishers. Whatever is scribbled here costs at most a delay of a wake-up or a
-/// reader that is lapped and told so.
+/// `lane-N.readers`: written by subscribers and publishers. Whatever is scribbled here costs at
+/// most a delay of a wake-up or a reader that is lapped and told so.
 struct readers_header {
   segment_header segment;
   std::uint32_t entry_count;
   std::uint32_t reserved;
-  alignas(128) base::word armed;       // low half a futex: bit 0 somebody sleeps here, bit 1 somebody's pipe wants a poke
-  alignas(128) base::word may_sleep;   // 0: no reader of this lane ever sleeps
-  base::word high_water;               // entries below may be in use
+  alignas(128) base::word
+      armed;  // low half a futex: bit 0 somebody sleeps here, bit 1 somebody's pipe wants a poke
+  alignas(128) base::word may_sleep;  // 0: no reader of this lane ever sleeps
+  base::word high_water;              // entries below may be in use
 };
 static_assert(std::is_standard_layout_v<readers_header>);
 inline constexpr std::uint64_t readers_offset = 4096;
 static_assert(sizeof(readers_header) <= readers_offset);
 inline constexpr std::uint64_t armed_futex = 1;
 inline constexpr std::uint64_t armed_bell = 2;
-inline constexpr std::uint64_t armed_bits = armed_futex | armed_bell;  // the rest only makes each value new
+inline constexpr std::uint64_t armed_bits =
+    armed_futex | armed_bell;  // the rest only makes each value new
 
 /// An entry of the readers table: process id:32 | slot + 1:32. 0 = free.
 constexpr std::uint64_t pack_reader(std::uint32_t process, std::uint32_t slot) noexcept {

@@ -1,9 +1,10 @@
 #pragma once
-/// header_area: what lies between a record's 32 bytes and its payload: extension map and words, inline subject, user headers.
-/// Everything decoded from it is bounded by the area: it is input.
+/// header_area: what lies between a record's 32 bytes and its payload: extension map and words,
+/// inline subject, user headers. Everything decoded from it is bounded by the area: it is input.
 ///
-///   [ext map][ext words ...][inline subject, padded to 8][user headers][zero padding to a multiple of 32]
-///   user headers: { key_bytes:16 value_bytes:16 key value }, ended by key_bytes 0 or the end of the area
+///   [ext map][ext words ...][inline subject, padded to 8][user headers][zero padding to a multiple
+///   of 32] user headers: { key_bytes:16 value_bytes:16 key value }, ended by key_bytes 0 or the
+///   end of the area
 ///
 /// Format     docs/format/ring.md
 
@@ -30,16 +31,19 @@ constexpr unsigned extension_words(std::uint64_t bit) noexcept {
 /// Views into one area. REQUIRES nothing: a nonsensical area yields nothing.
 class header_area {
  public:
-  header_area(const std::byte* data, std::size_t bytes, std::uint16_t flags) noexcept : data_(data), bytes_(bytes) {
+  header_area(const std::byte* data, std::size_t bytes, std::uint16_t flags) noexcept
+      : data_(data), bytes_(bytes) {
     if ((flags & flag_extension) != 0 && bytes_ >= 8) {
       map_ = word_at(0);
       cursor_ = 8;
-      for (std::uint64_t rest = map_; rest != 0; rest &= rest - 1) cursor_ += 8 * extension_words(rest & -rest);
+      for (std::uint64_t rest = map_; rest != 0; rest &= rest - 1)
+        cursor_ += 8 * extension_words(rest & -rest);
       if (cursor_ > bytes_) map_ = cursor_ = bytes_ = 0;
       if ((map_ & ext_inline_subject) != 0) {
         const std::uint64_t length = word_at(offset_of(ext_inline_subject));
         if (length <= 255 && cursor_ + length <= bytes_) {
-          subject_ = {reinterpret_cast<const char*>(data_ + cursor_), static_cast<std::size_t>(length)};
+          subject_ = {reinterpret_cast<const char*>(data_ + cursor_),
+                      static_cast<std::size_t>(length)};
           cursor_ = base::round_up(cursor_ + length, 8);
         }
       }
@@ -57,7 +61,8 @@ class header_area {
   /// Of an extension word that is present, from the start of the area.
   std::size_t offset_of(std::uint64_t bit) const noexcept {
     std::size_t offset = 8;
-    for (std::uint64_t rest = map_ & (bit - 1); rest != 0; rest &= rest - 1) offset += 8 * extension_words(rest & -rest);
+    for (std::uint64_t rest = map_ & (bit - 1); rest != 0; rest &= rest - 1)
+      offset += 8 * extension_words(rest & -rest);
     return offset;
   }
 
@@ -71,7 +76,8 @@ class header_area {
       at += 4;
       if (lengths[0] == 0 || at + lengths[0] + lengths[1] > bytes_) return;
       const char* text = reinterpret_cast<const char*>(data_ + at);
-      if (!fn(std::string_view(text, lengths[0]), std::string_view(text + lengths[0], lengths[1]))) return;
+      if (!fn(std::string_view(text, lengths[0]), std::string_view(text + lengths[0], lengths[1])))
+        return;
       at += std::size_t{lengths[0]} + lengths[1];
     }
   }
@@ -96,7 +102,9 @@ class header_area_builder {
  public:
   explicit header_area_builder(std::byte* buffer) noexcept : buffer_(buffer) {}
 
-  void extension(std::uint64_t bit, std::uint64_t value) noexcept { map_ |= bit, values_[std::countr_zero(bit) & 15] = value; }
+  void extension(std::uint64_t bit, std::uint64_t value) noexcept {
+    map_ |= bit, values_[std::countr_zero(bit) & 15] = value;
+  }
   void inline_subject(std::string_view subject) noexcept {
     subject_ = subject;
     extension(ext_inline_subject, subject.size());
@@ -106,15 +114,19 @@ class header_area_builder {
     size_ = 0;
     if (map_ == 0) return;
     put(&map_, 8);
-    for (std::uint64_t rest = map_; rest != 0; rest &= rest - 1) put(&values_[std::countr_zero(rest) & 15], 8);
+    for (std::uint64_t rest = map_; rest != 0; rest &= rest - 1)
+      put(&values_[std::countr_zero(rest) & 15], 8);
     put(subject_.data(), subject_.size());
     pad(8);
   }
   /// False: too long.
   bool user_header(std::string_view key, std::string_view value) noexcept {
     user_bytes_ += 4 + key.size() + value.size();
-    if (key.empty() || key.size() > 255 || value.size() > 0xffff || user_bytes_ > user_headers_max_bytes) return false;
-    const std::uint16_t lengths[2] = {static_cast<std::uint16_t>(key.size()), static_cast<std::uint16_t>(value.size())};
+    if (key.empty() || key.size() > 255 || value.size() > 0xffff ||
+        user_bytes_ > user_headers_max_bytes)
+      return false;
+    const std::uint16_t lengths[2] = {static_cast<std::uint16_t>(key.size()),
+                                      static_cast<std::uint16_t>(value.size())};
     put(lengths, 4);
     put(key.data(), key.size());
     put(value.data(), value.size());
@@ -125,7 +137,8 @@ class header_area_builder {
     return static_cast<std::uint16_t>(size_);
   }
   std::uint16_t flags() const noexcept {
-    return static_cast<std::uint16_t>((map_ != 0 ? flag_extension : 0) | (user_bytes_ != 0 ? flag_headers : 0));
+    return static_cast<std::uint16_t>((map_ != 0 ? flag_extension : 0) |
+                                      (user_bytes_ != 0 ? flag_headers : 0));
   }
 
  private:

@@ -1,10 +1,11 @@
 #pragma once
-/// lane: the file of one ring. 64 KiB of header, control lines and waypoints, then the data, a power of two.
+/// lane: the file of one ring. 64 KiB of header, control lines and waypoints, then the data, a
+/// power of two.
 ///
 /// Who may write: publishers of the stream. Readers map it read-only.
-/// All words that change are 64-bit atomics, so that the lane code can run on a model of memory (tests/model).
-/// Control lines are padded to 128 bytes (a pair of lines is prefetched together) and grouped by who writes them, when.
-/// Format     docs/format/ring.md
+/// All words that change are 64-bit atomics, so that the lane code can run on a model of memory
+/// (tests/model). Control lines are padded to 128 bytes (a pair of lines is prefetched together)
+/// and grouped by who writes them, when. Format     docs/format/ring.md
 
 #include <cstddef>
 #include <cstdint>
@@ -21,9 +22,10 @@ using base::word;
 inline constexpr std::uint64_t lane_data_offset = 64 * 1024;
 inline constexpr std::uint64_t lane_min_capacity = 64 * 1024;
 inline constexpr std::uint64_t lane_max_capacity = 1ull << 36;
-inline constexpr std::uint64_t blocks_per_lap = 64;                      // waypoint blocks and reservation strides
-inline constexpr std::uint64_t waypoint_count = 2 * blocks_per_lap;      // the table spans two laps
-inline constexpr std::uint64_t largest_record_share = 4;                 // a record or batch is at most capacity / 4
+inline constexpr std::uint64_t blocks_per_lap = 64;  // waypoint blocks and reservation strides
+inline constexpr std::uint64_t waypoint_count = 2 * blocks_per_lap;  // the table spans two laps
+inline constexpr std::uint64_t largest_record_share =
+    4;  // a record or batch is at most capacity / 4
 inline constexpr std::uint64_t no_waypoint = ~0ull;
 
 enum class overflow : std::uint32_t { block = 1, reject = 2, drop_oldest = 3, drop_new = 4 };
@@ -36,7 +38,7 @@ struct lane_info {
   std::uint64_t max_message_bytes;
   std::uint32_t lane_index;
   overflow policy;
-  std::uint32_t clock_kind;      // 1 cycle counter, 2 CLOCK_REALTIME nanoseconds
+  std::uint32_t clock_kind;  // 1 cycle counter, 2 CLOCK_REALTIME nanoseconds
   std::uint32_t record_align_bytes;
   std::uint64_t ticks_per_second;
   std::uint32_t owner_uid;
@@ -52,10 +54,11 @@ struct alignas(128) lane_limits {
 
 /// The serialised state of publishing. One line, so that a hand-over moves one line.
 struct alignas(128) lane_turn {
-  word lock;       // 0 free; process id, bit 31 = somebody waits. Only the low 32 bits are used (futex)
-  word lease;      // exclusive publisher: process id:32 | generation:32, 0 = none. Changed under the lock
-  word tail;       // derived (I4); valid while no dead process holds the lock or the lease
-  word next_seq;   // derived (I4)
+  word lock;   // 0 free; process id, bit 31 = somebody waits. Only the low 32 bits are used (futex)
+  word lease;  // exclusive publisher: process id:32 | generation:32, 0 = none. Changed under the
+               // lock
+  word tail;   // derived (I4); valid while no dead process holds the lock or the lease
+  word next_seq;  // derived (I4)
   word zero_end;
   word next_block;  // position from which the next waypoint is due
   word time_max;
@@ -64,13 +67,13 @@ struct alignas(128) lane_turn {
 
 /// Rarely written by publishers.
 struct alignas(128) lane_counters {
-  word waiting;       // a publisher waits for space: readers that release wake it   edge W2
-  word dropped;       // messages refused by drop_new
-  word rejected;      // messages refused by reject, or block at its deadline
-  word blocked;       // times a publisher had to wait
-  word repaired;      // times a dead publisher's lane was repaired
-  word aborted;       // records whose writer died while they were open
-  word closed;        // 1: the stream was removed; readers drain, publishers stop
+  word waiting;   // a publisher waits for space: readers that release wake it   edge W2
+  word dropped;   // messages refused by drop_new
+  word rejected;  // messages refused by reject, or block at its deadline
+  word blocked;   // times a publisher had to wait
+  word repaired;  // times a dead publisher's lane was repaired
+  word aborted;   // records whose writer died while they were open
+  word closed;    // 1: the stream was removed; readers drain, publishers stop
 };
 
 /// Reserved for durable streams.
@@ -80,8 +83,8 @@ struct alignas(128) lane_durability {
   word sequence_high_water;
 };
 
-/// First record that starts in a block of capacity/64 bytes. Lane is entered only here (I3). A small seqlock: position is
-/// `no_waypoint` while seq and time change.
+/// First record that starts in a block of capacity/64 bytes. Lane is entered only here (I3). A
+/// small seqlock: position is `no_waypoint` while seq and time change.
 struct waypoint {
   word position;  // edge P1
   word seq;

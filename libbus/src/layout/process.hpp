@@ -1,5 +1,6 @@
 #pragma once
-/// process: the file `processes/ID`: who a process is, its life word, and its slots: publishers and readers with their pins.
+/// process: the file `processes/ID`: who a process is, its life word, and its slots: publishers and
+/// readers with their pins.
 ///
 /// Who may write: that process alone. Everybody else maps it read-only.
 /// Format     docs/format/ring.md
@@ -16,10 +17,11 @@ namespace bus::layout {
 inline constexpr std::uint32_t default_slots = 512;
 inline constexpr std::uint32_t max_slots = 65536;
 
-/// The kernel sets OWNER_DIED in `word` when the process dies. `robust_next` belongs to the owner's robust list: its distance
-/// from `word` is fixed, its value means nothing to others.
+/// The kernel sets OWNER_DIED in `word` when the process dies. `robust_next` belongs to the owner's
+/// robust list: its distance from `word` is fixed, its value means nothing to others.
 struct alignas(64) life_cell {
-  std::uint32_t word;  // futex; thread id | WAITERS while alive, | OWNER_DIED when dead, 0 when it left
+  std::uint32_t
+      word;  // futex; thread id | WAITERS while alive, | OWNER_DIED when dead, 0 when it left
   std::uint32_t reserved;
   std::uint64_t robust_next;
 };
@@ -47,11 +49,11 @@ struct alignas(256) slot {
   base::word object_id;  // publisher or subscriber id
   base::word stream_id;
   base::word lane;
-  base::word flags;      // slot_flag
-  base::word messages;   // publisher: published
+  base::word flags;     // slot_flag
+  base::word messages;  // publisher: published
   base::word bytes;
   base::word refused;
-  char label[64];        // name, or subject or patterns; written before kind
+  char label[64];  // name, or subject or patterns; written before kind
   char stream[64];
 };
 static_assert(sizeof(slot) == 256);

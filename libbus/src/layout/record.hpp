@@ -1,11 +1,10 @@
 #pragma once
 /// record: one message as it lies in a ring (and, later, in a log file).
 ///
-///   word 0  commit        sequence number, stored last; 0 = nothing here yet. Bit 63 OPEN, bit 62 ABORTED
-///   word 1  shape         payload_bytes:32 | header_bytes:16 | flags:16
-///   word 2  origin        subject_id:32 | publisher_id:32
-///   word 3  publish_ticks
-///   then header_bytes bytes (extension words, inline subject, user headers; a multiple of 32), then the payload.
+///   word 0  commit        sequence number, stored last; 0 = nothing here yet. Bit 63 OPEN, bit 62
+///   ABORTED word 1  shape         payload_bytes:32 | header_bytes:16 | flags:16 word 2  origin
+///   subject_id:32 | publisher_id:32 word 3  publish_ticks then header_bytes bytes (extension
+///   words, inline subject, user headers; a multiple of 32), then the payload.
 ///
 /// Format     docs/format/ring.md
 
@@ -17,14 +16,17 @@ namespace bus::layout {
 
 inline constexpr std::uint64_t record_header_bytes = 32;
 inline constexpr std::uint64_t record_align = 64;  // measured against 32: docs/performance.md
-inline constexpr std::uint64_t header_align = 32;  // so that every payload starts on a multiple of 32
+inline constexpr std::uint64_t header_align =
+    32;  // so that every payload starts on a multiple of 32
 
 /// Bits of the commit word beside the sequence.
-inline constexpr std::uint64_t commit_open = 1ull << 63;     // being written; progress word is valid
-inline constexpr std::uint64_t commit_aborted = 1ull << 62;  // its writer died; bytes to skip, no sequence
+inline constexpr std::uint64_t commit_open = 1ull << 63;  // being written; progress word is valid
+inline constexpr std::uint64_t commit_aborted =
+    1ull << 62;  // its writer died; bytes to skip, no sequence
 inline constexpr std::uint64_t sequence_mask = commit_aborted - 1;
 
-/// Flags of word 1. A reader that does not know a bit of `must_understand` stops with `unsupported`.
+/// Flags of word 1. A reader that does not know a bit of `must_understand` stops with
+/// `unsupported`.
 enum record_flag : std::uint16_t {
   flag_control = 1u << 0,      // not for users: skipped
   flag_batch = 1u << 1,        // member of an atomic batch
@@ -39,20 +41,24 @@ inline constexpr std::uint16_t flags_may_ignore = 0x0f00u;
 inline constexpr std::uint16_t flags_known =
     flag_batch | flag_extension | flag_progress | flag_headers | flags_may_ignore;
 
-/// The extension map is the first word of the header area when `flag_extension` is set. Each bit adds its words, in the
-/// order of the bits. The low half must be understood, the high half may be ignored (its words follow those of the low half).
+/// The extension map is the first word of the header area when `flag_extension` is set. Each bit
+/// adds its words, in the order of the bits. The low half must be understood, the high half may be
+/// ignored (its words follow those of the low half).
 enum extension_bit : std::uint64_t {
-  ext_inline_subject = 1ull << 0,     // 1 word: bytes of the subject; the subject follows all extension words, padded to 8
-  ext_type = 1ull << 1,               // 1 word: type hash of a typed payload
-  ext_progress = 1ull << 2,           // 1 word: payload bytes written so far
-  ext_batch = 1ull << 3,              // 1 word: id:32 | index:16 | count:16
-  ext_publisher_sequence = 1ull << 4, // 1 word   (this one and the next are reserved, not written yet)
-  ext_key_hash = 1ull << 5,           // 1 word
-  ext_message_id = 1ull << 6,         // 2 words
-  ext_expires = 1ull << 7,            // 1 word
-  ext_deliver_at = 1ull << 8,         // 1 word
-  ext_transaction = 1ull << 9,        // 1 word
-  ext_origin = 1ull << 10,            // 5 words: stream, epoch, lane, sequence, delivery
+  ext_inline_subject =
+      1ull
+      << 0,  // 1 word: bytes of the subject; the subject follows all extension words, padded to 8
+  ext_type = 1ull << 1,      // 1 word: type hash of a typed payload
+  ext_progress = 1ull << 2,  // 1 word: payload bytes written so far
+  ext_batch = 1ull << 3,     // 1 word: id:32 | index:16 | count:16
+  ext_publisher_sequence =
+      1ull << 4,                // 1 word   (this one and the next are reserved, not written yet)
+  ext_key_hash = 1ull << 5,     // 1 word
+  ext_message_id = 1ull << 6,   // 2 words
+  ext_expires = 1ull << 7,      // 1 word
+  ext_deliver_at = 1ull << 8,   // 1 word
+  ext_transaction = 1ull << 9,  // 1 word
+  ext_origin = 1ull << 10,      // 5 words: stream, epoch, lane, sequence, delivery
 };
 inline constexpr std::uint64_t ext_known = ext_inline_subject | ext_type | ext_progress | ext_batch;
 inline constexpr std::uint64_t ext_must_understand = 0xffffffffull;
@@ -66,7 +72,8 @@ struct record_shape {
   std::uint16_t flags;
 
   constexpr std::uint64_t pack() const noexcept {
-    return std::uint64_t{payload_bytes} | std::uint64_t{header_bytes} << 32 | std::uint64_t{flags} << 48;
+    return std::uint64_t{payload_bytes} | std::uint64_t{header_bytes} << 32 |
+           std::uint64_t{flags} << 48;
   }
   static constexpr record_shape unpack(std::uint64_t word) noexcept {
     return {static_cast<std::uint32_t>(word), static_cast<std::uint16_t>(word >> 32),

@@ -1,5 +1,6 @@
 #pragma once
-/// segment_header: the first 64 bytes of every shared-memory file: what it is, which version, which machine.
+/// segment_header: the first 64 bytes of every shared-memory file: what it is, which version, which
+/// machine.
 ///
 /// Written once, before the file gets its name; never changed afterwards.
 /// Format     docs/format/ring.md
@@ -21,9 +22,10 @@ enum class segment_kind : std::uint32_t {
   bell = 7,
 };
 
-inline constexpr std::uint64_t segment_magic = 0x314745535355'42ull;  // "BUSSEG1" read as little endian
-inline constexpr std::uint16_t layout_major = 1;                      // another major is refused
-inline constexpr std::uint16_t layout_minor = 0;                      // a higher minor only adds
+inline constexpr std::uint64_t segment_magic =
+    0x314745535355'42ull;                         // "BUSSEG1" read as little endian
+inline constexpr std::uint16_t layout_major = 1;  // another major is refused
+inline constexpr std::uint16_t layout_minor = 0;  // a higher minor only adds
 
 /// Architecture and byte order; two ABIs never share a segment.
 inline constexpr std::uint32_t abi_tag =

@@ -2,8 +2,9 @@
 
 namespace bus::layout {
 
-segment_header make_header(segment_kind kind, std::uint32_t header_bytes, std::uint64_t total_bytes, std::uint64_t bus_id,
-                           std::uint64_t owner_id, std::uint64_t created_ns) noexcept {
+segment_header make_header(segment_kind kind, std::uint32_t header_bytes, std::uint64_t total_bytes,
+                           std::uint64_t bus_id, std::uint64_t owner_id,
+                           std::uint64_t created_ns) noexcept {
   segment_header made{};
   made.magic = segment_magic;
   made.major = layout_major;
@@ -20,20 +21,26 @@ segment_header make_header(segment_kind kind, std::uint32_t header_bytes, std::u
 
 error corrupt(const std::string& path, std::string why) {
   return {errc::corrupt, 0, "cannot use " + path, std::move(why),
-          "remove the stream (bus stream rm NAME --force) or the whole bus (bus rm), then publish again"};
+          "remove the stream (bus stream rm NAME --force) or the whole bus (bus rm), then publish "
+          "again"};
 }
 
-result<void> check_header(const segment_header& found, segment_kind kind, std::uint64_t file_bytes, const std::string& path) {
+result<void> check_header(const segment_header& found, segment_kind kind, std::uint64_t file_bytes,
+                          const std::string& path) {
   const segment_header header = found;  // read once
-  if (header.magic != segment_magic) return corrupt(path, "it does not start as a segment of libbus does");
+  if (header.magic != segment_magic)
+    return corrupt(path, "it does not start as a segment of libbus does");
   if (header.abi != abi_tag)
-    return error{errc::unsupported, 0, "cannot use " + path, "it was made by a program of another architecture or byte order",
+    return error{errc::unsupported, 0, "cannot use " + path,
+                 "it was made by a program of another architecture or byte order",
                  "use one architecture per bus, or another bus name"};
   if (header.major != layout_major)
-    return error{errc::unsupported, 0, "cannot use " + path,
-                 "its layout version is " + std::to_string(header.major) + "." + std::to_string(header.minor) +
-                     ", this library knows " + std::to_string(layout_major) + "." + std::to_string(layout_minor),
-                 "use the library version that made it, or remove it (bus rm) when nobody needs it"};
+    return error{
+        errc::unsupported, 0, "cannot use " + path,
+        "its layout version is " + std::to_string(header.major) + "." +
+            std::to_string(header.minor) + ", this library knows " + std::to_string(layout_major) +
+            "." + std::to_string(layout_minor),
+        "use the library version that made it, or remove it (bus rm) when nobody needs it"};
   if (header.kind != kind) return corrupt(path, "it is another kind of segment");
   if (header.total_bytes != file_bytes)
     return corrupt(path, "it has " + std::to_string(file_bytes) + " bytes, its header says " +

@@ -1,6 +1,6 @@
 #pragma once
-/// validate: is this file what its name says, of our version and architecture, and as long as it claims? Everything read from
-/// shared memory is input.
+/// validate: is this file what its name says, of our version and architecture, and as long as it
+/// claims? Everything read from shared memory is input.
 
 #include <cstdint>
 #include <string>
@@ -11,11 +11,13 @@
 
 namespace bus::layout {
 
-segment_header make_header(segment_kind kind, std::uint32_t header_bytes, std::uint64_t total_bytes, std::uint64_t bus_id,
-                           std::uint64_t owner_id, std::uint64_t created_ns) noexcept;
+segment_header make_header(segment_kind kind, std::uint32_t header_bytes, std::uint64_t total_bytes,
+                           std::uint64_t bus_id, std::uint64_t owner_id,
+                           std::uint64_t created_ns) noexcept;
 
 /// Errors: corrupt (magic, kind, size), unsupported (version: names both; architecture)
-result<void> check_header(const segment_header& found, segment_kind kind, std::uint64_t file_bytes, const std::string& path);
+result<void> check_header(const segment_header& found, segment_kind kind, std::uint64_t file_bytes,
+                          const std::string& path);
 
 error corrupt(const std::string& path, std::string why);
 

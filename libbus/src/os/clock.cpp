@@ -17,12 +17,14 @@ namespace {
 std::uint64_t read_clock(clockid_t id) noexcept {
   timespec t{};
   ::clock_gettime(id, &t);
-  return static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000u + static_cast<std::uint64_t>(t.tv_nsec);
+  return static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000u +
+         static_cast<std::uint64_t>(t.tv_nsec);
 }
 
 // The kernel watches the counter against other clocks and stops using it when it drifts.
 bool kernel_trusts_the_counter() noexcept {
-  std::FILE* file = std::fopen("/sys/devices/system/clocksource/clocksource0/current_clocksource", "re");
+  std::FILE* file =
+      std::fopen("/sys/devices/system/clocksource/clocksource0/current_clocksource", "re");
   if (file == nullptr) return true;  // hidden in some containers
   char name[32] = {};
   const bool read = std::fgets(name, sizeof name, file) != nullptr;
@@ -66,7 +68,8 @@ tick_clock::anchor tick_clock::fresh_anchor() const noexcept {
   thread_local anchor cached{};
   thread_local std::uint64_t cached_birth = 0;
   const std::uint64_t ticks = base::cycle_counter();
-  if (cached_birth != birth_ticks_ || static_cast<double>(ticks - cached.ticks) * cached.ns_per_tick > 1e9) {
+  if (cached_birth != birth_ticks_ ||
+      static_cast<double>(ticks - cached.ticks) * cached.ns_per_tick > 1e9) {
     cached = {ticks, wall_ns(), ns_per_tick()};
     cached_birth = birth_ticks_;
   }
@@ -76,20 +79,23 @@ tick_clock::anchor tick_clock::fresh_anchor() const noexcept {
 std::uint64_t tick_clock::to_wall_ns(std::uint64_t ticks) const noexcept {
   if (kind_ == clock_wall) return ticks;
   const anchor at = fresh_anchor();
-  const auto distance = static_cast<double>(static_cast<std::int64_t>(ticks - at.ticks)) * at.ns_per_tick;
+  const auto distance =
+      static_cast<double>(static_cast<std::int64_t>(ticks - at.ticks)) * at.ns_per_tick;
   return at.wall + static_cast<std::uint64_t>(static_cast<std::int64_t>(distance));
 }
 
 std::uint64_t tick_clock::from_wall_ns(std::uint64_t wall) const noexcept {
   if (kind_ == clock_wall) return wall;
   const anchor at = fresh_anchor();
-  const double distance = (static_cast<double>(wall) - static_cast<double>(at.wall)) / at.ns_per_tick;
+  const double distance =
+      (static_cast<double>(wall) - static_cast<double>(at.wall)) / at.ns_per_tick;
   if (distance <= -static_cast<double>(at.ticks)) return 0;  // before the counter began
   if (distance >= 9e18) return ~0ull;
   // Exact for what is near, where it matters.
   if (std::abs(distance) < 4e15)
-    return at.ticks + static_cast<std::uint64_t>(static_cast<std::int64_t>(
-                          static_cast<double>(static_cast<std::int64_t>(wall - at.wall)) / at.ns_per_tick));
+    return at.ticks +
+           static_cast<std::uint64_t>(static_cast<std::int64_t>(
+               static_cast<double>(static_cast<std::int64_t>(wall - at.wall)) / at.ns_per_tick));
   return at.ticks + static_cast<std::uint64_t>(static_cast<std::int64_t>(distance));
 }
 

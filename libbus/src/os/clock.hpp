@@ -1,9 +1,9 @@
 #pragma once
 /// clock: the stamp on every message. The cycle counter where it is invariant, else CLOCK_REALTIME.
 ///
-/// A bus has one kind, chosen by its creator. The creator also writes down one pair {ticks, CLOCK_MONOTONIC_RAW}: every process
-/// derives the frequency from it, more exact the older the bus is. Wall-clock time is taken anew at most a second ago, so
-/// that clock steps and drift show.
+/// A bus has one kind, chosen by its creator. The creator also writes down one pair {ticks,
+/// CLOCK_MONOTONIC_RAW}: every process derives the frequency from it, more exact the older the bus
+/// is. Wall-clock time is taken anew at most a second ago, so that clock steps and drift show.
 
 #include <atomic>
 #include <chrono>
@@ -25,7 +25,8 @@ class tick_clock {
   tick_clock() = default;
   tick_clock(std::uint32_t kind, std::uint64_t birth_ticks, std::uint64_t birth_raw_ns) noexcept
       : kind_(kind), birth_ticks_(birth_ticks), birth_raw_ns_(birth_raw_ns) {}
-  tick_clock(const tick_clock& other) noexcept : tick_clock(other.kind_, other.birth_ticks_, other.birth_raw_ns_) {}
+  tick_clock(const tick_clock& other) noexcept
+      : tick_clock(other.kind_, other.birth_ticks_, other.birth_raw_ns_) {}
   tick_clock& operator=(const tick_clock& other) noexcept;
 
   std::uint32_t kind() const noexcept { return kind_; }

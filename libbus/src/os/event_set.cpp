@@ -29,7 +29,8 @@ result<fd> make_event_set(int first, int second) {
     epoll_event event{};
     event.events = EPOLLIN;
     event.data.fd = member;
-    if (::epoll_ctl(made.get(), EPOLL_CTL_ADD, member, &event) != 0) return failure(errno, "cannot watch a descriptor");
+    if (::epoll_ctl(made.get(), EPOLL_CTL_ADD, member, &event) != 0)
+      return failure(errno, "cannot watch a descriptor");
   }
   return made;
 }

@@ -1,5 +1,6 @@
 #pragma once
-/// event_set: a timer and an epoll descriptor, so that one descriptor stands for a doorbell with a bounded wait.
+/// event_set: a timer and an epoll descriptor, so that one descriptor stands for a doorbell with a
+/// bounded wait.
 
 #include <chrono>
 

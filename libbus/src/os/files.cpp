@@ -24,13 +24,24 @@ void fd::reset() noexcept {
 error failure(int os_errno, std::string what, std::string fix) {
   errc code = errc::system;
   switch (os_errno) {
-    case ENOENT: case ENOTDIR: case ESRCH: code = errc::not_found; break;
-    case EACCES: case EPERM: case EROFS: code = errc::permission; break;
-    case EEXIST: case ENOTEMPTY: code = errc::conflict; break;
-    case ENOSPC: case EDQUOT: case ENOMEM: case EMFILE: case ENFILE: code = errc::no_space; break;
+    case ENOENT:
+    case ENOTDIR:
+    case ESRCH: code = errc::not_found; break;
+    case EACCES:
+    case EPERM:
+    case EROFS: code = errc::permission; break;
+    case EEXIST:
+    case ENOTEMPTY: code = errc::conflict; break;
+    case ENOSPC:
+    case EDQUOT:
+    case ENOMEM:
+    case EMFILE:
+    case ENFILE: code = errc::no_space; break;
     case ETIMEDOUT: code = errc::timed_out; break;
-    case EOPNOTSUPP: case ENOSYS: code = errc::unavailable; break;
-    case EINVAL: case ENAMETOOLONG: code = errc::invalid_argument; break;
+    case EOPNOTSUPP:
+    case ENOSYS: code = errc::unavailable; break;
+    case EINVAL:
+    case ENAMETOOLONG: code = errc::invalid_argument; break;
     default: break;
   }
   return {code, os_errno, std::move(what), std::strerror(os_errno), std::move(fix)};
@@ -40,14 +51,18 @@ namespace {
 
 std::string proc_path(int file) { return "/proc/self/fd/" + std::to_string(file); }
 
-constexpr const char* space_fix = "free shared memory (df -h /dev/shm; bus stream rm NAME) or use a smaller ring_bytes";
+constexpr const char* space_fix =
+    "free shared memory (df -h /dev/shm; bus stream rm NAME) or use a smaller ring_bytes";
 
 }  // namespace
 
-result<fd> create_nameless(const std::string& directory, std::uint64_t bytes, std::uint64_t reserved_bytes, unsigned mode) {
+result<fd> create_nameless(const std::string& directory, std::uint64_t bytes,
+                           std::uint64_t reserved_bytes, unsigned mode) {
   fd file(::open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, mode));
-  if (!file) return failure(errno, "cannot make a file in " + directory, errno == ENOSPC ? space_fix : "");
-  if (::fchmod(file.get(), mode) != 0) return failure(errno, "cannot set the mode of a file in " + directory);
+  if (!file)
+    return failure(errno, "cannot make a file in " + directory, errno == ENOSPC ? space_fix : "");
+  if (::fchmod(file.get(), mode) != 0)
+    return failure(errno, "cannot set the mode of a file in " + directory);
   if (::ftruncate(file.get(), static_cast<off_t>(bytes)) != 0)
     return failure(errno, "cannot size a file in " + directory, space_fix);
   auto reserved = reserve(file.get(), 0, reserved_bytes, directory);
@@ -61,26 +76,32 @@ result<fd> create_nameless(const std::string& directory, std::uint64_t bytes, un
 
 result<void> reserve(int file, std::uint64_t offset, std::uint64_t bytes, const std::string& what) {
   for (;;) {
-    const int failed = ::posix_fallocate(file, static_cast<off_t>(offset), static_cast<off_t>(bytes));
+    const int failed =
+        ::posix_fallocate(file, static_cast<off_t>(offset), static_cast<off_t>(bytes));
     if (failed == 0) return {};
     if (failed == EINTR) continue;
-    return failure(failed, "cannot reserve " + std::to_string(bytes) + " bytes of shared memory in " + what, space_fix);
+    return failure(failed,
+                   "cannot reserve " + std::to_string(bytes) + " bytes of shared memory in " + what,
+                   space_fix);
   }
 }
 
 result<void> give_name(int file, const std::string& path) {
-  if (::linkat(AT_FDCWD, proc_path(file).c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) == 0) return {};
+  if (::linkat(AT_FDCWD, proc_path(file).c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) == 0)
+    return {};
   return failure(errno, "cannot name " + path);
 }
 
 result<opened> open_existing(const std::string& path, bool writable) {
   opened found;
-  found.file = fd(::open(path.c_str(), (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+  found.file = fd(
+      ::open(path.c_str(), (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   if (!found.file) return failure(errno, "cannot open " + path);
-  struct stat facts{};
+  struct stat facts {};
   if (::fstat(found.file.get(), &facts) != 0) return failure(errno, "cannot stat " + path);
   if (!S_ISREG(facts.st_mode))
-    return error{errc::corrupt, 0, "cannot use " + path, "it is not a regular file", "bus rm the bus, or remove the file"};
+    return error{errc::corrupt, 0, "cannot use " + path, "it is not a regular file",
+                 "bus rm the bus, or remove the file"};
   found.bytes = static_cast<std::uint64_t>(facts.st_size);
   found.owner_uid = facts.st_uid;
   return found;
@@ -121,17 +142,20 @@ result<void> rename_path(const std::string& from, const std::string& to) {
 
 bool exists(const std::string& path) noexcept { return ::access(path.c_str(), F_OK) == 0; }
 
-bool surely_missing(const std::string& path) noexcept { return ::access(path.c_str(), F_OK) != 0 && errno == ENOENT; }
+bool surely_missing(const std::string& path) noexcept {
+  return ::access(path.c_str(), F_OK) != 0 && errno == ENOENT;
+}
 
 bool directory_owner(const std::string& path, std::uint32_t& uid, unsigned& mode) noexcept {
-  struct stat facts{};
+  struct stat facts {};
   if (::lstat(path.c_str(), &facts) != 0 || !S_ISDIR(facts.st_mode)) return false;
   uid = facts.st_uid;
   mode = facts.st_mode & 07777u;
   return true;
 }
 
-result<file_lock> file_lock::take(const std::string& path, unsigned mode, std::chrono::milliseconds wait) {
+result<file_lock> file_lock::take(const std::string& path, unsigned mode,
+                                  std::chrono::milliseconds wait) {
   fd file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, mode));
   if (!file) return failure(errno, "cannot open the lock " + path);
   const auto deadline = std::chrono::steady_clock::now() + wait;
@@ -142,15 +166,16 @@ result<file_lock> file_lock::take(const std::string& path, unsigned mode, std::c
       char holder[64] = {};
       const auto got = ::pread(file.get(), holder, sizeof holder - 1, 0);
       return error{errc::busy, 0, "cannot lock " + path,
-                   "held by " + (got > 0 ? std::string(holder) : std::string("another process")) + " for longer than " +
-                       std::to_string(wait.count()) + " ms",
+                   "held by " + (got > 0 ? std::string(holder) : std::string("another process")) +
+                       " for longer than " + std::to_string(wait.count()) + " ms",
                    "wait for it, continue it (kill -CONT PID), or end it"};
     }
     std::this_thread::sleep_for(pause);
     pause = std::min(pause * 2, std::chrono::microseconds(2000));
   }
   const std::string holder = "pid " + std::to_string(::getpid());
-  if (::ftruncate(file.get(), 0) != 0 || ::pwrite(file.get(), holder.data(), holder.size(), 0) < 0) {
+  if (::ftruncate(file.get(), 0) != 0 ||
+      ::pwrite(file.get(), holder.data(), holder.size(), 0) < 0) {
     // only the name of the holder in somebody's error message
   }
   return file_lock(std::move(file));
@@ -164,24 +189,25 @@ file_lock::~file_lock() {
 // A POSIX record lock: it belongs to the process, so a forked child does not keep it alive.
 result<fd> make_held(const std::string& path, unsigned mode) {
   fd file(::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, mode));
-  struct flock whole{};
+  struct flock whole {};
   whole.l_type = F_WRLCK;
   whole.l_whence = SEEK_SET;
-  if (!file || ::fcntl(file.get(), F_SETLK, &whole) != 0) return failure(errno, "cannot lock " + path);
+  if (!file || ::fcntl(file.get(), F_SETLK, &whole) != 0)
+    return failure(errno, "cannot lock " + path);
   return file;
 }
 
 bool is_held(const std::string& path) noexcept {
   const fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   if (!file) return false;
-  struct flock whole{};
+  struct flock whole {};
   whole.l_type = F_RDLCK;
   whole.l_whence = SEEK_SET;
   return ::fcntl(file.get(), F_GETLK, &whole) == 0 && whole.l_type != F_UNLCK;
 }
 
 bool file_lock::still_named() const noexcept {
-  struct stat facts{};
+  struct stat facts {};
   return ::fstat(file_.get(), &facts) == 0 && facts.st_nlink > 0;
 }
 
@@ -196,7 +222,7 @@ result<fd> open_fifo_to_write(const std::string& path) {
   // For both ends: its own reader, so that a reader that died is no SIGPIPE here.
   fd end(::open(path.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW));
   if (!end) return failure(errno, "cannot open the doorbell " + path);
-  struct stat facts{};
+  struct stat facts {};
   if (::fstat(end.get(), &facts) != 0 || !S_ISFIFO(facts.st_mode))
     return error{errc::corrupt, 0, "cannot use " + path, "it is not a named pipe", ""};
   return end;

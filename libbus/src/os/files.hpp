@@ -1,7 +1,7 @@
 #pragma once
-/// files: making, opening, naming and locking the files of a bus. A file is built nameless and linked when it is complete, so
-/// a creator that dies leaves nothing behind; its space is reserved before it is mapped, so a full tmpfs is an error here and
-/// never a SIGBUS later.
+/// files: making, opening, naming and locking the files of a bus. A file is built nameless and
+/// linked when it is complete, so a creator that dies leaves nothing behind; its space is reserved
+/// before it is mapped, so a full tmpfs is an error here and never a SIGBUS later.
 
 #include <chrono>
 #include <cstdint>
@@ -17,8 +17,10 @@ namespace bus::os {
 /// A nameless file of `bytes` zero bytes in `directory`, all of it reserved.
 /// Errors: no_space, permission, unavailable (file system without O_TMPFILE)
 result<fd> create_nameless(const std::string& directory, std::uint64_t bytes, unsigned mode);
-/// As above, `reserved_bytes` of it reserved, the rest a hole to be reserved by reserve() before it is used.
-result<fd> create_nameless(const std::string& directory, std::uint64_t bytes, std::uint64_t reserved_bytes, unsigned mode);
+/// As above, `reserved_bytes` of it reserved, the rest a hole to be reserved by reserve() before it
+/// is used.
+result<fd> create_nameless(const std::string& directory, std::uint64_t bytes,
+                           std::uint64_t reserved_bytes, unsigned mode);
 result<void> reserve(int file, std::uint64_t offset, std::uint64_t bytes, const std::string& what);
 /// Gives it a name. conflict: the name is taken.
 result<void> give_name(int file, const std::string& path);
@@ -28,7 +30,8 @@ struct opened {
   std::uint64_t bytes = 0;
   std::uint32_t owner_uid = 0;
 };
-/// A regular file, not through a symbolic link. Errors: not_found, permission, corrupt (not a regular file)
+/// A regular file, not through a symbolic link. Errors: not_found, permission, corrupt (not a
+/// regular file)
 result<opened> open_existing(const std::string& path, bool writable);
 
 /// Small helpers over directories. Missing things are not errors for the remove functions.
@@ -46,7 +49,8 @@ bool directory_owner(const std::string& path, std::uint32_t& uid, unsigned& mode
 class file_lock {
  public:
   /// Waits until `wait` has passed. timed_out names the holder as it wrote itself into the file.
-  static result<file_lock> take(const std::string& path, unsigned mode, std::chrono::milliseconds wait);
+  static result<file_lock> take(const std::string& path, unsigned mode,
+                                std::chrono::milliseconds wait);
   file_lock(file_lock&&) noexcept = default;
   file_lock& operator=(file_lock&&) noexcept = default;
   ~file_lock();
@@ -57,8 +61,9 @@ class file_lock {
   explicit file_lock(fd file) noexcept : file_(static_cast<fd&&>(file)) {}
   fd file_;
 };
-/// A locked file: locked as long as this very process lives and keeps its descriptor; not inherited by a fork, gone with an exec.
-/// REQUIRES: nobody in this process opens it again: closing any descriptor of it would end the lock.
+/// A locked file: locked as long as this very process lives and keeps its descriptor; not inherited
+/// by a fork, gone with an exec. REQUIRES: nobody in this process opens it again: closing any
+/// descriptor of it would end the lock.
 result<fd> make_held(const std::string& path, unsigned mode);
 /// Is it locked by another process, in whatever pid namespace?
 bool is_held(const std::string& path) noexcept;

@@ -19,7 +19,8 @@ timespec to_timespec(std::chrono::nanoseconds t) noexcept {
 
 }  // namespace
 
-void futex_wait(const std::uint32_t* at, std::uint32_t expected, std::chrono::nanoseconds timeout) noexcept {
+void futex_wait(const std::uint32_t* at, std::uint32_t expected,
+                std::chrono::nanoseconds timeout) noexcept {
   const timespec relative = to_timespec(timeout);
   ::syscall(SYS_futex, at, FUTEX_WAIT, expected, &relative, nullptr, 0);
 }
@@ -28,7 +29,8 @@ void futex_wake(const std::uint32_t* at, int count) noexcept {
   ::syscall(SYS_futex, at, FUTEX_WAKE, count, nullptr, nullptr, 0);
 }
 
-void futex_wait_any(std::span<const futex_expectation> words, std::chrono::nanoseconds timeout) noexcept {
+void futex_wait_any(std::span<const futex_expectation> words,
+                    std::chrono::nanoseconds timeout) noexcept {
   if (words.empty()) return;
   if (words.size() == 1) return futex_wait(words[0].at, words[0].expected, timeout);
   struct futex_waitv list[futex_wait_any_max] = {};
@@ -40,11 +42,13 @@ void futex_wait_any(std::span<const futex_expectation> words, std::chrono::nanos
   }
   timespec deadline{};
   ::clock_gettime(CLOCK_MONOTONIC, &deadline);
-  const auto absolute = std::chrono::nanoseconds(deadline.tv_sec * 1'000'000'000ll + deadline.tv_nsec) + timeout;
+  const auto absolute =
+      std::chrono::nanoseconds(deadline.tv_sec * 1'000'000'000ll + deadline.tv_nsec) + timeout;
   deadline = to_timespec(absolute);
   const long woken = ::syscall(SYS_futex_waitv, list, count, 0, &deadline, CLOCK_MONOTONIC);
   if (woken < 0 && (errno == ENOSYS || errno == EPERM))
-    futex_wait(words[0].at, words[0].expected, std::min(timeout, std::chrono::nanoseconds(1'000'000)));
+    futex_wait(words[0].at, words[0].expected,
+               std::min(timeout, std::chrono::nanoseconds(1'000'000)));
 }
 
 }  // namespace bus::os

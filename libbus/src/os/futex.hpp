@@ -16,8 +16,10 @@ inline const std::uint32_t* futex_half(const base::word& w) noexcept {
   return reinterpret_cast<const std::uint32_t*>(&w);
 }
 
-/// Sleeps while *at == expected, at most `timeout`. Returns on a wake, a change, a signal or the timeout; the caller looks again.
-void futex_wait(const std::uint32_t* at, std::uint32_t expected, std::chrono::nanoseconds timeout) noexcept;
+/// Sleeps while *at == expected, at most `timeout`. Returns on a wake, a change, a signal or the
+/// timeout; the caller looks again.
+void futex_wait(const std::uint32_t* at, std::uint32_t expected,
+                std::chrono::nanoseconds timeout) noexcept;
 /// System call; 240 ns when nobody sleeps.
 void futex_wake(const std::uint32_t* at, int count) noexcept;
 
@@ -27,6 +29,7 @@ struct futex_expectation {
 };
 inline constexpr std::size_t futex_wait_any_max = 127;
 /// The same on several words at once; where the kernel lacks it, on the first for at most 1 ms.
-void futex_wait_any(std::span<const futex_expectation> words, std::chrono::nanoseconds timeout) noexcept;
+void futex_wait_any(std::span<const futex_expectation> words,
+                    std::chrono::nanoseconds timeout) noexcept;
 
 }  // namespace bus::os

@@ -26,7 +26,8 @@ struct mapping::regions {
 
   ~regions() {
     // Only while a half is missing: what the halves cover is theirs to unmap, once.
-    if (reserved != nullptr) ::munmap(static_cast<std::byte*>(reserved) + placed_bytes, reserved_bytes - placed_bytes);
+    if (reserved != nullptr)
+      ::munmap(static_cast<std::byte*>(reserved) + placed_bytes, reserved_bytes - placed_bytes);
   }
 };
 
@@ -38,7 +39,9 @@ void mapping::drop() noexcept {
 
 mapping::mapping() noexcept = default;
 mapping::mapping(mapping&& other) noexcept
-    : regions_(std::move(other.regions_)), data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+    : regions_(std::move(other.regions_)),
+      data_(std::exchange(other.data_, nullptr)),
+      bytes_(std::exchange(other.bytes_, 0)) {}
 mapping& mapping::operator=(mapping&& other) noexcept {
   if (this == &other) return *this;
   drop();
@@ -63,14 +66,15 @@ error translate(const ipc::interprocess_exception& thrown, std::uint64_t bytes) 
 
 }  // namespace
 
-result<mapping> mapping::map(int file, std::uint64_t offset, std::uint64_t bytes, bool writable, bool populate) {
+result<mapping> mapping::map(int file, std::uint64_t offset, std::uint64_t bytes, bool writable,
+                             bool populate) {
   const auto mode = writable ? ipc::read_write : ipc::read_only;
   try {
     mapping made;
     made.regions_ = std::make_unique<regions>();
     const auto whole = by_descriptor(file, mode);
-    made.regions_->halves[0] = ipc::mapped_region(whole, mode, static_cast<ipc::offset_t>(offset), bytes, nullptr,
-                                                  populate ? MAP_POPULATE : 0);
+    made.regions_->halves[0] = ipc::mapped_region(whole, mode, static_cast<ipc::offset_t>(offset),
+                                                  bytes, nullptr, populate ? MAP_POPULATE : 0);
     made.data_ = static_cast<std::byte*>(made.regions_->halves[0].get_address());
     made.bytes_ = bytes;
     ::madvise(made.data_, bytes, MADV_DONTFORK);
@@ -82,20 +86,24 @@ result<mapping> mapping::map(int file, std::uint64_t offset, std::uint64_t bytes
   }
 }
 
-result<mapping> mapping::map_twice(int file, std::uint64_t offset, std::uint64_t bytes, bool writable, bool populate) {
+result<mapping> mapping::map_twice(int file, std::uint64_t offset, std::uint64_t bytes,
+                                   bool writable, bool populate) {
   const auto mode = writable ? ipc::read_write : ipc::read_only;
   try {
     mapping made;
     made.regions_ = std::make_unique<regions>();
-    void* range = ::mmap(nullptr, 2 * bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (range == MAP_FAILED) return failure(errno, "cannot reserve addresses for a ring of " + std::to_string(bytes) + " bytes");
+    void* range =
+        ::mmap(nullptr, 2 * bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (range == MAP_FAILED)
+      return failure(errno,
+                     "cannot reserve addresses for a ring of " + std::to_string(bytes) + " bytes");
     made.regions_->reserved = range;
     made.regions_->reserved_bytes = 2 * bytes;
     const auto whole = by_descriptor(file, mode);
     for (std::size_t half = 0; half < 2; ++half) {
-      made.regions_->halves[half] =
-          ipc::mapped_region(whole, mode, static_cast<ipc::offset_t>(offset), bytes, static_cast<std::byte*>(range) + half * bytes,
-                             MAP_FIXED | (populate ? MAP_POPULATE : 0));
+      made.regions_->halves[half] = ipc::mapped_region(
+          whole, mode, static_cast<ipc::offset_t>(offset), bytes,
+          static_cast<std::byte*>(range) + half * bytes, MAP_FIXED | (populate ? MAP_POPULATE : 0));
       made.regions_->placed_bytes += bytes;
     }
     made.regions_->reserved = nullptr;
@@ -113,13 +121,15 @@ result<mapping> mapping::map_twice(int file, std::uint64_t offset, std::uint64_t
 const volatile std::uint32_t* same_process_word() noexcept {
   static const volatile std::uint32_t* const word = []() -> const volatile std::uint32_t* {
     const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
-    void* memory = ::mmap(nullptr, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void* memory =
+        ::mmap(nullptr, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     static volatile std::uint32_t fallback = 1;
     if (memory == MAP_FAILED || ::madvise(memory, page, MADV_WIPEONFORK) != 0) return &fallback;
     auto* first = static_cast<volatile std::uint32_t*>(memory);
     *first = 1;
     return first;
-  }();
+  }
+  ();
   return word;
 }
 

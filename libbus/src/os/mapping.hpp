@@ -17,9 +17,11 @@ class mapping {
   ~mapping();
 
   /// Errors: no_space (address space, locked memory), permission, system
-  static result<mapping> map(int file, std::uint64_t offset, std::uint64_t bytes, bool writable, bool populate);
+  static result<mapping> map(int file, std::uint64_t offset, std::uint64_t bytes, bool writable,
+                             bool populate);
   /// The same bytes twice, back to back.
-  static result<mapping> map_twice(int file, std::uint64_t offset, std::uint64_t bytes, bool writable, bool populate);
+  static result<mapping> map_twice(int file, std::uint64_t offset, std::uint64_t bytes,
+                                   bool writable, bool populate);
 
   std::byte* data() const noexcept { return data_; }
   std::uint64_t size() const noexcept { return bytes_; }

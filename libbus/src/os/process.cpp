@@ -22,8 +22,9 @@ struct task_facts {
 
 constexpr std::uint64_t pf_exiting = 0x4;  // include/linux/sched.h
 
-// "pid (name) state ppid ... flags(9) ... starttime(22)"; the name may hold anything, so the last ')' counts.
-// `gone` only when the kernel says that there is no such task: a lack of descriptors is not an answer.
+// "pid (name) state ppid ... flags(9) ... starttime(22)"; the name may hold anything, so the last
+// ')' counts. `gone` only when the kernel says that there is no such task: a lack of descriptors is
+// not an answer.
 enum class look : std::uint8_t { seen, gone, unknown };
 
 look read_stat(const char* path, task_facts& facts) noexcept {
@@ -61,7 +62,7 @@ identity self() {
   me.pid = ::getpid();
   task_facts facts;
   if (read_stat("/proc/self/stat", facts) == look::seen) me.start_time = facts.start_time;
-  struct stat ns{};
+  struct stat ns {};
   if (::stat("/proc/self/ns/pid", &ns) == 0) me.pid_namespace = ns.st_ino;
   me.program = program_invocation_short_name;
   return me;
@@ -106,7 +107,8 @@ bool has_one_thread(std::int64_t pid) noexcept {
 
 bool is_stopped(std::int64_t pid, std::uint64_t start_time) noexcept {
   task_facts facts;
-  if (read_stat(("/proc/" + std::to_string(pid) + "/stat").c_str(), facts) != look::seen) return false;
+  if (read_stat(("/proc/" + std::to_string(pid) + "/stat").c_str(), facts) != look::seen)
+    return false;
   return facts.start_time == start_time && (facts.state == 'T' || facts.state == 't');
 }
 

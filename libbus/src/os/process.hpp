@@ -1,6 +1,6 @@
 #pragma once
-/// process: who we are, and what the kernel says of another process. For people, and for one proof: that no thread of a process
-/// that is known to be dying can store any more.
+/// process: who we are, and what the kernel says of another process. For people, and for one proof:
+/// that no thread of a process that is known to be dying can store any more.
 
 #include <cstdint>
 #include <string>
@@ -16,8 +16,8 @@ struct identity {
 identity self();
 std::int64_t thread_id() noexcept;
 
-/// True when no thread of {pid, start_time} runs user code any more: all have entered exit, or the process is gone.
-/// Only meaningful within the caller's pid namespace.
+/// True when no thread of {pid, start_time} runs user code any more: all have entered exit, or the
+/// process is gone. Only meaningful within the caller's pid namespace.
 bool all_threads_exiting(std::int64_t pid, std::uint64_t start_time) noexcept;
 /// Exactly one thread, and it is not known to be leaving.
 bool has_one_thread(std::int64_t pid) noexcept;

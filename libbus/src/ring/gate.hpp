@@ -8,15 +8,19 @@
 
 namespace bus::ring {
 
-/// Position that this pin still needs, or `tail` when it holds nothing back. Pins outside the ring are nonsense and ignored.
+/// Position that this pin still needs, or `tail` when it holds nothing back. Pins outside the ring
+/// are nonsense and ignored.
 template <class A>
 std::uint64_t held_position(const pin_words& pin, std::uint64_t lane_key, std::uint64_t tail,
                             std::uint64_t capacity_bytes) noexcept {
   using enum std::memory_order;
-  // [G2] acquire: a free or watching pin has looked for the last time; pairs with the release in lane_reader::leave.
+  // [G2] acquire: a free or watching pin has looked for the last time; pairs with the release in
+  // lane_reader::leave.
   if (A::load(pin.state, acquire, sync::edge::cursor) != pin_gating) return tail;
-  if (A::load(pin.lane_key, relaxed, sync::edge::none) != lane_key) return tail;  // written before the pin was announced
-  // [G2] acquire: the reader's looks before our overwriting; pairs with the release in lane_reader::release.
+  if (A::load(pin.lane_key, relaxed, sync::edge::none) != lane_key)
+    return tail;  // written before the pin was announced
+  // [G2] acquire: the reader's looks before our overwriting; pairs with the release in
+  // lane_reader::release.
   const std::uint64_t cursor = A::load(pin.cursor, acquire, sync::edge::cursor);
   if (cursor > tail || tail - cursor > capacity_bytes) return tail;
   return cursor;

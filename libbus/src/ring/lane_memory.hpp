@@ -11,13 +11,18 @@ namespace bus::ring {
 struct lane_memory {
   layout::lane_header* header = nullptr;  // readers hold it read-only: they only load
   std::byte* data = nullptr;              // mapped twice back to back: a record never wraps
-  std::uint64_t capacity_bytes = 0;       // from the validated header; never read from shared memory again
+  std::uint64_t capacity_bytes =
+      0;  // from the validated header; never read from shared memory again
   std::uint64_t max_message_bytes = 0;
-  bool overwriting = false;               // drop_oldest: readers never hold publishers back
+  bool overwriting = false;  // drop_oldest: readers never hold publishers back
 
   std::uint64_t block_bytes() const noexcept { return capacity_bytes / layout::blocks_per_lap; }
-  std::uint64_t largest_bytes() const noexcept { return capacity_bytes / layout::largest_record_share; }
-  std::byte* at(std::uint64_t position) const noexcept { return data + (position & (capacity_bytes - 1)); }
+  std::uint64_t largest_bytes() const noexcept {
+    return capacity_bytes / layout::largest_record_share;
+  }
+  std::byte* at(std::uint64_t position) const noexcept {
+    return data + (position & (capacity_bytes - 1));
+  }
   layout::word& word_at(std::uint64_t position) const noexcept {
     return *reinterpret_cast<layout::word*>(at(position));
   }

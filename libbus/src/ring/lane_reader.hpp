@@ -1,11 +1,14 @@
 #pragma once
-/// lane_reader: the reading side of one lane: a position, the sequence expected there, and nothing shared but a pin.
+/// lane_reader: the reading side of one lane: a position, the sequence expected there, and nothing
+/// shared but a pin.
 ///
 /// Invariants
-///   I3  It enters at a waypoint and walks; its position is always the start of a record or the tail.
-///   I2  On a lane that may overwrite it, what was read counts only after reserved_end was looked at again: the order is
+///   I3  It enters at a waypoint and walks; its position is always the start of a record or the
+///   tail. I2  On a lane that may overwrite it, what was read counts only after reserved_end was
+///   looked at again: the order is
 ///       read, fence, look.
-///   R   A record is delivered when its commit word equals the sequence expected: so never twice, never out of order, and a
+///   R   A record is delivered when its commit word equals the sequence expected: so never twice,
+///   never out of order, and a
 ///       difference between two sequences is exactly what was lost.
 ///
 /// Threads    one at a time
@@ -54,23 +57,28 @@ class lane_reader {
   /// How often an empty poll asks whether it was lapped: an old position may stay silent for ever.
   static constexpr std::uint32_t lap_check_interval = 256;
 
-  /// How far ahead a reader that is behind fetches, and the budget that tells that it is.
+  /// How far ahead a reader that is behind fetches, and how many full budgets in a row tell that it
+  /// is.
   static constexpr std::uint64_t prefetch_records = 8;
   static constexpr std::size_t behind_budget = 32;
+  static constexpr std::uint32_t behind_polls = 6;
 
   lane_reader() = default;
-  /// `pin` may be null: such a reader is never waited for. `gating` asks to be waited for on a gated lane.
+  /// `pin` may be null: such a reader is never waited for. `gating` asks to be waited for on a
+  /// gated lane.
   lane_reader(const lane_memory& lane, pin_words* pin, bool gating) noexcept
       : lane_(lane), pin_(pin), gating_(gating && !lane.overwriting && pin != nullptr) {}
 
   const lane_memory& lane() const noexcept { return lane_; }
   std::uint64_t position() const noexcept { return position_; }
   std::uint64_t next_seq() const noexcept { return next_seq_; }
-  /// True when records may be overwritten while they are read, so that they must be copied before they are used.
+  /// True when records may be overwritten while they are read, so that they must be copied before
+  /// they are used.
   bool may_be_lapped() const noexcept { return !gating_; }
   void wants_open(bool yes) noexcept { wants_open_ = yes; }
 
-  /// Enters at a waypoint that `choose(lowest_position)` picks and holds it. False: nothing suitable just now, try again.
+  /// Enters at a waypoint that `choose(lowest_position)` picks and holds it. False: nothing
+  /// suitable just now, try again.
   template <class Choose>
   bool enter(Choose&& choose) noexcept;
 
@@ -78,15 +86,17 @@ class lane_reader {
   template <class Stop>
   poll_outcome walk(Stop&& stop) noexcept;
 
-  /// Reads up to `budget` records into `sink`: `verdict take(view)`, and `undo()` for the last one taken. A sink may also have
-  /// `take_plain(data, position, total, seq, shape, origin, ticks)`: records without headers on a lane that cannot lap us.
+  /// Reads up to `budget` records into `sink`: `verdict take(view)`, and `undo()` for the last one
+  /// taken. A sink may also have `take_plain(data, position, total, seq, shape, origin, ticks)`:
+  /// records without headers on a lane that cannot lap us.
   template <class Sink>
   poll_outcome poll(std::size_t budget, Sink&& sink) noexcept;
 
   /// A cheap look before poll(): surely nothing to read now.
   bool nothing_there() noexcept {
     // relaxed: nothing is read on the strength of it
-    return A::load(lane_.word_at(position_), std::memory_order_relaxed, sync::edge::none) == 0 && on_empty() == poll_outcome::empty;
+    return A::load(lane_.word_at(position_), std::memory_order_relaxed, sync::edge::none) == 0 &&
+           on_empty() == poll_outcome::empty;
   }
 
   /// After `lapped`: goes on at the oldest safe waypoint. The gap is [first_lost, next_seq()).
@@ -96,9 +106,11 @@ class lane_reader {
   /// Something to read, or to find out, at the position: what a sleeper must not sleep on.
   bool ready() const noexcept {
     // relaxed: poll() acquires what it reads
-    const std::uint64_t commit = A::load(lane_.word_at(position_), std::memory_order_relaxed, sync::edge::none);
+    const std::uint64_t commit =
+        A::load(lane_.word_at(position_), std::memory_order_relaxed, sync::edge::none);
     if (commit == 0) return lapped();
-    if (commit == (next_seq_ | layout::commit_open)) return wants_open_ && gating_ && !open_delivered_;
+    if (commit == (next_seq_ | layout::commit_open))
+      return wants_open_ && gating_ && !open_delivered_;
     return true;
   }
 
@@ -106,15 +118,15 @@ class lane_reader {
   bool was_overwritten(std::uint64_t position) const noexcept {
     // [R2] what was read before the look; pairs with the release fence in lane_writer::reserve.
     A::fence(std::memory_order_acquire, sync::edge::reserve);
-    return A::load(lane_.header->limits.reserved_end, std::memory_order_relaxed, sync::edge::reserve) > position + lane_.capacity_bytes;
+    return A::load(lane_.header->limits.reserved_end, std::memory_order_relaxed,
+                   sync::edge::reserve) > position + lane_.capacity_bytes;
   }
-  bool lapped() const noexcept {
-    return was_overwritten(position_);
-  }
+  bool lapped() const noexcept { return was_overwritten(position_); }
 
   /// Gives the space below the position back.
   void release() noexcept;
-  /// After release: tells a waiting publisher. True: it sleeps, wake `pin.tick`. Costs a fence: when idle, not per message.
+  /// After release: tells a waiting publisher. True: it sleeps, wake `pin.tick`. Costs a fence:
+  /// when idle, not per message.
   bool tick() noexcept;
   bool has_unticked_release() const noexcept { return released_ != ticked_; }
   std::uint64_t held_bytes() const noexcept { return position_ - released_; }
@@ -133,11 +145,13 @@ class lane_reader {
  private:
   std::uint64_t lowest_safe() const noexcept;
   bool sane(const layout::record_shape& shape) const noexcept {
-    return shape.total_bytes() <= lane_.largest_bytes() && shape.payload_bytes <= lane_.max_message_bytes &&
+    return shape.total_bytes() <= lane_.largest_bytes() &&
+           shape.payload_bytes <= lane_.max_message_bytes &&
            shape.header_bytes % layout::header_align == 0;
   }
   template <class Sink>
-  [[gnu::always_inline]] std::uint64_t poll_plain(std::size_t& budget, Sink& sink, std::uint64_t pause_at) noexcept;
+  [[gnu::always_inline]] std::uint64_t poll_plain(std::size_t& budget, Sink& sink,
+                                                  std::uint64_t pause_at) noexcept;
   poll_outcome on_empty() noexcept {
     if (++empty_polls_ % lap_check_interval != 0) return poll_outcome::empty;
     return lapped() ? poll_outcome::lapped : poll_outcome::empty;
@@ -150,7 +164,7 @@ class lane_reader {
   bool gating_ = false;
   bool wants_open_ = false;
   std::uint32_t full_polls_ = 0;  // in a row, in which the whole budget was there at once
-  bool open_delivered_ = false;  // the open record at position_ was handed out already
+  bool open_delivered_ = false;   // the open record at position_ was handed out already
   std::uint32_t empty_polls_ = 0;
   std::uint64_t position_ = 0;
   std::uint64_t next_seq_ = 1;
@@ -158,8 +172,8 @@ class lane_reader {
   std::uint64_t ticked_ = 0;
 };
 
-// What an entering reader may rely on for a while: an eighth of the ring above the bytes that are overwritten next, or what
-// the gate protects.
+// What an entering reader may rely on for a while: an eighth of the ring above the bytes that are
+// overwritten next, or what the gate protects.
 template <class A>
 std::uint64_t lane_reader<A>::lowest_safe() const noexcept {
   using enum std::memory_order;
@@ -190,10 +204,13 @@ bool lane_reader<A>::enter(Choose&& choose) noexcept {
     // [G1] pin before the look at the limits; pairs with the fence in lane_writer::reserve.
     A::fence(seq_cst, sync::edge::gate);
     // [G1] acquire: pairs with the release of gate_limit in lane_writer::reserve.
-    const std::uint64_t gate_limit = A::load(lane_.header->limits.gate_limit, acquire, sync::edge::gate);
-    const std::uint64_t reserved_end = A::load(lane_.header->limits.reserved_end, relaxed, sync::edge::none);
+    const std::uint64_t gate_limit =
+        A::load(lane_.header->limits.gate_limit, acquire, sync::edge::gate);
+    const std::uint64_t reserved_end =
+        A::load(lane_.header->limits.reserved_end, relaxed, sync::edge::none);
     if (std::max(gate_limit, reserved_end) > entry.position + lane_.capacity_bytes) {
-      A::store(pin_->state, pin_watching, relaxed, sync::edge::none);  // a publisher may wait for it once: harmless
+      A::store(pin_->state, pin_watching, relaxed,
+               sync::edge::none);  // a publisher may wait for it once: harmless
       return false;
     }
     A::step(sync::failpoint::attach_checked);
@@ -258,21 +275,25 @@ poll_outcome lane_reader<A>::poll(std::size_t budget, Sink&& sink) noexcept {
   return poll_outcome::more;
 }
 
-// The short way for records that need no second look. Ends at the first that does, or when the sink is full. Returns the last
-// commit word that it saw: 0 when there is nothing more.
+// The short way for records that need no second look. Ends at the first that does, or when the sink
+// is full. Returns the last commit word that it saw: 0 when there is nothing more.
 template <class A>
 template <class Sink>
-inline std::uint64_t lane_reader<A>::poll_plain(std::size_t& budget, Sink& sink, std::uint64_t pause_at) noexcept {
+inline std::uint64_t lane_reader<A>::poll_plain(std::size_t& budget, Sink& sink,
+                                                std::uint64_t pause_at) noexcept {
   using enum std::memory_order;
-  constexpr std::uint64_t complicated = ~(std::uint64_t{layout::flags_may_ignore} << 48 | 0xffffffffull);
+  constexpr std::uint64_t complicated =
+      ~(std::uint64_t{layout::flags_may_ignore} << 48 | 0xffffffffull);
   std::uint64_t position = position_, seq = next_seq_;
   std::uint64_t commit = seq;
   std::size_t left = budget;
-  // A reader that is behind fetches lines that nobody writes any more; one that keeps up would take them from the publisher.
-  const bool behind = full_polls_ == 2;
+  // A reader that is behind fetches lines that nobody writes any more; one that keeps up would take
+  // them from the publisher.
+  const bool behind = full_polls_ == behind_polls;
   while (left != 0 && position < pause_at) {
     const auto* words = &lane_.word_at(position);
-    // [R1] acquire: pairs with the release of the commit word in lane_writer::publish_plain and commit.
+    // [R1] acquire: pairs with the release of the commit word in lane_writer::publish_plain and
+    // commit.
     commit = A::load(words[0], acquire, sync::edge::commit);
     if (commit != seq) break;
     // relaxed: ordered by the commit word
@@ -282,30 +303,34 @@ inline std::uint64_t lane_reader<A>::poll_plain(std::size_t& budget, Sink& sink,
     const std::uint64_t total = layout::record_shape{payload_bytes, 0, 0}.total_bytes();
     A::step(sync::failpoint::consume_found);
     if (behind) {
-      // The next lengths are unknown until their lines are here, one after the other: guessed as like this one.
+      // The next lengths are unknown until their lines are here, one after the other: guessed as
+      // like this one.
       const std::byte* ahead = lane_.at(position + prefetch_records * total);
       A::prefetch(ahead);
       A::prefetch(ahead + 64);
     }
-    const verdict decision = sink.take_plain(reinterpret_cast<const std::byte*>(words), position, total, seq, shape,
-                                             A::load(words[2], relaxed, sync::edge::none), A::load(words[3], relaxed, sync::edge::none));
+    const verdict decision = sink.take_plain(
+        reinterpret_cast<const std::byte*>(words), position, total, seq, shape,
+        A::load(words[2], relaxed, sync::edge::none), A::load(words[3], relaxed, sync::edge::none));
     if (decision == verdict::full) break;
     A::step(sync::failpoint::consume_checked);
     position += total;
     ++seq;
     left -= decision == verdict::taken ? 1 : 0;
   }
-  full_polls_ = left == 0 && budget >= behind_budget ? std::min(full_polls_ + 1, 2u) : 0;
+  full_polls_ = left == 0 && budget >= behind_budget ? std::min(full_polls_ + 1, behind_polls) : 0;
   position_ = position;
   next_seq_ = seq;
   budget = left;
   return commit;
 }
 
-// The word is not the sequence expected: nothing there, an open or aborted record, lapped, or corrupt.
+// The word is not the sequence expected: nothing there, an open or aborted record, lapped, or
+// corrupt.
 template <class A>
 template <class Sink>
-poll_outcome lane_reader<A>::look_closer(std::uint64_t commit, Sink&& sink, bool& advanced) noexcept {
+poll_outcome lane_reader<A>::look_closer(std::uint64_t commit, Sink&& sink,
+                                         bool& advanced) noexcept {
   using enum std::memory_order;
   if (commit == 0) return on_empty();
   const auto* words = &lane_.word_at(position_);
@@ -313,7 +338,8 @@ poll_outcome lane_reader<A>::look_closer(std::uint64_t commit, Sink&& sink, bool
   const bool aborted = commit == (next_seq_ | layout::commit_aborted);
   if (!open && !aborted) {
     if (lapped()) return poll_outcome::lapped;
-    // A repair may have shortened what lay here; the word that was read is older than the look. Look once more.
+    // A repair may have shortened what lay here; the word that was read is older than the look.
+    // Look once more.
     const std::uint64_t again = A::load(words[0], acquire, sync::edge::commit);
     return again == commit ? poll_outcome::corrupt : poll_outcome::empty;
   }
@@ -355,9 +381,11 @@ poll_outcome lane_reader<A>::walk(Stop&& stop) noexcept {
     void undo() {}
   };
   walker sink{stop};
-  const bool open = std::exchange(wants_open_, false);  // a record that is being written is not passed, nor handed out
+  const bool open = std::exchange(
+      wants_open_, false);  // a record that is being written is not passed, nor handed out
   poll_outcome outcome = poll_outcome::more;
-  for (std::uint64_t before = ~0ull; outcome == poll_outcome::more && position_ != before && !sink.stopped;) {
+  for (std::uint64_t before = ~0ull;
+       outcome == poll_outcome::more && position_ != before && !sink.stopped;) {
     before = position_;
     outcome = poll(1, sink);  // pauses now and then
   }
@@ -369,7 +397,8 @@ poll_outcome lane_reader<A>::walk(Stop&& stop) noexcept {
 template <class A>
 bool lane_reader<A>::resume(std::uint64_t& first_lost) noexcept {
   const std::uint64_t expected = next_seq_;
-  if (!enter([this](std::uint64_t lowest) { return oldest_waypoint<A>(lane_, lowest); })) return false;
+  if (!enter([this](std::uint64_t lowest) { return oldest_waypoint<A>(lane_, lowest); }))
+    return false;
   if (next_seq_ < expected) {  // cannot be: what overwrote us is newer than what we expect
     next_seq_ = expected;
     return false;
@@ -383,7 +412,8 @@ void lane_reader<A>::release() noexcept {
   using enum std::memory_order;
   released_ = position_;
   if (pin_ == nullptr) return;
-  // [G2] release: the last look at the records before the space is given back; pairs with the acquire in the gate's scan.
+  // [G2] release: the last look at the records before the space is given back; pairs with the
+  // acquire in the gate's scan.
   A::store(pin_->cursor, position_, release, sync::edge::cursor);
   A::store(pin_->next_seq, next_seq_, relaxed, sync::edge::none);  // for monitors
   A::step(sync::failpoint::consume_released);
@@ -394,8 +424,10 @@ bool lane_reader<A>::tick() noexcept {
   using enum std::memory_order;
   ticked_ = released_;
   if (pin_ == nullptr || !gating_) return false;
-  A::store(pin_->tick, A::load(pin_->tick, relaxed, sync::edge::none) + 1, relaxed, sync::edge::none);
-  // [W2] cursor and tick before the look; pairs with the fence between `waiting` and the publisher's second scan.
+  A::store(pin_->tick, A::load(pin_->tick, relaxed, sync::edge::none) + 1, relaxed,
+           sync::edge::none);
+  // [W2] cursor and tick before the look; pairs with the fence between `waiting` and the
+  // publisher's second scan.
   A::fence(seq_cst, sync::edge::waiting);
   A::step(sync::failpoint::consume_tick);
   return A::load(lane_.header->counters.waiting, relaxed, sync::edge::waiting) != 0;
@@ -405,7 +437,8 @@ template <class A>
 void lane_reader<A>::leave() noexcept {
   using enum std::memory_order;
   if (pin_ == nullptr) return;
-  // [G2] release: nothing of the lane is looked at any more; pairs with the acquire in the gate's scan.
+  // [G2] release: nothing of the lane is looked at any more; pairs with the acquire in the gate's
+  // scan.
   A::store(pin_->state, pin_free, release, sync::edge::cursor);
 }
 

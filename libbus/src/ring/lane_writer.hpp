@@ -8,8 +8,8 @@
 ///   I4  {tail, next_seq} are derived: repair finds them by walking from the newest waypoint.
 ///   I5  Nothing waits while it holds the lane lock: `reserve` answers false instead.
 ///
-/// Threads    one at a time: exclusive publishers own the lane by a lease, shared ones call under the lane lock
-/// Cost       a record: one release store to commit it, no read-modify-write
+/// Threads    one at a time: exclusive publishers own the lane by a lease, shared ones call under
+/// the lane lock Cost       a record: one release store to commit it, no read-modify-write
 
 #include <algorithm>
 
@@ -30,7 +30,8 @@ struct record_head {
 template <class A>
 class lane_writer {
  public:
-  /// Words up to this far ahead of the tail are zeroed behind a commit, so that a commit needs no store in front of it.
+  /// Words up to this far ahead of the tail are zeroed behind a commit, so that a commit needs no
+  /// store in front of it.
   static constexpr std::uint64_t zero_window_bytes = 1024;
 
   explicit lane_writer(const lane_memory& lane) noexcept : lane_(lane) {}
@@ -39,56 +40,71 @@ class lane_writer {
   std::uint64_t tail() const noexcept { return tail_; }
   std::uint64_t next_seq() const noexcept { return next_seq_; }
 
-  /// REQUIRES for both: the lane lock is held. Nothing is trusted that a dead process may have left: see repair().
+  /// REQUIRES for both: the lane lock is held. Nothing is trusted that a dead process may have
+  /// left: see repair().
   void load_turn() noexcept;
   void store_turn() noexcept;
 
-  /// The same for a turn that only publishes a plain record: what else the turn holds has not changed.
+  /// The same for a turn that only publishes a plain record: what else the turn holds has not
+  /// changed.
   void store_plain_turn() noexcept;
 
-  /// Finds the tail and the next sequence again after a publisher died. REQUIRES: no thread of it stores any more.
+  /// Finds the tail and the next sequence again after a publisher died. REQUIRES: no thread of it
+  /// stores any more.
   void repair() noexcept;
 
-  /// Nothing but the record is due: room is reserved, the word behind it is zero already, and no waypoint falls on it.
-  bool is_plain(std::uint64_t total_bytes) const noexcept { return tail_ + total_bytes + layout::record_align <= plain_end_; }
+  /// Nothing but the record is due: room is reserved, the word behind it is zero already, and no
+  /// waypoint falls on it.
+  bool is_plain(std::uint64_t total_bytes) const noexcept {
+    return tail_ + total_bytes + layout::record_align <= plain_end_;
+  }
   /// Write and commit of one record without headers in the fewest steps. Returns its sequence.
   /// REQUIRES: is_plain(total_bytes)
-  [[gnu::always_inline]] std::uint64_t publish_plain(std::uint32_t payload_bytes, std::uint64_t total_bytes, std::uint64_t origin,
-                                                     std::uint64_t ticks, const void* payload) noexcept;
+  [[gnu::always_inline]] std::uint64_t publish_plain(std::uint32_t payload_bytes,
+                                                     std::uint64_t total_bytes,
+                                                     std::uint64_t origin, std::uint64_t ticks,
+                                                     const void* payload) noexcept;
 
   bool has_room(std::uint64_t total_bytes) const noexcept {
     return tail_ + total_bytes + layout::record_align <= reserved_end_;
   }
 
-  /// Makes room for `total_bytes` at the tail. `lowest_pin(tail)` answers the lowest position that a gating reader still
-  /// needs, at most `tail`. False: full, the readers decide.
+  /// Makes room for `total_bytes` at the tail. `lowest_pin(tail)` answers the lowest position that
+  /// a gating reader still needs, at most `tail`. False: full, the readers decide.
   template <class LowestPin>
   bool reserve(std::uint64_t total_bytes, LowestPin&& lowest_pin) noexcept;
 
   /// Writes a record `offset` bytes after the tail; readers do not see it yet. REQUIRES: has_room.
-  void write(std::uint64_t offset, const record_head& head, std::uint64_t ticks, const void* payload) noexcept;
+  void write(std::uint64_t offset, const record_head& head, std::uint64_t ticks,
+             const void* payload) noexcept;
   /// The same without a payload: the caller fills it in place.
-  std::byte* write_head(std::uint64_t offset, const record_head& head, std::uint64_t ticks) noexcept;
+  std::byte* write_head(std::uint64_t offset, const record_head& head,
+                        std::uint64_t ticks) noexcept;
 
   /// Makes `count` records, `total_bytes` in all, visible at once.
   /// REQUIRES: all but the first got their commit word by mark_member.
   void commit(std::uint64_t total_bytes, std::uint64_t count, std::uint64_t ticks) noexcept;
 
-  /// Gives record `index` (> 0) of a batch its sequence; nobody can reach it before the first is committed.
+  /// Gives record `index` (> 0) of a batch its sequence; nobody can reach it before the first is
+  /// committed.
   void mark_member(std::uint64_t offset, std::uint64_t index) noexcept {
-    A::store(lane_.word_at(tail_ + offset), next_seq_ + index, std::memory_order_relaxed, sync::edge::none);
+    A::store(lane_.word_at(tail_ + offset), next_seq_ + index, std::memory_order_relaxed,
+             sync::edge::none);
     A::step(sync::failpoint::batch_record);
   }
 
-  /// Bytes above the tail were or will be written that no commit follows: the zeroes there count no more.
+  /// Bytes above the tail were or will be written that no commit follows: the zeroes there count no
+  /// more.
   void forget_zeroes() noexcept { zero_end_ = plain_end_ = tail_; }
 
-  /// Early reading: shows the record at the tail while its payload is still being written. Exclusive lanes only.
+  /// Early reading: shows the record at the tail while its payload is still being written.
+  /// Exclusive lanes only.
   void show_open(std::uint64_t total_bytes) noexcept;
   void show_progress(std::uint64_t progress_offset, std::uint64_t payload_bytes) noexcept;
 
  private:
-  static constexpr std::uint64_t plain_margin_bytes = 256;  // prepares before a plain record of this size would not fit
+  static constexpr std::uint64_t plain_margin_bytes =
+      256;  // prepares before a plain record of this size would not fit
   void prepare_plain() noexcept;
   void zero_ahead() noexcept;
 
@@ -153,16 +169,19 @@ bool lane_writer<A>::reserve(std::uint64_t total_bytes, LowestPin&& lowest_pin) 
   std::uint64_t end = base::round_up(need + zero_window_bytes, stride);
   if (!lane_.overwriting) {
     if (end > gate_limit_) {
-      // The candidate is the most that this call could take. It is shown before the readers are looked at: a reader that
-      // attaches meanwhile is either seen by the look, or sees the candidate and enters above it.
+      // The candidate is the most that this call could take. It is shown before the readers are
+      // looked at: a reader that attaches meanwhile is either seen by the look, or sees the
+      // candidate and enters above it.
       const std::uint64_t candidate = std::max(end, tail_ + lane_.capacity_bytes / 4);
       A::store(limits.gate_limit, candidate, relaxed, sync::edge::none);  // ordered by the fence
       A::step(sync::failpoint::reserve_candidate);
-      // [G1] candidate before the look; pairs with the fence between a new pin and its look at gate_limit.
+      // [G1] candidate before the look; pairs with the fence between a new pin and its look at
+      // gate_limit.
       A::fence(seq_cst, sync::edge::gate);
       gate_limit_ = std::min(candidate, lowest_pin(tail_) + lane_.capacity_bytes);
       A::step(sync::failpoint::reserve_scanned);
-      // [G1] release: what the look saw before the limit; pairs with the acquire in lane_reader's attach.
+      // [G1] release: what the look saw before the limit; pairs with the acquire in lane_reader's
+      // attach.
       A::store(limits.gate_limit, gate_limit_, release, sync::edge::gate);
     }
     end = std::min(end, base::round_down(gate_limit_, layout::record_align));
@@ -170,20 +189,23 @@ bool lane_writer<A>::reserve(std::uint64_t total_bytes, LowestPin&& lowest_pin) 
   }
   reserved_end_ = end;
   A::store(limits.reserved_end, end, relaxed, sync::edge::none);  // ordered by the fence
-  // [R2] the reservation before the bytes that it covers; pairs with the acquire fence in lane_reader::lapped.
+  // [R2] the reservation before the bytes that it covers; pairs with the acquire fence in
+  // lane_reader::lapped.
   A::fence(release, sync::edge::reserve);
   A::step(sync::failpoint::reserve_done);
   return true;
 }
 
 template <class A>
-std::byte* lane_writer<A>::write_head(std::uint64_t offset, const record_head& head, std::uint64_t ticks) noexcept {
+std::byte* lane_writer<A>::write_head(std::uint64_t offset, const record_head& head,
+                                      std::uint64_t ticks) noexcept {
   using enum std::memory_order;
   std::byte* at = lane_.at(tail_ + offset);
   auto* words = reinterpret_cast<layout::word*>(at);
   // relaxed: the commit word orders them [R1]
   A::store(words[1], head.shape.pack(), relaxed, sync::edge::none);
-  A::store(words[2], layout::pack_origin(head.subject_id, head.publisher_id), relaxed, sync::edge::none);
+  A::store(words[2], layout::pack_origin(head.subject_id, head.publisher_id), relaxed,
+           sync::edge::none);
   A::store(words[3], ticks, relaxed, sync::edge::none);
   A::step(sync::failpoint::publish_header);
   at += layout::record_header_bytes;
@@ -203,24 +225,28 @@ void lane_writer<A>::write(std::uint64_t offset, const record_head& head, std::u
 }
 
 template <class A>
-void lane_writer<A>::commit(std::uint64_t total_bytes, std::uint64_t count, std::uint64_t ticks) noexcept {
+void lane_writer<A>::commit(std::uint64_t total_bytes, std::uint64_t count,
+                            std::uint64_t ticks) noexcept {
   using enum std::memory_order;
   const std::uint64_t first = tail_;
   const std::uint64_t end = first + total_bytes;
-  if (end >= zero_end_) {  // I1 for the next tail
+  if (end >= zero_end_) {                                        // I1 for the next tail
     A::store(lane_.word_at(end), 0, relaxed, sync::edge::none);  // ordered by the commit
     zero_end_ = end + layout::record_align;
   }
   A::step(sync::failpoint::publish_before_commit);
-  // [R1] release: records, and the zero behind them, before the commit word; pairs with the acquire in lane_reader::poll.
+  // [R1] release: records, and the zero behind them, before the commit word; pairs with the acquire
+  // in lane_reader::poll.
   A::store(lane_.word_at(first), next_seq_, release, sync::edge::commit);
   A::step(sync::failpoint::publish_committed);
   const std::uint64_t seq = next_seq_;
   tail_ = end;
   next_seq_ += count;
-  if (total_bytes < zero_window_bytes / 2) zero_ahead();  // larger records pay for their end word only
+  if (total_bytes < zero_window_bytes / 2)
+    zero_ahead();  // larger records pay for their end word only
   if (first >= next_block_) {
-    // A maximum over the waypoints: stamps of one counter do not run backwards by more than the distance of two publishers.
+    // A maximum over the waypoints: stamps of one counter do not run backwards by more than the
+    // distance of two publishers.
     time_max_ = std::max(time_max_, ticks);
     write_waypoint<A>(lane_, {first, seq, time_max_});
     next_block_ = base::round_up(first + 1, lane_.block_bytes());
@@ -229,8 +255,10 @@ void lane_writer<A>::commit(std::uint64_t total_bytes, std::uint64_t count, std:
 }
 
 template <class A>
-inline std::uint64_t lane_writer<A>::publish_plain(std::uint32_t payload_bytes, std::uint64_t total_bytes, std::uint64_t origin,
-                                            std::uint64_t ticks, const void* payload) noexcept {
+inline std::uint64_t lane_writer<A>::publish_plain(std::uint32_t payload_bytes,
+                                                   std::uint64_t total_bytes, std::uint64_t origin,
+                                                   std::uint64_t ticks,
+                                                   const void* payload) noexcept {
   using enum std::memory_order;
   const std::uint64_t tail = tail_ + total_bytes, seq = next_seq_;
   std::byte* at = lane_.at(tail_);
@@ -263,11 +291,13 @@ template <class A>
 void lane_writer<A>::zero_ahead() noexcept {
   using enum std::memory_order;
   if (zero_end_ >= tail_ + zero_window_bytes / 2) return;
-  const std::uint64_t stop = base::round_down(std::min(tail_ + zero_window_bytes, reserved_end_), layout::record_align);  // I2
+  const std::uint64_t stop = base::round_down(std::min(tail_ + zero_window_bytes, reserved_end_),
+                                              layout::record_align);  // I2
   if (zero_end_ >= stop) return;
   // relaxed: the next commit orders it [R1]. The second mapping makes the window contiguous.
   std::byte* at = lane_.at(zero_end_);
-  for (std::uint64_t left = stop - zero_end_; left != 0; left -= layout::record_align, at += layout::record_align)
+  for (std::uint64_t left = stop - zero_end_; left != 0;
+       left -= layout::record_align, at += layout::record_align)
     A::store(*reinterpret_cast<layout::word*>(at), 0, relaxed, sync::edge::none);
   zero_end_ = stop;
   A::step(sync::failpoint::publish_zeroed);
@@ -281,15 +311,18 @@ void lane_writer<A>::show_open(std::uint64_t total_bytes) noexcept {
     A::store(lane_.word_at(end), 0, relaxed, sync::edge::none);  // ordered by the store below
     zero_end_ = end + layout::record_align;
   }
-  // [R1] release: head and progress word before the open commit word; pairs with the acquire in lane_reader::poll.
+  // [R1] release: head and progress word before the open commit word; pairs with the acquire in
+  // lane_reader::poll.
   A::store(lane_.word_at(tail_), next_seq_ | layout::commit_open, release, sync::edge::commit);
   A::step(sync::failpoint::open_record);
 }
 
 template <class A>
-void lane_writer<A>::show_progress(std::uint64_t progress_offset, std::uint64_t payload_bytes) noexcept {
+void lane_writer<A>::show_progress(std::uint64_t progress_offset,
+                                   std::uint64_t payload_bytes) noexcept {
   auto& progress = *reinterpret_cast<layout::word*>(lane_.at(tail_) + progress_offset);
-  // [O1] release: the payload so far before the progress word; pairs with the acquire in open_payload::available.
+  // [O1] release: the payload so far before the progress word; pairs with the acquire in
+  // open_payload::available.
   A::store(progress, payload_bytes, std::memory_order_release, sync::edge::progress);
   A::step(sync::failpoint::open_progress);
 }
@@ -303,11 +336,13 @@ void lane_writer<A>::repair() noexcept {
   tail_ = from.found() ? from.position : 0;
   next_seq_ = from.found() ? from.seq : 1;
   time_max_ = from.time_ticks;
-  reserved_end_ = A::load(limits.reserved_end, relaxed, sync::edge::none);  // the dead process is behind us [L1]
+  reserved_end_ = A::load(limits.reserved_end, relaxed,
+                          sync::edge::none);  // the dead process is behind us [L1]
   const std::uint64_t oldest = tail_;
   std::uint64_t due = base::round_up(tail_ + 1, lane_.block_bytes());
   for (;;) {
-    if (tail_ - oldest > lane_.capacity_bytes || tail_ + layout::record_align > reserved_end_) break;
+    if (tail_ - oldest > lane_.capacity_bytes || tail_ + layout::record_align > reserved_end_)
+      break;
     const auto* words = &lane_.word_at(tail_);
     // [R1] acquire: pairs with the release of the commit word.
     const std::uint64_t commit = A::load(words[0], acquire, sync::edge::commit);
@@ -316,24 +351,32 @@ void lane_writer<A>::repair() noexcept {
     const auto shape = layout::record_shape::unpack(A::load(words[1], relaxed, sync::edge::none));
     if (shape.total_bytes() > lane_.largest_bytes()) break;
     if ((commit & layout::commit_open) != 0) {
-      // Its bytes may be under a reader's eyes: they are skipped for ever, the sequence goes to the next record (I1).
+      // Its bytes may be under a reader's eyes: they are skipped for ever, the sequence goes to the
+      // next record (I1).
       const std::uint64_t end = tail_ + shape.total_bytes();
       if (end + layout::record_align > reserved_end_) break;
       A::store(lane_.word_at(end), 0, relaxed, sync::edge::none);  // ordered by the store below
-      // [R1] release: the zero behind before the abort; pairs with the acquire in lane_reader::poll.
+      // [R1] release: the zero behind before the abort; pairs with the acquire in
+      // lane_reader::poll.
       A::store(lane_.word_at(tail_), seq | layout::commit_aborted, release, sync::edge::commit);
       A::add(lane_.header->counters.aborted, 1, relaxed, sync::edge::none);  // a statistic
     } else if ((commit & layout::commit_aborted) == 0) {
       time_max_ = std::max(time_max_, A::load(words[3], relaxed, sync::edge::none));
-      if (tail_ >= due) write_waypoint<A>(lane_, {tail_, seq, time_max_});  // missing: died between commit and waypoint
+      if (tail_ >= due) {
+        // Missing: its publisher died between commit and waypoint.
+        write_waypoint<A>(lane_, {tail_, seq, time_max_});
+        A::step(sync::failpoint::repair_waypoint);
+      }
       due = base::round_up(tail_ + 1, lane_.block_bytes());
       ++next_seq_;
     }
     tail_ += shape.total_bytes();
   }
   A::step(sync::failpoint::repair_walked);
-  zero_end_ = tail_;  // words of an unfinished batch may lie beyond: each next tail is zeroed before its commit
-  // The limit may be a dead publisher's candidate (reserve, step 1): nothing above reserved_end was taken, so start there.
+  zero_end_ = tail_;  // words of an unfinished batch may lie beyond: each next tail is zeroed
+                      // before its commit
+  // The limit may be a dead publisher's candidate (reserve, step 1): nothing above reserved_end was
+  // taken, so start there.
   gate_limit_ = reserved_end_;
   // [G1] release: as in reserve.
   A::store(limits.gate_limit, gate_limit_, release, sync::edge::gate);

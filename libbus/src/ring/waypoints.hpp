@@ -23,7 +23,7 @@ void write_waypoint(const lane_memory& lane, const entry_point& entry) noexcept 
   A::step(sync::failpoint::publish_waypoint_open);
   // [P1] the invalid position before the fields; pairs with the acquire fence in read_waypoint.
   A::fence(release, sync::edge::waypoint);
-  A::store(at.seq, entry.seq, relaxed, sync::edge::none);          // ordered by the seqlock around it
+  A::store(at.seq, entry.seq, relaxed, sync::edge::none);  // ordered by the seqlock around it
   A::store(at.time_ticks, entry.time_ticks, relaxed, sync::edge::none);
   // [P1] release: fields before the position; pairs with the acquire in read_waypoint.
   A::store(at.position, entry.position, release, sync::edge::waypoint);
@@ -40,7 +40,8 @@ entry_point read_waypoint(const lane_memory& lane, std::uint64_t index) noexcept
   entry.position = A::load(at.position, acquire, sync::edge::waypoint);
   entry.seq = A::load(at.seq, relaxed, sync::edge::none);
   entry.time_ticks = A::load(at.time_ticks, relaxed, sync::edge::none);
-  // [P1] the fields before the second look at the position; pairs with the release fence in write_waypoint.
+  // [P1] the fields before the second look at the position; pairs with the release fence in
+  // write_waypoint.
   A::fence(acquire, sync::edge::waypoint);
   const bool same = A::load(at.position, relaxed, sync::edge::none) == entry.position;
   const bool sane = entry.position % layout::record_align == 0 && entry.seq != 0 &&
@@ -65,14 +66,18 @@ entry_point oldest_waypoint(const lane_memory& lane, std::uint64_t from) noexcep
   entry_point best;
   for (std::uint64_t i = 0; i < layout::waypoint_count; ++i) {
     const entry_point entry = read_waypoint<A>(lane, i);
-    if (entry.found() && entry.position >= from && (!best.found() || entry.position < best.position)) best = entry;
+    if (entry.found() && entry.position >= from &&
+        (!best.found() || entry.position < best.position))
+      best = entry;
   }
   return best;
 }
 
-/// The newest one at or above `from` for which `before(entry)` holds; the oldest when it holds for none.
+/// The newest one at or above `from` for which `before(entry)` holds; the oldest when it holds for
+/// none.
 template <class A, class Before>
-entry_point last_waypoint_before(const lane_memory& lane, std::uint64_t from, Before&& before) noexcept {
+entry_point last_waypoint_before(const lane_memory& lane, std::uint64_t from,
+                                 Before&& before) noexcept {
   entry_point best;
   for (std::uint64_t i = 0; i < layout::waypoint_count; ++i) {
     const entry_point entry = read_waypoint<A>(lane, i);

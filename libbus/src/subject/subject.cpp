@@ -6,8 +6,10 @@ namespace bus::subject {
 
 namespace {
 
-error invalid(std::string_view kind, std::string_view text, std::size_t position, std::string_view reason) {
-  return {errc::invalid_argument, 0, "invalid " + std::string(kind) + " '" + std::string(text) + "'",
+error invalid(std::string_view kind, std::string_view text, std::size_t position,
+              std::string_view reason) {
+  return {errc::invalid_argument, 0,
+          "invalid " + std::string(kind) + " '" + std::string(text) + "'",
           "at byte " + std::to_string(position) + ": " + std::string(reason),
           "use dotted tokens such as md.eq.AAPL"};
 }
@@ -19,10 +21,20 @@ std::size_t utf8_length(std::string_view text) noexcept {
   if (first < 0x80) return 1;
   std::size_t length = 0;
   unsigned minimum = 0, code = 0;
-  if ((first & 0xe0u) == 0xc0u) { length = 2; minimum = 0x80; code = first & 0x1fu; }
-  else if ((first & 0xf0u) == 0xe0u) { length = 3; minimum = 0x800; code = first & 0x0fu; }
-  else if ((first & 0xf8u) == 0xf0u) { length = 4; minimum = 0x10000; code = first & 0x07u; }
-  else return 0;
+  if ((first & 0xe0u) == 0xc0u) {
+    length = 2;
+    minimum = 0x80;
+    code = first & 0x1fu;
+  } else if ((first & 0xf0u) == 0xe0u) {
+    length = 3;
+    minimum = 0x800;
+    code = first & 0x0fu;
+  } else if ((first & 0xf8u) == 0xf0u) {
+    length = 4;
+    minimum = 0x10000;
+    code = first & 0x07u;
+  } else
+    return 0;
   if (text.size() < length) return 0;
   for (std::size_t i = 1; i < length; ++i) {
     if ((byte(i) & 0xc0u) != 0x80u) return 0;
@@ -52,7 +64,8 @@ flaw find_flaw(std::string_view text, bool wildcards) noexcept {
       if (!wildcards) return {i, "wildcards (* > #) belong into patterns"};
       const bool alone = i == token_start && (i + 1 == text.size() || text[i + 1] == '.');
       if (!alone) return {i, "a wildcard must be a whole token"};
-      if (c == '>' && i + 1 != text.size()) return {i, "'>' must be the last token (use '#' elsewhere)"};
+      if (c == '>' && i + 1 != text.size())
+        return {i, "'>' must be the last token (use '#' elsewhere)"};
       ++i;
       continue;
     }
@@ -83,7 +96,8 @@ std::string_view take_token(std::string_view& text) noexcept {
   return token;
 }
 
-// Iterative with one point to come back to, as for shell globs: the last '#' decides, so it is never exponential.
+// Iterative with one point to come back to, as for shell globs: the last '#' decides, so it is
+// never exponential.
 bool matches_tokens(std::string_view pattern, std::string_view subject) noexcept {
   std::string_view retry_pattern, retry_subject;
   bool can_retry = false;
@@ -157,7 +171,9 @@ result<void> check(std::string_view subject) {
   return invalid("subject", subject, found.position, found.reason);
 }
 
-bool is_valid(std::string_view subject) noexcept { return find_flaw(subject, false).reason.empty(); }
+bool is_valid(std::string_view subject) noexcept {
+  return find_flaw(subject, false).reason.empty();
+}
 
 result<pattern> pattern::parse(std::string_view text) {
   const flaw found = find_flaw(text, true);
@@ -167,10 +183,14 @@ result<pattern> pattern::parse(std::string_view text) {
   return made;
 }
 
-bool pattern::matches(std::string_view subject) const noexcept { return matches_tokens(text_, subject); }
+bool pattern::matches(std::string_view subject) const noexcept {
+  return matches_tokens(text_, subject);
+}
 
 std::vector<std::string_view> pattern::tokens() const { return split(text_); }
 
-bool pattern::overlaps(const pattern& other) const noexcept { return overlap_tokens(tokens(), other.tokens()); }
+bool pattern::overlaps(const pattern& other) const noexcept {
+  return overlap_tokens(tokens(), other.tokens());
+}
 
 }  // namespace bus::subject

@@ -1,7 +1,9 @@
 #pragma once
-/// subject: dotted names and the patterns over them. `a.b.c`; tokens are UTF-8 without spaces, control characters or wildcards.
+/// subject: dotted names and the patterns over them. `a.b.c`; tokens are UTF-8 without spaces,
+/// control characters or wildcards.
 ///
-///   *   exactly one token          >   one or more tokens, at the end only          #   zero or more tokens, anywhere
+///   *   exactly one token          >   one or more tokens, at the end only          #   zero or
+///   more tokens, anywhere
 ///
 /// Cost       matching is linear without `#`; a subject is at most 255 bytes
 

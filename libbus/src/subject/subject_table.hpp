@@ -1,12 +1,15 @@
 #pragma once
-/// subject_table: the interned subjects of one stream. A record carries a 32-bit id; this tells what it means.
+/// subject_table: the interned subjects of one stream. A record carries a 32-bit id; this tells
+/// what it means.
 ///
 /// Invariants
-///   T1  An entry is complete before `used_bytes` covers it, and never changes afterwards (its type is set once).
-///   T2  Memory is reserved before it is written, so a full tmpfs is an answer and never a SIGBUS.
+///   T1  An entry is complete before `used_bytes` covers it, and never changes afterwards (its type
+///   is set once). T2  Memory is reserved before it is written, so a full tmpfs is an answer and
+///   never a SIGBUS.
 /// A writer that dies leaves nothing: what `used_bytes` does not cover is written over.
 ///
-/// Threads    intern and refresh under the owner's mutex (client/stream_handle); views stay valid as long as the table
+/// Threads    intern and refresh under the owner's mutex (client/stream_handle); views stay valid
+/// as long as the table
 
 #include <cstdint>
 #include <optional>
@@ -33,8 +36,8 @@ class subject_table {
   /// Errors: corrupt, unsupported, permission, not_found, no_space
   static result<subject_table> open(const std::string& path, bool writable);
   /// The file for a new stream.
-  static result<os::fd> create(const std::string& directory, std::uint32_t limit_entries, std::uint64_t bus_id,
-                               std::uint64_t stream_id, unsigned mode);
+  static result<os::fd> create(const std::string& directory, std::uint32_t limit_entries,
+                               std::uint64_t bus_id, std::uint64_t stream_id, unsigned mode);
 
   /// Reads entries that came since the last time. corrupt: an entry reaches beyond the table.
   result<void> refresh();
@@ -45,14 +48,19 @@ class subject_table {
   std::uint64_t claim_type(std::uint32_t id, std::uint64_t type) noexcept;
 
   std::optional<interned> find(std::string_view subject, std::uint64_t hash) const noexcept;
-  /// Finds or appends. Empty: the table is full (entries, bytes or memory): the record must carry its subject.
-  /// REQUIRES: a valid subject, a writable table. Errors: busy (a live process holds the table's lock), corrupt
-  result<std::optional<interned>> intern(std::string_view subject, std::uint64_t hash, std::uint32_t self, sync::peers& others);
+  /// Finds or appends. Empty: the table is full (entries, bytes or memory): the record must carry
+  /// its subject. REQUIRES: a valid subject, a writable table. Errors: busy (a live process holds
+  /// the table's lock), corrupt
+  result<std::optional<interned>> intern(std::string_view subject, std::uint64_t hash,
+                                         std::uint32_t self, sync::peers& others);
 
  private:
-  layout::subjects_header& header() const noexcept { return *reinterpret_cast<layout::subjects_header*>(map_.data()); }
+  layout::subjects_header& header() const noexcept {
+    return *reinterpret_cast<layout::subjects_header*>(map_.data());
+  }
   layout::subject_entry& entry(std::uint64_t offset) const noexcept {
-    return *reinterpret_cast<layout::subject_entry*>(map_.data() + layout::subjects_offset + offset);
+    return *reinterpret_cast<layout::subject_entry*>(map_.data() + layout::subjects_offset +
+                                                     offset);
   }
   void add_to_index(std::uint32_t id, std::uint64_t hash);
   result<std::optional<interned>> append(std::string_view subject, std::uint64_t hash);

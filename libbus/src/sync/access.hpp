@@ -1,9 +1,10 @@
 #pragma once
 /// access: every touch of shared memory by the lane and group code goes through one of these.
 ///
-/// `hardware` is the product. tests/model has another one: a model of weak memory that runs the same lane code under random
-/// schedules, kills it at every step, and can weaken one edge at a time.
-/// An `edge` names a pair of operations that order something; docs/memory_model.md tells for each what breaks without it.
+/// `hardware` is the product. tests/model has another one: a model of weak memory that runs the
+/// same lane code under random schedules, kills it at every step, and can weaken one edge at a
+/// time. An `edge` names a pair of operations that order something; docs/memory_model.md tells for
+/// each what breaks without it.
 
 #include <atomic>
 #include <cstddef>
@@ -43,13 +44,18 @@ enum class edge : std::uint8_t {
 };
 
 struct hardware {
-  static std::uint64_t load(const word& w, std::memory_order order, edge) noexcept { return w.load(order); }
-  static void store(word& w, std::uint64_t value, std::memory_order order, edge) noexcept { w.store(value, order); }
-  static std::uint64_t exchange(word& w, std::uint64_t value, std::memory_order order, edge) noexcept {
+  static std::uint64_t load(const word& w, std::memory_order order, edge) noexcept {
+    return w.load(order);
+  }
+  static void store(word& w, std::uint64_t value, std::memory_order order, edge) noexcept {
+    w.store(value, order);
+  }
+  static std::uint64_t exchange(word& w, std::uint64_t value, std::memory_order order,
+                                edge) noexcept {
     return w.exchange(value, order);
   }
-  static bool compare_exchange(word& w, std::uint64_t& expected, std::uint64_t value, std::memory_order order,
-                               edge) noexcept {
+  static bool compare_exchange(word& w, std::uint64_t& expected, std::uint64_t value,
+                               std::memory_order order, edge) noexcept {
     return w.compare_exchange_strong(expected, value, order, std::memory_order_relaxed);
   }
   static std::uint64_t add(word& w, std::uint64_t value, std::memory_order order, edge) noexcept {
@@ -57,8 +63,8 @@ struct hardware {
   }
 
 #if defined(BUS_THREAD_SANITIZER)
-  // ThreadSanitizer does not see fences. Copies are then made of acquiring and releasing words, which carry the same order,
-  // and the fence remains for the processor only.
+  // ThreadSanitizer does not see fences. Copies are then made of acquiring and releasing words,
+  // which carry the same order, and the fence remains for the processor only.
   static void fence(std::memory_order order, edge) noexcept {
 #if defined(__x86_64__)
     if (order == std::memory_order_seq_cst) asm volatile("mfence" ::: "memory");
@@ -78,19 +84,28 @@ struct hardware {
   static void copy_out(void* to, const std::byte* from, std::size_t bytes) noexcept {
     auto* target = static_cast<std::byte*>(to);
     for (std::size_t done = 0; done < bytes; done += 8) {
-      const std::uint64_t value = reinterpret_cast<const word*>(from + done)->load(std::memory_order_acquire);
+      const std::uint64_t value =
+          reinterpret_cast<const word*>(from + done)->load(std::memory_order_acquire);
       std::memcpy(target + done, &value, bytes - done < 8 ? bytes - done : 8);
     }
   }
 #else
   static void fence(std::memory_order order, edge) noexcept { std::atomic_thread_fence(order); }
-  // Bytes that may be overwritten while they are copied: the copy is used only after the check that follows it (R2).
-  static void copy_in(std::byte* to, const void* from, std::size_t bytes) noexcept { base::copy(to, from, bytes); }
-  static void copy_out(void* to, const std::byte* from, std::size_t bytes) noexcept { std::memcpy(to, from, bytes); }
+  // Bytes that may be overwritten while they are copied: the copy is used only after the check that
+  // follows it (R2).
+  static void copy_in(std::byte* to, const void* from, std::size_t bytes) noexcept {
+    base::copy(to, from, bytes);
+  }
+  static void copy_out(void* to, const std::byte* from, std::size_t bytes) noexcept {
+    std::memcpy(to, from, bytes);
+  }
 #endif
 
-  // always_inline: GCC takes a function that only prefetches for one without effect, and drops the call.
-  [[gnu::always_inline]] static void prefetch(const std::byte* at) noexcept { __builtin_prefetch(at); }
+  // always_inline: GCC takes a function that only prefetches for one without effect, and drops the
+  // call.
+  [[gnu::always_inline]] static void prefetch(const std::byte* at) noexcept {
+    __builtin_prefetch(at);
+  }
 
   static void step(failpoint at) noexcept { reach(at); }
 };

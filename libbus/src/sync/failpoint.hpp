@@ -1,8 +1,9 @@
 #pragma once
-/// failpoint: named steps of publish, consume, attach and set-up where a test can stop or kill the process.
+/// failpoint: named steps of publish, consume, attach and set-up where a test can stop or kill the
+/// process.
 ///
-/// Nothing at all in the product; the test build of the library (BUS_FAILPOINTS) calls `failpoint_reached`, which the test
-/// defines. Production code only names the steps.
+/// Nothing at all in the product; the test build of the library (BUS_FAILPOINTS) calls
+/// `failpoint_reached`, which the test defines. Production code only names the steps.
 
 #include <cstddef>
 #include <cstdint>

@@ -9,8 +9,10 @@ namespace bus::sync {
 std::uint32_t process_token() noexcept {
   // Survives a fork; the wiped word does not.
   static std::atomic<std::uint32_t> last_token{1};
-  auto& word = *reinterpret_cast<std::atomic<std::uint32_t>*>(const_cast<std::uint32_t*>(os::same_process_word()));
-  std::uint32_t seen = word.load(std::memory_order_relaxed);  // only this process writes it; no data hangs on it
+  auto& word = *reinterpret_cast<std::atomic<std::uint32_t>*>(
+      const_cast<std::uint32_t*>(os::same_process_word()));
+  std::uint32_t seen =
+      word.load(std::memory_order_relaxed);  // only this process writes it; no data hangs on it
   if (seen == 0) {
     const std::uint32_t fresh = last_token.fetch_add(1, std::memory_order_relaxed) + 1;
     if (word.compare_exchange_strong(seen, fresh, std::memory_order_relaxed)) seen = fresh;

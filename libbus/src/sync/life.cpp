@@ -29,7 +29,9 @@ struct keeper {
   std::mutex changes;
 };
 
-robust_list* node_of(layout::life_cell& cell) noexcept { return reinterpret_cast<robust_list*>(&cell.robust_next); }
+robust_list* node_of(layout::life_cell& cell) noexcept {
+  return reinterpret_cast<robust_list*>(&cell.robust_next);
+}
 
 void* park(void* argument) {
   auto& k = *static_cast<keeper*>(argument);
@@ -59,7 +61,8 @@ result<keeper*> start() {
   const int failed = ::pthread_create(&thread, &attributes, park, k);
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
   ::pthread_attr_destroy(&attributes);
-  if (failed != 0) return os::failure(failed, "cannot start the thread that proves this process's life");
+  if (failed != 0)
+    return os::failure(failed, "cannot start the thread that proves this process's life");
   // acquire: pairs with the release in park
   while (k->thread.load(std::memory_order_acquire) == 0)
     os::futex_wait(reinterpret_cast<std::uint32_t*>(&k->thread), 0, std::chrono::milliseconds(10));
@@ -83,8 +86,8 @@ result<keeper*> keeper_of_this_process() {
 }
 
 // A fork may happen while another thread is in here; the child gets a free mutex again.
-[[maybe_unused]] const int registered = ::pthread_atfork([] { keeper_mutex.lock(); }, [] { keeper_mutex.unlock(); },
-                                                         [] { keeper_mutex.unlock(); });
+[[maybe_unused]] const int registered = ::pthread_atfork(
+    [] { keeper_mutex.lock(); }, [] { keeper_mutex.unlock(); }, [] { keeper_mutex.unlock(); });
 
 }  // namespace
 
@@ -96,7 +99,8 @@ result<void> hold_life(layout::life_cell& cell) {
   auto* node = node_of(cell);
   auto& word = reinterpret_cast<std::atomic<std::uint32_t>&>(cell.word);
   // WAITERS from the start: observers have read-only maps and cannot ask to be woken.
-  // relaxed both: the file gets its name, or the list its entry, by later system calls or stores of this thread
+  // relaxed both: the file gets its name, or the list its entry, by later system calls or stores of
+  // this thread
   word.store(k.thread.load(std::memory_order_relaxed) | FUTEX_WAITERS, std::memory_order_relaxed);
   // The kernel may walk the list at any moment: an entry is complete before it is linked.
   node->next = k.head.list.next;

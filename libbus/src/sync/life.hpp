@@ -1,9 +1,11 @@
 #pragma once
-/// life: lets the kernel say that this process died. One parked thread per process holds the life words of all buses that the
-/// process has joined, as a robust futex list; nobody else ever locks them.
+/// life: lets the kernel say that this process died. One parked thread per process holds the life
+/// words of all buses that the process has joined, as a robust futex list; nobody else ever locks
+/// them.
 ///
 /// Threads    hold and let_go from any thread
-/// Processes  a death shows 0.2-1.3 ms after kill -9, before the process's memory is freed; a forked child has no life of
+/// Processes  a death shows 0.2-1.3 ms after kill -9, before the process's memory is freed; a
+/// forked child has no life of
 ///            its own until it holds one; exec is a death
 
 #include <atomic>
@@ -28,7 +30,8 @@ inline const std::atomic<std::uint32_t>& life_word(const layout::life_cell& cell
 }
 
 inline life_state read_life(const layout::life_cell& cell) noexcept {
-  // acquire: what the process stored before it left is seen; the kernel's mark carries no order, a death needs more proof
+  // acquire: what the process stored before it left is seen; the kernel's mark carries no order, a
+  // death needs more proof
   const std::uint32_t value = life_word(cell).load(std::memory_order_acquire);
   if ((value & futex_owner_died) != 0) return life_state::dead;
   return value == 0 ? life_state::left : life_state::alive;

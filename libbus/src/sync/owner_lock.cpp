@@ -14,7 +14,8 @@ constexpr std::chrono::milliseconds longest_sleep{5};
 
 }  // namespace
 
-lock_result wait_lock(word& lock, std::uint32_t self, std::chrono::steady_clock::time_point deadline, peers& others,
+lock_result wait_lock(word& lock, std::uint32_t self,
+                      std::chrono::steady_clock::time_point deadline, peers& others,
                       std::uint32_t& holder) noexcept {
   using enum std::memory_order;
   // Backing off lets the owner use the line for several messages instead of losing it at each.
@@ -29,11 +30,13 @@ lock_result wait_lock(word& lock, std::uint32_t self, std::chrono::steady_clock:
     if (seen == 0) {
       // Contended from now on: others may sleep, and only the bit makes their wake-up happen.
       // [L1] acquire: pairs with the release in unlock_word.
-      if (lock.compare_exchange_strong(seen, self | lock_contended, acquire, relaxed)) return lock_result::taken;
+      if (lock.compare_exchange_strong(seen, self | lock_contended, acquire, relaxed))
+        return lock_result::taken;
       continue;
     }
     holder = static_cast<std::uint32_t>(seen & lock_owner_mask);
-    const layout::life_cell* life = others.life_of(holder);  // null: it left, or cannot be looked at now
+    const layout::life_cell* life =
+        others.life_of(holder);  // null: it left, or cannot be looked at now
     const bool gone = life == nullptr || read_life(*life) != life_state::alive;
     if (gone && others.proven_gone(holder)) {
       if (take_over<hardware>(lock, seen, self)) {
@@ -45,10 +48,13 @@ lock_result wait_lock(word& lock, std::uint32_t self, std::chrono::steady_clock:
     const auto now = std::chrono::steady_clock::now();
     if (now >= deadline) return lock_result::busy;
     if (gone) {  // dying: its threads are on their way out
-      os::futex_wait(os::futex_half(lock), static_cast<std::uint32_t>(seen), std::chrono::microseconds(50));
+      os::futex_wait(os::futex_half(lock), static_cast<std::uint32_t>(seen),
+                     std::chrono::microseconds(50));
       continue;
     }
-    if ((seen & lock_contended) == 0 && !lock.compare_exchange_strong(seen, seen | lock_contended, relaxed, relaxed)) continue;
+    if ((seen & lock_contended) == 0 &&
+        !lock.compare_exchange_strong(seen, seen | lock_contended, relaxed, relaxed))
+      continue;
     hardware::step(failpoint::lock_waiting);
     const std::array<os::futex_expectation, 2> words{{
         {os::futex_half(lock), static_cast<std::uint32_t>(seen | lock_contended)},

@@ -1,12 +1,14 @@
 #pragma once
-/// owner_lock: a lock in shared memory that survives its owner. A word: 0, or the owner's process id, bit 31 set when somebody
-/// waits. Process ids are never used twice on a bus, so a word can never mean another owner.
+/// owner_lock: a lock in shared memory that survives its owner. A word: 0, or the owner's process
+/// id, bit 31 set when somebody waits. Process ids are never used twice on a bus, so a word can
+/// never mean another owner.
 ///
 /// Invariants
-///   1  The word changes from an id to another id only after the first process was proven gone (peers::proven_gone): its last
+///   1  The word changes from an id to another id only after the first process was proven gone
+///   (peers::proven_gone): its last
 ///      store is behind us.
-///   2  Whoever takes it over that way is told so and must repair what the lock guards before using it.
-///   3  Nobody waits for anything else while holding it (LANE I5).
+///   2  Whoever takes it over that way is told so and must repair what the lock guards before using
+///   it. 3  Nobody waits for anything else while holding it (LANE I5).
 /// A stopped owner is alive: waiters get `busy` at their deadline.
 
 #include <chrono>
@@ -38,8 +40,10 @@ bool unlock_word(word& lock) noexcept {
 /// REQUIRES: the owner in `seen` is proven gone. False: somebody else was faster.
 template <class A>
 bool take_over(word& lock, std::uint64_t seen, std::uint32_t self) noexcept {
-  // [L1] acquire: the dead owner's stores are behind us by proof, the previous one's by its release.
-  return A::compare_exchange(lock, seen, self | lock_contended, std::memory_order_acquire, edge::lock);
+  // [L1] acquire: the dead owner's stores are behind us by proof, the previous one's by its
+  // release.
+  return A::compare_exchange(lock, seen, self | lock_contended, std::memory_order_acquire,
+                             edge::lock);
 }
 
 enum class lock_result : std::uint8_t {
@@ -49,7 +53,8 @@ enum class lock_result : std::uint8_t {
 };
 
 /// Slow path of a lock: spins, then sleeps on the word and on the owner's life.
-lock_result wait_lock(word& lock, std::uint32_t self, std::chrono::steady_clock::time_point deadline, peers& others,
+lock_result wait_lock(word& lock, std::uint32_t self,
+                      std::chrono::steady_clock::time_point deadline, peers& others,
                       std::uint32_t& holder) noexcept;
 
 inline void unlock(word& lock) noexcept {

@@ -1,5 +1,6 @@
 #pragma once
-/// peers: what a lock needs to know of the processes that may hold it. client/process_table answers.
+/// peers: what a lock needs to know of the processes that may hold it. client/process_table
+/// answers.
 
 #include <cstdint>
 #include <string>
@@ -13,7 +14,8 @@ class peers {
   virtual ~peers() = default;
   /// Null: no such process any more; what it held is free.
   virtual const layout::life_cell* life_of(std::uint32_t process_id) noexcept = 0;
-  /// Stronger than a dead life word: no thread of it can store any more. May take some system calls.
+  /// Stronger than a dead life word: no thread of it can store any more. May take some system
+  /// calls.
   virtual bool proven_gone(std::uint32_t process_id) noexcept = 0;
   virtual std::string describe(std::uint32_t process_id) = 0;
 };

@@ -1,5 +1,6 @@
 #pragma once
-/// words: the few plain operations that rooms outside sync/ and ring/ need on shared words, with their order in the name.
+/// words: the few plain operations that rooms outside sync/ and ring/ need on shared words, with
+/// their order in the name.
 
 #include <cstdint>
 
@@ -9,10 +10,18 @@
 namespace bus::sync {
 
 /// No order needed: statistics, hints, or ordered by something else that the caller names.
-inline std::uint64_t load_relaxed(const base::word& w) noexcept { return w.load(std::memory_order_relaxed); }
-inline void store_relaxed(base::word& w, std::uint64_t value) noexcept { w.store(value, std::memory_order_relaxed); }
-inline std::uint64_t load_acquire(const base::word& w) noexcept { return w.load(std::memory_order_acquire); }
-inline void store_release(base::word& w, std::uint64_t value) noexcept { w.store(value, std::memory_order_release); }
+inline std::uint64_t load_relaxed(const base::word& w) noexcept {
+  return w.load(std::memory_order_relaxed);
+}
+inline void store_relaxed(base::word& w, std::uint64_t value) noexcept {
+  w.store(value, std::memory_order_relaxed);
+}
+inline std::uint64_t load_acquire(const base::word& w) noexcept {
+  return w.load(std::memory_order_acquire);
+}
+inline void store_release(base::word& w, std::uint64_t value) noexcept {
+  w.store(value, std::memory_order_release);
+}
 
 /// Sum of a statistic that several processes add to.
 inline std::uint64_t add_relaxed(base::word& w, std::uint64_t value) noexcept {
@@ -30,27 +39,31 @@ inline std::uint64_t set_bits_both(base::word& w, std::uint64_t bits) noexcept {
   return w.fetch_or(bits, std::memory_order_acq_rel) | bits;
 }
 inline bool replace(base::word& w, std::uint64_t expected, std::uint64_t value) noexcept {
-  return w.compare_exchange_strong(expected, value, std::memory_order_acq_rel, std::memory_order_relaxed);
+  return w.compare_exchange_strong(expected, value, std::memory_order_acq_rel,
+                                   std::memory_order_relaxed);
 }
 /// The first value stays. Returns what is there then.
 inline std::uint64_t set_once(base::word& w, std::uint64_t value) noexcept {
   std::uint64_t expected = 0;
-  return w.compare_exchange_strong(expected, value, std::memory_order_acq_rel, std::memory_order_acquire) ? value : expected;
+  return w.compare_exchange_strong(expected, value, std::memory_order_acq_rel,
+                                   std::memory_order_acquire)
+             ? value
+             : expected;
 }
 /// A private counter that others may look at: one writer.
 inline void bump(base::word& w, std::uint64_t by) noexcept {
   w.store(w.load(std::memory_order_relaxed) + by, std::memory_order_relaxed);
 }
 /// [W2] [G1] A store before it and a load after it are not swapped.
-inline void full_fence() noexcept {
-  hardware::fence(std::memory_order_seq_cst, edge::waiting);
-}
+inline void full_fence() noexcept { hardware::fence(std::memory_order_seq_cst, edge::waiting); }
 
 /// [R2] Were bytes at `position` overwritten, as far as what was read before this call goes?
 template <class A>
-bool overwritten(const base::word& reserved_end, std::uint64_t position, std::uint64_t capacity_bytes) noexcept {
+bool overwritten(const base::word& reserved_end, std::uint64_t position,
+                 std::uint64_t capacity_bytes) noexcept {
   A::fence(std::memory_order_acquire, edge::reserve);
-  return A::load(reserved_end, std::memory_order_relaxed, edge::reserve) > position + capacity_bytes;
+  return A::load(reserved_end, std::memory_order_relaxed, edge::reserve) >
+         position + capacity_bytes;
 }
 
 }  // namespace bus::sync

@@ -14,7 +14,8 @@ double ticks_per_ns() {
     const std::uint64_t first = ticks();
     while (clock::now() - begin < std::chrono::milliseconds(30)) {
     }
-    return static_cast<double>(ticks() - first) / std::chrono::duration<double, std::nano>(clock::now() - begin).count();
+    return static_cast<double>(ticks() - first) /
+           std::chrono::duration<double, std::nano>(clock::now() - begin).count();
   }();
   return measured;
 }
@@ -41,7 +42,9 @@ void await(std::atomic<std::uint32_t>& word, std::uint32_t value) {
     syscall(SYS_futex, &word, FUTEX_WAIT, seen, nullptr, nullptr, 0);
 }
 
-std::uint64_t record_bytes(std::uint32_t payload) { return (sizeof(minimal_record) + payload + 63) & ~std::uint64_t{63}; }
+std::uint64_t record_bytes(std::uint32_t payload) {
+  return (sizeof(minimal_record) + payload + 63) & ~std::uint64_t{63};
+}
 
 constexpr std::uint64_t zero_ahead = 512;
 
@@ -96,11 +99,14 @@ samples futex_round_trip(int near_core, int far_core, std::uint64_t trips) {
 minimal_ring::minimal_ring(std::uint64_t bytes) : capacity(bytes) {
   const int file = memfd_create("floor", 0);
   if (file < 0 || ftruncate(file, static_cast<off_t>(bytes)) != 0) std::abort();
-  data = static_cast<char*>(mmap(nullptr, 2 * bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  data =
+      static_cast<char*>(mmap(nullptr, 2 * bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
   for (int half = 0; half < 2; ++half)
-    mmap(data + static_cast<std::uint64_t>(half) * bytes, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_POPULATE, file, 0);
+    mmap(data + static_cast<std::uint64_t>(half) * bytes, bytes, PROT_READ | PROT_WRITE,
+         MAP_SHARED | MAP_FIXED | MAP_POPULATE, file, 0);
   close(file);
-  void* page = mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+  void* page =
+      mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
   cursor = new (page) std::atomic<std::uint64_t>(0);
 }
 
@@ -117,7 +123,8 @@ std::uint64_t minimal_ring::capacity_for(std::uint32_t bytes) {
 
 void minimal_writer::publish(const char* payload, std::uint32_t bytes) {
   const std::uint64_t total = record_bytes(bytes);
-  while (tail_ + total + zero_ahead + 64 > limit_) limit_ = ring_.cursor->load(std::memory_order_acquire) + ring_.capacity;
+  while (tail_ + total + zero_ahead + 64 > limit_)
+    limit_ = ring_.cursor->load(std::memory_order_acquire) + ring_.capacity;
   char* at = ring_.data + (tail_ & (ring_.capacity - 1));
   auto* record = reinterpret_cast<minimal_record*>(at);
   std::memcpy(at + sizeof(minimal_record), payload, bytes);
@@ -129,7 +136,8 @@ void minimal_writer::publish(const char* payload, std::uint32_t bytes) {
   record->commit.store(seq_++, std::memory_order_release);
   tail_ += total;
   if (total < zero_ahead)
-    for (; zeroed_ + 64 <= tail_ + zero_ahead; zeroed_ += 64) word(zeroed_).store(0, std::memory_order_relaxed);
+    for (; zeroed_ + 64 <= tail_ + zero_ahead; zeroed_ += 64)
+      word(zeroed_).store(0, std::memory_order_relaxed);
 }
 
 bool minimal_reader::poll() {
@@ -142,7 +150,8 @@ bool minimal_reader::poll() {
   return true;
 }
 
-samples minimal_ring_round_trip(int near_core, int far_core, std::uint32_t bytes, std::uint64_t trips) {
+samples minimal_ring_round_trip(int near_core, int far_core, std::uint32_t bytes,
+                                std::uint64_t trips) {
   minimal_ring out(minimal_ring::capacity_for(bytes)), back(minimal_ring::capacity_for(bytes));
   std::vector<char> payload(bytes);
   volatile std::uint64_t sink = 0;
@@ -199,7 +208,8 @@ double minimal_ring_stream(int writer_core, int reader_core, std::uint32_t bytes
         break;
       }
     }
-    result->rate = static_cast<double>(reader.next_sequence() - 1) / (static_cast<double>(ticks() - begin) / ticks_per_ns()) * 1e9;
+    result->rate = static_cast<double>(reader.next_sequence() - 1) /
+                   (static_cast<double>(ticks() - begin) / ticks_per_ns()) * 1e9;
     sink = reader.sum();
     return 0;
   });

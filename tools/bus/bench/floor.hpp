@@ -1,10 +1,13 @@
 #pragma once
-/// floor: what this machine can do at best, measured in the same run as the product. Nothing of libbus is used here.
+/// floor: what this machine can do at best, measured in the same run as the product. Nothing of
+/// libbus is used here.
 ///
 ///   line_round_trip   one cache line between two processes, busy polling
 ///   futex_round_trip  two processes that sleep and wake each other
-///   minimal_ring      the simplest ring that could carry the records: 32-byte header with a commit word, packed to 64 bytes, one
-///                     writer, one reader, every byte written and read; no subject, no stamp, no recovery
+///   minimal_ring      the simplest ring that could carry the records: 32-byte header with a commit
+///   word, packed to 64 bytes, one
+///                     writer, one reader, every byte written and read; no subject, no stamp, no
+///                     recovery
 
 #include <atomic>
 #include <cstdint>
@@ -17,7 +20,8 @@ namespace bench {
 /// Both run the near side here on core `near_core` and the far side in a child on `far_core`.
 samples line_round_trip(int near_core, int far_core, std::uint64_t trips);
 samples futex_round_trip(int near_core, int far_core, std::uint64_t trips);
-samples minimal_ring_round_trip(int near_core, int far_core, std::uint32_t bytes, std::uint64_t trips);
+samples minimal_ring_round_trip(int near_core, int far_core, std::uint32_t bytes,
+                                std::uint64_t trips);
 /// Messages per second, one way.
 double minimal_ring_stream(int writer_core, int reader_core, std::uint32_t bytes, double seconds);
 
@@ -51,7 +55,8 @@ class minimal_writer {
 
  private:
   std::atomic<std::uint64_t>& word(std::uint64_t position) {
-    return reinterpret_cast<minimal_record*>(ring_.data + (position & (ring_.capacity - 1)))->commit;
+    return reinterpret_cast<minimal_record*>(ring_.data + (position & (ring_.capacity - 1)))
+        ->commit;
   }
   minimal_ring& ring_;
   std::uint64_t tail_ = 0, seq_ = 1, limit_, zeroed_ = 0;

@@ -30,7 +30,8 @@ struct endpoint {
   bus::subscriber in;
 };
 
-bus::result<endpoint> open_endpoint(bus::session& session, const rtt_options& options, const char* to, const char* from) {
+bus::result<endpoint> open_endpoint(bus::session& session, const rtt_options& options,
+                                    const char* to, const char* from) {
   bus::publisher_options sending;
   sending.mode = bus::publish_mode::exclusive;
   if (options.early) sending.early_bytes = 32 * 1024;
@@ -50,7 +51,8 @@ std::uint64_t read_message(const bus::message& m) {
   std::uint64_t sum = 0;
   std::size_t done = 0;
   while (done < m.size()) {
-    const std::size_t step = m.complete() ? m.size() - done : std::min<std::size_t>(16 * 1024, m.size() - done);
+    const std::size_t step =
+        m.complete() ? m.size() - done : std::min<std::size_t>(16 * 1024, m.size() - done);
     if (!m.wait_available(done + step)) break;
     sum += sum_of(m.payload().data() + done, step);
     done += step;
@@ -66,9 +68,12 @@ std::uint64_t receive(endpoint& side, bool block) {
   return sum;
 }
 
-void report_failure(const bus::error& error) { std::fprintf(stderr, "bus bench: %s\n", error.message().c_str()); }
+void report_failure(const bus::error& error) {
+  std::fprintf(stderr, "bus bench: %s\n", error.message().c_str());
+}
 
-bus::result<samples> product_round_trip(const rtt_options& options, int near_core, int far_core, std::uint64_t trips) {
+bus::result<samples> product_round_trip(const rtt_options& options, int near_core, int far_core,
+                                        std::uint64_t trips) {
   bus_of_this_run here;
   const auto add_streams = [&](bus::session& session) -> bus::result<void> {
     auto ping = session.add_stream(ring_config("ping", options.bytes));
@@ -114,17 +119,22 @@ bus::result<rtt_report> run_rtt(const rtt_options& options) {
   constexpr int rounds = 5;
   const int far_core = options.same_core ? 0 : 1;
   if (sysconf(_SC_NPROCESSORS_ONLN) < 2 && !options.same_core)
-    return bus::error{bus::errc::unavailable, 0, "bus bench rtt", "this machine has one core", "use --same-core --wait block"};
+    return bus::error{bus::errc::unavailable, 0, "bus bench rtt", "this machine has one core",
+                      "use --same-core --wait block"};
   // A first guess of a trip, so that a round takes its share of the time.
-  const double guess_ns = options.block ? (options.same_core ? 3e3 : 100e3) : 500 + options.bytes / 3.0;
-  const auto trips = static_cast<std::uint64_t>(std::max(500.0, options.seconds * 1e9 / rounds / guess_ns / (options.block ? 2 : 3)));
+  const double guess_ns =
+      options.block ? (options.same_core ? 3e3 : 100e3) : 500 + options.bytes / 3.0;
+  const auto trips = static_cast<std::uint64_t>(
+      std::max(500.0, options.seconds * 1e9 / rounds / guess_ns / (options.block ? 2 : 3)));
   std::vector<double> p50, p99, p999, floor_p50, floor_p99, ring_p50;
   rtt_report report;
   for (int round = 0; round < rounds; ++round) {
-    samples floor = options.block ? futex_round_trip(0, far_core, trips) : line_round_trip(0, far_core, trips);
+    samples floor =
+        options.block ? futex_round_trip(0, far_core, trips) : line_round_trip(0, far_core, trips);
     floor_p50.push_back(floor.at(0.5));
     floor_p99.push_back(floor.at(0.99));
-    if (!options.block) ring_p50.push_back(minimal_ring_round_trip(0, far_core, options.bytes, trips).at(0.5));
+    if (!options.block)
+      ring_p50.push_back(minimal_ring_round_trip(0, far_core, options.bytes, trips).at(0.5));
     auto product = product_round_trip(options, 0, far_core, trips);
     if (!product) return std::move(product.error());
     p50.push_back(product->at(0.5));

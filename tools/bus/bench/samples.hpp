@@ -26,12 +26,17 @@ class samples {
  public:
   void reserve(std::size_t count) { values_.reserve(count); }
   void add(std::uint64_t duration_ticks) { values_.push_back(duration_ticks); }
-  void append(const samples& other) { values_.insert(values_.end(), other.values_.begin(), other.values_.end()); sorted_ = false; }
+  void append(const samples& other) {
+    values_.insert(values_.end(), other.values_.begin(), other.values_.end());
+    sorted_ = false;
+  }
   double at(double quantile) {
     if (values_.empty()) return 0;
     if (!sorted_) std::sort(values_.begin(), values_.end());
     sorted_ = true;
-    const auto index = std::min(values_.size() - 1, static_cast<std::size_t>(quantile * static_cast<double>(values_.size())));
+    const auto index =
+        std::min(values_.size() - 1,
+                 static_cast<std::size_t>(quantile * static_cast<double>(values_.size())));
     return static_cast<double>(values_[index]) / ticks_per_ns();
   }
   std::size_t size() const { return values_.size(); }
@@ -58,7 +63,8 @@ inline void pin_to(int core) {
 inline void unpin() {
   cpu_set_t set;
   CPU_ZERO(&set);
-  for (int core = 0; core < static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN)); ++core) CPU_SET(core, &set);
+  for (int core = 0; core < static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN)); ++core)
+    CPU_SET(core, &set);
   sched_setaffinity(0, sizeof set, &set);
 }
 
@@ -67,7 +73,8 @@ template <class T>
 class shared_value {
  public:
   shared_value() {
-    void* at = mmap(nullptr, sizeof(T), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    void* at = mmap(nullptr, sizeof(T), PROT_READ | PROT_WRITE,
+                    MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
     if (at == MAP_FAILED) std::abort();
     value_ = new (at) T{};
   }

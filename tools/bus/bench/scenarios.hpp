@@ -1,6 +1,6 @@
 #pragma once
-/// scenarios: what `bus bench` measures of the product, each beside the floor of the same run. Every scenario makes a bus of its own
-/// and removes it.
+/// scenarios: what `bus bench` measures of the product, each beside the floor of the same run.
+/// Every scenario makes a bus of its own and removes it.
 
 #include <bus/bus.hpp>
 
@@ -32,12 +32,12 @@ struct stream_options {
   std::uint32_t batch = 1;
   std::uint32_t subjects = 1;
   std::uint32_t lanes = 1;
-  bool shared = false;            // shared publishers even when there is one
+  bool shared = false;  // shared publishers even when there is one
   bool per_publisher = false;
-  bool floating = false;          // do not pin
+  bool floating = false;  // do not pin
   bus::overflow overflow = bus::overflow::block;
   bus::wait_strategy wait = bus::wait_strategy::spin_pause;
-  std::uint64_t ring_bytes = 0;   // 0: as the minimal ring
+  std::uint64_t ring_bytes = 0;  // 0: as the minimal ring
   double seconds = 2;
 };
 struct stream_report {

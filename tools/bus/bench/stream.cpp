@@ -28,7 +28,9 @@ struct board {
   } readers[processes_max];
 };
 
-void report_failure(const bus::error& error) { std::fprintf(stderr, "bus bench: %s\n", error.message().c_str()); }
+void report_failure(const bus::error& error) {
+  std::fprintf(stderr, "bus bench: %s\n", error.message().c_str());
+}
 
 std::string subject_name(std::uint32_t index) { return "bench.s" + std::to_string(index); }
 
@@ -48,14 +50,20 @@ int publish_loop(const std::string& url, const stream_options& options, board& s
   const std::string_view text(payload.data(), payload.size());
   std::uint64_t count = 0, at = 0;
   bool failed = false;
-  while (!shared.stop.load(std::memory_order_relaxed) && !failed) {
+  while (!shared.stop.load() && !failed) {
     for (int i = 0; i < 256 && !failed; ++i) {
       bus::published done;
-      if (options.batch > 1) done = publisher->publish_batch(batch);
-      else if (options.subjects > 1) done = publisher->publish_to(subjects[at = at + 1 == subjects.size() ? 0 : at + 1], text);
-      else done = publisher->publish(text);
-      if (done) count += options.batch;
-      else if (done.status != bus::publish_status::dropped && done.status != bus::publish_status::rejected) failed = true;
+      if (options.batch > 1)
+        done = publisher->publish_batch(batch);
+      else if (options.subjects > 1)
+        done = publisher->publish_to(subjects[at = at + 1 == subjects.size() ? 0 : at + 1], text);
+      else
+        done = publisher->publish(text);
+      if (done)
+        count += options.batch;
+      else if (done.status != bus::publish_status::dropped &&
+               done.status != bus::publish_status::rejected)
+        failed = true;
     }
   }
   if (failed) report_failure(publisher->last_error());
@@ -64,7 +72,8 @@ int publish_loop(const std::string& url, const stream_options& options, board& s
   return failed ? 1 : 0;
 }
 
-int subscribe_loop(const std::string& url, const stream_options& options, board& shared, board::reader& mine) {
+int subscribe_loop(const std::string& url, const stream_options& options, board& shared,
+                   board::reader& mine) {
   auto session = bus::open("" + url + "?slots=4096");
   if (!session) return report_failure(session.error()), 1;
   std::vector<bus::subscriber> subscribers;
@@ -101,7 +110,8 @@ int subscribe_loop(const std::string& url, const stream_options& options, board&
         if (received[i] + subscribers[i].stats().lost >= shared.published.load()) ++complete;
       }
       // A publisher that dropped messages has counted only what it published.
-      if (complete == options.in_process || ticks() - last > static_cast<std::uint64_t>(ticks_per_ns() * 1e9)) {
+      if (complete == options.in_process ||
+          ticks() - last > static_cast<std::uint64_t>(ticks_per_ns() * 1e9)) {
         mine.lost = lost;
         for (std::uint32_t i = 0; i < options.in_process; ++i)
           if (received[i] + subscribers[i].stats().lost < shared.published.load())
@@ -109,7 +119,8 @@ int subscribe_loop(const std::string& url, const stream_options& options, board&
         break;
       }
     }
-    subscribers[0].wait(options.in_process == 1 ? std::chrono::nanoseconds(1ms) : std::chrono::nanoseconds(0));
+    subscribers[0].wait(options.in_process == 1 ? std::chrono::nanoseconds(1ms)
+                                                : std::chrono::nanoseconds(0));
     if (subscribers[0].failure()) return report_failure(*subscribers[0].failure()), 1;
   }
   volatile std::uint64_t sink = sum;
@@ -124,7 +135,8 @@ struct round_result {
   std::uint64_t lost = 0;
 };
 
-bus::result<round_result> product_round(const stream_options& options, double seconds, std::vector<std::uint64_t>& ages) {
+bus::result<round_result> product_round(const stream_options& options, double seconds,
+                                        std::vector<std::uint64_t>& ages) {
   const std::string url = "bus:///bench-" + std::to_string(getpid());
   struct remover {
     const std::string& url;
@@ -138,7 +150,8 @@ bus::result<round_result> product_round(const stream_options& options, double se
     config.subjects = {"bench.>"};
     config.overflow = options.overflow;
     config.max_message_bytes = std::max<std::uint32_t>(options.bytes, 64 * 1024);
-    config.ring_bytes = options.ring_bytes != 0 ? options.ring_bytes : minimal_ring::capacity_for(options.bytes);
+    config.ring_bytes =
+        options.ring_bytes != 0 ? options.ring_bytes : minimal_ring::capacity_for(options.bytes);
     while (config.ring_bytes < 4 * (config.max_message_bytes + 4096)) config.ring_bytes *= 2;
     config.lanes = options.per_publisher ? 64 : options.lanes;
     config.mode = options.per_publisher ? bus::lane_mode::per_publisher : bus::lane_mode::fixed;
@@ -148,23 +161,30 @@ bus::result<round_result> product_round(const stream_options& options, double se
   shared_value<board> shared;
   std::vector<pid_t> children;
   for (std::uint32_t i = 0; i < options.subscribers; ++i)
-    children.push_back(spawn(options.floating ? -1 : 1, [&, i] { return subscribe_loop(url, options, *shared, shared->readers[i]); }));
+    children.push_back(spawn(options.floating ? -1 : 1, [&, i] {
+      return subscribe_loop(url, options, *shared, shared->readers[i]);
+    }));
   for (std::uint32_t i = 0; i < options.publishers; ++i)
-    children.push_back(spawn(options.floating ? -1 : 0, [&] { return publish_loop(url, options, *shared); }));
+    children.push_back(
+        spawn(options.floating ? -1 : 0, [&] { return publish_loop(url, options, *shared); }));
   const auto patience = std::chrono::steady_clock::now() + 20s;
-  while (shared->ready.load() < options.publishers + options.subscribers && std::chrono::steady_clock::now() < patience) usleep(200);
+  while (shared->ready.load() < options.publishers + options.subscribers &&
+         std::chrono::steady_clock::now() < patience)
+    usleep(200);
   shared->go = true;
   usleep(static_cast<useconds_t>(seconds * 1e6));
   shared->stop = true;
   bool fine = true;
   for (const pid_t child : children) fine = join(child) && fine;
-  if (!fine) return bus::error{bus::errc::system, 0, "bus bench", "a process of the benchmark failed", ""};
+  if (!fine)
+    return bus::error{bus::errc::system, 0, "bus bench", "a process of the benchmark failed", ""};
   round_result result;
   double slowest = 0;
   for (std::uint32_t i = 0; i < options.subscribers; ++i) {
     const auto& reader = shared->readers[i];
     slowest = std::max(slowest, reader.seconds);
-    result.deliveries_per_s += reader.seconds > 0 ? static_cast<double>(reader.received) / reader.seconds : 0;
+    result.deliveries_per_s +=
+        reader.seconds > 0 ? static_cast<double>(reader.received) / reader.seconds : 0;
     result.lost += reader.lost;
     ages.insert(ages.end(), reader.ages, reader.ages + reader.age_count);
   }
@@ -196,7 +216,10 @@ bus::result<stream_report> run_stream(const stream_options& options) {
   report.floor_messages_per_s = median(floors);
   if (!ages.empty()) {
     std::sort(ages.begin(), ages.end());
-    const auto at = [&](double q) { return static_cast<double>(ages[std::min(ages.size() - 1, static_cast<std::size_t>(q * static_cast<double>(ages.size())))]); };
+    const auto at = [&](double q) {
+      return static_cast<double>(ages[std::min(
+          ages.size() - 1, static_cast<std::size_t>(q * static_cast<double>(ages.size())))]);
+    };
     report.age_p50_ns = at(0.5);
     report.age_p99_ns = at(0.99);
     report.age_p999_ns = at(0.999);
