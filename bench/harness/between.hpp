@@ -2,12 +2,12 @@
 /// between: the loops that measure a system between two processes. A system is a channel:
 ///
 ///   Channel(const plan&)           made before the processes; its destructor removes everything that has a name
-///   end open(bool near)            called in each process: near sends on one way and receives on the other, far the reverse
+///   end open(bool near)            called in each process: near sends one way and receives the other; far the reverse
 ///   end::send(const char*, n)      returns when the message is on its way; spins or blocks while the way is full
-///   end::receive(sum&)             takes what is there, adds up every byte, returns how many messages; spinning: maybe 0
+///   end::receive(sum&)             takes what is there, adds up every byte, returns how many; spinning: maybe 0
 ///
-/// The channel is a template parameter, so that a system that takes 10 ns for a message does not pay for our virtual calls. The
-/// sums are checked: a system that loses, repeats or alters a message fails.
+/// The channel is a template parameter, so that a system that takes 10 ns for a message does not pay for our virtual
+/// calls. The sums are checked: a system that loses, repeats or alters a message fails.
 
 #include <exception>
 
@@ -128,8 +128,11 @@ outcome run_between(const plan& asked) {
       return [&, near](board& shared) {
         auto end = channel.open(near);
         detail::meet(shared.opened);
-        if (asked.kind == what::round_trip) near ? detail::trip_near(end, asked, shared) : detail::trip_far(end, asked, shared);
-        else near ? detail::stream_writer(end, asked, shared) : detail::stream_reader(end, asked, shared);
+        const bool trips = asked.kind == what::round_trip;
+        if (trips && near) detail::trip_near(end, asked, shared);
+        else if (trips) detail::trip_far(end, asked, shared);
+        else if (near) detail::stream_writer(end, asked, shared);
+        else detail::stream_reader(end, asked, shared);
         detail::meet(shared.finished);
       };
     };

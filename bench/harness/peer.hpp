@@ -1,6 +1,6 @@
 #pragma once
-/// peer: a system that carries messages between two processes, and what is asked of it. Every system is measured by the same
-/// loops (between.hpp), with the same private buffers, and reads every byte of every message.
+/// peer: a system that carries messages between two processes, and what is asked of it. Every system is measured by the
+/// same loops (between.hpp), with the same private buffers, and reads every byte of every message.
 
 #include <cstdint>
 #include <functional>

@@ -58,7 +58,7 @@ outcome run_parts(double seconds_max, const std::vector<part>& parts) {
     ++running;
   }
   bool ended = false;
-  std::string how;
+  std::string how;  // of the first part that a signal ended
   while (running > 0) {
     if (!ended && (!fine || interrupted())) {
       kill(-group, SIGKILL);
@@ -79,7 +79,8 @@ outcome run_parts(double seconds_max, const std::vector<part>& parts) {
   if (group != 0) kill(-group, SIGKILL);  // what a part may have left behind
   outcome result;
   if (!fine) {
-    result.failure = interrupted() ? "interrupted" : shared->failure[0] != 0 ? shared->failure : how.empty() ? "failed" : how;
+    result.failure = interrupted() ? "interrupted" : shared->failure[0] != 0 ? shared->failure : how;
+    if (result.failure.empty()) result.failure = "failed";
     return result;
   }
   result.p50_ns = shared->p50_ns;

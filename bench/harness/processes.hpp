@@ -1,7 +1,7 @@
 #pragma once
-/// processes: runs the parts of one measurement as pinned child processes and ends them whatever happens: a part that fails or
-/// overruns its time takes the others with it. The program itself opens none of the measured systems, so that every measurement
-/// starts from a clean process.
+/// processes: runs the parts of one measurement as pinned child processes and ends them whatever happens: a part that
+/// fails or overruns its time takes the others with it. The program itself opens none of the measured systems, so that
+/// every measurement starts from a clean process.
 
 #include <atomic>
 #include <cstdint>

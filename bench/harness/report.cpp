@@ -65,7 +65,13 @@ nlohmann::ordered_json machine_facts() {
   const std::string compiler = "g++ " __VERSION__;
 #endif
   return {{"cpu", cpu_model()}, {"cores", sysconf(_SC_NPROCESSORS_ONLN)}, {"kernel", system.release},
-          {"architecture", system.machine}, {"ticks_per_ns", ticks_per_ns()}, {"compiler", compiler}, {"date", now_text()}};
+          {"architecture", system.machine}, {"ticks_per_ns", ticks_per_ns()}, {"compiler", compiler},
+          {"date", now_text()}};
+}
+
+void print_failure(const figure& each) {
+  std::printf("  %-24s %8s not measured: %s\n", each.title.c_str(), size_text(each.asked.bytes).c_str(),
+              each.failure.c_str());
 }
 
 // Larger is better for streams, smaller for round trips: the ratio is the system's figure over the floor's in both.
@@ -84,7 +90,8 @@ const figure* report::floor_of(const figure& each) const {
   const bool stream = asked.kind == what::stream, sleeping = !stream && asked.wait == waiting::block;
   const char* system = sleeping ? "futex" : stream || asked.bytes > 64 ? "minimal_ring" : "cache_line";
   for (const figure& other : figures_) {
-    if (other.system != system || other.asked.kind != asked.kind || other.asked.same_core() != asked.same_core()) continue;
+    if (other.system != system || other.asked.kind != asked.kind) continue;
+    if (other.asked.same_core() != asked.same_core()) continue;
     if (sleeping || other.asked.bytes == asked.bytes) return &other;
   }
   return nullptr;
@@ -136,7 +143,7 @@ void report::print_round_trips(waiting wait, bool same_core) const {
                   "system", "size", "p50", "p99", "x floor");
     any = true;
     if (!each.measured()) {
-      std::printf("  %-24s %8s not measured: %s\n", each.title.c_str(), size_text(asked.bytes).c_str(), each.failure.c_str());
+      print_failure(each);
       continue;
     }
     std::printf("  %-24s %8s %12s %12s   %s\n", each.title.c_str(), size_text(asked.bytes).c_str(),
@@ -150,15 +157,16 @@ void report::print_streams() const {
   for (const figure& each : figures_) {
     const plan& asked = each.asked;
     if (asked.kind != what::stream) continue;
-    if (!any) std::printf("\nstream, one way\n  %-24s %8s %12s %12s   %s\n", "system", "size", "messages", "GB/s", "x floor");
+    if (!any)
+      std::printf("\nstream, one way\n  %-24s %8s %12s %12s   %s\n", "system", "size", "messages", "GB/s", "x floor");
     any = true;
     if (!each.measured()) {
-      std::printf("  %-24s %8s not measured: %s\n", each.title.c_str(), size_text(asked.bytes).c_str(), each.failure.c_str());
+      print_failure(each);
       continue;
     }
     const double rate = median(each.messages_per_s);
-    std::printf("  %-24s %8s %12s %12.2f   %s\n", each.title.c_str(), size_text(asked.bytes).c_str(), rate_text(rate).c_str(),
-                rate * asked.bytes / 1e9, ratio_text(ratio_of(each, floor_of(each))).c_str());
+    std::printf("  %-24s %8s %12s %12.2f   %s\n", each.title.c_str(), size_text(asked.bytes).c_str(),
+                rate_text(rate).c_str(), rate * asked.bytes / 1e9, ratio_text(ratio_of(each, floor_of(each))).c_str());
   }
 }
 
@@ -168,7 +176,7 @@ void report::print() const {
   print_round_trips(waiting::block, true);
   print_streams();
   for (const absence& each : absent_) std::printf("\n%s: not measured: %s\n", each.title.c_str(), each.why.c_str());
-  std::printf("\nfloor: of 64 B the cache line, of larger sizes and streams the minimal ring, of sleeping the raw futex\n");
+  std::printf("\nfloor: of 64 B the cache line, of larger sizes and streams the minimal ring, of sleeping the futex\n");
 }
 
 }  // namespace bench

@@ -39,7 +39,8 @@ class boost_channel {
       : plan_(asked), ping_("bench-peers-" + std::to_string(getpid()) + "-ping"),
         pong_("bench-peers-" + std::to_string(getpid()) + "-pong") {
     const std::size_t depth = asked.bytes > 4096 ? 64 : 1024;
-    for (const std::string& name : {ping_, pong_}) ipc::message_queue(ipc::create_only, name.c_str(), depth, asked.bytes);
+    for (const std::string& name : {ping_, pong_})
+      ipc::message_queue(ipc::create_only, name.c_str(), depth, asked.bytes);
   }
   ~boost_channel() {
     ipc::message_queue::remove(ping_.c_str());

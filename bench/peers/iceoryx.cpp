@@ -24,7 +24,7 @@ class roudi {
  public:
   roudi() { start(); }
   ~roudi() {
-    // It gives up over clients that were killed, and leaves its segments; the next one takes them over and removes them.
+    // It gives up over clients that were killed, and leaves its segments; the next one takes over and removes them.
     if (end()) return;
     try {
       start();
@@ -150,7 +150,8 @@ class iceoryx_channel {
 
   iceoryx_end open(bool near) {
     const std::string name = name_ + (near ? "-near" : "-far");
-    iox::log::LogManager::GetLogManager().SetDefaultLogLevel(iox::log::LogLevel::kError, iox::log::LogLevelOutput::kHideLogLevel);
+    iox::log::LogManager::GetLogManager().SetDefaultLogLevel(iox::log::LogLevel::kError,
+                                                             iox::log::LogLevelOutput::kHideLogLevel);
     iox::runtime::PoshRuntime::initRuntime(iox::RuntimeName_t(iox::cxx::TruncateToCapacity, name));
     return {plan_, near};
   }

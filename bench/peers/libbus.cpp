@@ -20,7 +20,8 @@ class bus_end {
  public:
   bus_end(const std::string& url, const plan& asked, bool near)
       : session_(value_of(bus::open(url))), out_(publisher(near)), in_(subscriber(asked, near)),
-        messages_max_(asked.kind == what::round_trip ? 1 : 256), sleeps_(asked.wait == waiting::block || asked.kind == what::stream) {}
+        messages_max_(asked.kind == what::round_trip ? 1 : 256),
+        sleeps_(asked.wait == waiting::block || asked.kind == what::stream) {}
 
   void send(const char* payload, std::uint32_t bytes) {
     const bus::published done = out_.publish(std::string_view(payload, bytes));
@@ -28,7 +29,8 @@ class bus_end {
   }
 
   std::uint64_t receive(std::uint64_t& sum) {
-    const std::size_t got = in_.poll(messages_max_, [&](const bus::message& m) { sum += sum_of(m.payload().data(), m.size()); });
+    const auto read = [&](const bus::message& m) { sum += sum_of(m.payload().data(), m.size()); };
+    const std::size_t got = in_.poll(messages_max_, read);
     if (got == 0 && sleeps_) in_.wait(10ms);
     return got;
   }

@@ -1,5 +1,5 @@
-// bench_peers: the same questions put to every system, in the same run and in turns, so that what the machine does meanwhile
-// meets all of them alike.
+// bench_peers: the same questions put to every system, in the same run and in turns, so that what the machine does
+// meanwhile meets all of them alike.
 
 #include <CLI/CLI.hpp>
 
@@ -118,11 +118,14 @@ int main(int argc, char** argv) {
   CLI::App app("Round trips and streams of libbus, of other systems and of this machine's floor, in one run");
   std::set<std::string> known;
   for (const bench::peer& each : bench::all_peers()) known.insert(each.id);
-  app.add_option("--seconds", o.seconds, "Time for one measurement of one round")->capture_default_str()->check(CLI::PositiveNumber);
-  app.add_option("--rounds", o.rounds, "Figures are medians of so many rounds")->capture_default_str()->check(CLI::Range(1, 99));
+  app.add_option("--seconds", o.seconds, "Time for one measurement of one round")
+      ->capture_default_str()->check(CLI::PositiveNumber);
+  app.add_option("--rounds", o.rounds, "Figures are medians of so many rounds")
+      ->capture_default_str()->check(CLI::Range(1, 99));
   app.add_option("--json", o.json, "Write everything to this file");
   app.add_option("--only", o.only, "These systems")->delimiter(',')->check(CLI::IsMember(known));
-  app.add_option("--sizes", o.sizes, "Bytes of payload, multiples of 8")->delimiter(',')->check(CLI::Range(8u, 16u << 20));
+  app.add_option("--sizes", o.sizes, "Bytes of payload, multiples of 8")
+      ->delimiter(',')->check(CLI::Range(8u, 16u << 20));
   app.add_flag("--quiet", o.quiet, "No progress");
   CLI11_PARSE(app, argc, argv);
   for (const std::uint32_t bytes : o.sizes)

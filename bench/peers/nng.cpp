@@ -60,7 +60,8 @@ class nng_channel {
 }  // namespace
 
 peer nng_peer() {
-  return {"nng", "NNG ipc", "", [](const plan& asked) { return asked.wait == waiting::block; }, run_between<nng_channel>};
+  return {"nng", "NNG ipc", "", [](const plan& asked) { return asked.wait == waiting::block; },
+          run_between<nng_channel>};
 }
 
 }  // namespace bench

@@ -37,7 +37,9 @@ class zeromq_end {
   }
 
  private:
-  [[noreturn]] static void give_up(const char* doing) { fail(std::string("zmq ") + doing + ": " + zmq_strerror(zmq_errno())); }
+  [[noreturn]] static void give_up(const char* doing) {
+    fail(std::string("zmq ") + doing + ": " + zmq_strerror(zmq_errno()));
+  }
 
   void* context_;
   void* socket_;

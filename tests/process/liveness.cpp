@@ -216,7 +216,7 @@ TEST_F(Liveness, StoppedHolderOfTheLockIsNamedAndWaitedFor) {
 
 TEST_F(Liveness, HolderOfTheLockThatIsStoppedAndThenKilledIsTakenOver) {
   add_stream(overflow::block);
-  plan_->hold_at.store(failpoint::publish_before_commit);
+  plan_->hold_at.store(failpoint::publish_payload);
   child holder([&] { return publish_one(place_.url("t", "&name=holder"), &*plan_, *words_); });
   ASSERT_TRUE(wait_for(plan_->held));
   ASSERT_TRUE(stop(holder, "holder"));
@@ -331,7 +331,7 @@ TEST_F(Liveness, DeathOfAWaiterWithTheHoldersThreadIdFreesNothing) {
   shared_value<words> holds, waits;
   shared_value<failpoint_plan> waiter_plan;
   shared_value<std::array<std::atomic<int>, 2>> init;
-  plan_->hold_at.store(failpoint::publish_before_commit);
+  plan_->hold_at.store(failpoint::publish_payload);
   child holder([&] {
     return in_new_pid_namespace((*init)[0], [&] { return publish_one(place_.url("t", "&name=holder"), &*plan_, *holds); });
   });
@@ -362,7 +362,7 @@ TEST_F(Liveness, HolderThatDiesInAnotherPidNamespaceIsTakenOver) {
   if (!namespaces_work()) return;
   add_stream(overflow::block);
   shared_value<std::array<std::atomic<int>, 1>> init;
-  plan_->hold_at.store(failpoint::publish_before_commit);
+  plan_->hold_at.store(failpoint::publish_payload);
   child holder([&] {
     return in_new_pid_namespace((*init)[0], [&] { return publish_one(place_.url("t", "&name=holder"), &*plan_, *words_); });
   });
@@ -411,7 +411,7 @@ TEST_F(Liveness, ForkedChildThatExitsTakesNobodyAlong) {
 
 TEST_F(Liveness, DeathIsNoticedThoughAForkedChildLivesOn) {
   add_stream(overflow::block);
-  plan_->hold_at.store(failpoint::publish_before_commit);
+  plan_->hold_at.store(failpoint::publish_payload);
   child parent([&] {
     auto session = bus::open(place_.url("t", "&name=parent"));
     auto made = session->subscribe("k.>");  // gates
@@ -513,7 +513,7 @@ TEST_F(Liveness, ForkAndExecInheritsNothing) {
 // Another program with the same process id and start time is not the process that joined the bus.
 TEST_F(Liveness, ExecOfTheProcessItselfIsItsDeath) {
   add_stream(overflow::block);
-  plan_->hold_at.store(failpoint::publish_before_commit);
+  plan_->hold_at.store(failpoint::publish_payload);
   child changed([&] {
     auto session = bus::open(place_.url("t", "&name=changed"));
     auto made = session->subscribe("k.>");
@@ -564,7 +564,7 @@ TEST_F(Liveness, ProcessThatClosesAllDescriptorsKeepsWorking) {
   // Another one that joins does not sweep it away.
   EXPECT_TRUE(bus::open(place_.url("t", "&name=joins")));
   EXPECT_TRUE(is_running("closer"));
-  plan_->hold_at.store(failpoint::publish_before_commit);
+  plan_->hold_at.store(failpoint::publish_payload);
   words_->go.store(true);
   ASSERT_TRUE(wait_for(plan_->held)) << "its publish answered " << words_->status.load();
   auto to = publisher(100ms);
@@ -606,7 +606,7 @@ TEST_F(Liveness, ThreadsMayComeAndGo) {
   EXPECT_TRUE(is_running("threads"));
   EXPECT_TRUE(bus::open(place_.url("t", "&name=joins")));
   EXPECT_TRUE(is_running("threads"));
-  plan_->hold_at.store(failpoint::publish_before_commit);
+  plan_->hold_at.store(failpoint::publish_payload);
   words_->go.store(true);
   ASSERT_TRUE(wait_for(plan_->held));
   auto to = publisher(100ms);

@@ -282,7 +282,7 @@ TEST(ScribblingChecks, AnUnreportedLossIsSeen) {
   {
     auto session = bus::open(place.url());
     ASSERT_TRUE(session);
-    ASSERT_TRUE(session->add_stream(test::small_stream("s", bus::overflow::drop_oldest)));
+    ASSERT_TRUE(session->add_stream(test::small_stream("s", bus::overflow::block)));
   }
   const test::shared_value<account> seen;
   test::child receiver([&] { return receive_all_the_time(place.url(), "s.>", *seen, 5); });

@@ -446,6 +446,7 @@ result<loan> publisher_core::make_loan(std::size_t bytes) noexcept {
     if (loan_buffer_.size() < bytes + 32) loan_buffer_.resize(bytes + 32);
     const auto start = base::round_up(reinterpret_cast<std::uintptr_t>(loan_buffer_.data()), 32);
     lent_ = reinterpret_cast<const std::byte*>(start);
+    lent_messages_ = sync::load_relaxed(slot_words_->messages);
     return loan(this, {reinterpret_cast<std::byte*>(start), bytes}, 0);
   }
   publish_status roomy = publish_status::ok;
@@ -455,13 +456,15 @@ result<loan> publisher_core::make_loan(std::size_t bytes) noexcept {
     return failed(roomy);
   }
   lent_ = at;
+  lent_messages_ = sync::load_relaxed(slot_words_->messages);
   return loan(this, {at, bytes}, main_port->loan_ticket());
 }
 
 published publisher_core::commit_loan(std::span<std::byte> data, std::uint64_t ticket,
                                       std::size_t bytes) noexcept {
   if (const publish_status status = admit(); status != publish_status::ok) return {status, 0};
-  const bool current = lent_ != nullptr && lent_ == data.data();
+  const bool current = lent_ != nullptr && lent_ == data.data() &&
+                       lent_messages_ == sync::load_relaxed(slot_words_->messages);
   lent_ = nullptr;
   if (current && ticket == 0) return publish(data.first(bytes));
   if (!current || !main_port->exclusive() || main_port->loan_ticket() != ticket)

@@ -110,6 +110,7 @@ struct publisher_core {
   std::unordered_map<std::string, std::uint32_t, text_hash, std::equal_to<>> ids_;
   std::unique_ptr<std::byte[]> area_;   // header areas
   std::vector<std::byte> loan_buffer_;  // of shared publishers
+  std::uint64_t lent_messages_ = 0;     // published when it was made
   const std::byte* lent_ = nullptr;     // the loan that may be committed
 };
 

@@ -22,6 +22,8 @@ result<std::unique_ptr<source>> source::attach(session_core& session,
                                                std::shared_ptr<client::stream_handle> stream,
                                                std::uint32_t lane_index, const wish& wanted,
                                                const start& from) {
+  auto prepared = stream->prepare_reading();
+  if (!prepared) return std::move(prepared.error());
   auto lane = stream->lane(lane_index, false);
   if (!lane) return std::move(lane.error());
   auto made = std::make_unique<source>();

@@ -87,6 +87,11 @@ std::uint64_t stream_handle::claim_type(std::uint32_t id, std::uint64_t type) {
   return open_table(true) ? writable_table_->claim_type(id, type) : type;
 }
 
+result<void> stream_handle::prepare_reading() {
+  const std::lock_guard guard(mutex_);
+  return open_table(false);
+}
+
 std::uint32_t stream_handle::subject_count() {
   const std::lock_guard guard(mutex_);
   if (!open_table(false) || !readable_table_->refresh()) return 0;

@@ -41,6 +41,8 @@ class stream_handle {
   std::uint64_t subject_type(std::uint32_t id);
   std::uint64_t claim_type(std::uint32_t id, std::uint64_t type);
   std::uint32_t subject_count();
+  /// Opens what reading needs: what is removed later stays readable to the end.
+  result<void> prepare_reading();
 
  private:
   result<void> open_table(bool writable);

@@ -43,7 +43,7 @@ std::optional<message> subscriber::next(std::chrono::nanoseconds wait) {
 }
 
 bool subscriber::wait(std::chrono::nanoseconds wait) {
-  return batch_.next != batch_.end || core_->wait(wait);
+  return !core_->stopped() && (batch_.next != batch_.end || core_->wait(wait));
 }
 void subscriber::stop() noexcept { core_->stop(); }
 bool subscriber::stopped() const noexcept { return core_->stopped(); }

@@ -357,7 +357,7 @@ bool subscriber_core::any_ready() noexcept {
 }
 
 bool subscriber_core::wait(std::chrono::nanoseconds wait) noexcept {
-  if (!guard_.same_process()) return false;
+  if (!guard_.same_process() || stopped()) return false;
   release_all();
   note_thread();
   for (auto& source : sources_) source->tick();
