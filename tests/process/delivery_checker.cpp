@@ -41,7 +41,8 @@ void delivery_checker::on_message(const bus::message& message) {
     ++aborted_;  // its publisher died while it wrote: never complete, never counted
     return;
   }
-  on_message(arrival{message.sequence(), message.subject(), message.payload(), message.header("n")});
+  on_message(
+      arrival{message.sequence(), message.subject(), message.payload(), message.header("n")});
 }
 
 void delivery_checker::on_message(const arrival& message) {
@@ -50,29 +51,36 @@ void delivery_checker::on_message(const arrival& message) {
     const bool again = early_ && message.sequence + 1 == next_sequence_ &&
                        lives_[last_life_].done.load(std::memory_order_acquire) < last_number_;
     if (!again)
-      complain(complaint_kind::sequence, "sequence " + std::to_string(message.sequence) + " came, " +
-                                             std::to_string(next_sequence_) + " was expected");
+      complain(complaint_kind::sequence, "sequence " + std::to_string(message.sequence) +
+                                             " came, " + std::to_string(next_sequence_) +
+                                             " was expected");
   }
   next_sequence_ = message.sequence + 1;
 
   stamp s;
   if (message.payload.size() < sizeof s)
-    return complain(complaint_kind::altered, "sequence " + std::to_string(message.sequence) + " is too short");
+    return complain(complaint_kind::altered,
+                    "sequence " + std::to_string(message.sequence) + " is too short");
   std::memcpy(&s, message.payload.data(), sizeof s);
   if (s.magic != stamp::mark || s.check != check_of(s) || s.life >= lives_max)
-    return complain(complaint_kind::altered, "sequence " + std::to_string(message.sequence) + " has a broken stamp");
+    return complain(complaint_kind::altered,
+                    "sequence " + std::to_string(message.sequence) + " has a broken stamp");
   last_life_ = s.life;
   last_number_ = s.number;
   const std::string name = name_of(s.life, s.number);
   bool intact = s.bytes == message.payload.size();
-  for (std::size_t i = sizeof s; intact && i < message.payload.size(); ++i) intact = message.payload[i] == filler(s, i);
+  for (std::size_t i = sizeof s; intact && i < message.payload.size(); ++i)
+    intact = message.payload[i] == filler(s, i);
   if (!intact) complain(complaint_kind::altered, name + " has other bytes");
   if (fnv(message.subject) != s.subject_hash)
-    complain(complaint_kind::altered, name + " came with subject '" + std::string(message.subject) + "'");
-  if ((message.header ? fnv(*message.header) : 0) != s.header_hash) complain(complaint_kind::altered, name + " has other headers");
+    complain(complaint_kind::altered,
+             name + " came with subject '" + std::string(message.subject) + "'");
+  if ((message.header ? fnv(*message.header) : 0) != s.header_hash)
+    complain(complaint_kind::altered, name + " has other headers");
 
   life_state& life = states_[s.life];
-  if (life.settled) complain(complaint_kind::duplicate, name + " came after the end of its publisher was settled");
+  if (life.settled)
+    complain(complaint_kind::duplicate, name + " came after the end of its publisher was settled");
   if (s.number > lives_[s.life].begun.load(std::memory_order_acquire))
     complain(complaint_kind::uncommitted, name + " came, its publisher has not got so far");
   if (s.number == life.last) {
@@ -82,7 +90,8 @@ void delivery_checker::on_message(const arrival& message) {
   } else {
     if (s.number != life.last + 1) {
       if (gaps_ == life.gaps_seen)
-        complain(complaint_kind::lost, name + " came after " + std::to_string(life.last) + ", no gap was reported");
+        complain(complaint_kind::lost,
+                 name + " came after " + std::to_string(life.last) + ", no gap was reported");
       missing_ += s.number - life.last - 1;
     }
     life.last = s.number;
@@ -109,14 +118,17 @@ void delivery_checker::settle(std::uint32_t life) {
   const std::uint64_t last = state.last;
   if (last < done) {
     if (!excused)
-      complain(complaint_kind::lost, name_of(life, done) + " was published, the last that came is " + std::to_string(last));
+      complain(
+          complaint_kind::lost,
+          name_of(life, done) + " was published, the last that came is " + std::to_string(last));
     missing_ += done - last;
     missing_maybe_ += begun - done;
   } else if (last != done && last != begun) {
     if (!excused)
-      complain(complaint_kind::torn_batch, "of life " + std::to_string(life) + " a batch " + std::to_string(done + 1) + ".." +
-                                               std::to_string(begun) + " was under way, " + std::to_string(last) +
-                                               " came last");
+      complain(complaint_kind::torn_batch, "of life " + std::to_string(life) + " a batch " +
+                                               std::to_string(done + 1) + ".." +
+                                               std::to_string(begun) + " was under way, " +
+                                               std::to_string(last) + " came last");
     missing_maybe_ += begun - last;
   } else if (excused) {
     missing_maybe_ += begun - last;
@@ -125,9 +137,9 @@ void delivery_checker::settle(std::uint32_t life) {
 
 void delivery_checker::settle_gaps() {
   if (gap_messages_ < missing_ || gap_messages_ > missing_ + missing_maybe_)
-    complain(complaint_kind::lost, "the gaps announced " + std::to_string(gap_messages_) + " messages, " +
-                                       std::to_string(missing_) + " to " + std::to_string(missing_ + missing_maybe_) +
-                                       " are missing");
+    complain(complaint_kind::lost, "the gaps announced " + std::to_string(gap_messages_) +
+                                       " messages, " + std::to_string(missing_) + " to " +
+                                       std::to_string(missing_ + missing_maybe_) + " are missing");
 }
 
 std::uint64_t delivery_checker::last_of(std::uint32_t life) const {
@@ -136,12 +148,14 @@ std::uint64_t delivery_checker::last_of(std::uint32_t life) const {
 }
 
 bool delivery_checker::has(complaint_kind kind) const {
-  return std::any_of(complaints_.begin(), complaints_.end(), [&](const complaint& c) { return c.kind == kind; });
+  return std::any_of(complaints_.begin(), complaints_.end(),
+                     [&](const complaint& c) { return c.kind == kind; });
 }
 
 std::string delivery_checker::report() const {
   std::string text;
-  for (const complaint& c : complaints_) text += std::string("\n  ") + complaint_name(c.kind) + ": " + c.text;
+  for (const complaint& c : complaints_)
+    text += std::string("\n  ") + complaint_name(c.kind) + ": " + c.text;
   if (complaints_dropped_ != 0) text += "\n  and " + std::to_string(complaints_dropped_) + " more";
   return text;
 }

@@ -1,12 +1,13 @@
 #pragma once
-/// delivery_checker: judges what a subscriber of one lane receives against the journal. It only collects complaints, so that
-/// the tests of the checker itself can ask for them.
+/// delivery_checker: judges what a subscriber of one lane receives against the journal. It only
+/// collects complaints, so that the tests of the checker itself can ask for them.
 ///
 /// What it demands
 ///   1  Sequences of the lane rise by one; a jump is announced by exactly one gap that covers it.
-///   2  Each life's messages come once each, in order, from the first: a number is skipped only within an announced gap.
-///   3  Bytes, size, subject and headers are what the publisher wrote.
-///   4  Nothing comes that was not begun; after a death everything that was done has come, and a batch whole or not at all.
+///   2  Each life's messages come once each, in order, from the first: a number is skipped only
+///   within an announced gap. 3  Bytes, size, subject and headers are what the publisher wrote. 4
+///   Nothing comes that was not begun; after a death everything that was done has come, and a batch
+///   whole or not at all.
 
 #include <bus/bus.hpp>
 
@@ -19,7 +20,17 @@
 
 namespace test {
 
-enum class complaint_kind { lost, duplicate, altered, reordered, uncommitted, torn_batch, sequence, stalled, other };
+enum class complaint_kind {
+  lost,
+  duplicate,
+  altered,
+  reordered,
+  uncommitted,
+  torn_batch,
+  sequence,
+  stalled,
+  other
+};
 const char* complaint_name(complaint_kind kind) noexcept;
 
 struct complaint {
@@ -37,9 +48,11 @@ struct arrival {
 
 class delivery_checker {
  public:
-  /// `early`: the subscriber reads large messages while they are written. What it read may be aborted after all: then its
-  /// sequence goes to the next message, which is no complaint as long as the publisher was never told ok.
-  explicit delivery_checker(const journal& lives, bool early = false) : lives_(lives), early_(early) {}
+  /// `early`: the subscriber reads large messages while they are written. What it read may be
+  /// aborted after all: then its sequence goes to the next message, which is no complaint as long
+  /// as the publisher was never told ok.
+  explicit delivery_checker(const journal& lives, bool early = false)
+      : lives_(lives), early_(early) {}
 
   void on_message(const arrival& message);
   void on_message(const bus::message& message);
@@ -57,7 +70,8 @@ class delivery_checker {
   bool has(complaint_kind kind) const;
   std::string report() const;
 
-  /// With gaps: messages that are missing in all must be as many as the gaps said. Call when all lives are settled.
+  /// With gaps: messages that are missing in all must be as many as the gaps said. Call when all
+  /// lives are settled.
   void settle_gaps();
 
  private:

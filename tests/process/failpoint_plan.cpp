@@ -29,8 +29,10 @@ namespace bus::sync {
 void failpoint_reached(failpoint at) noexcept {
   test::failpoint_plan* plan = test::followed.load(std::memory_order_acquire);
   if (plan == nullptr) return;
-  const std::uint64_t hit = plan->hits[static_cast<std::size_t>(at)].fetch_add(1, std::memory_order_acq_rel) + 1;
-  if (plan->kill_at.load(std::memory_order_acquire) == at && plan->kill_at_hit.load(std::memory_order_acquire) == hit) {
+  const std::uint64_t hit =
+      plan->hits[static_cast<std::size_t>(at)].fetch_add(1, std::memory_order_acq_rel) + 1;
+  if (plan->kill_at.load(std::memory_order_acquire) == at &&
+      plan->kill_at_hit.load(std::memory_order_acquire) == hit) {
     plan->killed_ns.store(test::now_ns(), std::memory_order_release);
     ::kill(::getpid(), SIGKILL);
     for (;;) ::pause();

@@ -1,6 +1,7 @@
 #pragma once
-/// failpoint_plan: what a forked process does at the named steps of the library: counts them, dies at one of them, or waits
-/// there. It lies in shared memory, so that the test can change it and read it after the death.
+/// failpoint_plan: what a forked process does at the named steps of the library: counts them, dies
+/// at one of them, or waits there. It lies in shared memory, so that the test can change it and
+/// read it after the death.
 
 #include <array>
 #include <atomic>

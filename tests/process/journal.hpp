@@ -1,9 +1,11 @@
 #pragma once
-/// journal: what publishers of a test say about their messages, in memory that survives them, and the messages themselves.
+/// journal: what publishers of a test say about their messages, in memory that survives them, and
+/// the messages themselves.
 ///
-/// Every life of a publisher has a number and counts its messages from 1. It writes `begun` before a call and `done` after one
-/// that answered ok; a refused call gives its numbers to the next one. Hence, after its death: 1..done were published, nothing
-/// above `begun` was, and what lies between may have been, all of it or nothing (a batch is atomic).
+/// Every life of a publisher has a number and counts its messages from 1. It writes `begun` before
+/// a call and `done` after one that answered ok; a refused call gives its numbers to the next one.
+/// Hence, after its death: 1..done were published, nothing above `begun` was, and what lies between
+/// may have been, all of it or nothing (a batch is atomic).
 
 #include <bus/bus.hpp>
 
@@ -33,10 +35,10 @@ struct stamp {
   std::uint64_t magic = mark;
   std::uint64_t number = 0;
   std::uint32_t life = 0;
-  std::uint32_t bytes = 0;         ///< of the payload
+  std::uint32_t bytes = 0;  ///< of the payload
   std::uint64_t subject_hash = 0;
-  std::uint64_t header_hash = 0;   ///< of the value of header "n"; 0 = no headers
-  std::uint64_t check = 0;         ///< of everything above
+  std::uint64_t header_hash = 0;  ///< of the value of header "n"; 0 = no headers
+  std::uint64_t check = 0;        ///< of everything above
 };
 
 inline std::uint64_t fnv(std::string_view text, std::uint64_t seed = 0xcbf29ce484222325u) noexcept {
@@ -53,8 +55,8 @@ inline std::byte filler(const stamp& s, std::size_t at) noexcept {
 }
 
 /// A payload of at least sizeof(stamp) bytes.
-inline void write_payload(std::span<std::byte> to, std::uint32_t life, std::uint64_t number, std::string_view subject,
-                          std::string_view header = {}) noexcept {
+inline void write_payload(std::span<std::byte> to, std::uint32_t life, std::uint64_t number,
+                          std::string_view subject, std::string_view header = {}) noexcept {
   stamp s;
   s.number = number;
   s.life = life;
@@ -66,8 +68,9 @@ inline void write_payload(std::span<std::byte> to, std::uint32_t life, std::uint
   for (std::size_t i = sizeof s; i < to.size(); ++i) to[i] = filler(s, i);
 }
 
-inline std::vector<std::byte> make_payload(std::size_t bytes, std::uint32_t life, std::uint64_t number,
-                                           std::string_view subject, std::string_view header = {}) {
+inline std::vector<std::byte> make_payload(std::size_t bytes, std::uint32_t life,
+                                           std::uint64_t number, std::string_view subject,
+                                           std::string_view header = {}) {
   std::vector<std::byte> payload(bytes < sizeof(stamp) ? sizeof(stamp) : bytes);
   write_payload(payload, life, number, subject, header);
   return payload;

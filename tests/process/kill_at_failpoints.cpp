@@ -1,5 +1,6 @@
-// A process is killed at every named step of the library, at its first, some middle and its last hit there, while another
-// process publishes to the same stream and this one subscribes to it and judges.
+// A process is killed at every named step of the library, at its first, some middle and its last
+// hit there, while another process publishes to the same stream and this one subscribes to it and
+// judges.
 
 #include <gtest/gtest.h>
 
@@ -31,7 +32,10 @@ class scenario {
   using work = std::function<int(std::uint32_t life)>;
 
   scenario(std::string name, stage::options on, std::vector<failpoint> must)
-      : name_(std::move(name)), must_(std::move(must)), watchdog_(100), stage_(prepared(std::move(on))) {}
+      : name_(std::move(name)),
+        must_(std::move(must)),
+        watchdog_(100),
+        stage_(prepared(std::move(on))) {}
 
   stage& on() noexcept { return stage_; }
   failpoint_plan& plan() noexcept { return *plan_; }
@@ -46,7 +50,8 @@ class scenario {
       if (hits == 0) continue;
       const auto at = static_cast<failpoint>(i);
       std::size_t died = 0;
-      for (const std::uint64_t hit : std::set<std::uint64_t>{1, 2, hits / 4, hits / 2, hits * 3 / 4, hits - hits / 8}) {
+      for (const std::uint64_t hit :
+           std::set<std::uint64_t>{1, 2, hits / 4, hits / 2, hits * 3 / 4, hits - hits / 8}) {
         if (hit == 0 || hit > hits) continue;
         one(victim, at, hit);
         if (plan_->killed_ns.load(std::memory_order_acquire) != 0) ++died, ++all.kills[i], ++kills_;
@@ -57,19 +62,21 @@ class scenario {
       if (!stage_.checker().complaints().empty()) break;
     }
     for (const failpoint at : must_)
-      EXPECT_NE(seen[static_cast<std::size_t>(at)], 0u) << name_ << " does not reach " << name_of(at);
+      EXPECT_NE(seen[static_cast<std::size_t>(at)], 0u)
+          << name_ << " does not reach " << name_of(at);
     EXPECT_EQ(stage_.leftovers(), "") << name_;
     stage_.finish();
     EXPECT_TRUE(stage_.checker().complaints().empty()) << name_ << stage_.checker().report();
-    std::printf("%-24s %zu kills, %llu messages judged, %llu gaps; survivor went on, %s\n", name_.c_str(), kills_,
-                static_cast<unsigned long long>(stage_.checker().messages()),
-                static_cast<unsigned long long>(stage_.checker().gaps()), continued_.line().c_str());
+    std::printf("%-24s %zu kills, %llu messages judged, %llu gaps; survivor went on, %s\n",
+                name_.c_str(), kills_, static_cast<unsigned long long>(stage_.checker().messages()),
+                static_cast<unsigned long long>(stage_.checker().gaps()),
+                continued_.line().c_str());
     ++all.scenarios;
   }
 
-  std::function<void()> before = [] {};                              ///< before a victim starts
-  std::function<void(child&)> beside = [](child&) {};                ///< while it runs
-  std::function<void()> after = [] {};                               ///< when it is dead, before the survivor is asked
+  std::function<void()> before = [] {};                ///< before a victim starts
+  std::function<void(child&)> beside = [](child&) {};  ///< while it runs
+  std::function<void()> after = [] {};  ///< when it is dead, before the survivor is asked
 
   /// Without judging: until `who` has died or `enough`.
   static void wait_beside(child& who, const std::function<bool()>& enough) {
@@ -103,9 +110,11 @@ class scenario {
     beside(who);
     const int status = stage_.pump_until_ended(who);
     const bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
-    const std::string where = at == failpoint::count ? "nowhere" : name_of(at) + " hit " + std::to_string(hit);
+    const std::string where =
+        at == failpoint::count ? "nowhere" : name_of(at) + " hit " + std::to_string(hit);
     if (status != 0 && !killed)
-      stage_.checker().complain(complaint_kind::other, "victim of " + where + " ended with " + std::to_string(status) + ": " +
+      stage_.checker().complain(complaint_kind::other, "victim of " + where + " ended with " +
+                                                           std::to_string(status) + ": " +
                                                            stage_.why().text);
     after();
     const std::size_t complaints = stage_.checker().complaints().size();
@@ -114,7 +123,8 @@ class scenario {
     all.continued.add(took);
     EXPECT_EQ(stage_.checker().complaints().size(), complaints) << name_ << ", killed at " << where;
     std::array<std::uint64_t, failpoints> seen{};
-    for (std::size_t i = 0; i < failpoints; ++i) seen[i] = plan_->hits_of(static_cast<failpoint>(i));
+    for (std::size_t i = 0; i < failpoints; ++i)
+      seen[i] = plan_->hits_of(static_cast<failpoint>(i));
     return seen;
   }
 
@@ -134,18 +144,23 @@ stage::options on_stream(overflow policy) {
 }
 
 // Opens its own session, publishes `steps` messages or batches of every kind, leaves. 0: fine.
-int publish_in_every_way(stage& on, std::uint32_t life, int steps, mixed_publisher::options how = {}) {
+int publish_in_every_way(stage& on, std::uint32_t life, int steps,
+                         mixed_publisher::options how = {}) {
   auto session = bus::open(on.place().url("t", "&name=victim"));
   if (!session) return on.why().say(session.error().message()), 10;
   std::mt19937_64 random(7);
-  // An exclusive publisher meets the lease of one that died this moment: it waits by itself. One that lives is a conflict.
+  // An exclusive publisher meets the lease of one that died this moment: it waits by itself. One
+  // that lives is a conflict.
   auto made = mixed_publisher::open(*session, on.lives(), life, on.stream(), how);
   if (!made) return on.why().say(made.error().message()), 11;
   for (int i = 0; i < steps; ++i) {
     const bus::publish_status status = made->step(random);
-    if (status == bus::publish_status::rejected || status == bus::publish_status::dropped) ::usleep(100);
+    if (status == bus::publish_status::rejected || status == bus::publish_status::dropped)
+      ::usleep(100);
     else if (status != bus::publish_status::ok)
-      return on.why().say(std::string(bus::publish_status_name(status)) + ": " + made->last_error().message()), 12;
+      return on.why().say(std::string(bus::publish_status_name(status)) + ": " +
+                          made->last_error().message()),
+             12;
   }
   return 0;
 }
@@ -160,9 +175,11 @@ int subscribe_in_every_way(stage& on, std::uint32_t life, int rounds) {
 using enum failpoint;
 
 const std::vector<failpoint> shared_steps = {
-    publish_begin, publish_reserved, publish_header, publish_payload, publish_before_commit, publish_committed,
-    publish_zeroed, publish_waypoint_open, publish_waypoint, publish_state_stored, publish_unlocked, publish_woken, reserve_done,
-    batch_record, intern_locked, intern_written, intern_committed, create_process_built, create_process_named};
+    publish_begin,         publish_reserved,     publish_header,      publish_payload,
+    publish_before_commit, publish_committed,    publish_zeroed,      publish_waypoint_open,
+    publish_waypoint,      publish_state_stored, publish_unlocked,    publish_woken,
+    reserve_done,          batch_record,         intern_locked,       intern_written,
+    intern_committed,      create_process_built, create_process_named};
 
 void publish_shared(const std::string& name, overflow policy, bool gated) {
   auto must = shared_steps;
@@ -173,10 +190,18 @@ void publish_shared(const std::string& name, overflow policy, bool gated) {
 
 }  // namespace
 
-TEST(KillAtFailpoints, SharedPublisherOnBlock) { publish_shared("shared, block", overflow::block, true); }
-TEST(KillAtFailpoints, SharedPublisherOnDropOldest) { publish_shared("shared, drop_oldest", overflow::drop_oldest, false); }
-TEST(KillAtFailpoints, SharedPublisherOnReject) { publish_shared("shared, reject", overflow::reject, true); }
-TEST(KillAtFailpoints, SharedPublisherOnDropNew) { publish_shared("shared, drop_new", overflow::drop_new, true); }
+TEST(KillAtFailpoints, SharedPublisherOnBlock) {
+  publish_shared("shared, block", overflow::block, true);
+}
+TEST(KillAtFailpoints, SharedPublisherOnDropOldest) {
+  publish_shared("shared, drop_oldest", overflow::drop_oldest, false);
+}
+TEST(KillAtFailpoints, SharedPublisherOnReject) {
+  publish_shared("shared, reject", overflow::reject, true);
+}
+TEST(KillAtFailpoints, SharedPublisherOnDropNew) {
+  publish_shared("shared, drop_new", overflow::drop_new, true);
+}
 
 TEST(KillAtFailpoints, SharedPublisherWithSubjectsInline) {
   auto on = on_stream(overflow::block);
@@ -187,10 +212,11 @@ TEST(KillAtFailpoints, SharedPublisherWithSubjectsInline) {
 
 TEST(KillAtFailpoints, ExclusivePublisherWithEarlyMessages) {
   scenario s("exclusive", on_stream(overflow::block),
-             {publish_locked, lease_taken, lease_returned, open_record, open_progress, open_closing, publish_committed, publish_waypoint,
-              reserve_candidate, reserve_done, batch_record});
+             {publish_locked, lease_taken, lease_returned, open_record, open_progress, open_closing,
+              publish_committed, publish_waypoint, reserve_candidate, reserve_done, batch_record});
   s.run([&](std::uint32_t life) {
-    return publish_in_every_way(s.on(), life, 100, {.mode = bus::publish_mode::exclusive, .early_bytes = 1024});
+    return publish_in_every_way(s.on(), life, 100,
+                                {.mode = bus::publish_mode::exclusive, .early_bytes = 1024});
   });
 }
 
@@ -213,23 +239,26 @@ TEST(KillAtFailpoints, ExclusivePublisherReadEarly) {
 }
 
 TEST(KillAtFailpoints, ExclusivePublisherOnDropOldest) {
-  scenario s("exclusive, drop_oldest", on_stream(overflow::drop_oldest), {lease_taken, lease_returned, open_closing});
+  scenario s("exclusive, drop_oldest", on_stream(overflow::drop_oldest),
+             {lease_taken, lease_returned, open_closing});
   s.run([&](std::uint32_t life) {
-    return publish_in_every_way(s.on(), life, 100, {.mode = bus::publish_mode::exclusive, .early_bytes = 1024});
+    return publish_in_every_way(s.on(), life, 100,
+                                {.mode = bus::publish_mode::exclusive, .early_bytes = 1024});
   });
 }
 
 TEST(KillAtFailpoints, SubscriberOnBlock) {
   scenario s("subscriber, block", on_stream(overflow::block),
-             {attach_announced, attach_pinned, attach_checked, attach_walked, detach_begin, detach_end, consume_found,
-              consume_copied, consume_checked, consume_released, consume_tick, sleep_armed, sleep_woken});
+             {attach_announced, attach_pinned, attach_checked, attach_walked, detach_begin,
+              detach_end, consume_found, consume_copied, consume_checked, consume_released,
+              consume_tick, sleep_armed, sleep_woken});
   s.run([&](std::uint32_t life) { return subscribe_in_every_way(s.on(), life, 5); });
 }
 
 TEST(KillAtFailpoints, SubscriberOnDropOldest) {
   scenario s("subscriber, drop_oldest", on_stream(overflow::drop_oldest),
-             {attach_announced, attach_pinned, attach_walked, detach_begin, detach_end, consume_found, consume_copied,
-              consume_checked, sleep_armed, sleep_woken});
+             {attach_announced, attach_pinned, attach_walked, detach_begin, detach_end,
+              consume_found, consume_copied, consume_checked, sleep_armed, sleep_woken});
   s.run([&](std::uint32_t life) { return subscribe_in_every_way(s.on(), life, 5); });
 }
 
@@ -259,8 +288,9 @@ TEST(KillAtFailpoints, PublisherThatTakesOverAndRepairs) {
   scenario s("take-over and repair", on_stream(overflow::block),
              {lock_taken_over, repair_begin, repair_walked, repair_waypoint, repair_end});
   shared_value<failpoint_plan> first_plan;
-  static constexpr failpoint first_ends[] = {publish_waypoint_open, publish_committed,     publish_zeroed, publish_begin,
-                                             publish_payload,       publish_before_commit, batch_record,   publish_waypoint};
+  static constexpr failpoint first_ends[] = {
+      publish_waypoint_open, publish_committed,     publish_zeroed, publish_begin,
+      publish_payload,       publish_before_commit, batch_record,   publish_waypoint};
   std::size_t turn = 0;
   std::uint32_t first_life = 0;
   s.before = [&] {
@@ -287,16 +317,19 @@ TEST(KillAtFailpoints, PublisherThatTakesOverAndRepairs) {
 // Streams come and go beside the one that is judged, and whoever does it dies.
 TEST(KillAtFailpoints, CreatorAndRemoverOfAStream) {
   scenario s("create and remove", on_stream(overflow::block),
-             {create_stream_built, create_stream_named, create_process_built, create_process_named, remove_stream_renamed});
+             {create_stream_built, create_stream_named, create_process_built, create_process_named,
+              remove_stream_renamed});
   const auto work = [&](bus::session& session) -> int {
     if (auto made = session.add_stream(small_stream("x", overflow::block)); !made)
       return s.on().why().say(made.error().message()), 11;
     {
       auto publisher = session.publisher("x.y");
       if (!publisher) return s.on().why().say(publisher.error().message()), 12;
-      if (!publisher->publish("hello")) return s.on().why().say(publisher->last_error().message()), 13;
+      if (!publisher->publish("hello"))
+        return s.on().why().say(publisher->last_error().message()), 13;
     }
-    if (auto removed = session.remove_stream("x"); !removed) return s.on().why().say(removed.error().message()), 14;
+    if (auto removed = session.remove_stream("x"); !removed)
+      return s.on().why().say(removed.error().message()), 14;
     return 0;
   };
   const auto victim = [&](std::uint32_t) {
@@ -308,7 +341,8 @@ TEST(KillAtFailpoints, CreatorAndRemoverOfAStream) {
     child next([&] { return victim(0); });
     const int status = s.on().pump_until_ended(next);
     if (status != 0)
-      s.on().checker().complain(complaint_kind::other, std::string("the next process cannot work: ") + s.on().why().text);
+      s.on().checker().complain(complaint_kind::other,
+                                std::string("the next process cannot work: ") + s.on().why().text);
     EXPECT_EQ(s.on().leftovers(), "");
     EXPECT_EQ(names_in(s.on().place().directory() + "/streams"), std::vector<std::string>{"k"});
   };
@@ -331,12 +365,15 @@ TEST(KillAtFailpoints, AloneOnTheBus) {
     if (!subscriber || !publisher) return why->say("cannot attach"), 12;
     if (!subscriber->fd()) return why->say("no descriptor"), 13;
     for (int i = 0; i < 40; ++i) {
-      if (!publisher->publish(std::string(700, 'a'))) return why->say(publisher->last_error().message()), 14;
+      if (!publisher->publish(std::string(700, 'a')))
+        return why->say(publisher->last_error().message()), 14;
       const auto m = subscriber->next(1s);
       if (!m || m->size() != 700) return why->say("no message"), 15;
     }
-    if (auto other = session->add_stream(small_stream("z", overflow::reject)); !other) return why->say("z"), 16;
-    if (auto removed = session->remove_stream("z"); !removed) return why->say(removed.error().message()), 17;
+    if (auto other = session->add_stream(small_stream("z", overflow::reject)); !other)
+      return why->say("z"), 16;
+    if (auto removed = session->remove_stream("z"); !removed)
+      return why->say(removed.error().message()), 17;
     return 0;
   };
   const auto start = [&](const std::string& url) {
@@ -378,7 +415,8 @@ TEST(KillAtFailpoints, AloneOnTheBus) {
       child next([&] { return work(fresh.url()); });
       EXPECT_EQ(next.wait(), 0) << "after a kill at " << where << ": " << why->text;
       EXPECT_TRUE(names_in(fresh.directory() + "/processes").empty()) << where;
-      for (const std::string& name : names_in(fresh.directory() + "/streams")) EXPECT_EQ(name, "z") << "left at " << where;
+      for (const std::string& name : names_in(fresh.directory() + "/streams"))
+        EXPECT_EQ(name, "z") << "left at " << where;
     }
   }
 }
@@ -388,7 +426,8 @@ TEST(KillAtFailpoints, HolderOfTheLockWithMuchMemory) {
   scenario s("holder with 512 MiB", on_stream(overflow::block), {});
   const alarm_guard watchdog(60);
   times took;
-  for (const failpoint at : {publish_begin, publish_payload, publish_before_commit, publish_committed, publish_state_stored}) {
+  for (const failpoint at : {publish_begin, publish_payload, publish_before_commit,
+                             publish_committed, publish_state_stored}) {
     s.plan().reset();
     s.on().forget_kill();
     s.plan().kill_at_hit.store(5);
@@ -396,7 +435,8 @@ TEST(KillAtFailpoints, HolderOfTheLockWithMuchMemory) {
     const std::uint32_t life = s.on().new_life();
     child who([&] {
       constexpr std::size_t bytes = 512ull << 20;
-      void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+      void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
       if (memory == MAP_FAILED) return 20;
       follow(&s.plan());
       return publish_in_every_way(s.on(), life, 60);
@@ -412,7 +452,8 @@ TEST(KillAtFailpoints, HolderOfTheLockWithMuchMemory) {
 }
 
 TEST(KillAtFailpoints, ZZEveryNamedStepWasReached) {
-  if (all.scenarios != scenario_count) GTEST_FAIL() << "this test judges a run of all the others: " << all.scenarios;
+  if (all.scenarios != scenario_count)
+    GTEST_FAIL() << "this test judges a run of all the others: " << all.scenarios;
   std::printf("%-24s %10s %6s\n", "step", "reached", "kills");
   for (std::size_t i = 0; i < failpoints; ++i) {
     const std::string name = name_of(static_cast<failpoint>(i));

@@ -1,4 +1,5 @@
-// A thousand processes die beside two survivors; neither the survivors nor the bus may remember them for ever.
+// A thousand processes die beside two survivors; neither the survivors nor the bus may remember
+// them for ever.
 
 #include <gtest/gtest.h>
 
@@ -13,7 +14,8 @@ TEST(Leaks, AThousandDeathsLeaveNothing) {
   stage s(on);
   std::array<std::size_t, 4> settled{};
   const auto counts = [&] {
-    return std::array<std::size_t, 4>{open_descriptors(), mapping_count(), open_descriptors(s.survivor_pid()),
+    return std::array<std::size_t, 4>{open_descriptors(), mapping_count(),
+                                      open_descriptors(s.survivor_pid()),
                                       mapping_count(s.survivor_pid())};
   };
   constexpr int deaths = 1000, warm_up = 400;  // the library keeps some of the last peers
@@ -39,10 +41,12 @@ TEST(Leaks, AThousandDeathsLeaveNothing) {
   }
   EXPECT_EQ(s.leftovers(), "");
   const auto end = counts();
-  static constexpr const char* names[] = {"descriptors of the subscriber", "mappings of the subscriber",
-                                          "descriptors of the publisher", "mappings of the publisher"};
+  static constexpr const char* names[] = {
+      "descriptors of the subscriber", "mappings of the subscriber", "descriptors of the publisher",
+      "mappings of the publisher"};
   for (std::size_t i = 0; i < end.size(); ++i) {
-    std::printf("%s: %zu after %d deaths, %zu after %d\n", names[i], settled[i], warm_up, end[i], deaths);
+    std::printf("%s: %zu after %d deaths, %zu after %d\n", names[i], settled[i], warm_up, end[i],
+                deaths);
     EXPECT_LE(end[i], settled[i] + 32) << names[i] << " grow with the number of deaths";
   }
   s.finish();

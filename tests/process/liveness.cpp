@@ -1,5 +1,6 @@
-// Who is alive: stopped processes are, dead ones are not, and neither forks, execs, closed descriptors, threads nor other pid
-// namespaces change that. And what a stopped or dead subscriber or lock holder means for the others.
+// Who is alive: stopped processes are, dead ones are not, and neither forks, execs, closed
+// descriptors, threads nor other pid namespaces change that. And what a stopped or dead subscriber
+// or lock holder means for the others.
 
 #include <gtest/gtest.h>
 
@@ -104,7 +105,8 @@ int count_messages(const std::string& url, words& w) {
 }
 
 // Publishes one message with the lane's lock held for as long as the plan says.
-int publish_one(const std::string& url, failpoint_plan* plan, words& w, std::chrono::milliseconds patience = 20s) {
+int publish_one(const std::string& url, failpoint_plan* plan, words& w,
+                std::chrono::milliseconds patience = 20s) {
   auto session = bus::open(url);
   if (!session) return 10;
   bus::publisher_options how;
@@ -121,12 +123,13 @@ int publish_one(const std::string& url, failpoint_plan* plan, words& w, std::chr
   return outcome ? 0 : 12;
 }
 
-// --- pid namespaces -----------------------------------------------------------------------------------------------------
+// --- pid namespaces
+// -----------------------------------------------------------------------------------------------------
 
 constexpr int not_permitted = 77;
 
-// A process that is number 2 of a pid namespace of its own. `init` gets the number of its first process as seen from here:
-// killing that one kills both.
+// A process that is number 2 of a pid namespace of its own. `init` gets the number of its first
+// process as seen from here: killing that one kills both.
 template <class Work>
 int in_new_pid_namespace(std::atomic<int>& init, Work&& work) {
   if (::unshare(CLONE_NEWPID) != 0) return not_permitted;
@@ -150,21 +153,25 @@ int in_new_pid_namespace(std::atomic<int>& init, Work&& work) {
 // False: this machine does not let us, which is a failure unless the caller said that it knows.
 bool namespaces_work() {
   std::atomic<int> ignored{0};
-  child probe([&] { return in_new_pid_namespace(ignored, [] { return ::getpid() == 2 ? 0 : 1; }); });
+  child probe(
+      [&] { return in_new_pid_namespace(ignored, [] { return ::getpid() == 2 ? 0 : 1; }); });
   if (probe.succeeded()) return true;
   const char* known = std::getenv("BUS_TEST_NO_NAMESPACES");
   if (known != nullptr && std::string_view(known) == "1") {
-    std::printf("pid namespaces may not be made here (BUS_TEST_NO_NAMESPACES=1): nothing is tested\n");
+    std::printf(
+        "pid namespaces may not be made here (BUS_TEST_NO_NAMESPACES=1): nothing is tested\n");
     return false;
   }
-  ADD_FAILURE() << "unshare(CLONE_NEWPID) is not permitted here, so that locks across pid namespaces cannot be tested; run as "
+  ADD_FAILURE() << "unshare(CLONE_NEWPID) is not permitted here, so that locks across pid "
+                   "namespaces cannot be tested; run as "
                    "root, or set BUS_TEST_NO_NAMESPACES=1 to accept that";
   return false;
 }
 
 }  // namespace
 
-// --- stopped ------------------------------------------------------------------------------------------------------------
+// --- stopped
+// ------------------------------------------------------------------------------------------------------------
 
 TEST_F(Liveness, StoppedSubscriberIsWaitedForAndNamed) {
   add_stream(overflow::block);
@@ -228,10 +235,12 @@ TEST_F(Liveness, HolderOfTheLockThatIsStoppedAndThenKilledIsTakenOver) {
   EXPECT_EQ(session_->stream("k")->messages(), 1u) << "the killed one had committed nothing";
 }
 
-// --- overflow -----------------------------------------------------------------------------------------------------------
+// --- overflow
+// -----------------------------------------------------------------------------------------------------------
 
 TEST_F(Liveness, StoppedSubscriberOnEveryPolicy) {
-  for (const overflow policy : {overflow::block, overflow::reject, overflow::drop_new, overflow::drop_oldest}) {
+  for (const overflow policy :
+       {overflow::block, overflow::reject, overflow::drop_new, overflow::drop_oldest}) {
     SCOPED_TRACE(bus::overflow_name(policy));
     shared_value<words> w;
     add_stream(policy);
@@ -243,9 +252,7 @@ TEST_F(Liveness, StoppedSubscriberOnEveryPolicy) {
     const auto outcome = fill(to, sent, 1000);
     const auto lane = session_->stream("k")->lanes.at(0);
     switch (policy) {
-      case overflow::block:
-        EXPECT_EQ(outcome.status, publish_status::timed_out);
-        break;
+      case overflow::block: EXPECT_EQ(outcome.status, publish_status::timed_out); break;
       case overflow::reject:
         EXPECT_EQ(outcome.status, publish_status::rejected);
         EXPECT_EQ(lane.rejected, 1u);
@@ -294,7 +301,8 @@ TEST_F(Liveness, DeathOfASubscriberReleasesABlockedPublisher) {
   const std::int64_t killed = now_ns();
   reader.kill();
   EXPECT_EQ(blocked.wait(), 0);
-  std::printf("a blocked publisher went on and was through after %.1f ms\n", static_cast<double>(now_ns() - killed) / 1e6);
+  std::printf("a blocked publisher went on and was through after %.1f ms\n",
+              static_cast<double>(now_ns() - killed) / 1e6);
 }
 
 TEST_F(Liveness, WaitingForOneselfIsRefusedAtOnce) {
@@ -304,7 +312,8 @@ TEST_F(Liveness, WaitingForOneselfIsRefusedAtOnce) {
   ASSERT_TRUE(made);
   std::uint64_t sent = 0;
   EXPECT_EQ(fill(to, sent).status, publish_status::would_deadlock);
-  EXPECT_NE(to.last_error().message().find("this very thread"), std::string::npos) << to.last_error().message();
+  EXPECT_NE(to.last_error().message().find("this very thread"), std::string::npos)
+      << to.last_error().message();
   std::uint64_t got = 0;
   while (made->poll(100, [&](const bus::message&) { ++got; }) != 0) {
   }
@@ -323,7 +332,8 @@ TEST_F(Liveness, WaitingForOneselfIsRefusedAtOnce) {
   EXPECT_TRUE(refused);
 }
 
-// --- other pid namespaces -----------------------------------------------------------------------------------------------
+// --- other pid namespaces
+// -----------------------------------------------------------------------------------------------
 
 TEST_F(Liveness, DeathOfAWaiterWithTheHoldersThreadIdFreesNothing) {
   if (!namespaces_work()) return;
@@ -333,14 +343,19 @@ TEST_F(Liveness, DeathOfAWaiterWithTheHoldersThreadIdFreesNothing) {
   shared_value<std::array<std::atomic<int>, 2>> init;
   plan_->hold_at.store(failpoint::publish_payload);
   child holder([&] {
-    return in_new_pid_namespace((*init)[0], [&] { return publish_one(place_.url("t", "&name=holder"), &*plan_, *holds); });
+    return in_new_pid_namespace(
+        (*init)[0], [&] { return publish_one(place_.url("t", "&name=holder"), &*plan_, *holds); });
   });
   ASSERT_TRUE(wait_for(plan_->held));
   child waiter([&] {
-    return in_new_pid_namespace((*init)[1], [&] { return publish_one(place_.url("t", "&name=waiter"), &*waiter_plan, *waits); });
+    return in_new_pid_namespace((*init)[1], [&] {
+      return publish_one(place_.url("t", "&name=waiter"), &*waiter_plan, *waits);
+    });
   });
-  ASSERT_TRUE(eventually([&] { return waiter_plan->hits_of(failpoint::lock_waiting) >= 2; })) << "it must sleep on the lock";
-  EXPECT_EQ(holds->tid.load(), waits->tid.load()) << "both must have the same number in their namespaces";
+  ASSERT_TRUE(eventually([&] { return waiter_plan->hits_of(failpoint::lock_waiting) >= 2; }))
+      << "it must sleep on the lock";
+  EXPECT_EQ(holds->tid.load(), waits->tid.load())
+      << "both must have the same number in their namespaces";
   ::kill((*init)[1].load(), SIGKILL);
   (void)waiter.wait();
   EXPECT_TRUE(becomes_dead("waiter"));
@@ -364,20 +379,23 @@ TEST_F(Liveness, HolderThatDiesInAnotherPidNamespaceIsTakenOver) {
   shared_value<std::array<std::atomic<int>, 1>> init;
   plan_->hold_at.store(failpoint::publish_payload);
   child holder([&] {
-    return in_new_pid_namespace((*init)[0], [&] { return publish_one(place_.url("t", "&name=holder"), &*plan_, *words_); });
+    return in_new_pid_namespace(
+        (*init)[0], [&] { return publish_one(place_.url("t", "&name=holder"), &*plan_, *words_); });
   });
   ASSERT_TRUE(wait_for(plan_->held));
   auto to = publisher(10s);
   const std::int64_t killed = now_ns();
   ::kill((*init)[0].load(), SIGKILL);
   EXPECT_EQ(to.publish("x").status, publish_status::ok) << to.last_error().message();
-  std::printf("taken over across pid namespaces after %.1f ms\n", static_cast<double>(now_ns() - killed) / 1e6);
+  std::printf("taken over across pid namespaces after %.1f ms\n",
+              static_cast<double>(now_ns() - killed) / 1e6);
   EXPECT_EQ(repaired(), 1u);
   (void)holder.wait();
   EXPECT_TRUE(becomes_dead("holder"));
 }
 
-// --- fork and exec ------------------------------------------------------------------------------------------------------
+// --- fork and exec
+// ------------------------------------------------------------------------------------------------------
 
 TEST_F(Liveness, ForkedChildThatExitsTakesNobodyAlong) {
   add_stream(overflow::block);
@@ -402,7 +420,8 @@ TEST_F(Liveness, ForkedChildThatExitsTakesNobodyAlong) {
   EXPECT_TRUE(is_running("parent"));
   auto to = publisher(100ms);
   std::uint64_t sent = 0;
-  EXPECT_EQ(fill(to, sent).status, publish_status::timed_out) << "the parent's subscriber still counts";
+  EXPECT_EQ(fill(to, sent).status, publish_status::timed_out)
+      << "the parent's subscriber still counts";
   EXPECT_TRUE(is_running("parent"));
   words_->go.store(true);
   EXPECT_EQ(parent.wait(), 0);
@@ -452,7 +471,8 @@ TEST_F(Liveness, HandlesOfTheParentSayForked) {
     if (to.loan(10)) return why->say("loan"), 11;
     if (made->poll(10, [](const bus::message&) {}) != 0) return why->say("poll"), 12;
     if (made->next(1ms)) return why->say("next"), 13;
-    if (!made->failure() || made->failure()->code != bus::errc::forked) return why->say("failure()"), 14;
+    if (!made->failure() || made->failure()->code != bus::errc::forked)
+      return why->say("failure()"), 14;
     const auto again = session_->publisher("k.c");
     if (again || again.error().code != bus::errc::forked) return why->say("session"), 15;
     const auto listed = session_->processes();
@@ -496,7 +516,8 @@ TEST_F(Liveness, ForkAndExecInheritsNothing) {
     std::string found;
     for (const std::string& fd : names_in(fds)) {
       std::error_code gone;
-      const std::string target = std::filesystem::read_symlink(std::filesystem::path(fds) / fd, gone);
+      const std::string target =
+          std::filesystem::read_symlink(std::filesystem::path(fds) / fd, gone);
       if (target.find("bus-test-") != std::string::npos) found += " " + target;
     }
     return found;
@@ -538,7 +559,8 @@ TEST_F(Liveness, ExecOfTheProcessItselfIsItsDeath) {
   EXPECT_EQ(::kill(changed.pid(), 0), 0) << "the other program must run all the time";
 }
 
-// --- descriptors and threads --------------------------------------------------------------------------------------------
+// --- descriptors and threads
+// --------------------------------------------------------------------------------------------
 
 TEST_F(Liveness, ProcessThatClosesAllDescriptorsKeepsWorking) {
   add_stream(overflow::block);
@@ -578,7 +600,8 @@ TEST_F(Liveness, ProcessThatClosesAllDescriptorsKeepsWorking) {
 TEST_F(Liveness, ThreadsMayComeAndGo) {
   add_stream(overflow::block);
   child threads([&] {
-    auto* session = new auto(bus::open(place_.url("t", "&name=threads")));  // outlives the first thread
+    auto* session =
+        new auto(bus::open(place_.url("t", "&name=threads")));  // outlives the first thread
     auto* made = new auto((*session)->subscribe("k.>"));
     auto* to = new auto((*session)->publisher("k.p"));
     if (!*made || !*to) return 10;
@@ -596,7 +619,9 @@ TEST_F(Liveness, ThreadsMayComeAndGo) {
       follow(&*plan_);
       (void)(*to)->publish("never committed");
     }).detach();
-    ::syscall(SYS_exit, 0);  // the first thread goes, the process lives; pthread_exit would unwind into the test
+    ::syscall(
+        SYS_exit,
+        0);  // the first thread goes, the process lives; pthread_exit would unwind into the test
     return 11;
   });
   ASSERT_TRUE(wait_for(words_->ready));
@@ -610,7 +635,8 @@ TEST_F(Liveness, ThreadsMayComeAndGo) {
   words_->go.store(true);
   ASSERT_TRUE(wait_for(plan_->held));
   auto to = publisher(100ms);
-  EXPECT_EQ(to.publish("x").status, publish_status::busy) << "its first thread ended, the holder lives";
+  EXPECT_EQ(to.publish("x").status, publish_status::busy)
+      << "its first thread ended, the holder lives";
   threads.kill();
   EXPECT_TRUE(becomes_dead("threads"));
   EXPECT_TRUE(eventually([&] { return to.publish("x").status == publish_status::ok; }));

@@ -1,5 +1,6 @@
-// kill -9 at random instants: publishers and subscribers come, work at full speed and die, thousands of times, while one
-// publisher and one gating subscriber survive and judge. By hand: --seconds N --seed S.
+// kill -9 at random instants: publishers and subscribers come, work at full speed and die,
+// thousands of times, while one publisher and one gating subscriber survive and judge. By hand:
+// --seconds N --seed S.
 
 #include <algorithm>
 #include <cstdlib>
@@ -17,20 +18,23 @@ struct totals {
 };
 
 // Never ends by itself, except for a reason to complain.
-int victim(const std::string& url, journal& lives, std::uint32_t life, const std::string& stream, std::uint64_t seed, bool publishes,
-           bool exclusive, remark& why, std::atomic<bool>& running) {
+int victim(const std::string& url, journal& lives, std::uint32_t life, const std::string& stream,
+           std::uint64_t seed, bool publishes, bool exclusive, remark& why,
+           std::atomic<bool>& running) {
   std::mt19937_64 random(seed);
   auto session = bus::open(url);
   if (!session) return why.say("victim: " + session.error().message()), 10;
   if (!publishes) {
     running.store(true, std::memory_order_release);
     for (;;)
-      if (const int status = consume_in_every_way(*session, stream, random, 50, why); status != 0) return status;
+      if (const int status = consume_in_every_way(*session, stream, random, 50, why); status != 0)
+        return status;
   }
   running.store(true, std::memory_order_release);
   const auto complains = [&](bus::publish_status status, const bus::error& last) {
     if (status == bus::publish_status::ok) return false;
-    const bool expected = status == bus::publish_status::conflict || status == bus::publish_status::rejected ||
+    const bool expected = status == bus::publish_status::conflict ||
+                          status == bus::publish_status::rejected ||
                           status == bus::publish_status::dropped;
     if (expected)
       ::usleep(20);
@@ -43,7 +47,8 @@ int victim(const std::string& url, journal& lives, std::uint32_t life, const std
   for (;;) {
     auto made = mixed_publisher::open(*session, lives, life, stream, how);
     if (!made) {
-      if (made.error().code != bus::errc::conflict) return why.say("victim: " + made.error().message()), 11;
+      if (made.error().code != bus::errc::conflict)
+        return why.say("victim: " + made.error().message()), 11;
       ::usleep(200);
       continue;
     }
@@ -75,8 +80,8 @@ void run_on(bus::overflow policy, std::chrono::milliseconds time, std::uint64_t 
     const bool exclusive = i == 1 && random() % 3 == 0;
     const std::uint64_t own_seed = random();
     place.process.emplace([&, i, exclusive, own_seed] {
-      return victim(s.url(), s.lives(), slots[i].life, s.stream(), own_seed, slots[i].publishes, exclusive, s.why(),
-                    (*running)[i]);
+      return victim(s.url(), s.lives(), slots[i].life, s.stream(), own_seed, slots[i].publishes,
+                    exclusive, s.why(), (*running)[i]);
     });
   };
   for (std::size_t i = 0; i < slots.size(); ++i) start(i);
@@ -86,14 +91,18 @@ void run_on(bus::overflow policy, std::chrono::milliseconds time, std::uint64_t 
     const std::size_t i = random() % slots.size();
     slot& place = slots[i];
     // Half of them die while they set up, the others some time later.
-    if (random() % 2 == 0) s.pump_until([&, i] { return (*running)[i].load(std::memory_order_acquire); }, 50ms);
-    const auto instant = std::chrono::steady_clock::now() + std::chrono::microseconds(random() % 2000);
+    if (random() % 2 == 0)
+      s.pump_until([&, i] { return (*running)[i].load(std::memory_order_acquire); }, 50ms);
+    const auto instant =
+        std::chrono::steady_clock::now() + std::chrono::microseconds(random() % 2000);
     while (std::chrono::steady_clock::now() < instant) s.pump();
     // Survivors are all the others that publish.
-    std::vector<std::pair<const journal_entry*, std::uint64_t>> others = {{&s.lives()[0], s.survivor_done()}};
+    std::vector<std::pair<const journal_entry*, std::uint64_t>> others = {
+        {&s.lives()[0], s.survivor_done()}};
     for (const slot& other : slots)
       if (&other != &place && other.publishes)
-        others.emplace_back(&s.lives()[other.life], s.lives()[other.life].done.load(std::memory_order_acquire));
+        others.emplace_back(&s.lives()[other.life],
+                            s.lives()[other.life].done.load(std::memory_order_acquire));
     s.forget_kill();
     const auto killed = std::chrono::steady_clock::now();
     s.kill_now(*place.process);
@@ -107,7 +116,8 @@ void run_on(bus::overflow policy, std::chrono::milliseconds time, std::uint64_t 
     const int status = s.pump_until_ended(*place.process);
     place.process.reset();
     if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
-      s.checker().complain(complaint_kind::other, "a victim ended with " + std::to_string(status) + ": " + s.why().text);
+      s.checker().complain(complaint_kind::other,
+                           "a victim ended with " + std::to_string(status) + ": " + s.why().text);
     sum.continued.add(s.recover(place.life));
     const auto& entry = s.lives()[place.life];
     if (entry.begun.load() != entry.done.load()) ++sum.maybe;
@@ -123,18 +133,21 @@ void run_on(bus::overflow policy, std::chrono::milliseconds time, std::uint64_t 
   }
   // What this process opened for others is closed again, but for some that it remembers.
   if (open_descriptors() > descriptors + 16)
-    s.checker().complain(complaint_kind::other, "descriptors grew from " + std::to_string(descriptors) + " to " +
+    s.checker().complain(complaint_kind::other, "descriptors grew from " +
+                                                    std::to_string(descriptors) + " to " +
                                                     std::to_string(open_descriptors()));
   if (mapping_count() > mappings + 600)
-    s.checker().complain(complaint_kind::other,
-                         "mappings grew from " + std::to_string(mappings) + " to " + std::to_string(mapping_count()));
-  if (const std::string left = s.leftovers(); !left.empty()) s.checker().complain(complaint_kind::other, "left behind:" + left);
+    s.checker().complain(complaint_kind::other, "mappings grew from " + std::to_string(mappings) +
+                                                    " to " + std::to_string(mapping_count()));
+  if (const std::string left = s.leftovers(); !left.empty())
+    s.checker().complain(complaint_kind::other, "left behind:" + left);
   s.finish();
   sum.messages += s.checker().messages();
   sum.gaps += s.checker().gaps();
-  std::printf("%-12s %llu messages judged, %llu gaps, mappings %zu -> %zu%s\n", bus::overflow_name(policy),
-              static_cast<unsigned long long>(s.checker().messages()), static_cast<unsigned long long>(s.checker().gaps()), mappings,
-              mapping_count(), s.checker().report().c_str());
+  std::printf("%-12s %llu messages judged, %llu gaps, mappings %zu -> %zu%s\n",
+              bus::overflow_name(policy), static_cast<unsigned long long>(s.checker().messages()),
+              static_cast<unsigned long long>(s.checker().gaps()), mappings, mapping_count(),
+              s.checker().report().c_str());
   std::fflush(stdout);
   sum.failed = sum.failed || !s.checker().complaints().empty();
 }
@@ -160,14 +173,18 @@ int main(int argc, char** argv) {
   const alarm_guard watchdog(static_cast<unsigned>(seconds) * 2 + 60);
   totals sum;
   const auto share = std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000 / 4));
-  for (const auto policy : {bus::overflow::block, bus::overflow::drop_oldest, bus::overflow::reject, bus::overflow::drop_new})
+  for (const auto policy : {bus::overflow::block, bus::overflow::drop_oldest, bus::overflow::reject,
+                            bus::overflow::drop_new})
     run_on(policy, share, seed++, sum);
-  std::printf("%llu kills (%llu publishers, %llu subscribers, %llu in the middle of a call), %llu messages judged\n",
-              static_cast<unsigned long long>(sum.kills), static_cast<unsigned long long>(sum.publishers),
-              static_cast<unsigned long long>(sum.subscribers), static_cast<unsigned long long>(sum.maybe),
-              static_cast<unsigned long long>(sum.messages));
+  std::printf(
+      "%llu kills (%llu publishers, %llu subscribers, %llu in the middle of a call), %llu messages "
+      "judged\n",
+      static_cast<unsigned long long>(sum.kills), static_cast<unsigned long long>(sum.publishers),
+      static_cast<unsigned long long>(sum.subscribers), static_cast<unsigned long long>(sum.maybe),
+      static_cast<unsigned long long>(sum.messages));
   std::printf("the first survivor to publish went on after %s\n", sum.any_continued.line().c_str());
-  std::printf("the slow survivor, with its turn among the fast ones: %s\n", sum.continued.line().c_str());
+  std::printf("the slow survivor, with its turn among the fast ones: %s\n",
+              sum.continued.line().c_str());
   if (sum.maybe == 0 && sum.kills > 500) {
     std::printf("nobody died in the middle of a call: these kills prove nothing\n");
     return 1;

@@ -1,4 +1,5 @@
-// The checks themselves: each is fed with the fault that it is there for and must complain. Real processes, real messages.
+// The checks themselves: each is fed with the fault that it is there for and must complain. Real
+// processes, real messages.
 
 #include <gtest/gtest.h>
 
@@ -22,7 +23,9 @@ struct kept {
   std::optional<std::string> header;
 
   explicit kept(const bus::message& m)
-      : sequence(m.sequence()), subject(m.subject()), payload(m.payload().begin(), m.payload().end()) {
+      : sequence(m.sequence()),
+        subject(m.subject()),
+        payload(m.payload().begin(), m.payload().end()) {
     if (const auto found = m.header("n")) header = std::string(*found);
   }
   void judge(delivery_checker& checker) const {
@@ -31,25 +34,30 @@ struct kept {
   }
 };
 
-// Lets the survivor publish, with `fault` between the subscriber and the checker; returns the checker's complaints.
+// Lets the survivor publish, with `fault` between the subscriber and the checker; returns the
+// checker's complaints.
 class SeededBugs : public ::testing::Test {
  protected:
   void SetUp() override { ::alarm(60); }
   void TearDown() override { ::alarm(0); }
 
   // `fault` is called with the n-th message, from 1.
-  std::vector<complaint> with(const std::function<void(std::uint64_t, kept, delivery_checker&)>& fault) {
+  std::vector<complaint> with(
+      const std::function<void(std::uint64_t, kept, delivery_checker&)>& fault) {
     stage::options on;
     on.config = small_stream("k", bus::overflow::block);
     stage s(on);
     std::uint64_t count = 0;
-    s.intercept([&](const bus::message& m, delivery_checker& checker) { fault(++count, kept(m), checker); });
+    s.intercept([&](const bus::message& m, delivery_checker& checker) {
+      fault(++count, kept(m), checker);
+    });
     s.pump_until([&] { return count > 300; });
     s.finish();
     return s.checker().complaints();
   }
   static bool has(const std::vector<complaint>& all, kind wanted) {
-    return std::any_of(all.begin(), all.end(), [&](const complaint& c) { return c.kind == wanted; });
+    return std::any_of(all.begin(), all.end(),
+                       [&](const complaint& c) { return c.kind == wanted; });
   }
 };
 
@@ -80,7 +88,9 @@ TEST_F(SeededBugs, NoFaultNoComplaint) {
 }
 
 TEST_F(SeededBugs, ALostMessageIsCaught) {
-  const auto found = with([](std::uint64_t n, const kept& m, delivery_checker& to) { if (n != 100) m.judge(to); });
+  const auto found = with([](std::uint64_t n, const kept& m, delivery_checker& to) {
+    if (n != 100) m.judge(to);
+  });
   EXPECT_TRUE(has(found, kind::lost));
   EXPECT_TRUE(has(found, kind::sequence));
 }
@@ -104,14 +114,16 @@ TEST_F(SeededBugs, ADuplicateIsCaught) {
 }
 
 TEST_F(SeededBugs, AnAlteredByteIsCaughtWhereverItIs) {
-  for (const std::size_t at : {std::size_t{0}, offsetof(stamp, number), offsetof(stamp, check), sizeof(stamp), std::size_t{~0u}}) {
-    const auto found = with([&, done = false](std::uint64_t n, kept m, delivery_checker& to) mutable {
-      if (n >= 100 && !done && m.payload.size() > sizeof(stamp)) {
-        done = true;
-        m.payload[std::min(at, m.payload.size() - 1)] ^= std::byte{0x10};
-      }
-      m.judge(to);
-    });
+  for (const std::size_t at : {std::size_t{0}, offsetof(stamp, number), offsetof(stamp, check),
+                               sizeof(stamp), std::size_t{~0u}}) {
+    const auto found =
+        with([&, done = false](std::uint64_t n, kept m, delivery_checker& to) mutable {
+          if (n >= 100 && !done && m.payload.size() > sizeof(stamp)) {
+            done = true;
+            m.payload[std::min(at, m.payload.size() - 1)] ^= std::byte{0x10};
+          }
+          m.judge(to);
+        });
     EXPECT_TRUE(has(found, kind::altered)) << at;
   }
 }
@@ -197,7 +209,8 @@ TEST_F(SeededBugs, HalfABatchIsCaught) {
   }
 }
 
-// --- faults in the ring itself ------------------------------------------------------------------------------------------
+// --- faults in the ring itself
+// ------------------------------------------------------------------------------------------
 
 // A publisher scribbles over a record that another one has just committed.
 TEST_F(SeededBugs, AScribblingVictimIsCaught) {
@@ -209,7 +222,8 @@ TEST_F(SeededBugs, AScribblingVictimIsCaught) {
   const std::uint32_t life = s.new_life();
   child victim([&] {
     auto session = bus::open(s.url());
-    auto made = session ? mixed_publisher::open(*session, s.lives(), life, s.stream()) : std::move(session.error());
+    auto made = session ? mixed_publisher::open(*session, s.lives(), life, s.stream())
+                        : std::move(session.error());
     if (!made) return 10;
     const lane_words lane(s.place());
     const std::uint64_t tail = lane.header().turn.tail.load();
@@ -224,8 +238,8 @@ TEST_F(SeededBugs, AScribblingVictimIsCaught) {
   EXPECT_TRUE(s.checker().has(kind::altered)) << s.checker().report();
 }
 
-// The lock of a dead process is simply freed, instead of being taken over and repaired: what it had committed, but not yet
-// counted, is overwritten.
+// The lock of a dead process is simply freed, instead of being taken over and repaired: what it had
+// committed, but not yet counted, is overwritten.
 TEST_F(SeededBugs, ALaneThatIsNotRepairedIsCaught) {
   shared_value<failpoint_plan> plan;
   stage::options on;
@@ -237,7 +251,8 @@ TEST_F(SeededBugs, ALaneThatIsNotRepairedIsCaught) {
   plan->kill_at_hit.store(10);
   child victim([&] {
     auto session = bus::open(s.url());
-    auto made = session ? mixed_publisher::open(*session, s.lives(), life, s.stream()) : std::move(session.error());
+    auto made = session ? mixed_publisher::open(*session, s.lives(), life, s.stream())
+                        : std::move(session.error());
     if (!made) return 10;
     follow(&*plan);
     for (int i = 0; i < 20; ++i) (void)made->one(200);
@@ -267,7 +282,8 @@ TEST_F(SeededBugs, AStallIsCaught) {
   {
     const lane_words lane(s.place());
     s.pause_survivor();
-    lane.header().turn.lock.store(readers_in_table(s.place(), "k").empty() ? 1 : *readers_in_table(s.place(), "k").begin());
+    lane.header().turn.lock.store(
+        readers_in_table(s.place(), "k").empty() ? 1 : *readers_in_table(s.place(), "k").begin());
   }
   killed_ns->store(now_ns());
   s.resume_survivor();

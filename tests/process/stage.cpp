@@ -18,13 +18,19 @@ void remark::say(const std::string& words) noexcept {
   std::strncpy(text, words.c_str(), sizeof text - 1);
 }
 
-// --- publishing ---------------------------------------------------------------------------------------------------------
+// --- publishing
+// ---------------------------------------------------------------------------------------------------------
 
-mixed_publisher::mixed_publisher(bus::publisher publisher, journal_entry& entry, std::uint32_t life, std::string stream,
-                                 options wanted)
-    : publisher_(std::move(publisher)), entry_(&entry), life_(life), stream_(std::move(stream)), wanted_(wanted) {}
+mixed_publisher::mixed_publisher(bus::publisher publisher, journal_entry& entry, std::uint32_t life,
+                                 std::string stream, options wanted)
+    : publisher_(std::move(publisher)),
+      entry_(&entry),
+      life_(life),
+      stream_(std::move(stream)),
+      wanted_(wanted) {}
 
-bus::result<mixed_publisher> mixed_publisher::open(bus::session& session, journal& lives, std::uint32_t life, std::string stream,
+bus::result<mixed_publisher> mixed_publisher::open(bus::session& session, journal& lives,
+                                                   std::uint32_t life, std::string stream,
                                                    options wanted) {
   bus::publisher_options how;
   how.mode = wanted.mode;
@@ -34,7 +40,8 @@ bus::result<mixed_publisher> mixed_publisher::open(bus::session& session, journa
   return mixed_publisher(std::move(*made), lives[life], life, std::move(stream), wanted);
 }
 
-bus::publish_status mixed_publisher::record(std::uint64_t count, const std::function<bus::published()>& call) {
+bus::publish_status mixed_publisher::record(std::uint64_t count,
+                                            const std::function<bus::published()>& call) {
   const std::uint64_t done = entry_->done.load(std::memory_order_relaxed);
   entry_->begun.store(done + count, std::memory_order_release);
   const bus::published outcome = call();
@@ -51,7 +58,8 @@ std::string mixed_publisher::subject_of(unsigned which) const {
 
 bus::publish_status mixed_publisher::one(std::size_t bytes, bool headers) {
   const std::string number = std::to_string(next());
-  const auto payload = make_payload(bytes, life_, next(), stream_, headers ? std::string_view(number) : std::string_view());
+  const auto payload = make_payload(bytes, life_, next(), stream_,
+                                    headers ? std::string_view(number) : std::string_view());
   if (!headers) return record(1, [&] { return publisher_.publish(payload); });
   const bus::header list[] = {{"kind", "test"}, {"n", number}};
   return record(1, [&] { return publisher_.publish(payload, list); });
@@ -66,9 +74,12 @@ bus::publish_status mixed_publisher::to_subject(unsigned which, std::size_t byte
 bus::publish_status mixed_publisher::batch(std::size_t count, std::size_t bytes) {
   std::vector<std::vector<std::byte>> payloads;
   std::vector<std::span<const std::byte>> views;
-  for (std::size_t i = 0; i < count; ++i) payloads.push_back(make_payload(bytes, life_, next() + i, stream_));
+  for (std::size_t i = 0; i < count; ++i)
+    payloads.push_back(make_payload(bytes, life_, next() + i, stream_));
   for (const auto& payload : payloads) views.emplace_back(payload);
-  return record(count, [&] { return publisher_.publish_batch(std::span<const std::span<const std::byte>>(views)); });
+  return record(count, [&] {
+    return publisher_.publish_batch(std::span<const std::span<const std::byte>>(views));
+  });
 }
 
 bus::publish_status mixed_publisher::mixed_batch(std::size_t count, std::size_t bytes) {
@@ -77,20 +88,24 @@ bus::publish_status mixed_publisher::mixed_batch(std::size_t count, std::size_t 
   std::vector<bus::header> headers(count);
   std::vector<bus::outgoing> messages(count);
   for (std::size_t i = 0; i < count; ++i) {
-    subjects[i] = i % 2 == 0 ? subject_of(static_cast<unsigned>(i) % std::max(1u, wanted_.subjects)) : stream_;
+    subjects[i] = i % 2 == 0 ? subject_of(static_cast<unsigned>(i) % std::max(1u, wanted_.subjects))
+                             : stream_;
     numbers[i] = i % 3 == 0 ? std::to_string(next() + i) : std::string();
     payloads[i] = make_payload(bytes, life_, next() + i, subjects[i], numbers[i]);
     headers[i] = {"n", numbers[i]};
-    messages[i] = {subjects[i], payloads[i], numbers[i].empty() ? std::span<const bus::header>() : std::span(&headers[i], 1)};
+    messages[i] = {subjects[i], payloads[i],
+                   numbers[i].empty() ? std::span<const bus::header>() : std::span(&headers[i], 1)};
   }
-  return record(count, [&] { return publisher_.publish_batch(std::span<const bus::outgoing>(messages)); });
+  return record(count,
+                [&] { return publisher_.publish_batch(std::span<const bus::outgoing>(messages)); });
 }
 
 bus::publish_status mixed_publisher::loan(std::size_t bytes) {
   auto space = publisher_.loan(bytes);
-  if (!space) return space.error().code == bus::errc::no_space   ? bus::publish_status::rejected
-                     : space.error().code == bus::errc::conflict ? bus::publish_status::conflict
-                                                                 : bus::publish_status::failed;
+  if (!space)
+    return space.error().code == bus::errc::no_space   ? bus::publish_status::rejected
+           : space.error().code == bus::errc::conflict ? bus::publish_status::conflict
+                                                       : bus::publish_status::failed;
   write_payload(space->data(), life_, next(), stream_);
   return record(1, [&] { return space->commit(); });
 }
@@ -103,13 +118,15 @@ bus::publish_status mixed_publisher::step(std::mt19937_64& random) {
     case 1: return one(small, true);
     case 2: return batch(2 + random() % 10, small);
     case 3: return mixed_batch(2 + random() % 10, small);
-    case 4: return to_subject(static_cast<unsigned>(random() % std::max(1u, wanted_.subjects)), small);
+    case 4:
+      return to_subject(static_cast<unsigned>(random() % std::max(1u, wanted_.subjects)), small);
     case 5: return loan(small + random() % 300);
     default: return one(small);
   }
 }
 
-// --- consuming ----------------------------------------------------------------------------------------------------------
+// --- consuming
+// ----------------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -117,12 +134,14 @@ bool intact(const bus::message& m) {
   stamp s;
   if (m.size() < sizeof s) return false;
   std::memcpy(&s, m.payload().data(), sizeof s);
-  return s.magic == stamp::mark && s.check == check_of(s) && s.bytes == m.size() && fnv(m.subject()) == s.subject_hash;
+  return s.magic == stamp::mark && s.check == check_of(s) && s.bytes == m.size() &&
+         fnv(m.subject()) == s.subject_hash;
 }
 
 }  // namespace
 
-int consume_in_every_way(bus::session& session, const std::string& stream, std::mt19937_64& random, int rounds, remark& why) {
+int consume_in_every_way(bus::session& session, const std::string& stream, std::mt19937_64& random,
+                         int rounds, remark& why) {
   int broken = 0;
   const auto look = [&](const bus::message& m) {
     if (!intact(m)) ++broken;
@@ -136,8 +155,9 @@ int consume_in_every_way(bus::session& session, const std::string& stream, std::
       default: break;
     }
     const std::string some = stream + ".life.>";
-    const std::vector<std::string_view> patterns = random() % 3 == 0 ? std::vector<std::string_view>{some, stream}
-                                                                     : std::vector<std::string_view>{">"};
+    const std::vector<std::string_view> patterns = random() % 3 == 0
+                                                       ? std::vector<std::string_view>{some, stream}
+                                                       : std::vector<std::string_view>{">"};
     auto made = session.subscribe(patterns, how);
     if (!made) {
       why.say("subscribe: " + made.error().message());
@@ -173,7 +193,8 @@ int consume_in_every_way(bus::session& session, const std::string& stream, std::
   return broken == 0 ? 0 : 8;
 }
 
-// --- the stage ----------------------------------------------------------------------------------------------------------
+// --- the stage
+// ----------------------------------------------------------------------------------------------------------
 
 stage::stage(options wanted) : wanted_(std::move(wanted)) {
   killed_ns_ = wanted_.killed_ns != nullptr ? wanted_.killed_ns : &words_->killed_ns;
@@ -184,7 +205,8 @@ stage::stage(options wanted) : wanted_(std::move(wanted)) {
     return;
   }
   session_.emplace(std::move(*opened));
-  if (auto made = session_->add_stream(wanted_.config); !made) checker_->complain(complaint_kind::other, made.error().message());
+  if (auto made = session_->add_stream(wanted_.config); !made)
+    checker_->complain(complaint_kind::other, made.error().message());
   bus::subscriber_options how;
   how.wait = bus::wait_strategy::block;
   how.early = wanted_.early;
@@ -210,7 +232,8 @@ stage::~stage() {
 int stage::survive() {
   if (wanted_.in_survivor) wanted_.in_survivor();
   auto session = bus::open(place_.url("t", "&name=survivor"));
-  if (!session) return why_->say("survivor: " + session.error().message()), words_->failed.store(true), 2;
+  if (!session)
+    return why_->say("survivor: " + session.error().message()), words_->failed.store(true), 2;
   std::mt19937_64 random(1);
   auto made = mixed_publisher::open(*session, *lives_, 0, stream());
   if (!made) return why_->say("survivor: " + made.error().message()), words_->failed.store(true), 3;
@@ -224,15 +247,17 @@ int stage::survive() {
     const bus::publish_status status = made->step(random);
     switch (status) {
       case bus::publish_status::ok:
-        if (killed_ns_->load(std::memory_order_acquire) != 0 && words_->first_ok_ns.load(std::memory_order_relaxed) == 0)
-          words_->first_ok_ns.store(std::chrono::steady_clock::now().time_since_epoch().count(), std::memory_order_release);
+        if (killed_ns_->load(std::memory_order_acquire) != 0 &&
+            words_->first_ok_ns.load(std::memory_order_relaxed) == 0)
+          words_->first_ok_ns.store(std::chrono::steady_clock::now().time_since_epoch().count(),
+                                    std::memory_order_release);
         break;
       case bus::publish_status::conflict:  // an exclusive publisher lives
       case bus::publish_status::rejected:
-      case bus::publish_status::dropped:
-        break;
+      case bus::publish_status::dropped: break;
       default:
-        why_->say(std::string("survivor: ") + bus::publish_status_name(status) + ": " + made->last_error().message());
+        why_->say(std::string("survivor: ") + bus::publish_status_name(status) + ": " +
+                  made->last_error().message());
         words_->failed.store(true, std::memory_order_release);
         return 4;
     }
@@ -274,7 +299,8 @@ bool stage::pump_until(const std::function<bool()>& condition, std::chrono::mill
 int stage::pump_until_ended(child& who, std::chrono::milliseconds patience) {
   const auto ended = [&] {
     siginfo_t info{};
-    return ::waitid(P_PID, static_cast<id_t>(who.pid()), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0;
+    return ::waitid(P_PID, static_cast<id_t>(who.pid()), &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+           info.si_pid != 0;
   };
   if (!pump_until(ended, patience)) {
     checker_->complain(complaint_kind::stalled, "a victim did not end by itself");
@@ -289,7 +315,8 @@ void stage::forget_kill() noexcept {
 }
 
 void stage::kill_now(const child& who) noexcept {
-  killed_ns_->store(std::chrono::steady_clock::now().time_since_epoch().count(), std::memory_order_release);
+  killed_ns_->store(std::chrono::steady_clock::now().time_since_epoch().count(),
+                    std::memory_order_release);
   who.kill();
 }
 
@@ -301,16 +328,20 @@ std::int64_t stage::recover(std::uint32_t life) {
     if (killed != 0) {
       const auto first = [&] { return words_->first_ok_ns.load(std::memory_order_acquire); };
       if (!pump_until([&] { return first() != 0 || failed(); }))
-        checker_->complain(complaint_kind::stalled, "the surviving publisher does not go on after life " + std::to_string(life));
+        checker_->complain(
+            complaint_kind::stalled,
+            "the surviving publisher does not go on after life " + std::to_string(life));
       if (first() != 0) took = std::max<std::int64_t>(1, first() - killed);
     }
     // Everything that was published before this message of the survivor has come when it has come.
     const std::uint64_t barrier = survivor_done() + 1;
     const std::uint64_t gaps = checker_->gaps();
     if (!pump_until([&] { return checker_->last_of(0) > barrier || failed(); }))
-      checker_->complain(complaint_kind::stalled, "messages of the survivor do not come after life " + std::to_string(life) + " (" +
-                                                      std::to_string(checker_->last_of(0)) + " of " + std::to_string(barrier) +
-                                                      ", gaps " + std::to_string(checker_->gaps() - gaps) + ")");
+      checker_->complain(complaint_kind::stalled,
+                         "messages of the survivor do not come after life " + std::to_string(life) +
+                             " (" + std::to_string(checker_->last_of(0)) + " of " +
+                             std::to_string(barrier) + ", gaps " +
+                             std::to_string(checker_->gaps() - gaps) + ")");
     if (failed()) checker_->complain(complaint_kind::other, why_->text);
   }
   if (life != 0) checker_->settle(life);
@@ -330,7 +361,9 @@ void stage::finish() {
     words_->pause.store(false, std::memory_order_release);
     words_->stop.store(true, std::memory_order_release);
     const int status = pump_until_ended(*survivor_);
-    if (status != 0) checker_->complain(complaint_kind::other, "the survivor ended with " + std::to_string(status) + " " + why_->text);
+    if (status != 0)
+      checker_->complain(complaint_kind::other,
+                         "the survivor ended with " + std::to_string(status) + " " + why_->text);
     survivor_.reset();
   }
   pump_until([&] { return checker_->last_of(0) >= survivor_done(); });
@@ -348,31 +381,37 @@ std::string stage::leftovers() {
     if (!made) return why_->say("opener: " + made.error().message()), 3;
     return 0;
   });
-  if (const int status = pump_until_ended(opener); status != 0) return std::string("the opener failed: ") + why_->text;
+  if (const int status = pump_until_ended(opener); status != 0)
+    return std::string("the opener failed: ") + why_->text;
   std::set<std::uint32_t> alive;
   std::string found;
   const auto processes = session_->processes();
   if (!processes) return processes.error().message();
   for (const auto& p : *processes) {
-    if (p.state == bus::process_state::dead) found += " process " + std::to_string(p.id) + " is dead but listed;";
+    if (p.state == bus::process_state::dead)
+      found += " process " + std::to_string(p.id) + " is dead but listed;";
     alive.insert(p.id);
   }
   const std::size_t expected = survivor_ ? 2 : 1;
-  if (alive.size() != expected) found += " " + std::to_string(alive.size()) + " processes are listed;";
+  if (alive.size() != expected)
+    found += " " + std::to_string(alive.size()) + " processes are listed;";
   for (const std::string& name : names_in(place_.directory() + "/processes")) {
     std::uint32_t id = 0;
     const auto parsed = std::from_chars(name.data(), name.data() + name.size(), id);
-    const bool named = parsed.ec == std::errc() && (parsed.ptr == name.data() + name.size() || *parsed.ptr == '.');
+    const bool named =
+        parsed.ec == std::errc() && (parsed.ptr == name.data() + name.size() || *parsed.ptr == '.');
     if (!named || !alive.contains(id)) found += " processes/" + name + ";";
   }
   for (const std::string& name : names_in(place_.directory() + "/streams"))
     if (name.front() == '.') found += " streams/" + name + ";";
   for (const std::uint32_t id : readers_in_table(place_, stream()))
-    if (!alive.contains(id)) found += " the readers table names process " + std::to_string(id) + ";";
+    if (!alive.contains(id))
+      found += " the readers table names process " + std::to_string(id) + ";";
   return found;
 }
 
-// --- looking around -----------------------------------------------------------------------------------------------------
+// --- looking around
+// -----------------------------------------------------------------------------------------------------
 
 std::set<std::uint32_t> readers_in_table(const scratch& place, const std::string& stream) {
   std::set<std::uint32_t> ids;
@@ -389,26 +428,31 @@ std::string lane_facts(const scratch& place, const std::string& stream) {
   bus::layout::lane_header h{};
   if (!file.read(reinterpret_cast<char*>(&h), sizeof h)) return "the lane cannot be read";
   const auto& turn = h.turn;
-  std::string text = "lock " + std::to_string(turn.lock) + ", lease " + std::to_string(turn.lease) + ", tail " +
-                     std::to_string(turn.tail) + ", next sequence " + std::to_string(turn.next_seq) + ", zero end " +
-                     std::to_string(turn.zero_end) + ", reserved end " + std::to_string(h.limits.reserved_end) + ", gate limit " +
-                     std::to_string(h.limits.gate_limit) + ", repaired " + std::to_string(h.counters.repaired) + "; waypoints";
+  std::string text = "lock " + std::to_string(turn.lock) + ", lease " + std::to_string(turn.lease) +
+                     ", tail " + std::to_string(turn.tail) + ", next sequence " +
+                     std::to_string(turn.next_seq) + ", zero end " + std::to_string(turn.zero_end) +
+                     ", reserved end " + std::to_string(h.limits.reserved_end) + ", gate limit " +
+                     std::to_string(h.limits.gate_limit) + ", repaired " +
+                     std::to_string(h.counters.repaired) + "; waypoints";
   std::vector<std::pair<std::uint64_t, std::uint64_t>> points;
   for (const auto& point : h.waypoints)
     if (point.position != bus::layout::no_waypoint) points.emplace_back(point.position, point.seq);
   std::sort(points.rbegin(), points.rend());
   if (points.size() > 3) points.resize(3);
-  for (const auto& [position, seq] : points) text += " " + std::to_string(position) + ":" + std::to_string(seq);
+  for (const auto& [position, seq] : points)
+    text += " " + std::to_string(position) + ":" + std::to_string(seq);
   if (points.empty()) return text;
   text += "; records from the oldest of them";
   std::uint64_t at = points.back().first;
   for (std::size_t i = 0; i < 3 * window && at < turn.tail + 1024; ++i) {
     std::uint64_t head[2] = {};
-    file.seekg(static_cast<std::streamoff>(bus::layout::lane_data_offset + at % h.info.capacity_bytes));
+    file.seekg(
+        static_cast<std::streamoff>(bus::layout::lane_data_offset + at % h.info.capacity_bytes));
     if (!file.read(reinterpret_cast<char*>(head), sizeof head)) break;
     text += " " + std::to_string(at) + ":" + std::to_string(head[0]);
     const std::uint64_t bytes = bus::layout::record_shape::unpack(head[1]).total_bytes();
-    at += head[0] == 0 || bytes == 0 || bytes > h.info.capacity_bytes ? bus::layout::record_align : bytes;
+    at += head[0] == 0 || bytes == 0 || bytes > h.info.capacity_bytes ? bus::layout::record_align
+                                                                      : bytes;
   }
   return text;
 }
@@ -416,12 +460,15 @@ std::string lane_facts(const scratch& place, const std::string& stream) {
 std::vector<std::string> names_in(const std::string& directory) {
   std::vector<std::string> names;
   std::error_code ignored;
-  for (const auto& entry : std::filesystem::directory_iterator(directory, ignored)) names.push_back(entry.path().filename());
+  for (const auto& entry : std::filesystem::directory_iterator(directory, ignored))
+    names.push_back(entry.path().filename());
   std::sort(names.begin(), names.end());
   return names;
 }
 
-std::size_t open_descriptors(pid_t pid) { return names_in("/proc/" + std::to_string(pid) + "/fd").size(); }
+std::size_t open_descriptors(pid_t pid) {
+  return names_in("/proc/" + std::to_string(pid) + "/fd").size();
+}
 
 std::size_t mapping_count(pid_t pid) {
   std::ifstream maps("/proc/" + std::to_string(pid) + "/maps");
@@ -433,18 +480,23 @@ std::size_t mapping_count(pid_t pid) {
 std::int64_t times::at(double share) {
   if (all.empty()) return 0;
   std::sort(all.begin(), all.end());
-  return all[std::min(all.size() - 1, static_cast<std::size_t>(share * static_cast<double>(all.size())))];
+  return all[std::min(all.size() - 1,
+                      static_cast<std::size_t>(share * static_cast<double>(all.size())))];
 }
 
 std::size_t times::within(std::int64_t ns) const {
-  return static_cast<std::size_t>(std::count_if(all.begin(), all.end(), [&](std::int64_t t) { return t <= ns; }));
+  return static_cast<std::size_t>(
+      std::count_if(all.begin(), all.end(), [&](std::int64_t t) { return t <= ns; }));
 }
 
 std::string times::line() {
   char text[256];
-  std::snprintf(text, sizeof text, "%zu kills: p50 %.0f us, p90 %.0f us, p99 %.0f us, worst %.0f us; within 10 ms: %zu of %zu",
-                all.size(), static_cast<double>(at(0.5)) / 1e3, static_cast<double>(at(0.9)) / 1e3,
-                static_cast<double>(at(0.99)) / 1e3, static_cast<double>(at(1.0)) / 1e3, within(10'000'000), all.size());
+  std::snprintf(
+      text, sizeof text,
+      "%zu kills: p50 %.0f us, p90 %.0f us, p99 %.0f us, worst %.0f us; within 10 ms: %zu of %zu",
+      all.size(), static_cast<double>(at(0.5)) / 1e3, static_cast<double>(at(0.9)) / 1e3,
+      static_cast<double>(at(0.99)) / 1e3, static_cast<double>(at(1.0)) / 1e3, within(10'000'000),
+      all.size());
   return text;
 }
 

@@ -1,6 +1,6 @@
 #pragma once
-/// stage: a bus with one stream, a surviving publisher in a process of its own and a checked subscriber in this one, for tests
-/// that kill others beside them.
+/// stage: a bus with one stream, a surviving publisher in a process of its own and a checked
+/// subscriber in this one, for tests that kill others beside them.
 
 #include <functional>
 #include <memory>
@@ -40,9 +40,10 @@ class mixed_publisher {
     unsigned subjects = 16;  ///< beside its own
   };
   /// `stream` names the stream and starts its subjects.
-  static bus::result<mixed_publisher> open(bus::session& session, journal& lives, std::uint32_t life, std::string stream,
-                                           options wanted);
-  static bus::result<mixed_publisher> open(bus::session& session, journal& lives, std::uint32_t life, std::string stream) {
+  static bus::result<mixed_publisher> open(bus::session& session, journal& lives,
+                                           std::uint32_t life, std::string stream, options wanted);
+  static bus::result<mixed_publisher> open(bus::session& session, journal& lives,
+                                           std::uint32_t life, std::string stream) {
     return open(session, lives, life, std::move(stream), options());
   }
 
@@ -56,7 +57,8 @@ class mixed_publisher {
   bus::error last_error() const { return publisher_.last_error(); }
 
  private:
-  mixed_publisher(bus::publisher publisher, journal_entry& entry, std::uint32_t life, std::string stream, options wanted);
+  mixed_publisher(bus::publisher publisher, journal_entry& entry, std::uint32_t life,
+                  std::string stream, options wanted);
   bus::publish_status record(std::uint64_t count, const std::function<bus::published()>& call);
   std::string subject_of(unsigned which) const;
   std::uint64_t next() const noexcept { return entry_->done.load(std::memory_order_relaxed) + 1; }
@@ -68,19 +70,20 @@ class mixed_publisher {
   options wanted_;
 };
 
-/// What a subscriber does until it is killed: attach, poll, wait, sleep on a descriptor, detach, again. Judges no delivery, but
-/// the bytes of what it gets. 0: fine.
-int consume_in_every_way(bus::session& session, const std::string& stream, std::mt19937_64& random, int rounds, remark& why);
+/// What a subscriber does until it is killed: attach, poll, wait, sleep on a descriptor, detach,
+/// again. Judges no delivery, but the bytes of what it gets. 0: fine.
+int consume_in_every_way(bus::session& session, const std::string& stream, std::mt19937_64& random,
+                         int rounds, remark& why);
 
 class stage {
  public:
   struct options {
     bus::stream_config config;
-    bool early = false;                            ///< the checked subscriber reads early
-    bool survivor = true;                          ///< with a surviving publisher
-    std::chrono::microseconds pace{30};            ///< between its messages
+    bool early = false;                              ///< the checked subscriber reads early
+    bool survivor = true;                            ///< with a surviving publisher
+    std::chrono::microseconds pace{30};              ///< between its messages
     std::atomic<std::int64_t>* killed_ns = nullptr;  ///< shared: when the last kill was; null: own
-    std::function<void()> in_survivor;             ///< run first in the surviving publisher
+    std::function<void()> in_survivor;               ///< run first in the surviving publisher
   };
   explicit stage(options wanted);
   ~stage();
@@ -96,12 +99,15 @@ class stage {
 
   /// Delivers what is there to the checker; a short sleep when there is nothing.
   void pump();
-  bool pump_until(const std::function<bool()>& condition, std::chrono::milliseconds patience = watchdog_patience);
-  /// Pumps until the child has ended; a child that does not is killed and complained of. Wait status.
+  bool pump_until(const std::function<bool()>& condition,
+                  std::chrono::milliseconds patience = watchdog_patience);
+  /// Pumps until the child has ended; a child that does not is killed and complained of. Wait
+  /// status.
   int pump_until_ended(child& who, std::chrono::milliseconds patience = 20s);
 
-  /// After a death (or an end) of the publisher `life`: the survivor goes on, everything that came before is checked.
-  /// Nanoseconds from the kill to the survivor's next success; 0 when there is no survivor or nobody was killed.
+  /// After a death (or an end) of the publisher `life`: the survivor goes on, everything that came
+  /// before is checked. Nanoseconds from the kill to the survivor's next success; 0 when there is
+  /// no survivor or nobody was killed.
   std::int64_t recover(std::uint32_t life);
 
   void pause_survivor();
@@ -110,12 +116,16 @@ class stage {
   std::uint64_t survivor_done() const { return (*lives_)[0].done.load(std::memory_order_acquire); }
   void forget_kill() noexcept;
   void kill_now(const child& who) noexcept;
-  /// Replaces what happens to a message between subscriber and checker: for the tests of the checker.
-  void intercept(std::function<void(const bus::message&, delivery_checker&)> with) { intercept_ = std::move(with); }
+  /// Replaces what happens to a message between subscriber and checker: for the tests of the
+  /// checker.
+  void intercept(std::function<void(const bus::message&, delivery_checker&)> with) {
+    intercept_ = std::move(with);
+  }
 
   /// Ends the survivor, receives the rest, settles everything. Complaints are in the checker.
   void finish();
-  /// After a new process opened the bus: nothing of dead processes may be left in the bus's directory. Empty: clean.
+  /// After a new process opened the bus: nothing of dead processes may be left in the bus's
+  /// directory. Empty: clean.
   std::string leftovers();
 
  private:
@@ -140,7 +150,8 @@ class stage {
   bool finished_ = false;
 };
 
-/// Ids of the live processes that the readers table of `stream`, lane 0, names, and of the dead ones.
+/// Ids of the live processes that the readers table of `stream`, lane 0, names, and of the dead
+/// ones.
 std::set<std::uint32_t> readers_in_table(const scratch& place, const std::string& stream);
 /// For people: the control words of lane 0 and the records around its tail.
 std::string lane_facts(const scratch& place, const std::string& stream);
@@ -151,7 +162,9 @@ std::size_t mapping_count(pid_t pid = ::getpid());
 /// Times in nanoseconds, printed as percentiles.
 struct times {
   std::vector<std::int64_t> all;
-  void add(std::int64_t ns) { if (ns > 0) all.push_back(ns); }
+  void add(std::int64_t ns) {
+    if (ns > 0) all.push_back(ns);
+  }
   std::int64_t at(double share);
   std::size_t within(std::int64_t ns) const;
   std::string line();

@@ -67,7 +67,8 @@ void check_machine(std::vector<finding>& found, const std::string& root) {
   std::string name;
   if (source >> name)
     found.push_back(
-        name == "tsc" || name == "kvm-clock" || name == "arch_sys_counter"
+        name == "tsc" || name == "kvm-clock" || name == "arch_sys_counter" ||
+                name.starts_with("hyperv")
             ? finding{grade::good, "stamps come from the cycle counter (clock source " + name + ")",
                       ""}
             : finding{grade::note,
@@ -88,6 +89,8 @@ void check_bus(const bus::session& session, std::vector<finding>& found) {
                    "bus '" + std::string(session.name()) + "' has " +
                        std::to_string(streams->size()) + " streams",
                    ""});
+  for (const auto& broken : session.broken_streams())
+    found.push_back({grade::bad, broken.what + ": " + broken.why, broken.fix});
   for (const auto& stream : *streams) {
     for (const auto& lane : stream.lanes) {
       const std::string where =

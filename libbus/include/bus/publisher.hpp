@@ -54,10 +54,10 @@ enum class publish_mode : std::uint8_t { shared, exclusive };
 
 struct publisher_options {
   publish_mode mode = publish_mode::shared;
-  std::string name;  ///< shown by `bus ps`
-  std::optional<std::uint32_t>
-      lane;  ///< of a stream with several fixed lanes; default: by key, else spread by publisher
-  std::optional<std::chrono::nanoseconds> send_timeout;  ///< instead of the stream's
+  std::string name = {};  ///< shown by `bus ps`
+  std::optional<std::uint32_t> lane =
+      {};  ///< of a stream with several fixed lanes; default: by key, else spread by publisher
+  std::optional<std::chrono::nanoseconds> send_timeout = {};  ///< instead of the stream's
   /// Payloads of at least this many bytes may be read while they are being written. 0: never.
   /// Exclusive publishers only.
   std::size_t early_bytes = 0;

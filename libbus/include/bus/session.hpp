@@ -34,7 +34,7 @@ class BUS_EXPORT session {
  public:
   /// Errors: invalid_argument (url), not_found, permission (owner, modes), no_space, unsupported
   /// (version), corrupt,
-  ///         timed_out (another process sets the bus up and does not finish)
+  ///         busy (another process sets the bus up and does not finish)
   static result<session> open(session_options options = {});
   static result<session> open(std::string_view url) {
     return open(session_options{std::string(url), {}, true});
@@ -72,6 +72,8 @@ class BUS_EXPORT session {
   /// Pictures of what is there now, read without disturbing anybody.
   result<std::vector<stream_info>> streams() const;
   result<std::vector<process_info>> processes() const;
+  /// Streams whose files cannot be used, each with what to do about it.
+  std::vector<error> broken_streams() const;
 
  private:
   explicit session(std::shared_ptr<session_core> core) noexcept;
@@ -80,7 +82,7 @@ class BUS_EXPORT session {
 
 inline result<session> open(std::string_view url = {}) { return session::open(url); }
 
-/// Names of the buses of this user (and the system ones that may be read) on this host.
+/// Names of the buses of this user on this host.
 BUS_EXPORT std::vector<std::string> list_buses(std::string_view root = {});
 /// Removes a bus with everything in it. Errors: not_found, busy (live processes, unless `force`),
 /// permission

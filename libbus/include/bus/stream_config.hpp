@@ -31,7 +31,7 @@ enum class lane_mode : std::uint8_t {
 };
 
 struct stream_config {
-  std::string name;                   ///< 1-64 of A-Z a-z 0-9 _ - .
+  std::string name;                   ///< 1-63 of A-Z a-z 0-9 _ - .
   std::vector<std::string> subjects;  ///< patterns; no two declared streams may overlap
   bus::overflow overflow = bus::overflow::block;
   lane_mode mode = lane_mode::fixed;
@@ -39,7 +39,7 @@ struct stream_config {
   std::uint64_t ring_bytes =
       8ull << 20;  ///< per lane; power of two, 64 KiB - 64 GiB, at least 4 largest messages
   std::uint64_t max_message_bytes =
-      1ull << 20;  ///< payload and headers; larger ones are refused before anything is written
+      1ull << 20;  ///< payload; larger ones are refused before anything is written
   std::chrono::nanoseconds send_timeout = std::chrono::seconds(5);  ///< of `block`
   std::uint32_t max_subjects =
       262'144;  ///< beyond it records carry their subject: slower, never refused

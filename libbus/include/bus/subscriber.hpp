@@ -64,9 +64,9 @@ struct subscriber_options {
       false;  ///< on overwriting streams: no copy; check message::still_valid() after use
   bool early =
       false;  ///< deliver large messages while they are being written (message::wait_available)
-  std::string name;  ///< shown by `bus ps`
-  std::function<void(const gap&)>
-      on_gap;  ///< called in order, between the messages around the loss
+  std::string name = {};  ///< shown by `bus ps`
+  std::function<void(const gap&)> on_gap =
+      {};  ///< called in order, between the messages around the loss
 };
 
 struct subscriber_stats {

@@ -159,10 +159,22 @@ birth bus_directory::birth_of(std::uint64_t stream_id) const noexcept {
 
 void bus_directory::sweep() const {
   const std::string streams = path_ + "/streams";
-  if (const auto names = os::list_directory(streams)) {
-    for (const std::string& name : *names)
-      if (name.starts_with(half_made) || name.starts_with(half_removed))
-        os::remove_tree(streams + "/" + name);
+  const auto names = os::list_directory(streams);
+  if (!names) return;
+  for (const std::string& name : *names) {
+    if (name.starts_with(half_removed)) close_lanes(streams + "/" + name);
+    if (name.starts_with(half_made) || name.starts_with(half_removed))
+      os::remove_tree(streams + "/" + name);
+  }
+}
+
+// Tells those who have the stream mapped that it is gone; a broken one has nobody to tell.
+void bus_directory::close_lanes(const std::string& directory) {
+  const auto facts = read_stream_file(directory);
+  if (!facts) return;
+  for (std::uint32_t lane = 0; lane < facts->config.lanes; ++lane) {
+    const auto map = lane_map::open(directory, *facts, lane, true, false);
+    if (map) sync::store_release((*map)->header().counters.closed, 1);
   }
 }
 
@@ -225,18 +237,12 @@ result<void> bus_directory::remove_stream(std::string_view name) {
   if (name_flaw(name) != std::string_view() || !os::exists(from))
     return error{errc::not_found, 0, "no stream '" + std::string(name) + "'",
                  "this bus has none of that name", "bus stream ls"};
-  // Tell those who have it mapped; a broken one has nobody to tell.
-  if (const auto facts = read_stream_file(from)) {
-    for (std::uint32_t lane = 0; lane < facts->config.lanes; ++lane) {
-      const auto map = lane_map::open(from, *facts, lane, true, false);
-      if (map) sync::store_release((*map)->header().counters.closed, 1);
-    }
-  }
   const std::string to =
       path_ + "/streams/" + std::string(half_removed) + std::to_string(os::random_id());
   auto renamed = os::rename_path(from, to);
   if (!renamed) return renamed;
   sync::reach(sync::failpoint::remove_stream_renamed);
+  close_lanes(to);
   announce_change();
   os::remove_tree(to);
   return {};

@@ -56,6 +56,7 @@ class bus_directory {
 
  private:
   result<void> load_control();
+  static void close_lanes(const std::string& directory);
   birth birth_of(std::uint64_t stream_id) const noexcept;
 
   std::string path_;

@@ -107,12 +107,15 @@ result<std::shared_ptr<client::stream_handle>> session_core::stream_of_subject(
     std::string_view subject) {
   for (int attempt = 0; attempt < 3; ++attempt) {
     std::shared_ptr<client::stream_handle> rest;
-    for (auto& handle : streams()) {
+    std::vector<error> broken;
+    for (auto& handle : streams(&broken)) {
       if (handle->is_default())
         rest = handle;
       else if (handle->captures(subject))
         return handle;
     }
+    // A stream that cannot be read may be the one that captures it: guessing would lose messages.
+    if (!broken.empty()) return std::move(broken.front());
     if (rest) return rest;
     stream_config config;
     config.name = default_stream;
@@ -230,6 +233,12 @@ result<std::vector<stream_info>> session::streams() const {
     if (info) all.push_back(std::move(*info));
   }
   return all;
+}
+
+std::vector<error> session::broken_streams() const {
+  std::vector<error> broken;
+  if (core_->guard.same_process()) (void)core_->streams(&broken);
+  return broken;
 }
 
 result<std::vector<process_info>> session::processes() const {

@@ -20,7 +20,7 @@ struct bus_address {
 
 /// Empty: $BUS_URL, else the default bus. Errors: invalid_argument
 result<bus_address> parse_url(std::string_view url);
-/// 1-64 of A-Z a-z 0-9 _ - . and not starting with a dot. Empty: valid; else the reason.
+/// 1-63 of A-Z a-z 0-9 _ - . and not starting with a dot. Empty: valid; else the reason.
 std::string_view name_flaw(std::string_view name) noexcept;
 
 }  // namespace bus::client

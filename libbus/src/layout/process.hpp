@@ -65,7 +65,7 @@ enum slot_flag : std::uint64_t {
   slot_blocked = 1u << 1,
   slot_gating = 1u << 2,
   slot_sleeping = 1u << 3,
-  slot_bell = 1u << 4,  // has a named pipe ID.SLOT.fifo to be poked
+  slot_bell = 1u << 4,  // has a named pipe ID.SUBSCRIBER.fifo to be poked
 };
 
 inline constexpr std::uint64_t process_slots_offset = 4096;

@@ -48,7 +48,7 @@ bool directory_owner(const std::string& path, std::uint32_t& uid, unsigned& mode
 /// An advisory lock on a whole file; goes with the process, however it ends.
 class file_lock {
  public:
-  /// Waits until `wait` has passed. timed_out names the holder as it wrote itself into the file.
+  /// Waits until `wait` has passed. busy names the holder as it wrote itself into the file.
   static result<file_lock> take(const std::string& path, unsigned mode,
                                 std::chrono::milliseconds wait);
   file_lock(file_lock&&) noexcept = default;

@@ -1,5 +1,6 @@
 #pragma once
-/// lane_memory: where a lane is mapped. Plain addresses; the mappings are owned by client/lane_map.
+/// lane_memory: where a lane is mapped. Plain addresses; the mappings are owned by
+/// client/stream_files.
 
 #include <cstddef>
 #include <cstdint>

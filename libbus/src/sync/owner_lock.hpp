@@ -8,7 +8,7 @@
 ///   (peers::proven_gone): its last
 ///      store is behind us.
 ///   2  Whoever takes it over that way is told so and must repair what the lock guards before using
-///   it. 3  Nobody waits for anything else while holding it (LANE I5).
+///   it. 3  Nobody waits for anything else while holding it (I5, ring/lane_writer.hpp).
 /// A stopped owner is alive: waiters get `busy` at their deadline.
 
 #include <chrono>
