@@ -361,7 +361,7 @@ poll_outcome lane_reader<A>::look_closer(std::uint64_t commit, Sink&& sink,
     return poll_outcome::aborted;
   }
   // In-place reading while it is written needs a lane that holds the publisher back.
-  if (!wants_open_ || open_delivered_ || !gating_) return poll_outcome::empty;
+  if (!wants_open_ || open_delivered_ || !gating_) return on_empty();  // or lapped
   const verdict decision = sink.take(view);
   if (decision == verdict::full) return poll_outcome::more;
   open_delivered_ = true;

@@ -133,6 +133,8 @@ void lane_writer<A>::load_turn() noexcept {
   gate_limit_ = A::load(limits.gate_limit, relaxed, sync::edge::none);
   next_block_ = A::load(turn.next_block, relaxed, sync::edge::none);
   plain_end_ = std::min({reserved_end_, zero_end_, next_block_});
+  // [R2] another publisher's reservation, seen under the lock, before what we write into it.
+  A::fence(release, sync::edge::reserve);
 }
 
 template <class A>
@@ -339,7 +341,8 @@ void lane_writer<A>::repair() noexcept {
   reserved_end_ = A::load(limits.reserved_end, relaxed,
                           sync::edge::none);  // the dead process is behind us [L1]
   const std::uint64_t oldest = tail_;
-  std::uint64_t due = base::round_up(tail_ + 1, lane_.block_bytes());
+  // Without any waypoint the very first is missing, too.
+  std::uint64_t due = from.found() ? base::round_up(tail_ + 1, lane_.block_bytes()) : 0;
   for (;;) {
     if (tail_ - oldest > lane_.capacity_bytes || tail_ + layout::record_align > reserved_end_)
       break;
