@@ -97,8 +97,9 @@ const figure* report::floor_of(const figure& each) const {
   return nullptr;
 }
 
-bool report::anything_failed() const {
-  return std::any_of(figures_.begin(), figures_.end(), [](const figure& each) { return !each.failure.empty(); });
+bool report::failed(const std::string& system) const {
+  return std::any_of(figures_.begin(), figures_.end(),
+                     [&](const figure& each) { return each.system == system && !each.failure.empty(); });
 }
 
 nlohmann::ordered_json report::to_json(double seconds, int rounds) const {

@@ -106,7 +106,7 @@ int run(const options& o) {
       return 1;
     }
   }
-  return 0;
+  return results.failed("libbus") ? 1 : 0;
 }
 
 }  // namespace

@@ -44,7 +44,9 @@ class DamagedFiles : public ::testing::Test {
     writer_.emplace(std::move(*writer));
     for (int i = 0; i < 10; ++i) ASSERT_TRUE(writer_->publish("before"));
     for (const auto& entry : std::filesystem::directory_iterator(place_.directory() + "/processes"))
-      if (entry.is_regular_file()) process_ = entry.path();
+      if (const std::string name = entry.path().filename(); name.find_first_not_of("0123456789") == std::string::npos)
+        process_ = entry.path();
+    ASSERT_FALSE(process_.empty());
     files_ = {place_.directory() + "/control", place_.stream("s") + "/stream", place_.stream("s") + "/subjects",
               place_.stream("s") + "/lane-0", place_.stream("s") + "/lane-0.readers", process_};
     for (const auto& path : files_) pristine_.push_back(read_file(path));
@@ -353,6 +355,14 @@ TEST(WrongPermissions, OfFilesAsAnOrdinaryUser) {
       if (!subscriber) return std::move(subscriber.error());
       return {};
     };
+    const auto broken = [&]() -> bus::result<void> {  // others are unaffected; who asks is told
+      auto session = bus::open(place.url());
+      if (!session) return std::move(session.error());
+      EXPECT_TRUE(session->subscribe("other.>"));
+      auto found = session->broken_streams();
+      if (!found.empty()) return std::move(found.front());
+      return {};
+    };
     const auto add = [&]() -> bus::result<void> {
       auto session = bus::open(place.url());
       if (!session) return std::move(session.error());
@@ -364,7 +374,7 @@ TEST(WrongPermissions, OfFilesAsAnOrdinaryUser) {
         {directory + "/lock", 0000, 0600, add},          {stream + "/lane-0", 0000, 0600, publish},
         {stream + "/lane-0", 0400, 0600, publish},       {stream + "/subjects", 0400, 0600, publish},
         {stream + "/lane-0", 0000, 0600, subscribe},     {stream + "/lane-0.readers", 0400, 0600, subscribe},
-        {stream + "/stream", 0000, 0600, subscribe},     {directory, 0000, 0700, open},
+        {stream + "/stream", 0000, 0600, broken},     {directory, 0000, 0700, open},
     };
     for (const auto& one : all) {
       ASSERT_EQ(::chmod(one.path.c_str(), one.mode), 0) << one.path;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstring>
+#include <iterator>
 
 #include "layout/validate.hpp"
 #include "os/files.hpp"
@@ -63,6 +64,13 @@ std::shared_ptr<const peer> process_table::find(std::uint32_t id) {
   }
   auto opened = peer::open(path_of(id));
   if (!opened || (*opened)->identity().id != id) return nullptr;
+  // Somebody came: a good moment to forget those who went.
+  for (auto at = known_.begin(); at != known_.end();) {
+    const auto next = std::next(at);
+    if (sync::read_life(at->second->life()) != sync::life_state::alive && has_left(at->first))
+      retire(at);
+    at = next;
+  }
   known_.emplace(id, *opened);
   return *opened;
 }

@@ -49,7 +49,8 @@ error failure(int os_errno, std::string what, std::string fix) {
 
 namespace {
 
-std::string proc_path(int file) { return "/proc/self/fd/" + std::to_string(file); }
+// Of this thread: the directory of a process whose main thread has exited is empty.
+std::string proc_path(int file) { return "/proc/thread-self/fd/" + std::to_string(file); }
 
 constexpr const char* space_fix =
     "free shared memory (df -h /dev/shm; bus stream rm NAME) or use a smaller ring_bytes";

@@ -56,7 +56,7 @@ namespace {
 
 // Boost opens by name; the name of an open descriptor is the file that was checked.
 ipc::file_mapping by_descriptor(int file, ipc::mode_t mode) {
-  return ipc::file_mapping(("/proc/self/fd/" + std::to_string(file)).c_str(), mode);
+  return ipc::file_mapping(("/proc/thread-self/fd/" + std::to_string(file)).c_str(), mode);
 }
 
 error translate(const ipc::interprocess_exception& thrown, std::uint64_t bytes) {

@@ -63,7 +63,7 @@ identity self() {
   task_facts facts;
   if (read_stat("/proc/self/stat", facts) == look::seen) me.start_time = facts.start_time;
   struct stat ns {};
-  if (::stat("/proc/self/ns/pid", &ns) == 0) me.pid_namespace = ns.st_ino;
+  if (::stat("/proc/thread-self/ns/pid", &ns) == 0) me.pid_namespace = ns.st_ino;
   me.program = program_invocation_short_name;
   return me;
 }

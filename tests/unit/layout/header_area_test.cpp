@@ -131,8 +131,8 @@ TEST(HeaderArea, IgnoresTheMapWithoutItsFlag) {
 }
 
 TEST(HeaderArea, CutOffMapsAndSubjectsYieldNothing) {
-  const std::uint64_t whole_map = ~0ull;
-  const header_area map_only(reinterpret_cast<const std::byte*>(&whole_map), 8, flag_extension | flag_headers);
+  const std::uint64_t whole_map[2] = {~0ull, 0};
+  const header_area map_only(reinterpret_cast<const std::byte*>(whole_map), 8, flag_extension | flag_headers);
   EXPECT_EQ(map_only.map(), 0u);
   EXPECT_TRUE(user_headers(map_only).empty());
   for (const std::uint64_t length : {17ull, 255ull, 256ull, ~0ull, ~0ull - 15}) {
