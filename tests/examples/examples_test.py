@@ -38,13 +38,15 @@ def find(pattern, output):
 
 def pingpong(output):
     trips, p50, p99, p999, slowest = find(
-        r"^(\d+) round trips of 64 B: p50 ([\d.]+) us, p99 ([\d.]+) us, p99.9 ([\d.]+) us, slowest ([\d.]+) us$", output)
+        r"^(\d+) round trips of 64 B: p50 ([\d.]+) us, p99 ([\d.]+) us, "
+        r"p99.9 ([\d.]+) us, slowest ([\d.]+) us$", output)
     expect(int(trips) == 20000, f"{trips} round trips")
     expect(0 < float(p50) <= float(p99) <= float(p999) <= float(slowest) + 0.1, "percentiles out of order")
 
 
 def market_data(output):
-    expect(find(r"^early subscriber: (\d+) quotes, no gap$", output) == ("20000",), "the early subscriber missed quotes")
+    expect(find(r"^early subscriber: (\d+) quotes, no gap$", output) == ("20000",),
+           "the early subscriber missed quotes")
     newest, = find(r"^late joiner: AAPL stands at [\d.]+ / [\d.]+ \(quote (\d+)\)$", output)
     expect(int(newest) > 9000, f"the newest quote of a late joiner was {newest}")
     received, before = find(r"^late joiner: (\d+) quotes, no gap: about (\d+) from the ring, the rest live$", output)
@@ -59,13 +61,16 @@ def epoll_loop(output):
 
 
 def telemetry(output):
-    subjects, messages = find(r"^  ([\d,]+) subjects, ([\d,]+) messages, [\d,]+/s; [\d,]+ sweeps .* drop_oldest$", output)
+    subjects, messages = find(
+        r"^  ([\d,]+) subjects, ([\d,]+) messages, [\d,]+/s; [\d,]+ sweeps .* drop_oldest$", output)
     published, delivered, lost = find(
-        r"^slow subscriber: ([\d,]+) published == ([\d,]+) delivered \+ ([\d,]+) lost in [\d,]+ gaps: accounted exactly$", output)
+        r"^slow subscriber: ([\d,]+) published == ([\d,]+) delivered \+ ([\d,]+) lost "
+        r"in [\d,]+ gaps: accounted exactly$", output)
     expect(grouped(published) == grouped(delivered) + grouped(lost), "the sum of the slow subscriber is wrong")
     expect(grouped(published) == grouped(messages), "two figures for what was published")
     expect(grouped(subjects) >= 20, f"only {subjects} subjects")
-    find(r"^fast subscriber: ([\d,]+) published to its patterns, ([\d,]+) delivered: (?:nothing lost|the loss was reported)$", output)
+    find(r"^fast subscriber: ([\d,]+) published to its patterns, ([\d,]+) delivered: "
+         r"(?:nothing lost|the loss was reported)$", output)
     for name in ("fast subscriber, which sleeps when idle", "floor: raw futex wake, nothing else running",
                  "floor: raw cache line, both sides spinning"):
         find(rf"^  {name} +(?:[\d.]+ us +[\d.]+ us +[\d.]+ us|needs two processors)$", output)
@@ -120,7 +125,8 @@ def check(name, program):
     environment["BUS_ROOT"] = str(root)
     output = ""
     # A group of its own, so that whatever is left running at the end can be ended.
-    running = subprocess.Popen([program, *ARGUMENTS.get(name, [])], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    running = subprocess.Popen([program, *ARGUMENTS.get(name, [])],
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                                env=environment, start_new_session=True)
     try:
         if name == "interrupted":

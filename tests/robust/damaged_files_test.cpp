@@ -231,6 +231,7 @@ TEST_P(FlippedBytes, NeverCrashOrHang) {
     EXPECT_GE(*errors, 2 * 8u) << "at least a wrong magic is noticed";
   }
   // Put right again, all is as before.
+  restore();
   EXPECT_EQ(run_in_child(30, [&] { EXPECT_FALSE(error_of_use(where.file)); }), "");
 }
 

@@ -1,5 +1,6 @@
 #pragma once
-/// scratch: a directory of its own for each test, so that tests run in parallel and leave nothing behind.
+/// scratch: a directory of its own for each test, so that tests run in parallel and leave nothing
+/// behind.
 
 #include <bus/bus.hpp>
 
@@ -41,8 +42,12 @@ class scratch {
     return "bus:///" + name + "?root=" + root_ + more;
   }
   /// Where the files of bus `name` are.
-  std::string directory(const std::string& name = "t") const { return root_ + "/bus-" + std::to_string(::geteuid()) + "." + name; }
-  std::string stream(const std::string& stream, const std::string& name = "t") const { return directory(name) + "/streams/" + stream; }
+  std::string directory(const std::string& name = "t") const {
+    return root_ + "/bus-" + std::to_string(::geteuid()) + "." + name;
+  }
+  std::string stream(const std::string& stream, const std::string& name = "t") const {
+    return directory(name) + "/streams/" + stream;
+  }
 
  private:
   std::string root_;
@@ -54,7 +59,8 @@ template <class T>
 class shared_value {
  public:
   shared_value() {
-    void* at = ::mmap(nullptr, sizeof(T), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    void* at =
+        ::mmap(nullptr, sizeof(T), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (at == MAP_FAILED) std::abort();
     value_ = new (at) T{};
   }
@@ -68,7 +74,8 @@ class shared_value {
   T* value_;
 };
 
-/// A forked process that runs `work` and exits with what it returns; killed and reaped at the end at the latest.
+/// A forked process that runs `work` and exits with what it returns; killed and reaped at the end
+/// at the latest.
 class child {
  public:
   template <class Work>
@@ -104,9 +111,11 @@ class child {
   pid_t pid_ = -1;
 };
 
-/// Waits until `true_now()`, at most `patience`: for things that happen soon, without asserting how soon.
+/// Waits until `true_now()`, at most `patience`: for things that happen soon, without asserting how
+/// soon.
 template <class Condition>
-bool eventually(Condition&& true_now, std::chrono::milliseconds patience = std::chrono::seconds(20)) {
+bool eventually(Condition&& true_now,
+                std::chrono::milliseconds patience = std::chrono::seconds(20)) {
   const auto end = std::chrono::steady_clock::now() + patience;
   while (!true_now()) {
     if (std::chrono::steady_clock::now() > end) return false;
@@ -115,7 +124,8 @@ bool eventually(Condition&& true_now, std::chrono::milliseconds patience = std::
   return true;
 }
 
-inline bus::stream_config small_stream(const std::string& name, bus::overflow overflow, std::uint64_t ring_bytes = 64 * 1024) {
+inline bus::stream_config small_stream(const std::string& name, bus::overflow overflow,
+                                       std::uint64_t ring_bytes = 64 * 1024) {
   bus::stream_config config;
   config.name = name;
   config.subjects = {name + ".>", name};

@@ -54,6 +54,9 @@ result<std::unique_ptr<own_process>> own_process::join(const std::string& proces
   copy_text(identity.name, sizeof identity.name, name.empty() ? made->who_.program : name);
 
   // Life and mark first, the name last: whoever can see the file can prove our death.
+  if (os::exists(made->path_))  // a scribbled counter: hands off, it is somebody else's
+    return error{errc::conflict, 0, "cannot join the bus as process " + std::to_string(id),
+                 "there is one of that number", "try again"};
   auto mark = os::make_held(made->path_ + ".held", 0600);
   if (!mark) return std::move(mark.error());
   made->mark_ = std::move(*mark);
@@ -62,16 +65,17 @@ result<std::unique_ptr<own_process>> own_process::join(const std::string& proces
   sync::reach(sync::failpoint::create_process_built);
   auto named = os::give_name(file->get(), made->path_);
   if (!named) {
-    os::remove_file(made->path_ + ".held");
+    if (named.error().code != errc::conflict) os::remove_file(made->path_ + ".held");
     sync::let_life_go(header->life);
     return std::move(named.error());
   }
+  made->named_ = true;
   sync::reach(sync::failpoint::create_process_named);
   return made;
 }
 
 own_process::~own_process() {
-  if (!map_.data() || !guard_.same_process()) return;
+  if (!named_ || !guard_.same_process()) return;
   os::remove_file(path_);
   os::remove_file(path_ + ".held");
   sync::let_life_go(reinterpret_cast<layout::process_header*>(map_.data())->life);

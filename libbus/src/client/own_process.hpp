@@ -49,6 +49,7 @@ class own_process {
   std::uint32_t id_ = 0;
   os::identity who_;
   std::string path_;
+  bool named_ = false;  // the files at path_ are ours
   os::fd mark_;  // a locked file that nobody else of this process ever opens: proves us across pid
                  // namespaces
   sync::fork_guard guard_;

@@ -60,6 +60,13 @@ std::shared_ptr<const peer> process_table::find(std::uint32_t id) {
       retire(known);
       return nullptr;
     }
+    // Dead, or another process has the number now.
+    if (auto again = peer::open(path_of(id));
+        again && sync::read_life((*again)->life()) == sync::life_state::alive) {
+      retire(known);
+      known_.emplace(id, *again);
+      return *again;
+    }
     return known->second;
   }
   auto opened = peer::open(path_of(id));

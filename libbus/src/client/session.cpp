@@ -137,8 +137,10 @@ result<session> session::open(session_options options) {
     auto core = std::make_shared<session_core>();
     core->address = *address;
     core->directory = std::move(*directory);
-    const std::uint64_t id =
-        sync::add_relaxed(core->directory->control().next_process_id, 1) & sync::lock_owner_mask;
+    std::uint64_t id = sync::add_relaxed(core->directory->control().next_process_id, 1);
+    // A scribbled counter may give ids that are taken, or that no lock word can hold.
+    if (attempt != 0 || id == 0 || id > sync::lock_owner_mask)
+      id = os::random_id() % sync::lock_owner_mask + 1;
     core->peers = std::make_unique<client::process_table>(core->directory->processes(), os::self(),
                                                           static_cast<std::uint32_t>(id));
     const bool swept = core->peers->sweep() > 0;

@@ -62,6 +62,8 @@ result<void> check_config(const stream_config& config) {
     return bad_field(config, "subjects", "more than 4096 bytes of patterns");
   if (config.overflow < overflow::block || config.overflow > overflow::drop_new)
     return bad_field(config, "overflow", "not one of block, reject, drop_oldest, drop_new");
+  if (config.mode != lane_mode::fixed && config.mode != lane_mode::per_publisher)
+    return bad_field(config, "mode", "neither fixed nor per_publisher");
   if (config.lanes < 1 || config.lanes > 64) return bad_field(config, "lanes", "must be 1 to 64");
   if (!base::is_power_of_two(config.ring_bytes) || config.ring_bytes < layout::lane_min_capacity ||
       config.ring_bytes > layout::lane_max_capacity)

@@ -27,6 +27,9 @@ error failure(int os_errno, std::string what, std::string fix) {
     case ENOENT:
     case ENOTDIR:
     case ESRCH: code = errc::not_found; break;
+    case ELOOP:
+    case EISDIR:
+    case ENXIO: code = errc::corrupt; break;
     case EACCES:
     case EPERM:
     case EROFS: code = errc::permission; break;

@@ -103,6 +103,13 @@ class lane_writer {
   void show_progress(std::uint64_t progress_offset, std::uint64_t payload_bytes) noexcept;
 
  private:
+  bool turn_is_sane() const noexcept {
+    const std::uint64_t lap = lane_.capacity_bytes + zero_window_bytes;
+    return tail_ % layout::record_align == 0 && zero_end_ % layout::record_align == 0 &&
+           tail_ <= layout::sequence_mask && zero_end_ >= tail_ && zero_end_ - tail_ <= lap &&
+           reserved_end_ >= tail_ && reserved_end_ - tail_ <= lap && next_seq_ != 0 &&
+           next_seq_ <= layout::sequence_mask;
+  }
   static constexpr std::uint64_t plain_margin_bytes =
       256;  // prepares before a plain record of this size would not fit
   void prepare_plain() noexcept;
@@ -132,6 +139,7 @@ void lane_writer<A>::load_turn() noexcept {
   reserved_end_ = A::load(limits.reserved_end, relaxed, sync::edge::none);
   gate_limit_ = A::load(limits.gate_limit, relaxed, sync::edge::none);
   next_block_ = A::load(turn.next_block, relaxed, sync::edge::none);
+  if (!turn_is_sane()) repair();  // scribbled over: what the records say counts
   plain_end_ = std::min({reserved_end_, zero_end_, next_block_});
   // [R2] another publisher's reservation, seen under the lock, before what we write into it.
   A::fence(release, sync::edge::reserve);
@@ -376,8 +384,10 @@ void lane_writer<A>::repair() noexcept {
     tail_ += shape.total_bytes();
   }
   A::step(sync::failpoint::repair_walked);
-  zero_end_ = tail_;  // words of an unfinished batch may lie beyond: each next tail is zeroed
-                      // before its commit
+  if (reserved_end_ < tail_ || reserved_end_ - tail_ > lane_.capacity_bytes + zero_window_bytes)
+    reserved_end_ = tail_;  // scribbled over: the next reservation says it anew
+  zero_end_ = tail_;        // words of an unfinished batch may lie beyond: each next tail is zeroed
+                            // before its commit
   // The limit may be a dead publisher's candidate (reserve, step 1): nothing above reserved_end was
   // taken, so start there.
   gate_limit_ = reserved_end_;

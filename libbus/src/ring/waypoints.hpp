@@ -44,7 +44,9 @@ entry_point read_waypoint(const lane_memory& lane, std::uint64_t index) noexcept
   // write_waypoint.
   A::fence(acquire, sync::edge::waypoint);
   const bool same = A::load(at.position, relaxed, sync::edge::none) == entry.position;
-  const bool sane = entry.position % layout::record_align == 0 && entry.seq != 0 &&
+  const bool sane = entry.position % layout::record_align == 0 &&
+                    entry.position <= layout::sequence_mask && entry.seq <= layout::sequence_mask &&
+                    entry.seq != 0 &&
                     (entry.position / lane.block_bytes()) % layout::waypoint_count == index;
   if (!same || !sane) return {};
   return entry;
