@@ -150,9 +150,34 @@ class publisher {
     unlock();
   }
 
+  // As lane_port::put_plain_shared: false, not now.
+  bool plain_turn() {
+    if (mine().count != 1 || !w_.m().dice().percent(60)) return false;
+    if (!bus::sync::try_lock<access>(turn_words().lock, id_)) return false;
+    bool plain = access::load(turn_words().lease, std::memory_order_relaxed, edge::none) == 0;
+    if (plain) {
+      writer_.load_turn();
+      w_.check_turn(writer_, "with the lock");
+      plain = writer_.is_plain(mine().total_bytes);
+    }
+    if (plain) {
+      publish_plain();
+      writer_.store_plain_turn();
+    }
+    unlock();
+    if (plain) wake_readers();
+    return plain;
+  }
+  void publish_plain() {
+    const sent& message = mine().messages[0];
+    writer_.publish_plain(message.shape.payload_bytes, mine().total_bytes,
+                          layout::pack_origin(1, id_), message.ticks, payload_of(message));
+  }
+
   void turn() {
     make_messages();
     if (!options_.exclusive) {
+      if (plain_turn()) return;
       for (;;) {
         lock();
         settle_lease();
@@ -172,9 +197,7 @@ class publisher {
     }
     if (!opens_ && mine().count == 1 && writer_.is_plain(mine().total_bytes) &&
         w_.m().dice().percent(80)) {
-      const sent& message = mine().messages[0];
-      writer_.publish_plain(message.shape.payload_bytes, mine().total_bytes,
-                            layout::pack_origin(1, id_), message.ticks, payload_of(message));
+      publish_plain();
       return wake_readers();
     }
     while (!has_room()) wait_for_space(writer_.tail());

@@ -13,6 +13,7 @@
 #include "ring/gate.hpp"
 #include "ring/lane_reader.hpp"
 #include "ring/lane_writer.hpp"
+#include "ring/new_lane.hpp"
 #include "sync/owner_lock.hpp"
 
 namespace model {
@@ -79,11 +80,8 @@ class world final : public observer {
     lane.capacity_bytes = chosen.capacity_bytes;
     lane.max_message_bytes = chosen.capacity_bytes / 4;
     lane.overwriting = chosen.overwriting;
-    // As client/stream_files makes a lane.
-    m_.mem.preset(&lane.header->turn.next_seq, 1);
-    for (auto& point : lane.header->waypoints) m_.mem.preset(&point.position, layout::no_waypoint);
-    m_.mem.preset(&lane.header->waypoints[0].position, 0);
-    m_.mem.preset(&lane.header->waypoints[0].seq, 1);
+    ring::describe_new_lane(*lane.header, lane.capacity_bytes,
+                            [this](word& to, std::uint64_t value) { m_.mem.preset(&to, value); });
     journal.clear();
     end_position = 0;
     open_by = 0;

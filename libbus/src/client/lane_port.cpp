@@ -159,9 +159,12 @@ bool lane_port::put_plain_shared(std::uint32_t payload_bytes, std::uint64_t tota
   if (!sync::try_lock<sync::hardware>(turn.lock, session_.me->id())) [[unlikely]]
     return false;
   sync::hardware::step(sync::failpoint::publish_locked);
-  writer_.load_turn();
-  const bool plain =
-      sync::load_relaxed(turn.lease) == 0 && writer_.is_plain(total);  // ordered by the lock
+  // While somebody holds the lease the turn is old: it is not even looked at.
+  bool plain = sync::load_relaxed(turn.lease) == 0;  // ordered by the lock
+  if (plain) [[likely]] {
+    writer_.load_turn();
+    plain = writer_.is_plain(total);
+  }
   if (plain) [[likely]] {
     seq = writer_.publish_plain(payload_bytes, total, origin, clock_.now(), payload);
     writer_.store_plain_turn();

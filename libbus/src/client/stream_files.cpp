@@ -9,6 +9,7 @@
 #include "layout/validate.hpp"
 #include "os/clock.hpp"
 #include "os/files.hpp"
+#include "ring/new_lane.hpp"
 #include "subject/subject.hpp"
 #include "subject/subject_table.hpp"
 #include "sync/words.hpp"
@@ -117,11 +118,10 @@ result<void> create_lane_files(const std::string& directory, const stream_config
                         info.clock_kind = with.clock_kind;
                         info.record_align_bytes = layout::record_align;
                         info.owner_uid = os::user_id();
-                        sync::store_relaxed(header->turn.next_seq, 1);
-                        for (auto& point : header->waypoints)
-                          sync::store_relaxed(point.position, layout::no_waypoint);
-                        sync::store_relaxed(header->waypoints[0].position, 0);
-                        sync::store_relaxed(header->waypoints[0].seq, 1);
+                        ring::describe_new_lane(*header, config.ring_bytes,
+                                                [](base::word& to, std::uint64_t value) {
+                                                  sync::store_relaxed(to, value);
+                                                });
                       });
 }
 

@@ -17,12 +17,13 @@ namespace {
 struct task_facts {
   char state = 0;
   std::uint64_t flags = 0;
+  std::uint64_t threads = 0;
   std::uint64_t start_time = 0;
 };
 
 constexpr std::uint64_t pf_exiting = 0x4;  // include/linux/sched.h
 
-// "pid (name) state ppid ... flags(9) ... starttime(22)"; the name may hold anything, so the last
+// "pid (name) state ppid ... flags(9) ... threads(20) ... starttime(22)"; the name may hold anything, so the last
 // ')' counts. `gone` only when the kernel says that there is no such task: a lack of descriptors is
 // not an answer.
 enum class look : std::uint8_t { seen, gone, unknown };
@@ -43,6 +44,7 @@ look read_stat(const char* path, task_facts& facts) noexcept {
   at += 2;
   for (int field = 3; field < 22 && at != nullptr; ++field) {
     if (field == 9) facts.flags = std::strtoull(at, nullptr, 10);
+    if (field == 20) facts.threads = std::strtoull(at, nullptr, 10);
     at = std::strchr(at, ' ');
     if (at != nullptr) ++at;
   }
@@ -82,9 +84,13 @@ bool all_threads_exiting(std::int64_t pid, std::uint64_t start_time) noexcept {
   if (leader.start_time != start_time) return true;
   DIR* tasks = ::opendir((base + "/task").c_str());
   if (tasks == nullptr) return errno == ENOENT || errno == ESRCH;
+  // A listing ends early when the thread that it has come to is reaped meanwhile: threads that it
+  // does not name prove nothing.
+  std::uint64_t listed = 0;
   bool all = true;
   while (const dirent* entry = ::readdir(tasks)) {
     if (entry->d_name[0] == '.') continue;
+    ++listed;
     task_facts task;
     const look seen = read_stat((base + "/task/" + entry->d_name + "/stat").c_str(), task);
     if (seen == look::unknown || (seen == look::seen && !leaving(task))) {
@@ -93,16 +99,13 @@ bool all_threads_exiting(std::int64_t pid, std::uint64_t start_time) noexcept {
     }
   }
   ::closedir(tasks);
-  return all;
+  return all && listed >= leader.threads;
 }
 
 bool has_one_thread(std::int64_t pid) noexcept {
-  DIR* tasks = ::opendir(("/proc/" + std::to_string(pid) + "/task").c_str());
-  if (tasks == nullptr) return false;
-  int count = 0;
-  while (const dirent* entry = ::readdir(tasks)) count += entry->d_name[0] != '.' ? 1 : 0;
-  ::closedir(tasks);
-  return count == 1;
+  task_facts leader;
+  return read_stat(("/proc/" + std::to_string(pid) + "/stat").c_str(), leader) == look::seen &&
+         leader.threads == 1;
 }
 
 bool is_stopped(std::int64_t pid, std::uint64_t start_time) noexcept {

@@ -242,6 +242,28 @@ TEST(ExclusivePublisher, HasItsLaneAlone) {
   EXPECT_EQ(drain(s), (texts{"before", "mine", "still mine", "after", "next owner"}));
 }
 
+// While the lease is held the shared turn is old, by any number of laps: nobody may draw conclusions from it.
+TEST(ExclusivePublisher, IsLeftInPeaceByTheOthersHoweverMuchItPublishes) {
+  scratch scratch;
+  auto session = join(scratch), other = join(scratch);
+  auto config = test::small_stream("laps", bus::overflow::block);
+  must(session.add_stream(config));
+  bus::publisher_options exclusive;
+  exclusive.mode = bus::publish_mode::exclusive;
+  auto shared = must(other.publisher("laps.a"));
+  auto owner = must(session.publisher("laps.a", exclusive));
+  auto s = must(session.subscribe("laps.a"));
+  const std::string text(200, 'x');
+  const std::size_t laps = 4, each = config.ring_bytes / 256;
+  for (std::size_t i = 0; i < laps * each; ++i) {
+    ASSERT_EQ(send(owner, text), i + 1);
+    ASSERT_EQ(shared.publish("refused").status, publish_status::conflict);
+    ASSERT_EQ(drain(s), texts{text});
+  }
+  for (const auto& stream : must(session.streams()))
+    for (const auto& lane : stream.lanes) EXPECT_EQ(lane.repaired, 0u) << stream.config.name;
+}
+
 TEST(Session, RefusesItsHandlesInAForkedChild) {
   scratch scratch;
   auto session = join(scratch);

@@ -19,6 +19,7 @@
 #include "ring/gate.hpp"
 #include "ring/lane_reader.hpp"
 #include "ring/lane_writer.hpp"
+#include "ring/new_lane.hpp"
 #include "sync/words.hpp"
 
 namespace test {
@@ -44,10 +45,9 @@ class lane_box {
     memory.capacity_bytes = capacity_bytes;
     memory.max_message_bytes = capacity_bytes / 8;
     memory.overwriting = overwriting;
-    bus::sync::store_relaxed(header_->turn.next_seq, 1);
-    for (auto& point : header_->waypoints) bus::sync::store_relaxed(point.position, bus::layout::no_waypoint);
-    bus::sync::store_relaxed(header_->waypoints[0].position, 0);
-    bus::sync::store_relaxed(header_->waypoints[0].seq, 1);
+    bus::ring::describe_new_lane(*header_, capacity_bytes, [](bus::base::word& to, std::uint64_t value) {
+      bus::sync::store_relaxed(to, value);
+    });
     for (auto& pin : pins) bus::sync::store_relaxed(pin.lane_key, key);
   }
 

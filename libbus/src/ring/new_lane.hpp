@@ -1,0 +1,20 @@
+#pragma once
+/// new_lane: the words of a lane that nobody has published to yet; all others are 0.
+
+#include "layout/lane.hpp"
+
+namespace bus::ring {
+
+/// `store(word, value)`; the lane has no name yet, so the stores need no order.
+template <class Store>
+void describe_new_lane(layout::lane_header& header, std::uint64_t capacity_bytes, Store&& store) {
+  store(header.turn.next_seq, std::uint64_t{1});
+  for (auto& point : header.waypoints) store(point.position, layout::no_waypoint);
+  store(header.waypoints[0].position, std::uint64_t{0});
+  store(header.waypoints[0].seq, std::uint64_t{1});
+  // The first waypoint stands for the first lap: written anew it would be invalid for a moment, and
+  // for ever when its publisher dies in it, and a reader would have nowhere to enter.
+  store(header.turn.next_block, capacity_bytes / layout::blocks_per_lap);
+}
+
+}  // namespace bus::ring
