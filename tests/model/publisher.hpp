@@ -104,7 +104,8 @@ class publisher {
       if (owner != 0 && w_.m().killed(owner)) {
         w_.m().adopt_dead(owner);
         if (!bus::sync::take_over<access>(lock, seen, id_)) continue;
-        repair();
+        // With a lease the turn is its owner's, alive or dead: settle_lease decides.
+        if (access::load(turn_words().lease, relaxed, edge::none) == 0) repair();
         return;
       }
       w_.m().pause();
