@@ -43,6 +43,8 @@ struct subscriber_core::batch_sink {
 
   ring::verdict take(const ring::record_view& view) noexcept {
     const auto matched = from.match_of(view);
+    match_count = from.matches.size();  // it may have learned the subject, and moved what it knows
+    matches = from.matches.data();
     if (matched != detail::source::match::yes) [[unlikely]]
       return from.failed ? ring::verdict::full : ring::verdict::skipped;
     if (core.wish_.type != 0 && (view.shape.payload_bytes != core.wish_.type_bytes || view.open))
@@ -102,13 +104,8 @@ struct subscriber_core::batch_sink {
                            std::uint64_t ticks) noexcept {
     const auto id = static_cast<std::uint32_t>(origin);
     if (id >= match_count || matches[id] != detail::source::match::yes || core.wish_.type != 0)
-        [[unlikely]] {
-      const ring::verdict decision =
-          take({data, position, seq, layout::record_shape::unpack(shape), origin, ticks, false});
-      match_count = from.matches.size();  // it may have learned the subject
-      matches = from.matches.data();
-      return decision;
-    }
+        [[unlikely]]
+      return take({data, position, seq, layout::record_shape::unpack(shape), origin, ticks, false});
     if (batch_bytes + total > batch_bytes_max && count != 0) [[unlikely]]
       return ring::verdict::full;
     batch_bytes += total;

@@ -143,6 +143,7 @@ class header_area_builder {
 
  private:
   void put(const void* from, std::size_t bytes) noexcept {
+    if (bytes == 0) return;  // an empty view may have no address
     std::memcpy(buffer_ + size_, from, bytes);
     size_ += bytes;
   }

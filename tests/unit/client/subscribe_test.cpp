@@ -237,6 +237,24 @@ TEST_F(Subscribe, IsRefusedWhenAllSlotsOfTheProcessAreTaken) {
   EXPECT_TRUE(small.subscribe("a"));
 }
 
+// What a subscriber knows of subjects grows while a batch is read; records with headers take another way than those
+// without.
+TEST_F(Subscribe, LearnsManySubjectsInOneBatchWithAndWithoutHeaders) {
+  auto s = must(session.subscribe(">"));
+  auto p = must(session.publisher("a.first"));
+  const bus::header header{"k", "v"};
+  texts expected;
+  for (int i = 0; i < 300; ++i) {
+    const std::string subject = "a." + std::to_string(i), text = "m" + std::to_string(i);
+    const std::span<const std::byte> bytes(reinterpret_cast<const std::byte*>(text.data()), text.size());
+    ASSERT_TRUE(p.publish_to(subject, bytes, std::span(&header, 1)));
+    ASSERT_TRUE(p.publish(bytes));
+    expected.push_back(text);
+    expected.push_back(text);
+  }
+  EXPECT_EQ(drain(s), expected);
+}
+
 TEST_F(Subscribe, ManySubscribersGetTheSame) {
   auto p = must(session.publisher("a"));
   std::vector<bus::subscriber> all;
