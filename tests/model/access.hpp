@@ -22,7 +22,7 @@ struct access {
   }
   static void store(word& w, std::uint64_t value, std::memory_order order, edge e) {
     active->point();
-    if (watching->drops_store(&w, value, order)) return;
+    if (watching->drops_store(&w, value, e)) return;
     active->mem.store(active->self().knows, &w, value, weakened(order, e));
     if (e == edge::commit) watching->commit_word_stored(&w, value);
   }
@@ -54,8 +54,15 @@ struct access {
                               });
   }
   static void fence(std::memory_order order, edge e) {
+    // Before it nothing that was stored need be visible, after it everything is: good moments for
+    // the others to go on.
+    const bool heavy = order == std::memory_order_seq_cst;
+    if (heavy && active->dice().percent(15)) active->pause();
     active->point();
     active->mem.fence(active->self().knows, weakened_fence(order, e));
+    if (heavy && active->dice().percent(20))
+      for (std::uint32_t pauses = active->dice().between(1, 16); pauses != 0; --pauses)
+        active->pause();
   }
   static void copy_in(std::byte* to, const void* from, std::size_t bytes) {
     for (std::size_t done = 0; done < bytes; done += 8) {

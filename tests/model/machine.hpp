@@ -123,11 +123,11 @@ class machine {
     burst_ = 0;
     running_->runs.yield();
   }
-  /// As a futex: sleeps when the word still is `expected`.
-  wake sleep(const void* word, std::uint64_t expected) {
+  /// As a futex: sleeps when the word still is `expected`, and the life word of `lives` unchanged.
+  wake sleep(const void* word, std::uint64_t expected, std::uint32_t lives = 0) {
     point();
     process& p = *running_;
-    if (mem.newest(word) != expected) return wake::woken;
+    if (mem.newest(word) != expected || (lives != 0 && killed(lives))) return wake::woken;
     p.is = state::asleep;
     p.sleeps_on = word;
     p.runs.yield();

@@ -13,8 +13,11 @@
 ///             buffering), but before its next acquire or release fence, releasing store, or access
 ///             to the same word
 ///
+/// Old values go together: a thread falls behind now and then, and for a while most of its loads
+/// answer what was newest at one moment of the past, as far as its view allows.
+///
 /// Not modelled: stores that land behind an older one of the same word, stores that pass an earlier
-/// load, histories of more than eight stores, seq_cst loads and stores (the lane code has none).
+/// load, histories of more than sixteen stores, seq_cst loads and stores (the lane code has none).
 
 #include <algorithm>
 #include <array>
@@ -32,7 +35,7 @@ inline constexpr std::size_t header_words = 1024;
 inline constexpr std::size_t data_words_max = 1024;
 inline constexpr std::size_t extra_words = 256;
 inline constexpr std::size_t location_count = header_words + data_words_max + extra_words;
-inline constexpr std::size_t history_max = 8;
+inline constexpr std::size_t history_max = 16;
 
 using stamp = std::uint16_t;
 
@@ -46,9 +49,12 @@ struct view {
 };
 
 class memory {
+  static constexpr std::uint32_t up_to_date = ~0u;
+
  public:
   struct event {
     std::uint64_t value = 0;
+    std::uint32_t time = 0;  // stores of the whole execution before it
     std::uint32_t view_id = 0;
     stamp at = 0;
   };
@@ -62,6 +68,7 @@ class memory {
       known_.clear();
       pending_.clear();
       late_.clear();
+      horizon_ = up_to_date;
     }
 
    private:
@@ -77,6 +84,7 @@ class memory {
     std::vector<std::uint8_t> known_;     // by view id: 1 pending, 2 joined
     std::vector<std::uint32_t> pending_;  // views read by relaxed loads, for the next acquire fence
     std::vector<late_read> late_;
+    std::uint32_t horizon_ = up_to_date;  // while it is behind: the moment that it sees
   };
 
   memory() : locations_(location_count), arena_(std::make_unique<arena>()) {}
@@ -86,9 +94,12 @@ class memory {
     capacity_bytes_ = capacity_bytes;
     for (location& at : locations_) at = location{};
     views_used_ = 0;
+    now_ = 0;
     seq_cst_.clear();
     stale_percent_ = random_.pick({0, 5, 20, 50});
     late_percent_ = random_.pick({0, 20, 60});
+    lag_permille_ = random_.pick({0, 0, 2, 10});
+    newcomer_lag_percent_ = random_.pick({0, 30, 80});
     newest_only_ = false;
   }
   /// From now on every load reads the newest store: time has passed.
@@ -117,7 +128,7 @@ class memory {
   std::uint64_t load(thread& t, const void* word, std::memory_order order) {
     const std::uint32_t index = index_of(word);
     finish_late_of(t, index);
-    const event& found = choose(locations_[index], t.now_.at[index]);
+    const event& found = choose(t, locations_[index], t.now_.at[index]);
     t.now_.at[index] = std::max(t.now_.at[index], found.at);
     learn(t, found.view_id, acquires(order));
     return found.value;
@@ -178,9 +189,19 @@ class memory {
     const std::uint64_t value = load(t, from, std::memory_order_relaxed);
     std::memcpy(to, &value, part);
   }
-  /// Some reads that were put off happen now. Called between operations.
+  /// Called between operations: some reads that were put off happen now, a thread falls behind or
+  /// catches up.
   void drift(thread& t) {
     if (!t.late_.empty() && random_.percent(10)) finish_late(t);
+    if (t.horizon_ != up_to_date) {
+      if (random_.below(1000) < 3) t.horizon_ = up_to_date;
+    } else if (lag_permille_ != 0 && random_.below(1000) < lag_permille_) {
+      fall_behind(t);
+    }
+  }
+  /// A thread that has not looked at the lane for long, or never, sees nothing of what is new.
+  void newcomer(thread& t) {
+    if (random_.percent(newcomer_lag_percent_)) fall_behind(t);
   }
   void finish_late(thread& t) {
     while (!t.late_.empty()) finish_one(t, t.late_.size() - 1);
@@ -189,6 +210,8 @@ class memory {
   void adopt(thread& t, const thread& gone) { t.now_.join(gone.now_); }
 
  private:
+  static constexpr std::uint32_t lag_share_percent = 85;
+
   struct location {
     std::array<event, history_max> events{};
     std::uint8_t first = 0;
@@ -223,8 +246,20 @@ class memory {
     return static_cast<std::uint32_t>(offset / 8 - data_words_max);
   }
 
-  const event& choose(const location& from, stamp not_before) {
-    if (newest_only_ || from.count == 1 || !random_.percent(stale_percent_)) return from.newest();
+  void fall_behind(thread& t) {
+    const std::uint32_t far = random_.pick({30, 300, 3000});
+    t.horizon_ = now_ - random_.below(std::min(now_, far) + 1);
+  }
+
+  const event& choose(const thread& t, const location& from, stamp not_before) {
+    if (newest_only_ || from.count == 1) return from.newest();
+    if (t.horizon_ != up_to_date) {
+      if (!random_.percent(lag_share_percent)) return from.newest();
+      std::size_t i = from.count - 1u;
+      while (i != 0 && from.at(i).time > t.horizon_ && from.at(i - 1).at >= not_before) --i;
+      return from.at(i);
+    }
+    if (!random_.percent(stale_percent_)) return from.newest();
     std::size_t oldest = 0;
     while (oldest + 1 < from.count && from.at(oldest).at < not_before) ++oldest;
     return from.at(oldest + random_.below(from.count - oldest));
@@ -250,7 +285,7 @@ class memory {
       at.first = static_cast<std::uint8_t>((at.first + 1) % history_max);
     else
       ++at.count;
-    at.events[(at.first + at.count - 1u) % history_max] = {value, id, next};
+    at.events[(at.first + at.count - 1u) % history_max] = {value, ++now_, id, next};
   }
 
   void learn(thread& t, std::uint32_t id, bool now) {
@@ -276,7 +311,7 @@ class memory {
   void finish_one(thread& t, std::size_t which) {
     const thread::late_read read = t.late_[which];
     t.late_.erase(t.late_.begin() + static_cast<std::ptrdiff_t>(which));
-    const event& found = choose(locations_[read.location], read.not_before);
+    const event& found = choose(t, locations_[read.location], read.not_before);
     t.now_.at[read.location] = std::max(t.now_.at[read.location], found.at);
     learn(t, found.view_id, false);
     std::memcpy(read.to, &found.value, read.bytes);
@@ -299,9 +334,12 @@ class memory {
   std::unique_ptr<arena> arena_;
   std::vector<std::unique_ptr<view>> views_;  // 0 is none
   std::uint32_t views_used_ = 0;
+  std::uint32_t now_ = 0;  // stores so far
   view seq_cst_{};
   std::uint32_t stale_percent_ = 0;
   std::uint32_t late_percent_ = 0;
+  std::uint32_t lag_permille_ = 0;
+  std::uint32_t newcomer_lag_percent_ = 0;
   bool newest_only_ = false;
 };
 

@@ -13,7 +13,7 @@ class observer {
  public:
   virtual ~observer() = default;
   virtual void commit_word_stored(const void* word, std::uint64_t value) = 0;
-  virtual bool drops_store(const void* word, std::uint64_t value, std::memory_order order) = 0;
+  virtual bool drops_store(const void* word, std::uint64_t value, bus::sync::edge edge) = 0;
   virtual bool hides_from_reader(const void* word, bus::sync::edge edge) = 0;
 };
 

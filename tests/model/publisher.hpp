@@ -72,6 +72,8 @@ struct publisher_options {
   bool open_records = false;
   bool sleeps_when_full = false;
   bool small_records = false;
+  bool large_records = false;
+  std::uint32_t payload_bytes = 0;  // of every large record; 0: by chance
 };
 
 class publisher {
@@ -224,6 +226,9 @@ class publisher {
       w_.m().wake_all(&w_.parked());
       return w_.m().pause();
     }
+    // It spins for a while before it sleeps.
+    for (std::uint32_t spins = w_.m().dice().pick({0, 0, 3, 12}); spins != 0; --spins)
+      w_.m().pause();
     auto& waiting = w_.lane.header->counters.waiting;
     access::store(waiting, 1, relaxed, edge::none);
     if (const auto* pin = gate_.slowest(); pin != nullptr) {
@@ -232,10 +237,10 @@ class publisher {
       const bool looks = w_.m().bug.omits != omission::second_scan;
       const std::uint64_t need = tail + mine().total_bytes + layout::record_align;
       const bool full = !looks || gate_.lowest_pin(tail) + w_.lane.capacity_bytes < need;
-      // It sleeps on the life word, too: that has changed already when the reader is dead.
-      const bool dead = w_.m().killed(gate_.slowest_process());
-      if (full && !dead && !gate_.has_unresolved() && gate_.slowest() == pin)
-        w_.m().sleep(&pin->tick, seen);
+      if (full && !gate_.has_unresolved() && gate_.slowest() == pin) {
+        if (w_.m().dice().percent(40)) w_.m().pause();
+        w_.m().sleep(&pin->tick, seen, gate_.slowest_process());
+      }
     }
     access::store(waiting, 0, relaxed, edge::none);
   }
@@ -292,7 +297,8 @@ class publisher {
     opens_ = options_.open_records && dice.percent(60);
     now.count = 0;
     now.total_bytes = 0;
-    const std::size_t wanted = !opens_ && dice.percent(25) ? dice.between(2, batch_max) : 1;
+    const std::size_t wanted =
+        !opens_ && !options_.large_records && dice.percent(25) ? dice.between(2, batch_max) : 1;
     const std::uint64_t ticks = ++w_.ticks;
     w_.tags += 2;  // tags of neighbours in a batch differ by one, of others by more
     const bool large = !options_.small_records && dice.percent(15);
@@ -305,6 +311,11 @@ class publisher {
                                    : options_.small_records ? 40
                                                             : 300;
       message.shape.payload_bytes = dice.below(spread);
+      if (options_.large_records)
+        message.shape.payload_bytes =
+            options_.payload_bytes != 0
+                ? options_.payload_bytes
+                : static_cast<std::uint32_t>(largest / 4) + dice.below(largest * 3 / 4);
       if (dice.percent(70)) message.shape.payload_bytes &= ~7u;
       if (opens_) {
         message.shape.header_bytes = 32;

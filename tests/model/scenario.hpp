@@ -22,9 +22,15 @@ struct scenario {
   std::uint32_t subscriber_kill_percent;
   bool open_records = false;
   bool sleeps = false;  // readers sleep by the armed word
+  bool large_records = false;
+  std::uint32_t visits_percent = 50;  // of the readers leave, to come back
+  std::uint32_t visits_max = 3;
+  std::uint32_t leaves_percent = 5;  // of their polls
+  bool ponders = false;              // readers do something else for long, and hold records
+  std::uint32_t skims_percent = 0;   // of the readers look at no payload
 };
 
-inline constexpr std::array<scenario, 5> scenarios{{
+inline constexpr std::array<scenario, 8> scenarios{{
     {"overwrite", "an overwriting lane: readers are lapped, resume, and count their losses",
      scenario::lane::overwriting, scenario::owners::exclusive, 1, 2, 20, 70, 30, 5},
     {"gated", "a gated lane: readers enter, release, leave and die; a full publisher sleeps",
@@ -34,7 +40,17 @@ inline constexpr std::array<scenario, 5> scenarios{{
     {"open", "records that are read while they are written, closed or aborted",
      scenario::lane::gated, scenario::owners::exclusive, 1, 2, 10, 40, 60, 5, true},
     {"sleep", "readers that sleep by the armed word", scenario::lane::either,
-     scenario::owners::either, 2, 2, 1, 4, 0, 0, false, true},
+     scenario::owners::either, 2, 2, 1, 4, 0, 0, false, true, false, 0},
+    {"enter", "readers that come, read a little and go, while the ring is overwritten fast",
+     scenario::lane::either, scenario::owners::exclusive, 1, 3, 20, 60, 10, 10, false, false, true,
+     100, 8, 30, false, 50},
+    {"attach", "the same on a lane that holds its publisher back, at every step of an entrance",
+     scenario::lane::gated, scenario::owners::exclusive, 1, 3, 30, 80, 0, 5, false, false, true,
+     100, 12, 50, false, 90},
+    {"full",
+     "a publisher that sleeps when the ring is full, woken by the last who gives space back",
+     scenario::lane::gated, scenario::owners::exclusive, 1, 2, 4, 16, 0, 0, false, false, true, 80,
+     2, 12, true, 80},
 }};
 
 class execution {
@@ -45,14 +61,15 @@ class execution {
   std::string run(const scenario& of, std::uint64_t seed) {
     of_ = &of;
     auto& dice = m_.dice();
-    const std::uint64_t capacity = mix(seed ^ 0xca) % 2 == 0 ? 4096 : 8192;
+    const std::uint64_t capacity = of.large_records || mix(seed ^ 0xca) % 2 == 0 ? 4096 : 8192;
     m_.begin(seed, capacity);
     const bool overwriting = of.lane == scenario::lane::overwriting ||
                              (of.lane == scenario::lane::either && dice.percent(50));
     w_.begin({capacity, overwriting});
     exclusive_ = of.owners == scenario::owners::exclusive ||
                  (of.owners == scenario::owners::either && dice.percent(50));
-    publishing_ = {exclusive_, of.open_records, exclusive_ && !of.open_records, of.sleeps};
+    publishing_ = {exclusive_, of.open_records,  exclusive_ && !of.open_records,
+                   of.sleeps,  of.large_records, dice.pick({0, 480, 992})};
     w_.turns_left = dice.between(of.turns_min, of.turns_max);
     respawns_left_ = 4;
     for (auto& s : subscribers_) s = nullptr;
@@ -103,9 +120,17 @@ class execution {
     const std::uint64_t dies_at = may_die ? death(of_->subscriber_kill_percent) : 0;
     auto& dice = m_.dice();
     const bool gating = !w_.lane.overwriting && (last || of_->open_records || dice.percent(85));
-    const subscriber_options options{gating, gating && of_->open_records && dice.percent(70),
-                                     of_->sleeps && !last,
-                                     !of_->sleeps && !last && dice.percent(50), last};
+    subscriber_options options;
+    options.gating = gating;
+    options.wants_open = gating && of_->open_records && dice.percent(70);
+    options.sleeps = of_->sleeps && !last;
+    options.from_all = last;
+    if (!last && dice.percent(of_->visits_percent))
+      options.visits_more = dice.between(1, of_->visits_max);
+    options.stays = last || dice.percent(60);
+    options.leaves_percent = of_->leaves_percent;
+    options.ponders = of_->ponders && !last;
+    options.skims = !last && dice.percent(of_->skims_percent);
     m_.spawn(role::reader, dies_at, [this, index, options] {
       subscriber s(w_, index, options);
       subscribers_[m_.self().id] = &s;
@@ -134,6 +159,10 @@ class execution {
       m_.run(steps_max);
       if (!m_.failure().empty()) return;
       bool all_read = true;
+      for (std::uint32_t id = 1; id <= m_.process_count(); ++id)
+        if (m_.state_of(id) == machine::state::asleep && subscribers_[id] == nullptr)
+          check_sleeping_publisher(id);
+      if (!m_.failure().empty()) return;
       for (std::uint32_t id = 1; id <= m_.process_count(); ++id) {
         if (subscribers_[id] == nullptr || m_.state_of(id) != machine::state::asleep) continue;
         const bool done = subscribers_[id]->at_tail() && subscribers_[id]->holds_nothing();
@@ -150,6 +179,16 @@ class execution {
       m_.wake_all(&w_.parked(), machine::wake::timed_out);
     }
     m_.fail("no progress: readers do not reach the tail");
+  }
+
+  // A reader gives up to half a share back without a tick, and until its first tick a publisher may
+  // sleep on a place where it tried to enter and did not stay.
+  void check_sleeping_publisher(std::uint32_t id) {
+    for (const subscriber* one : subscribers_)
+      if (one != nullptr && one->tick_word() == m_.sleeping_on(id) && !one->has_ticked()) return;
+    const std::uint64_t need = w_.end_position + w_.intents[id].total_bytes + layout::record_align;
+    if (need + w_.lane.capacity_bytes / 16 <= w_.room_end())
+      m_.fail("lost wake-up: a publisher waits for space, and there is enough");
   }
 
   machine& m_;

@@ -35,6 +35,7 @@ enum class omission : std::uint8_t {
                 // on another's arming
   second_look,  // armed, and then to sleep without looking again
   second_scan,  // waiting, and then to sleep without looking at the readers again
+  late_announcement,  // a new reader enters first, and is announced afterwards
 };
 
 struct seeded_bug {

@@ -9,9 +9,13 @@ namespace model {
 struct subscriber_options {
   bool gating = false;
   bool wants_open = false;
-  bool sleeps = false;    // by the armed word
-  bool leaves = false;    // now and then, to come back
-  bool from_all = false;  // enters at the oldest record
+  bool sleeps = false;               // by the armed word
+  std::uint32_t visits_more = 0;     // leaves so often, to come back
+  std::uint32_t leaves_percent = 5;  // of its polls
+  bool stays = true;                 // comes back from the last of these visits
+  bool ponders = false;              // with records in hand
+  bool skims = false;                // does not look at payloads
+  bool from_all = false;             // enters at the oldest record
 };
 
 class subscriber {
@@ -19,7 +23,7 @@ class subscriber {
   subscriber(world& w, std::size_t pin_index, subscriber_options options)
       : w_(w), options_(options), pin_index_(pin_index), id_(w.m().self().id) {
     plain_ = w.m().dice().percent(60);
-    leaves_left_ = options.leaves ? w.m().dice().between(1, 3) : 0;
+    leaves_left_ = options.visits_more;
   }
 
   /// The life of the process.
@@ -29,16 +33,18 @@ class subscriber {
     if (!attach()) return;
     std::uint32_t idle = 0;
     while (!w_.stopping) {
-      if (poll()) {
-        idle = 0;
-        continue;
-      }
-      hand_back();
-      if (leaves_left_ != 0 && !open_seen_ && w_.m().dice().percent(5)) {
+      const bool found = poll();
+      if (!found) hand_back();
+      if (leaves_left_ != 0 && !open_seen_ && w_.m().dice().percent(options_.leaves_percent)) {
         --leaves_left_;
         check_account(false);
         leave();
-        if (!attach()) return;
+        if ((leaves_left_ == 0 && !options_.stays) || !attach()) return;
+        continue;
+      }
+      if (found) {
+        idle = 0;
+        continue;
       }
       if (options_.sleeps) {
         sleep();
@@ -69,7 +75,7 @@ class subscriber {
       slot.view = view;
       if (view.shape.payload_bytes > sizeof slot.payload)
         return ring::verdict::skipped;  // cannot be: the lane checks it
-      if (to.reader_.may_be_lapped())
+      if (to.reader_.may_be_lapped() && !to.options_.skims)
         access::copy_out(slot.payload.data(), view.payload(), view.shape.payload_bytes);
       ++to.taken_count_;
       return ring::verdict::taken;
@@ -85,17 +91,14 @@ class subscriber {
   };
 
   bool attach() {
-    if (!announce()) return false;
+    const bool announces_late = w_.m().bug.omits == omission::late_announcement;
+    if (!announces_late && !announce()) return false;
     reader_ = lane_reader(w_.lane, &w_.pin(pin_index_), options_.gating);
     reader_.wants_open(options_.wants_open);
     attached_ = true;
     for (int attempt = 0;; ++attempt) {
-      const bool all = options_.from_all || w_.m().dice().percent(50);
-      if (reader_.enter([&](std::uint64_t lowest) {
-            return all ? ring::oldest_waypoint<access>(w_.lane, lowest)
-                       : ring::newest_waypoint<access>(w_.lane);
-          }))
-        break;
+      w_.m().mem.newcomer(w_.m().self().knows);
+      if (enter()) break;
       // With everything at rest there is always a place to enter.
       if (w_.stopping && attempt > 3) {
         w_.m().fail("a reader cannot enter a lane at rest");
@@ -104,15 +107,41 @@ class subscriber {
       if (attempt % 4 == 3 && !w_.stopping) w_.m().sleep(&w_.parked(), 0);
       w_.m().pause();
     }
+    if (announces_late) {
+      w_.m().pause();
+      if (!announce()) return reader_.leave(), false;
+    }
     entered_seq_ = expected_ = reader_.next_seq();
     lost_ = delivered_ = 0;
     open_seen_ = 0;
     note_expected();
-    if (entered_seq_ == 0 || entered_seq_ > w_.journal.size() + 1)
-      w_.m().fail("a reader entered at a sequence that is not there");
-    if (reader_.position() > w_.end_position) w_.m().fail("a reader entered behind the tail");
+    check_waypoint({reader_.position(), reader_.next_seq(), 0});
+    // Not only what it saw: what is.
+    const auto& reserved_end = w_.lane.header->limits.reserved_end;
+    if (options_.gating &&
+        w_.m().mem.newest(&reserved_end) > reader_.position() + w_.lane.capacity_bytes)
+      w_.m().fail("a gated reader entered at a position that is overwritten");
     reader_.release();
     return true;
+  }
+  // As source::enter does it for its kinds of start.
+  bool enter() {
+    auto& dice = w_.m().dice();
+    const std::uint32_t kind = options_.from_all ? 0 : dice.below(3);
+    const std::uint64_t wanted = dice.below(w_.journal.size() + 2);
+    return reader_.enter([&](std::uint64_t lowest) {
+      if (kind == 0) return ring::oldest_waypoint<access>(w_.lane, lowest);
+      if (kind == 1) return ring::newest_waypoint<access>(w_.lane);
+      return ring::last_waypoint_before<access>(w_.lane, lowest, [&](const auto& entry) {
+        check_waypoint(entry);
+        return entry.seq <= wanted;
+      });
+    });
+  }
+  void check_waypoint(const ring::entry_point& entry) {
+    if (!w_.is_waypoint(entry))
+      w_.m().fail("a waypoint says sequence " + std::to_string(entry.seq) + " at position " +
+                  std::to_string(entry.position) + ", which was never there");
   }
 
   bool announce() {
@@ -138,10 +167,13 @@ class subscriber {
 
   void leave() {
     attached_ = false;
+    has_ticked_ = false;
     reader_.leave();
     auto& tick = w_.pin(pin_index_).tick;
+    // [W2] release: a publisher that goes to sleep on this value has seen that we are gone.
     access::store(tick, access::load(tick, std::memory_order_relaxed, edge::none) + 1,
-                  std::memory_order_relaxed, edge::none);
+                  std::memory_order_release, edge::waiting);
+    if (w_.m().dice().percent(30)) w_.m().pause();
     w_.m().wake_all(&tick);
     std::uint64_t expected = entry_value();
     access::compare_exchange(w_.entry(entry_), expected, 0, std::memory_order_acq_rel,
@@ -188,6 +220,7 @@ class subscriber {
       return w_.m().fail("a gap starts at " + std::to_string(first) + " instead of " +
                          std::to_string(expected_));
     if (reader_.next_seq() < expected_) return w_.m().fail("a reader went back");
+    check_waypoint({reader_.position(), reader_.next_seq(), 0});
     lost_ += reader_.next_seq() - first;
     expected_ = reader_.next_seq();
     note_expected();
@@ -198,13 +231,17 @@ class subscriber {
       taken& one = taken_[i];
       if (one.view.open)
         read_open(one, i);
-      else if (!reader_.may_be_lapped())  // in place
+      else if (!reader_.may_be_lapped() && !options_.skims)  // in place
         access::copy_out(one.payload.data(), one.view.payload(), one.view.shape.payload_bytes);
     }
-    const bool hands_back =
-        reader_.held_bytes() >= w_.lane.capacity_bytes / 8 || w_.m().dice().percent(30);
-    if (hands_back) hand_back();
-    if (w_.m().dice().percent(30)) w_.m().pause();
+    if (reader_.held_bytes() >= reader_.share_bytes())
+      hand_back();
+    else if (w_.m().dice().percent(60))
+      give_back();
+    for (std::uint32_t pauses = w_.m().dice().pick({0, 0, 1, 4}); pauses != 0; --pauses)
+      w_.m().pause();
+    if (options_.ponders && !w_.stopping && w_.m().dice().percent(15))
+      w_.m().sleep(&w_.parked(), 0);
     w_.m().mem.finish_late(w_.m().self().knows);  // what was read late is there now
     for (std::size_t i = 0; i < taken_count_; ++i)
       if (!taken_[i].view.open) check(taken_[i]);
@@ -223,7 +260,7 @@ class subscriber {
     if (view.shape.pack() != was.shape.pack() || view.publisher_id() != was.publisher ||
         view.ticks != was.ticks)
       return w_.m().fail(name + " has another header than was committed");
-    if (!same_payload(was, one, was.shape.payload_bytes))
+    if (!options_.skims && !same_payload(was, one, was.shape.payload_bytes))
       return w_.m().fail(name + " has another payload than was committed");
     ++delivered_;
     ++expected_;
@@ -273,9 +310,22 @@ class subscriber {
       return w_.m().fail("an open record's progress word promises bytes that are not there");
   }
 
+  // As subscriber_core::release_all.
+  void give_back() {
+    if (reader_.held_bytes() == 0) return;
+    reader_.release();
+    if (reader_.unticked_bytes() >= reader_.share_bytes() / 2) tick();
+  }
+  // As source::tick.
+  void tick() {
+    if (!reader_.has_unticked_release()) return;
+    if (reader_.tick()) w_.m().wake_all(&w_.pin(pin_index_).tick);
+    has_ticked_ = true;
+  }
+  // A reader that is idle, or held its share.
   void hand_back() {
-    if (reader_.held_bytes() != 0) reader_.release();
-    if (reader_.has_unticked_release() && reader_.tick()) w_.m().wake_all(&w_.pin(pin_index_).tick);
+    give_back();
+    tick();
   }
 
   // As client/sleeper: armed, one more look, sleep.
@@ -320,6 +370,7 @@ class subscriber {
   std::uint32_t leaves_left_ = 0;
   bool attached_ = false;
   std::size_t entry_ = 0;
+  bool has_ticked_ = false;
   std::uint64_t entered_seq_ = 1, expected_ = 1, delivered_ = 0, lost_ = 0;
   std::uint64_t open_seen_ = 0;  // sequence of the open record that was handed out
   std::size_t taken_count_ = 0;
@@ -328,6 +379,8 @@ class subscriber {
 
  public:
   // For the oracle, when everybody sleeps.
+  bool has_ticked() const { return has_ticked_; }  // since it entered
+  const void* tick_word() const { return &w_.pin(pin_index_).tick; }
   bool at_tail() const { return reader_.position() == w_.end_position; }
   bool holds_nothing() const { return reader_.held_bytes() == 0; }
 };

@@ -141,12 +141,11 @@ class world final : public observer {
   const intent& open_intent() const { return intents[open_by]; }
   std::uint64_t open_bytes() const { return open_intent().messages[0].shape.total_bytes(); }
 
-  bool drops_store(const void* at, std::uint64_t value, std::memory_order order) override {
+  bool drops_store(const void* at, std::uint64_t value, edge e) override {
     switch (m_.bug.omits) {
       case omission::zero: return value == 0 && m_.mem.is_data(at);
       case omission::reserved_end: return at == &lane.header->limits.reserved_end;
-      case omission::candidate:
-        return at == &lane.header->limits.gate_limit && order == std::memory_order_relaxed;
+      case omission::candidate: return at == &lane.header->limits.gate_limit && e == edge::none;
       case omission::repaired_zero_end:
         return at == &lane.header->turn.zero_end && m_.self().repairing;
       default: return false;
@@ -162,6 +161,14 @@ class world final : public observer {
     }
   }
 
+  /// Was a waypoint like this ever written? The first record of a new lane may have been aborted
+  /// since.
+  bool is_waypoint(const ring::entry_point& entry) const {
+    if (entry.position == 0 && entry.seq == 1) return true;
+    return entry.seq != 0 && entry.seq <= journal.size() &&
+           journal[entry.seq - 1].position == entry.position;
+  }
+
   /// Under the lock or the lease: is what this publisher believes true?
   void check_turn(const lane_writer& writer, const char* when) {
     if (writer.tail() != end_position || writer.next_seq() != journal.size() + 1)
@@ -169,6 +176,19 @@ class world final : public observer {
               std::to_string(writer.next_seq()) + ", but the records end at " +
               std::to_string(end_position) + " and the next sequence is " +
               std::to_string(journal.size() + 1));
+  }
+
+  /// Up to here the readers leave room. Nobody runs just now.
+  std::uint64_t room_end() {
+    std::uint64_t lowest = end_position;
+    for (std::size_t i = 0; i < reader_entries; ++i) {
+      const std::uint64_t reader = m_.mem.newest(&entry(i));
+      if (reader == 0) continue;
+      const ring::pin_words& of = pin(reader & 0xff);
+      if (m_.mem.newest(&of.state) == ring::pin_gating)
+        lowest = std::min(lowest, m_.mem.newest(&of.cursor));
+    }
+    return lowest + lane.capacity_bytes;
   }
 
   /// Every block that readers may enter at has the waypoint of the first record that starts in it.

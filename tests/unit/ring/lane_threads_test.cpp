@@ -337,5 +337,162 @@ void share(bool overwriting) {
 TEST(LaneThreads, TwoSharedWritersOnAGatedRingKeepTheirOrder) { share(false); }
 TEST(LaneThreads, TwoSharedWritersOnAnOverwritingRingLoseExactlyWhatIsReported) { share(true); }
 
+#if defined(BUS_THREAD_SANITIZER)
+
+// The same with payloads as plain memory, so that ThreadSanitizer sees whether the lane alone orders them; and without
+// one half of an edge, where it must say that they are raced for. Without ThreadSanitizer there is nothing to see, and
+// these tests do not exist.
+
+enum class half { none, release, acquire };
+
+template <sync::edge Edge, half Missing>
+struct plain_payloads : hardware {
+  using word = sync::word;
+  using edge = sync::edge;
+
+  static std::uint64_t load(const word& w, std::memory_order order, edge e) { return w.load(kept(order, e)); }
+  static void store(word& w, std::uint64_t value, std::memory_order order, edge e) { w.store(value, kept(order, e)); }
+  static std::uint64_t exchange(word& w, std::uint64_t value, std::memory_order order, edge e) {
+    return w.exchange(value, kept(order, e));
+  }
+  static bool compare_exchange(word& w, std::uint64_t& expected, std::uint64_t value, std::memory_order order, edge e) {
+    return hardware::compare_exchange(w, expected, value, kept(order, e), e);
+  }
+  static void copy_in(std::byte* to, const void* from, std::size_t bytes) { std::memcpy(to, from, bytes); }
+
+ private:
+  static std::memory_order kept(std::memory_order order, edge e) {
+    using enum std::memory_order;
+    if (e != Edge || Missing == half::none) return order;
+    if (order == acq_rel) return Missing == half::release ? acquire : release;
+    return order == (Missing == half::release ? release : acquire) ? relaxed : order;
+  }
+};
+
+constexpr int plain_records = 3000;  // many laps
+constexpr int race_was_reported = 66;  // how ThreadSanitizer ends a program
+
+// One reader that reads in place, one publisher that waits for it. Answers how many records were read, and intact.
+template <class A>
+std::uint64_t read_in_place() {
+  lane_box box(false);
+  std::atomic<bool> done{false};
+  std::atomic<std::uint64_t> intact{0};
+  lane_reader<A> r(box.memory, &box.pins[0], true);
+  if (!r.enter([&](std::uint64_t lowest) { return oldest_waypoint<A>(box.memory, lowest); })) return 0;
+  std::jthread reading([&] {
+    payload copy;
+    struct {
+      payload& copy;
+      std::atomic<std::uint64_t>& intact;
+      verdict take(const record_view& view) {
+        copy.bytes = std::min<std::size_t>(view.shape.payload_bytes, sizeof copy.words);
+        std::memcpy(copy.words.data(), view.payload(), copy.bytes);
+        intact += copy.intact();
+        return verdict::taken;
+      }
+      void undo() {}
+    } sink{copy, intact};
+    for (bool last = false;;) {
+      const poll_outcome outcome = r.poll(8, sink);
+      r.release();
+      if (outcome == poll_outcome::more) continue;
+      if (outcome != poll_outcome::empty || last) return;
+      last = done.load(std::memory_order_relaxed);
+      std::this_thread::yield();
+    }
+  });
+  lane_writer<A> w(box.memory);
+  w.load_turn();
+  const auto lowest_pin = [&](std::uint64_t tail) {
+    return held_position<A>(box.pins[0], lane_box::key, tail, box.memory.capacity_bytes);
+  };
+  payload p;
+  const auto end = std::chrono::steady_clock::now() + 20s;  // a weakened reader may stop at nonsense
+  for (int n = 0; n < plain_records && std::chrono::steady_clock::now() < end;) {
+    p.make(static_cast<std::uint64_t>(n), 2 + static_cast<std::size_t>(n) % (payload_words_max - 2));
+    const auto head = head_of(p.bytes);
+    const std::uint64_t total = head.shape.total_bytes();
+    if (!w.has_room(total) && !w.reserve(total, lowest_pin)) {
+      std::this_thread::yield();
+      continue;
+    }
+    w.write(0, head, 1, p.words.data());
+    w.commit(total, 1, 1);
+    ++n;
+  }
+  done.store(true, std::memory_order_relaxed);
+  reading.join();
+  return intact;
+}
+
+// Two publishers under the lane's lock, on a lane that nobody reads. Answers how many records there are.
+template <class A>
+std::uint64_t publish_in_turn() {
+  lane_box box(true);
+  auto& lock = box.header().turn.lock;
+  const auto work = [&](std::uint32_t id) {
+    lane_writer<A> w(box.memory);
+    payload p;
+    for (int n = 0; n < plain_records;) {
+      p.make(static_cast<std::uint64_t>(n), payload_words_max);
+      const auto head = head_of(p.bytes, 0, id);
+      const std::uint64_t total = head.shape.total_bytes();
+      if (!sync::try_lock<A>(lock, id)) {
+        std::this_thread::yield();
+        continue;
+      }
+      w.load_turn();
+      if (w.has_room(total) || w.reserve(total, [](std::uint64_t tail) { return tail; })) {
+        w.write(0, head, 1, p.words.data());
+        w.commit(total, 1, 1);
+        ++n;
+      }
+      w.store_turn();
+      sync::unlock_word<A>(lock);
+      if (n % 16 == 0) std::this_thread::yield();
+    }
+  };
+  {
+    std::jthread first(work, 1), second(work, 2);
+  }
+  return sync::load_relaxed(box.header().turn.next_seq) - 1;
+}
+
+using whole = plain_payloads<sync::edge::none, half::none>;
+
+TEST(LaneRaces, NoneBetweenAGatedPublisherAndAReaderInPlace) {
+  EXPECT_EQ(read_in_place<whole>(), static_cast<std::uint64_t>(plain_records));
+}
+TEST(LaneRaces, NoneBetweenTwoPublishersUnderTheLock) {
+  EXPECT_EQ(publish_in_turn<whole>(), 2u * plain_records);
+}
+
+class WeakenedLane : public testing::Test {
+ protected:
+  WeakenedLane() { GTEST_FLAG_SET(death_test_style, "threadsafe"); }
+};
+
+template <sync::edge Edge, half Missing>
+void read_weakened() {
+  read_in_place<plain_payloads<Edge, Missing>>();
+  std::exit(0);
+}
+template <half Missing>
+void publish_weakened() {
+  publish_in_turn<plain_payloads<sync::edge::lock, Missing>>();
+  std::exit(0);
+}
+void expect_race(void (*of)()) { EXPECT_EXIT(of(), testing::ExitedWithCode(race_was_reported), "data race"); }
+
+TEST_F(WeakenedLane, R1WithoutReleaseIsARace) { expect_race(&read_weakened<sync::edge::commit, half::release>); }
+TEST_F(WeakenedLane, R1WithoutAcquireIsARace) { expect_race(&read_weakened<sync::edge::commit, half::acquire>); }
+TEST_F(WeakenedLane, G2WithoutReleaseIsARace) { expect_race(&read_weakened<sync::edge::cursor, half::release>); }
+TEST_F(WeakenedLane, G2WithoutAcquireIsARace) { expect_race(&read_weakened<sync::edge::cursor, half::acquire>); }
+TEST_F(WeakenedLane, L1WithoutReleaseIsARace) { expect_race(&publish_weakened<half::release>); }
+TEST_F(WeakenedLane, L1WithoutAcquireIsARace) { expect_race(&publish_weakened<half::acquire>); }
+
+#endif
+
 }  // namespace
 }  // namespace bus::ring
