@@ -173,8 +173,13 @@ class publisher {
   }
   void publish_plain() {
     const sent& message = mine().messages[0];
-    writer_.publish_plain(message.shape.payload_bytes, mine().total_bytes,
-                          layout::pack_origin(1, id_), message.ticks, payload_of(message));
+    writer_.publish_plain(
+        message.shape.payload_bytes, mine().total_bytes, layout::pack_origin(1, id_),
+        [&](std::byte* to) {
+          access::copy_in(to, payload_of(message), message.shape.payload_bytes);
+        },
+        [&] { return message.ticks; });
+    if (writer_.is_preparation_due()) writer_.prepare_plain();
   }
 
   void turn() {

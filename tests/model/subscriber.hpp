@@ -83,9 +83,8 @@ class subscriber {
     void undo() { --to.taken_count_; }
   };
   struct plain_sink : sink {
-    ring::verdict take_plain(const std::byte* data, std::uint64_t position, std::uint64_t,
-                             std::uint64_t seq, std::uint64_t shape, std::uint64_t origin,
-                             std::uint64_t ticks) {
+    ring::verdict take_plain(const std::byte* data, std::uint64_t position, std::uint64_t seq,
+                             std::uint64_t shape, std::uint64_t origin, std::uint64_t ticks) {
       return take({data, position, seq, layout::record_shape::unpack(shape), origin, ticks, false});
     }
   };
@@ -185,8 +184,12 @@ class subscriber {
     taken_count_ = 0;
     const std::size_t budget = w_.m().dice().between(1, take_max);
     plain_sink to{{*this}};
-    const ring::poll_outcome outcome =
-        plain_ ? reader_.poll(budget, to) : reader_.poll(budget, static_cast<sink&>(to));
+    const bool one = plain_ && w_.m().dice().percent(40) && reader_.take_one([&](auto... record) {
+      return to.take_plain(record...) == ring::verdict::taken;
+    });
+    const ring::poll_outcome outcome = one      ? ring::poll_outcome::more
+                                       : plain_ ? reader_.poll(budget, to)
+                                                : reader_.poll(budget, static_cast<sink&>(to));
     if (open_seen_ != 0 && reader_.next_seq() > open_seen_) closed();
     if (taken_count_ != 0) {
       read_taken();

@@ -1,5 +1,5 @@
 #pragma once
-/// copy: memcpy that does not leave the function for what most messages are: up to 64 bytes.
+/// copy: memcpy that does not leave the function for what most messages are: up to 512 bytes.
 
 #include <cstddef>
 #include <cstdint>
@@ -24,23 +24,50 @@ inline void copy_ends(std::byte* to, const std::byte* from, std::size_t count) n
   std::memcpy(to + count - Bytes, &tail, Bytes);
 }
 
+inline void copy_64(std::byte* to, const std::byte* from) noexcept {
+  copy_ends<16>(to, from, 32);
+  copy_ends<16>(to + 32, from + 32, 32);
+}
+
 }  // namespace detail
 
-inline void copy(void* target, const void* source, std::size_t count) noexcept {
+/// Up to this many bytes are copied without a call.
+inline constexpr std::size_t short_copy_max_bytes = 512;
+
+/// REQUIRES: count <= short_copy_max_bytes
+[[gnu::always_inline]] inline void copy_short(void* target, const void* source,
+                                              std::size_t count) noexcept {
   auto* to = static_cast<std::byte*>(target);
   const auto* from = static_cast<const std::byte*>(source);
-  if (count > 64) {
-    std::memcpy(to, from, count);
-  } else if (count >= 32) {
-    detail::copy_ends<16>(to, from, 32);
-    detail::copy_ends<16>(to + count - 32, from + count - 32, 32);
-  } else if (count >= 16) {
-    detail::copy_ends<16>(to, from, count);
-  } else if (count >= 8) {
-    detail::copy_ends<8>(to, from, count);
-  } else {
-    for (std::size_t i = 0; i < count; ++i) to[i] = from[i];
+  if (count <= 64) [[likely]] {
+    if (count >= 32) {
+      detail::copy_ends<16>(to, from, 32);
+      detail::copy_ends<16>(to + count - 32, from + count - 32, 32);
+    } else if (count >= 16) {
+      detail::copy_ends<16>(to, from, count);
+    } else if (count >= 8) {
+      detail::copy_ends<8>(to, from, count);
+    } else if (count >= 4) {
+      detail::copy_ends<4>(to, from, count);
+    } else if (count != 0) {
+      to[0] = from[0];
+      to[count / 2] = from[count / 2];
+      to[count - 1] = from[count - 1];
+    }
+    return;
   }
+  const std::byte* const last = from + count - 64;
+  std::byte* const last_to = to + count - 64;
+#pragma GCC unroll 1
+  for (; from < last; from += 64, to += 64) detail::copy_64(to, from);
+  detail::copy_64(last_to, last);  // overlaps with what is there already
+}
+
+inline void copy(void* target, const void* source, std::size_t count) noexcept {
+  if (count <= short_copy_max_bytes)
+    copy_short(target, source, count);
+  else
+    std::memcpy(target, source, count);
 }
 
 }  // namespace bus::base

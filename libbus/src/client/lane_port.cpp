@@ -150,29 +150,38 @@ publish_status lane_port::make_room(std::uint64_t total) noexcept {
   }
 }
 
+void lane_port::settle_plain() noexcept {
+  if (writer_.is_preparation_due()) writer_.prepare_plain();
+  gate_.wake_readers();
+  sync::hardware::step(sync::failpoint::publish_woken);
+}
+
 // The shortest turn: nobody in the way, room, nothing else due. Anything else is left to
 // begin_turn.
-bool lane_port::put_plain_shared(std::uint32_t payload_bytes, std::uint64_t total,
-                                 std::uint64_t origin, const void* payload,
-                                 std::uint64_t& seq) noexcept {
+std::uint64_t lane_port::put_plain_shared(std::uint32_t payload_bytes, std::uint64_t origin,
+                                          const void* payload) noexcept {
+  const std::uint64_t total = layout::record_shape{payload_bytes, 0, 0}.total_bytes();
   auto& turn = lane_->header().turn;
   if (!sync::try_lock<sync::hardware>(turn.lock, session_.me->id())) [[unlikely]]
-    return false;
+    return 0;
   sync::hardware::step(sync::failpoint::publish_locked);
+  std::uint64_t seq = 0;
   // While somebody holds the lease the turn is old: it is not even looked at.
-  bool plain = sync::load_relaxed(turn.lease) == 0;  // ordered by the lock
-  if (plain) [[likely]] {
+  if (sync::load_relaxed(turn.lease) == 0) [[likely]] {  // ordered by the lock
     writer_.load_turn();
-    plain = writer_.is_plain(total);
-  }
-  if (plain) [[likely]] {
-    seq = writer_.publish_plain(payload_bytes, total, origin, clock_.now(), payload);
-    writer_.store_plain_turn();
+    if (writer_.is_plain(total)) [[likely]] {
+      seq = writer_.publish_plain(
+          payload_bytes, total, origin,
+          [&](std::byte* to) { sync::hardware::copy_in(to, payload, payload_bytes); },
+          [&] { return clock_.now(); });
+      if (writer_.is_preparation_due()) writer_.prepare_plain();
+      writer_.store_plain_turn();
+    }
   }
   unlock();
-  if (plain) [[likely]]
+  if (seq != 0) [[likely]]
     gate_.wake_readers();
-  return plain;
+  return seq;
 }
 
 // ok: locked, with room for `total`. `again`: unlocked, there may be room now.

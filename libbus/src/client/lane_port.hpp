@@ -39,18 +39,29 @@ class lane_port {
   publish_status take_lease();
   bool exclusive() const noexcept { return exclusive_; }
 
-  /// One record without headers, on the shortest way. False: not now, use put().
-  bool put_plain(std::uint32_t payload_bytes, std::uint64_t origin, const void* payload,
-                 std::uint64_t& seq) noexcept {
-    const std::uint64_t total = layout::record_shape{payload_bytes, 0, 0}.total_bytes();
-    if (!exclusive_) return put_plain_shared(payload_bytes, total, origin, payload, seq);
-    if (!writer_.is_plain(total)) [[unlikely]]
-      return false;
-    seq = writer_.publish_plain(payload_bytes, total, origin, clock_.now(), payload);
-    gate_.wake_readers();
-    sync::hardware::step(sync::failpoint::publish_woken);
-    return true;
+  /// One record without headers goes the shortest way when there is room and nothing else is due.
+  [[gnu::always_inline]] bool is_plain(std::uint32_t payload_bytes) const noexcept {
+    return writer_.is_plain(layout::record_shape{payload_bytes, 0, 0}.total_bytes());
   }
+  /// Its sequence. Not settled: settle_plain() comes next.
+  /// REQUIRES: is_plain, exclusive, stamps are cycles, payload_bytes <= short_copy_max_bytes
+  [[gnu::always_inline]] std::uint64_t put_plain(std::uint32_t payload_bytes, std::uint64_t origin,
+                                                 const void* payload, bool& settled) noexcept {
+    const std::uint64_t total = layout::record_shape{payload_bytes, 0, 0}.total_bytes();
+    const std::uint64_t seq = writer_.publish_plain(
+        payload_bytes, total, origin,
+        [&](std::byte* to) { sync::hardware::copy_short_in(to, payload, payload_bytes); },
+        [] { return base::cycle_counter(); });
+    settled = !writer_.is_preparation_due() && !gate_.may_have_sleepers();
+    return seq;
+  }
+  void settle_plain() noexcept;
+  bool stamps_are_cycles() const noexcept { return clock_.kind() == os::clock_cycles; }
+
+  /// The same on a shared lane, settled.
+  std::uint64_t put_plain_shared(std::uint32_t payload_bytes, std::uint64_t origin,
+                                 const void* payload) noexcept;
+
   published put(const outgoing_record& record) noexcept {
     if (exclusive_) [[likely]] {
       const std::uint64_t total = record.head.shape.total_bytes();
@@ -92,16 +103,15 @@ class lane_port {
   using deadline = std::chrono::steady_clock::time_point;
 
   published write_one(const outgoing_record& record, std::uint64_t total) noexcept {
-    const std::uint64_t ticks = clock_.now();
     const std::uint64_t seq = writer_.next_seq();
-    writer_.write(0, record.head, ticks, record.payload);
+    writer_.write(0, record.head, 0, record.payload);
+    const std::uint64_t ticks = clock_.now();
+    writer_.stamp(0, ticks);
     writer_.commit(total, 1, ticks);
     gate_.wake_readers();
     sync::hardware::step(sync::failpoint::publish_woken);
     return {publish_status::ok, seq};
   }
-  bool put_plain_shared(std::uint32_t payload_bytes, std::uint64_t total, std::uint64_t origin,
-                        const void* payload, std::uint64_t& seq) noexcept;
   template <class At>
   static std::uint64_t total_of(std::size_t count, At&& at) noexcept {
     std::uint64_t total = 0;
@@ -111,15 +121,16 @@ class lane_port {
   template <class At>
   published write_all(std::size_t count, At&& at, std::uint64_t total) noexcept {
     sync::hardware::step(sync::failpoint::publish_reserved);
-    const std::uint64_t ticks = clock_.now();
     const std::uint64_t seq = writer_.next_seq();
     std::uint64_t offset = 0;
+    std::uint64_t ticks = count == 1 ? 0 : clock_.now();
     for (std::size_t i = 0; i < count; ++i) {
       const outgoing_record& record = at(i);
       writer_.write(offset, record.head, ticks, record.payload);
       if (i != 0) writer_.mark_member(offset, i);
       offset += record.head.shape.total_bytes();
     }
+    if (count == 1) writer_.stamp(0, ticks = clock_.now());
     writer_.commit(total, count, ticks);
     return {publish_status::ok, seq};
   }

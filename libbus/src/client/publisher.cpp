@@ -31,7 +31,14 @@ publisher& publisher::operator=(publisher&&) noexcept = default;
 publisher::~publisher() = default;
 
 published publisher::publish(std::span<const std::byte> payload) noexcept {
-  return core_->publish(payload);
+  publisher_core& core = *core_;
+  if (!core.is_plain(payload)) [[unlikely]]
+    return core.publish_slowly(payload);
+  bool settled = true;
+  const std::uint64_t sequence = core.publish_plain(payload, settled);
+  if (!settled) [[unlikely]]
+    return core.settle(sequence);
+  return {publish_status::ok, sequence};
 }
 
 published publisher::publish(std::span<const std::byte> payload,

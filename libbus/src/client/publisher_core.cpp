@@ -88,7 +88,7 @@ publish_status publisher_core::bind(std::shared_ptr<client::stream_handle> to) {
   ports_.clear();
   ids_.clear();
   main_port = nullptr;
-  plain_below_ = 0;
+  plain_below_ = shared_plain_below_ = 0;
   bound_ = false;
   lent_ = nullptr;
   if (slot_) session->me->give_back(*slot_);
@@ -114,9 +114,13 @@ publish_status publisher_core::bind(std::shared_ptr<client::stream_handle> to) {
                 {errc::type_mismatch, 0, "cannot publish to '" + subject + "'",
                  "stream '" + stream->name() + "' has another type for it", ""});
   if (resolved == publish_status::ok && own_.subject_id != layout::inline_subject_id) {
-    plain_below_ = stream->facts().config.max_message_bytes + 1;
-    if (options.early_bytes != 0 && main_port->exclusive())
-      plain_below_ = std::min(plain_below_, options.early_bytes);
+    const std::size_t all = stream->facts().config.max_message_bytes + 1;
+    if (!main_port->exclusive()) {
+      shared_plain_below_ = all;
+    } else if (main_port->stamps_are_cycles()) {
+      plain_below_ = std::min(all, base::short_copy_max_bytes + 1);
+      if (options.early_bytes != 0) plain_below_ = std::min(plain_below_, options.early_bytes);
+    }
     plain_origin_ = layout::pack_origin(own_.subject_id, id);
   }
   bound_ = resolved == publish_status::ok;
@@ -282,9 +286,20 @@ published publisher_core::finish(client::lane_port& port, published outcome, std
   return outcome;
 }
 
+published publisher_core::settle(std::uint64_t sequence) noexcept {
+  main_port->settle_plain();
+  return {publish_status::ok, sequence};
+}
+
 published publisher_core::publish_slowly(std::span<const std::byte> payload) noexcept {
   if (const publish_status status = admit(); status != publish_status::ok) [[unlikely]]
     return {status, 0};
+  if (payload.size() < shared_plain_below_) [[likely]] {
+    const std::uint64_t sequence = main_port->put_plain_shared(
+        static_cast<std::uint32_t>(payload.size()), plain_origin_, payload.data());
+    if (sequence != 0) [[likely]]
+      return finish(*main_port, {publish_status::ok, sequence}, 1, payload.size());
+  }
   const bool progress =
       options.early_bytes != 0 && payload.size() >= options.early_bytes && main_port->exclusive();
   if (own_.subject_id == layout::inline_subject_id || progress) [[unlikely]]
@@ -466,7 +481,7 @@ published publisher_core::commit_loan(std::span<std::byte> data, std::uint64_t t
   const bool current = lent_ != nullptr && lent_ == data.data() &&
                        lent_messages_ == sync::load_relaxed(slot_words_->messages);
   lent_ = nullptr;
-  if (current && ticket == 0) return publish(data.first(bytes));
+  if (current && ticket == 0) return publish_slowly(data.first(bytes));
   if (!current || !main_port->exclusive() || main_port->loan_ticket() != ticket)
     return {fail(publish_status::invalid,
                  {errc::invalid_argument, 0, "cannot commit a loan on '" + subject + "'",

@@ -34,22 +34,26 @@ struct publisher_core {
     return publish_status::ok;
   }
 
-  published publish(std::span<const std::byte> payload) noexcept {
-    // One comparison tells that the publisher is bound, its subject interned, and the payload
-    // neither large nor early.
-    if (payload.size() < plain_below_ && session_guard_.same_process() &&
-        sync::load_acquire(*generation_word) == generation_seen) [[likely]] {
-      published done;
-      if (main_port->put_plain(static_cast<std::uint32_t>(payload.size()), plain_origin_,
-                               payload.data(), done.sequence)) [[likely]] {
-        layout::slot& slot = *slot_words_;
-        sync::bump(slot.messages, 1);
-        sync::bump(slot.bytes, payload.size());
-        return done;
-      }
-    }
-    return publish_slowly(payload);
+  /// May the message go the shortest way? One comparison tells that the publisher is bound and has
+  /// its lane alone, its subject is interned, and the payload neither large nor early.
+  [[gnu::always_inline]] bool is_plain(std::span<const std::byte> payload) const noexcept {
+    return payload.size() < plain_below_ && session_guard_.same_process() &&
+           sync::load_acquire(*generation_word) == generation_seen &&
+           main_port->is_plain(static_cast<std::uint32_t>(payload.size()));
   }
+  /// Its sequence. Not settled: settle() comes next. It comes last, so that nothing is called
+  /// before the message is out, and no register saved for it. REQUIRES: is_plain(payload)
+  [[gnu::always_inline]] std::uint64_t publish_plain(std::span<const std::byte> payload,
+                                                     bool& settled) noexcept {
+    const std::uint64_t sequence = main_port->put_plain(static_cast<std::uint32_t>(payload.size()),
+                                                        plain_origin_, payload.data(), settled);
+    layout::slot& slot = *slot_words_;
+    sync::bump(slot.messages, 1);
+    sync::bump(slot.bytes, payload.size());
+    return sequence;
+  }
+  published settle(std::uint64_t sequence) noexcept;
+  published publish_slowly(std::span<const std::byte> payload) noexcept;
   published publish_with(std::string_view subject, std::span<const std::byte> payload,
                          std::span<const header> headers) noexcept;
   published publish_batch(std::span<const outgoing> messages) noexcept;
@@ -70,8 +74,6 @@ struct publisher_core {
   client::lane_port& port() noexcept { return *main_port; }
 
  private:
-  published publish_slowly(std::span<const std::byte> payload) noexcept;
-
   struct target {
     std::uint32_t subject_id = layout::inline_subject_id;
     std::string_view inline_text;  // when the subject is not interned
@@ -94,6 +96,7 @@ struct publisher_core {
   const base::word* generation_word = nullptr;
   std::uint64_t generation_seen = 0;
   std::size_t plain_below_ = 0;  // payloads smaller than this may go the shortest way; 0: none
+  std::size_t shared_plain_below_ = 0;  // the same on a shared lane
   std::uint64_t plain_origin_ = 0;
   sync::fork_guard session_guard_;
   target own_;

@@ -60,7 +60,7 @@ source::~source() {
   if (has_slot_) {
     reader.leave();
     // A publisher that waits for us need not find out by itself.
-    sync::bump(pin->tick, 1);
+    sync::bump_release(pin->tick);  // [W2] as lane_reader::tick, of the pin's state
     os::futex_wake(os::futex_half(pin->tick), 1 << 30);
     withdraw();
     session->me->give_back(slot_index_);

@@ -50,6 +50,10 @@ struct source {
       return matches[id];
     return learn(view);
   }
+  /// Without learning: false also for a subject that was not met yet.
+  bool is_wanted(std::uint32_t id) const noexcept {
+    return id < matches.size() && matches[id] == match::yes;
+  }
   std::string_view subject_of(std::uint32_t id) const noexcept {
     return id < texts.size() ? texts[id] : std::string_view();
   }

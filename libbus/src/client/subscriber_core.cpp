@@ -35,16 +35,18 @@ void pause_for(std::chrono::nanoseconds time) noexcept {
 struct subscriber_core::batch_sink {
   subscriber_core& core;
   detail::source& from;
-  std::size_t count = 0;
-  std::uint64_t batch_bytes = 0;
-  std::uint64_t batch_bytes_max = from.lane->memory().capacity_bytes / 8;
+  message* next = core.batch_.data();
+  // What plain records are judged by; a typed subscriber judges more.
   const detail::source::match* matches = from.matches.data();
-  std::size_t match_count = from.matches.size();
+  std::size_t match_count = core.wish_.type == 0 ? from.matches.size() : 0;
+
+  std::size_t count() const noexcept { return static_cast<std::size_t>(next - core.batch_.data()); }
 
   ring::verdict take(const ring::record_view& view) noexcept {
     const auto matched = from.match_of(view);
-    match_count = from.matches.size();  // it may have learned the subject, and moved what it knows
+    // It may have learned the subject, and moved what it knows.
     matches = from.matches.data();
+    match_count = core.wish_.type == 0 ? from.matches.size() : 0;
     if (matched != detail::source::match::yes) [[unlikely]]
       return from.failed ? ring::verdict::full : ring::verdict::skipped;
     if (core.wish_.type != 0 && (view.shape.payload_bytes != core.wish_.type_bytes || view.open))
@@ -58,17 +60,14 @@ struct subscriber_core::batch_sink {
                   "publish to it with a typed publisher only"};
       return ring::verdict::skipped;
     }
-    const std::uint64_t total = view.shape.total_bytes();
-    // A batch of large records is cut, so that their space goes back while the rest is read.
-    if (count != 0 && batch_bytes + total > batch_bytes_max) return ring::verdict::full;
     const std::byte* header = view.header();
     if (from.reader.may_be_lapped() && !core.options.in_place) {
       const std::size_t bytes = view.shape.header_bytes + view.shape.payload_bytes;
       const std::size_t padded = base::round_up(bytes, 32) + 32;
       if (core.arena_used_ + padded > core.arena_.size()) {
-        if (count != 0) return ring::verdict::full;
+        if (count() != 0) return ring::verdict::full;
         core.arena_.resize(core.arena_used_ + padded +
-                           arena_start_bytes);  // count is 0: nothing points into it
+                           arena_start_bytes);  // nothing points into it yet
       }
       std::byte* to = core.arena_.data() + core.arena_used_;
       to += base::round_up(reinterpret_cast<std::uintptr_t>(to), 32) -
@@ -91,39 +90,20 @@ struct subscriber_core::batch_sink {
     std::uint64_t shape = view.shape.pack();
     if (view.open) shape |= message::flag_open;
     if (core.options.in_place) shape |= message::flag_in_place;
-    fill(core.batch_[count], header, view.seq, shape, view.origin, view.ticks, view.position);
-    ++count;
-    batch_bytes += total;
+    fill(*next++, from, header, view.seq, shape, view.origin, view.ticks, view.position);
     return ring::verdict::taken;
   }
-  void undo() noexcept { --count; }
+  void undo() noexcept { --next; }
 
   /// A record without headers on a lane that cannot overwrite it.
-  ring::verdict take_plain(const std::byte* data, std::uint64_t position, std::uint64_t total,
-                           std::uint64_t seq, std::uint64_t shape, std::uint64_t origin,
+  ring::verdict take_plain(const std::byte* data, std::uint64_t position, std::uint64_t seq,
+                           std::uint64_t shape, std::uint64_t origin,
                            std::uint64_t ticks) noexcept {
     const auto id = static_cast<std::uint32_t>(origin);
-    if (id >= match_count || matches[id] != detail::source::match::yes || core.wish_.type != 0)
-        [[unlikely]]
+    if (id >= match_count || matches[id] != detail::source::match::yes) [[unlikely]]
       return take({data, position, seq, layout::record_shape::unpack(shape), origin, ticks, false});
-    if (batch_bytes + total > batch_bytes_max && count != 0) [[unlikely]]
-      return ring::verdict::full;
-    batch_bytes += total;
-    fill(core.batch_[count], data + layout::record_header_bytes, seq, shape, origin, ticks,
-         position);
-    ++count;
+    fill(*next++, from, data + layout::record_header_bytes, seq, shape, origin, ticks, position);
     return ring::verdict::taken;
-  }
-
-  void fill(message& m, const std::byte* area, std::uint64_t seq, std::uint64_t shape,
-            std::uint64_t origin, std::uint64_t ticks, std::uint64_t position) const noexcept {
-    m.area_ = area;
-    m.source_ = &from;
-    m.sequence_ = seq;
-    m.shape_ = shape;
-    m.origin_ = origin;
-    m.ticks_ = ticks;
-    m.position_ = position;
   }
 };
 
@@ -228,7 +208,7 @@ std::size_t subscriber_core::fill_from(detail::source& from, std::size_t max) no
     batch_sink sink{*this, from};
     const std::uint64_t first_position = from.reader.position(), first_seq = from.reader.next_seq();
     ring::poll_outcome outcome = from.reader.poll(max, sink);
-    std::size_t count = sink.count;
+    std::size_t count = sink.count();
     // What a gated lane handed out in place is still there only if nobody took our pin away.
     if (count != 0 && !from.reader.may_be_lapped() && from.reader.was_overwritten(first_position))
         [[unlikely]] {
@@ -277,15 +257,17 @@ void subscriber_core::note_thread() noexcept {
   for (auto& source : sources_) sync::store_relaxed(source->pin->thread, now);
 }
 
+// Nothing there: what was read goes back, and a waiting publisher is told.
+std::size_t subscriber_core::rest(detail::source& source) noexcept {
+  if (++idle_polls_ % 64 == 0) note_thread();
+  release(source);
+  if (source.reader.has_unticked_release()) source.tick();
+  return 0;
+}
+
 // One ring, nothing special: what most subscribers meet at most calls.
 std::size_t subscriber_core::refill_plain(std::size_t max) noexcept {
   detail::source& source = *plain_source_;
-  if (source.reader.nothing_there()) [[likely]] {
-    if (++idle_polls_ % 64 == 0) note_thread();
-    if (source.reader.held_bytes() != 0) release_all();
-    if (source.reader.has_unticked_release()) source.tick();
-    return 0;
-  }
   arena_used_ = 0;
   if (source.reader.held_bytes() >= source.reader.share_bytes()) [[unlikely]] {
     source.release();
@@ -338,14 +320,8 @@ std::size_t subscriber_core::refill_slowly(std::size_t max) noexcept {
   return 0;
 }
 
-void subscriber_core::release_all() noexcept {
-  for (auto& source : sources_) {
-    if (source->reader.held_bytes() == 0) continue;
-    sync::reach(sync::failpoint::consume_delivered);
-    source->release();
-    // A reader that is never idle must not let a waiting publisher sleep on.
-    if (source->reader.unticked_bytes() >= source->reader.share_bytes() / 2) source->tick();
-  }
+void subscriber_core::release_each() noexcept {
+  for (auto& source : sources_) release(*source);
 }
 
 bool subscriber_core::any_ready() noexcept {

@@ -25,6 +25,10 @@ struct subscriber_core {
   /// Fills the batch with up to `max` messages; how many. The previous batch is given back.
   std::size_t refill(std::size_t max) noexcept {
     if (guard_.same_process() && !changed() && plain_source_ != nullptr) [[likely]] {
+      detail::source& source = *plain_source_;
+      if (source.reader.nothing_there()) [[likely]]
+        return rest(source);
+      if ((max == 1 || source.reader.keeps_up()) && take_one(source)) return 1;
       const std::size_t count = refill_plain(max);
       if (plain_source_ != nullptr) return count;
     }
@@ -32,7 +36,11 @@ struct subscriber_core {
   }
   const message* batch() const noexcept { return batch_.data(); }
   /// The caller is done with the batch.
-  void release_all() noexcept;
+  void release_all() noexcept {
+    if (plain_source_ == nullptr) [[unlikely]]
+      return release_each();
+    release(*plain_source_);
+  }
 
   bool wait(std::chrono::nanoseconds wait) noexcept;
   bool same_process() const noexcept { return guard_.same_process(); }
@@ -57,7 +65,29 @@ struct subscriber_core {
   void refresh_sources(const start& from) noexcept;
   void attach(const std::shared_ptr<client::stream_handle>& stream, const start& from) noexcept;
   std::size_t fill_from(detail::source& from, std::size_t max) noexcept;
+  std::size_t rest(detail::source& source) noexcept;
+  bool take_one(detail::source& from) noexcept;
   std::size_t refill_plain(std::size_t max) noexcept;
+  void release_each() noexcept;
+  static void release(detail::source& source) noexcept {
+    if (source.reader.held_bytes() == 0) return;
+    sync::reach(sync::failpoint::consume_delivered);
+    source.release();
+    // A reader that is never idle must not let a waiting publisher sleep on.
+    if (source.reader.unticked_bytes() >= source.reader.share_bytes() / 2) [[unlikely]]
+      source.tick();
+  }
+  static void fill(message& m, detail::source& from, const std::byte* area, std::uint64_t seq,
+                   std::uint64_t shape, std::uint64_t origin, std::uint64_t ticks,
+                   std::uint64_t position) noexcept {
+    m.area_ = area;
+    m.source_ = &from;
+    m.sequence_ = seq;
+    m.shape_ = shape;
+    m.origin_ = origin;
+    m.ticks_ = ticks;
+    m.position_ = position;
+  }
   void report_gap(detail::source& from, std::uint64_t first, std::uint64_t count) noexcept;
   void retire(std::size_t index) noexcept;
   void note_thread() noexcept;
@@ -84,5 +114,26 @@ struct subscriber_core {
   std::uint32_t idle_polls_ = 0;
   std::atomic<bool> stopped_{false};
 };
+
+// A reader that keeps up meets one message at a time: nothing here that it does not need.
+[[gnu::always_inline]] inline bool subscriber_core::take_one(detail::source& from) noexcept {
+  if (from.reader.held_bytes() != 0 || wish_.type != 0) return false;
+  const std::uint64_t position = from.reader.position(), seq = from.reader.next_seq();
+  const bool taken = from.reader.take_one([&](const std::byte* data, std::uint64_t at,
+                                              std::uint64_t sequence, std::uint64_t shape,
+                                              std::uint64_t origin, std::uint64_t ticks) {
+    if (!from.is_wanted(static_cast<std::uint32_t>(origin))) return false;
+    fill(batch_[0], from, data + layout::record_header_bytes, sequence, shape, origin, ticks, at);
+    return true;
+  });
+  if (!taken) return false;
+  // What a gated lane hands out in place is still there only if nobody took our pin away.
+  if (from.reader.was_overwritten(position)) [[unlikely]] {
+    from.reader.set_position(position, seq);
+    return false;
+  }
+  ++from.delivered;
+  return true;
+}
 
 }  // namespace bus

@@ -43,9 +43,10 @@ class writer_gate {
   /// After a commit: wakes those who sleep. One relaxed load while nobody ever does.
   void wake_readers() noexcept {
     // [A1] relaxed: a reader that says it late sleeps for a bounded time.
-    if (sync::load_relaxed(*may_sleep_) != 0) [[unlikely]]
+    if (may_have_sleepers()) [[unlikely]]
       wake_sleepers();
   }
+  bool may_have_sleepers() const noexcept { return sync::load_relaxed(*may_sleep_) != 0; }
 
  private:
   struct known_reader {

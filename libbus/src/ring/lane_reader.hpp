@@ -60,6 +60,8 @@ class lane_reader {
   /// How far ahead a reader that is behind fetches, and how many full budgets in a row tell that it
   /// is.
   static constexpr std::uint64_t prefetch_records = 8;
+  /// How much of a payload a reader that keeps up fetches while it looks at the head.
+  static constexpr std::uint64_t prefetch_payload_bytes = 1024;
   static constexpr std::size_t behind_budget = 32;
   static constexpr std::uint32_t behind_polls = 6;
 
@@ -87,16 +89,26 @@ class lane_reader {
   poll_outcome walk(Stop&& stop) noexcept;
 
   /// Reads up to `budget` records into `sink`: `verdict take(view)`, and `undo()` for the last one
-  /// taken. A sink may also have `take_plain(data, position, total, seq, shape, origin, ticks)`:
+  /// taken. A sink may also have `take_plain(data, position, seq, shape, origin, ticks)`:
   /// records without headers on a lane that cannot lap us.
   template <class Sink>
   poll_outcome poll(std::size_t budget, Sink&& sink) noexcept;
 
-  /// A cheap look before poll(): surely nothing to read now.
+  /// The next record on the shortest way: it is there, has no headers, and cannot be lapped.
+  /// `take(data, position, seq, shape, origin, ticks)`: false: not this way. False: poll() decides.
+  template <class Take>
+  [[gnu::always_inline]] bool take_one(Take&& take) noexcept;
+
+  bool keeps_up() const noexcept { return keeps_up_; }
+  /// A cheap look before poll(): surely nothing to read now. The poll after it takes one record
+  /// only: a reader that keeps up shall use it before it looks further, which would cost it, and
+  /// the publisher, the transfer of a line.
   bool nothing_there() noexcept {
     // relaxed: nothing is read on the strength of it
-    return A::load(lane_.word_at(position_), std::memory_order_relaxed, sync::edge::none) == 0 &&
-           on_empty() == poll_outcome::empty;
+    if (A::load(lane_.word_at(position_), std::memory_order_relaxed, sync::edge::none) != 0)
+      return false;
+    keeps_up_ = true;
+    return on_empty() == poll_outcome::empty;
   }
 
   /// After `lapped`: goes on at the oldest safe waypoint. The gap is [first_lost, next_seq()).
@@ -163,6 +175,7 @@ class lane_reader {
   pin_words* pin_ = nullptr;
   bool gating_ = false;
   bool wants_open_ = false;
+  bool keeps_up_ = false;         // it has just seen that there was nothing
   std::uint32_t full_polls_ = 0;  // in a row, in which the whole budget was there at once
   bool open_delivered_ = false;   // the open record at position_ was handed out already
   std::uint32_t empty_polls_ = 0;
@@ -203,7 +216,8 @@ bool lane_reader<A>::enter(Choose&& choose) noexcept {
   if (gating_) {
     // [G1] pin before the look at the limits; pairs with the fence in lane_writer::reserve.
     A::fence(seq_cst, sync::edge::gate);
-    // [G1] acquire: pairs with the release of gate_limit in lane_writer::reserve.
+    // [G1] acquire: a limit that was lowered comes with what was reserved before; pairs with the
+    // fence in lane_writer::reserve, and the release in repair.
     const std::uint64_t gate_limit =
         A::load(lane_.header->limits.gate_limit, acquire, sync::edge::gate);
     const std::uint64_t reserved_end =
@@ -221,11 +235,49 @@ bool lane_reader<A>::enter(Choose&& choose) noexcept {
   return true;
 }
 
+// Bits of the shape word that ask for a closer look.
+inline constexpr std::uint64_t complicated_shape =
+    ~(std::uint64_t{layout::flags_may_ignore} << 48 | 0xffffffffull);
+
+template <class A>
+template <class Take>
+inline bool lane_reader<A>::take_one(Take&& take) noexcept {
+  using enum std::memory_order;
+  if (!gating_ || open_delivered_) [[unlikely]]
+    return false;
+  const auto* words = &lane_.word_at(position_);
+  // [R1] acquire: pairs with the release of the commit word in lane_writer::publish_plain and
+  // commit.
+  if (A::load(words[0], acquire, sync::edge::commit) != next_seq_) [[unlikely]]
+    return false;
+  // relaxed: ordered by the commit word
+  const std::uint64_t shape = A::load(words[1], relaxed, sync::edge::none);
+  const auto payload_bytes = static_cast<std::uint32_t>(shape);
+  if ((shape & complicated_shape) != 0 || payload_bytes > lane_.max_message_bytes) [[unlikely]]
+    return false;
+  A::step(sync::failpoint::consume_found);
+  const std::uint64_t total = layout::record_shape{payload_bytes, 0, 0}.total_bytes();
+  // The payload comes from the publisher's cache: on its way while the message is handed out.
+  for (std::uint64_t ahead = 64; ahead < total && ahead <= prefetch_payload_bytes; ahead += 64)
+    A::prefetch(reinterpret_cast<const std::byte*>(words) + ahead);
+  if (!take(reinterpret_cast<const std::byte*>(words), position_, next_seq_, shape,
+            A::load(words[2], relaxed, sync::edge::none),
+            A::load(words[3], relaxed, sync::edge::none))) [[unlikely]]
+    return false;
+  A::step(sync::failpoint::consume_checked);
+  position_ += total;
+  ++next_seq_;
+  keeps_up_ = false;
+  return true;
+}
+
 template <class A>
 template <class Sink>
 poll_outcome lane_reader<A>::poll(std::size_t budget, Sink&& sink) noexcept {
   using enum std::memory_order;
   const std::uint64_t pause_at = position_ + share_bytes();
+  if (keeps_up_) budget = std::min<std::size_t>(budget, 1);
+  keeps_up_ = false;
   while (budget != 0 && position_ < pause_at) {
     if constexpr (requires { &std::remove_cvref_t<Sink>::take_plain; }) {
       if (gating_ && !open_delivered_) [[likely]] {
@@ -282,16 +334,18 @@ template <class Sink>
 inline std::uint64_t lane_reader<A>::poll_plain(std::size_t& budget, Sink& sink,
                                                 std::uint64_t pause_at) noexcept {
   using enum std::memory_order;
-  constexpr std::uint64_t complicated =
-      ~(std::uint64_t{layout::flags_may_ignore} << 48 | 0xffffffffull);
-  std::uint64_t position = position_, seq = next_seq_;
+  // The second mapping makes everything up to pause_at, and the record there, contiguous.
+  const std::byte* const start = lane_.at(position_);
+  const std::byte* const pause = start + (pause_at - position_);
+  const std::byte* at = start;
+  std::uint64_t seq = next_seq_;
   std::uint64_t commit = seq;
   std::size_t left = budget;
   // A reader that is behind fetches lines that nobody writes any more; one that keeps up would take
   // them from the publisher.
   const bool behind = full_polls_ == behind_polls;
-  while (left != 0 && position < pause_at) {
-    const auto* words = &lane_.word_at(position);
+  while (left != 0 && at < pause) {
+    const auto* words = reinterpret_cast<const layout::word*>(at);
     // [R1] acquire: pairs with the release of the commit word in lane_writer::publish_plain and
     // commit.
     commit = A::load(words[0], acquire, sync::edge::commit);
@@ -299,27 +353,27 @@ inline std::uint64_t lane_reader<A>::poll_plain(std::size_t& budget, Sink& sink,
     // relaxed: ordered by the commit word
     const std::uint64_t shape = A::load(words[1], relaxed, sync::edge::none);
     const auto payload_bytes = static_cast<std::uint32_t>(shape);
-    if ((shape & complicated) != 0 || payload_bytes > lane_.max_message_bytes) break;
+    if ((shape & complicated_shape) != 0 || payload_bytes > lane_.max_message_bytes) break;
     const std::uint64_t total = layout::record_shape{payload_bytes, 0, 0}.total_bytes();
     A::step(sync::failpoint::consume_found);
     if (behind) {
       // The next lengths are unknown until their lines are here, one after the other: guessed as
       // like this one.
-      const std::byte* ahead = lane_.at(position + prefetch_records * total);
+      const std::byte* ahead = at + prefetch_records * total;
       A::prefetch(ahead);
       A::prefetch(ahead + 64);
     }
     const verdict decision = sink.take_plain(
-        reinterpret_cast<const std::byte*>(words), position, total, seq, shape,
+        at, position_ + static_cast<std::uint64_t>(at - start), seq, shape,
         A::load(words[2], relaxed, sync::edge::none), A::load(words[3], relaxed, sync::edge::none));
     if (decision == verdict::full) break;
     A::step(sync::failpoint::consume_checked);
-    position += total;
+    at += total;
     ++seq;
     left -= decision == verdict::taken ? 1 : 0;
   }
   full_polls_ = left == 0 && budget >= behind_budget ? std::min(full_polls_ + 1, behind_polls) : 0;
-  position_ = position;
+  position_ += static_cast<std::uint64_t>(at - start);
   next_seq_ = seq;
   budget = left;
   return commit;
@@ -424,8 +478,10 @@ bool lane_reader<A>::tick() noexcept {
   using enum std::memory_order;
   ticked_ = released_;
   if (pin_ == nullptr || !gating_) return false;
-  A::store(pin_->tick, A::load(pin_->tick, relaxed, sync::edge::none) + 1, relaxed,
-           sync::edge::none);
+  // [W2] release: whoever sees the tick sees the cursor; pairs with the fence of a publisher that
+  // remembered the tick. Else it could find the ring full, and sleep on a tick that has been.
+  A::store(pin_->tick, A::load(pin_->tick, relaxed, sync::edge::none) + 1, release,
+           sync::edge::waiting);
   // [W2] cursor and tick before the look; pairs with the fence between `waiting` and the
   // publisher's second scan.
   A::fence(seq_cst, sync::edge::waiting);

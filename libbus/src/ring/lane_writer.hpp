@@ -59,11 +59,17 @@ class lane_writer {
     return tail_ + total_bytes + layout::record_align <= plain_end_;
   }
   /// Write and commit of one record without headers in the fewest steps. Returns its sequence.
-  /// REQUIRES: is_plain(total_bytes)
+  /// Whoever calls it calls prepare_plain() afterwards when is_preparation_due().
+  /// `fill(to)` writes the payload, `stamp()` reads the clock: last, for reading it waits for what
+  /// came before, and holds up what comes after. REQUIRES: is_plain(total_bytes)
+  template <class Fill, class Stamp>
   [[gnu::always_inline]] std::uint64_t publish_plain(std::uint32_t payload_bytes,
                                                      std::uint64_t total_bytes,
-                                                     std::uint64_t origin, std::uint64_t ticks,
-                                                     const void* payload) noexcept;
+                                                     std::uint64_t origin, Fill&& fill,
+                                                     Stamp&& stamp) noexcept;
+
+  bool is_preparation_due() const noexcept { return tail_ + plain_margin_bytes > plain_end_; }
+  void prepare_plain() noexcept;
 
   bool has_room(std::uint64_t total_bytes) const noexcept {
     return tail_ + total_bytes + layout::record_align <= reserved_end_;
@@ -80,6 +86,12 @@ class lane_writer {
   /// The same without a payload: the caller fills it in place.
   std::byte* write_head(std::uint64_t offset, const record_head& head,
                         std::uint64_t ticks) noexcept;
+
+  /// Gives a written record its time. Best the last before the commit: see publish_plain.
+  void stamp(std::uint64_t offset, std::uint64_t ticks) noexcept {
+    auto* words = &lane_.word_at(tail_ + offset);
+    A::store(words[3], ticks, std::memory_order_relaxed, sync::edge::none);  // as write_head
+  }
 
   /// Makes `count` records, `total_bytes` in all, visible at once.
   /// REQUIRES: all but the first got their commit word by mark_member.
@@ -110,9 +122,8 @@ class lane_writer {
            reserved_end_ >= tail_ && reserved_end_ - tail_ <= lap && next_seq_ != 0 &&
            next_seq_ <= layout::sequence_mask;
   }
-  static constexpr std::uint64_t plain_margin_bytes =
-      256;  // prepares before a plain record of this size would not fit
-  void prepare_plain() noexcept;
+  // Prepares before a plain record of this size would not fit.
+  static constexpr std::uint64_t plain_margin_bytes = 256;
   void zero_ahead() noexcept;
 
   lane_memory lane_;
@@ -190,9 +201,9 @@ bool lane_writer<A>::reserve(std::uint64_t total_bytes, LowestPin&& lowest_pin) 
       A::fence(seq_cst, sync::edge::gate);
       gate_limit_ = std::min(candidate, lowest_pin(tail_) + lane_.capacity_bytes);
       A::step(sync::failpoint::reserve_scanned);
-      // [G1] release: what the look saw before the limit; pairs with the acquire in lane_reader's
-      // attach.
-      A::store(limits.gate_limit, gate_limit_, release, sync::edge::gate);
+      // relaxed: the fence stands between what was reserved before and this limit, which may be
+      // lower; pairs with the acquire in lane_reader's attach [G1].
+      A::store(limits.gate_limit, gate_limit_, relaxed, sync::edge::gate);
     }
     end = std::min(end, base::round_down(gate_limit_, layout::record_align));
     if (need > end) return false;
@@ -265,10 +276,10 @@ void lane_writer<A>::commit(std::uint64_t total_bytes, std::uint64_t count,
 }
 
 template <class A>
+template <class Fill, class Stamp>
 inline std::uint64_t lane_writer<A>::publish_plain(std::uint32_t payload_bytes,
                                                    std::uint64_t total_bytes, std::uint64_t origin,
-                                                   std::uint64_t ticks,
-                                                   const void* payload) noexcept {
+                                                   Fill&& fill, Stamp&& stamp) noexcept {
   using enum std::memory_order;
   const std::uint64_t tail = tail_ + total_bytes, seq = next_seq_;
   std::byte* at = lane_.at(tail_);
@@ -276,17 +287,15 @@ inline std::uint64_t lane_writer<A>::publish_plain(std::uint32_t payload_bytes,
   // relaxed: the commit word orders them [R1]
   A::store(words[1], payload_bytes, relaxed, sync::edge::none);
   A::store(words[2], origin, relaxed, sync::edge::none);
-  A::store(words[3], ticks, relaxed, sync::edge::none);
   A::step(sync::failpoint::publish_header);
-  A::copy_in(at + layout::record_header_bytes, payload, payload_bytes);
+  fill(at + layout::record_header_bytes);
+  A::store(words[3], stamp(), relaxed, sync::edge::none);
   A::step(sync::failpoint::publish_payload);
   // [R1] release: as in commit; the word behind was zeroed before an earlier one (I1).
   A::store(words[0], seq, release, sync::edge::commit);
   A::step(sync::failpoint::publish_committed);
   tail_ = tail;
   next_seq_ = seq + 1;
-  if (tail + plain_margin_bytes > plain_end_) [[unlikely]]
-    prepare_plain();
   return seq;
 }
 
@@ -306,6 +315,7 @@ void lane_writer<A>::zero_ahead() noexcept {
   if (zero_end_ >= stop) return;
   // relaxed: the next commit orders it [R1]. The second mapping makes the window contiguous.
   std::byte* at = lane_.at(zero_end_);
+#pragma GCC unroll 4
   for (std::uint64_t left = stop - zero_end_; left != 0;
        left -= layout::record_align, at += layout::record_align)
     A::store(*reinterpret_cast<layout::word*>(at), 0, relaxed, sync::edge::none);
@@ -391,7 +401,8 @@ void lane_writer<A>::repair() noexcept {
   // The limit may be a dead publisher's candidate (reserve, step 1): nothing above reserved_end was
   // taken, so start there.
   gate_limit_ = reserved_end_;
-  // [G1] release: as in reserve.
+  // [G1] release: what was reserved before the limit; pairs with the acquire in lane_reader's
+  // attach.
   A::store(limits.gate_limit, gate_limit_, release, sync::edge::gate);
   next_block_ = due;
   plain_end_ = tail_;

@@ -81,6 +81,9 @@ struct hardware {
       reinterpret_cast<word*>(to + done)->store(value, std::memory_order_release);
     }
   }
+  static void copy_short_in(std::byte* to, const void* from, std::size_t bytes) noexcept {
+    copy_in(to, from, bytes);
+  }
   static void copy_out(void* to, const std::byte* from, std::size_t bytes) noexcept {
     auto* target = static_cast<std::byte*>(to);
     for (std::size_t done = 0; done < bytes; done += 8) {
@@ -95,6 +98,11 @@ struct hardware {
   // follows it (R2).
   static void copy_in(std::byte* to, const void* from, std::size_t bytes) noexcept {
     base::copy(to, from, bytes);
+  }
+  /// REQUIRES: bytes <= base::short_copy_max_bytes
+  [[gnu::always_inline]] static void copy_short_in(std::byte* to, const void* from,
+                                                   std::size_t bytes) noexcept {
+    base::copy_short(to, from, bytes);
   }
   static void copy_out(void* to, const std::byte* from, std::size_t bytes) noexcept {
     std::memcpy(to, from, bytes);

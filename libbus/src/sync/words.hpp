@@ -54,6 +54,10 @@ inline std::uint64_t set_once(base::word& w, std::uint64_t value) noexcept {
 inline void bump(base::word& w, std::uint64_t by) noexcept {
   w.store(w.load(std::memory_order_relaxed) + by, std::memory_order_relaxed);
 }
+/// The same, and what was done before is seen with it.
+inline void bump_release(base::word& w) noexcept {
+  w.store(w.load(std::memory_order_relaxed) + 1, std::memory_order_release);
+}
 /// [W2] [G1] A store before it and a load after it are not swapped.
 inline void full_fence() noexcept { hardware::fence(std::memory_order_seq_cst, edge::waiting); }
 

@@ -196,7 +196,8 @@ TEST_F(Subscribe, RecordsCarryTheirSubjectWhenTheTableIsFull) {
     // Batches, headers and loans carry it, too.
     const bus::header header{"k", "v"};
     const auto bytes = std::as_bytes(std::span("xyz", 3));
-    const std::vector<bus::outgoing> batch{{"", bytes}, {name + ".8", bytes, {&header, 1}}};
+    const std::string eighth = name + ".8";
+    const std::vector<bus::outgoing> batch{{"", bytes}, {eighth, bytes, {&header, 1}}};
     ASSERT_TRUE(p.publish_batch(batch)) << p.last_error().message();
     send(late, "late");
     auto lent = must(late.loan(4));
