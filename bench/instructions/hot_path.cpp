@@ -2,7 +2,7 @@
 // instruction counter can be put around it. Two runs with different counts give the instructions of
 // one message.
 //
-//   hot_path publish|publish_to|batch|poll_one|empty|deliver COUNT [SUBJECTS]
+//   hot_path publish|publish_to|publish_known|batch|poll_one|empty|deliver COUNT [SUBJECTS]
 
 #include <bus/bus.hpp>
 
@@ -65,6 +65,12 @@ int main(int argc, char** argv) {
         repeat([&] {
           publisher->publish_to(names[at], bytes);
           if (++at == names.size()) at = 0;
+        });
+      } else if (what == "publish_known") {
+        std::vector<bus::known_subject> known(names.begin(), names.end());
+        repeat([&] {
+          publisher->publish_to(known[at], bytes);
+          if (++at == known.size()) at = 0;
         });
       } else if (what == "poll_one") {  // a message at a time, as in a conversation
         repeat([&] {

@@ -93,7 +93,8 @@ int run_stream(const context& c, options& o, bool fan) {
                       {"ratio_deliveries", ratio(r.deliveries_per_s, r.floor_messages_per_s)},
                       {"age_p50_ns", r.age_p50_ns},
                       {"age_p99_ns", r.age_p99_ns},
-                      {"age_p999_ns", r.age_p999_ns}})
+                      {"age_p999_ns", r.age_p999_ns},
+                      {"publish_mean_ns", r.publish_mean_ns}})
                     .c_str());
     return 0;
   }
@@ -111,6 +112,8 @@ int run_stream(const context& c, options& o, bool fan) {
       show_duration(std::chrono::nanoseconds(static_cast<std::int64_t>(r.age_p50_ns))).c_str(),
       show_duration(std::chrono::nanoseconds(static_cast<std::int64_t>(r.age_p99_ns))).c_str(),
       show_duration(std::chrono::nanoseconds(static_cast<std::int64_t>(r.age_p999_ns))).c_str());
+  if (r.publish_mean_ns != 0)
+    std::printf("  a publish call       %.1f ns on average\n", r.publish_mean_ns);
   return 0;
 }
 
@@ -152,8 +155,8 @@ void add_bench(CLI::App& app, context& c) {
     sub->add_option("--batch", o->stream.batch, "Messages per publish call")
         ->capture_default_str()
         ->check(CLI::Range(1u, 1000u));
-    sub->add_option("--subjects", o->stream.subjects, "Subjects, taken in turn")
-        ->capture_default_str()
+    sub->add_option("--subjects", o->stream.subjects,
+                    "Subjects, taken in turn (default: the publisher's own)")
         ->check(CLI::Range(1u, 10'000'000u));
     sub->add_option("--overflow", o->overflow, "Overflow policy of the stream")
         ->capture_default_str();
@@ -161,6 +164,10 @@ void add_bench(CLI::App& app, context& c) {
         ->capture_default_str()
         ->check(CLI::IsMember({"pause", "spin", "adaptive", "block"}));
     sub->add_option("--ring-bytes", o->ring, "Size of the ring (default: as the minimal ring)");
+    sub->add_option("--rate", o->stream.rate,
+                    "Messages per second of each publisher, which times its calls (default: as "
+                    "fast as it can)")
+        ->check(CLI::PositiveNumber);
     sub->add_option("--seconds", o->stream.seconds, "How long")
         ->capture_default_str()
         ->check(CLI::PositiveNumber);

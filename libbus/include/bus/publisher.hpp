@@ -72,6 +72,22 @@ struct outgoing {
 
 struct publisher_core;
 
+/// A subject, and what a publisher found out about it: publishing to it again needs no look-up, how
+/// many there are beside it. Keep one beside each instrument, sensor, order book.
+/// Threads    those of the publisher
+class known_subject {
+ public:
+  explicit known_subject(std::string text) : text_(std::move(text)) {}
+  std::string_view text() const noexcept { return text_; }
+
+ private:
+  friend struct publisher_core;
+  std::string text_;
+  std::uint32_t publisher_ = 0;  // who met it last; 0: nobody
+  std::uint32_t id_ = 0;
+  std::uint64_t generation_ = 0;
+};
+
 /// Space in the ring (exclusive) or in a private buffer (shared) to build a payload in place.
 /// Lifetime   one per publisher at a time; valid until commit() or destruction, which abandons it
 class loan {
@@ -124,6 +140,12 @@ class BUS_EXPORT publisher {
   published publish_to(std::string_view subject, std::string_view text,
                        std::span<const header> headers = {}) noexcept {
     return publish_to(subject, std::as_bytes(std::span(text.data(), text.size())), headers);
+  }
+
+  /// The same without the look-up, from the second time on.
+  published publish_to(known_subject& subject, std::span<const std::byte> payload) noexcept;
+  published publish_to(known_subject& subject, std::string_view text) noexcept {
+    return publish_to(subject, std::as_bytes(std::span(text.data(), text.size())));
   }
 
   /// All of them, in order, visible at once, or none. At most 1000 messages and a quarter of the

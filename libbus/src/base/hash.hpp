@@ -27,8 +27,17 @@ inline std::uint64_t hash_bytes(std::string_view text) noexcept {
     h = (h ^ chunk) * 0x9fb21c651e98df25u;
     h ^= h >> 29;
   }
+  // The rest in two overlapping halves, or byte by byte: a copy of unknown length would be a loop.
   std::uint64_t last = 0;
-  if (n != 0) std::memcpy(&last, p, n);
+  if (n >= 4) {
+    std::uint32_t head, tail;
+    std::memcpy(&head, p, 4);
+    std::memcpy(&tail, p + n - 4, 4);
+    last = head | std::uint64_t{tail} << 32;
+  } else if (n != 0) {
+    const auto byte = [p](std::size_t i) { return std::uint64_t{static_cast<unsigned char>(p[i])}; };
+    last = byte(0) | byte(n / 2) << 8 | byte(n - 1) << 16;
+  }
   return mix(h ^ last);
 }
 

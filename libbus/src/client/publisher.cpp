@@ -35,7 +35,7 @@ published publisher::publish(std::span<const std::byte> payload) noexcept {
   if (!core.is_plain(payload)) [[unlikely]]
     return core.publish_slowly(payload);
   bool settled = true;
-  const std::uint64_t sequence = core.publish_plain(payload, settled);
+  const std::uint64_t sequence = core.publish_plain(payload, core.own_origin(), settled);
   if (!settled) [[unlikely]]
     return core.settle(sequence);
   return {publish_status::ok, sequence};
@@ -48,7 +48,29 @@ published publisher::publish(std::span<const std::byte> payload,
 
 published publisher::publish_to(std::string_view subject, std::span<const std::byte> payload,
                                 std::span<const header> headers) noexcept {
-  return core_->publish_with(subject, payload, headers);
+  publisher_core& core = *core_;
+  if (!headers.empty() || !core.is_plain(payload)) [[unlikely]]
+    return core.publish_with(subject, payload, headers);
+  const std::uint32_t id = core.known_id(subject);
+  if (id == client::subject_cache::unknown) [[unlikely]]
+    return core.publish_with(subject, payload, headers);
+  bool settled = true;
+  const std::uint64_t sequence = core.publish_plain(payload, core.origin_of(id), settled);
+  if (!settled) [[unlikely]]
+    return core.settle(sequence);
+  return {publish_status::ok, sequence};
+}
+
+published publisher::publish_to(known_subject& subject,
+                                std::span<const std::byte> payload) noexcept {
+  publisher_core& core = *core_;
+  if (!core.is_plain(payload) || !core.knows(subject)) [[unlikely]]
+    return core.publish_to_new(subject, payload);
+  bool settled = true;
+  const std::uint64_t sequence = core.publish_plain(payload, core.origin_of(subject), settled);
+  if (!settled) [[unlikely]]
+    return core.settle(sequence);
+  return {publish_status::ok, sequence};
 }
 
 published publisher::publish_batch(std::span<const outgoing> messages) noexcept {

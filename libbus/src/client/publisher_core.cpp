@@ -41,10 +41,6 @@ publish_status status_of(errc code) noexcept {
 
 }  // namespace
 
-std::size_t publisher_core::text_hash::operator()(std::string_view text) const noexcept {
-  return base::hash_bytes(text);
-}
-
 result<std::unique_ptr<publisher_core>> publisher_core::make(std::shared_ptr<session_core> session,
                                                              std::string_view subject,
                                                              publisher_options options) {
@@ -124,7 +120,14 @@ publish_status publisher_core::bind(std::shared_ptr<client::stream_handle> to) {
     plain_origin_ = layout::pack_origin(own_.subject_id, id);
   }
   bound_ = resolved == publish_status::ok;
+  forget_subjects();
   return resolved;
+}
+
+// But for its own.
+void publisher_core::forget_subjects() {
+  ids_.clear();
+  if (bound_ && own_.subject_id != layout::inline_subject_id) ids_.add(subject, own_.subject_id);
 }
 
 publish_status publisher_core::open_ports() {
@@ -186,7 +189,7 @@ publish_status publisher_core::follow_change() noexcept {
   auto now = session->stream_of_subject(subject);
   if (!now) return fail(publish_status::closed, std::move(now.error()));
   generation_seen = generation;
-  ids_.clear();  // subjects of publish_to may belong to another stream now
+  forget_subjects();  // they may belong to another stream now
   if (bound_ && (*now)->facts().stream_id == stream->facts().stream_id) return publish_status::ok;
   const publish_status status = bind(std::move(*now));
   if (status != publish_status::ok) generation_seen = 0;  // try again at the next call
@@ -314,6 +317,18 @@ published publisher_core::publish_slowly(std::span<const std::byte> payload) noe
   return finish(*main_port, main_port->put(record), 1, payload.size());
 }
 
+published publisher_core::publish_to_new(known_subject& to,
+                                         std::span<const std::byte> payload) noexcept {
+  const published done = publish_with(to.text_, payload, {});
+  // What the call has met is remembered: the next one is short.
+  if (const std::uint32_t met = known_id(to.text_); met != client::subject_cache::unknown) {
+    to.publisher_ = id;
+    to.id_ = met;
+    to.generation_ = generation_seen;
+  }
+  return done;
+}
+
 // The default stream takes what no declared stream captures.
 bool publisher_core::is_ours(std::string_view to) {
   if (!stream->is_default()) return stream->captures(to);
@@ -326,9 +341,8 @@ published publisher_core::publish_with(std::string_view to, std::span<const std:
   if (const publish_status status = admit(); status != publish_status::ok) return {status, 0};
   target where = own_;
   if (!to.empty() && to != subject) {
-    if (const auto known = ids_.find(to); known != ids_.end()) {
-      where = {known->second, {}};
-    } else {
+    where = {ids_.find(to), {}};
+    if (where.subject_id == client::subject_cache::unknown) {
       if (auto valid = subject::check(to); !valid)
         return {fail(publish_status::invalid, std::move(valid.error())), 0};
       if (!is_ours(to))
@@ -339,7 +353,7 @@ published publisher_core::publish_with(std::string_view to, std::span<const std:
                 0};
       if (const publish_status status = resolve(to, where); status != publish_status::ok)
         return {status, 0};
-      if (where.subject_id != layout::inline_subject_id) ids_.emplace(to, where.subject_id);
+      if (where.subject_id != layout::inline_subject_id) ids_.add(to, where.subject_id);
     }
   } else if (own_.subject_id == layout::inline_subject_id) {
     where.inline_text = subject;

@@ -2,17 +2,16 @@
 /// publisher_core: what a publisher is made of: its subject as the stream knows it, its ports to
 /// lanes, its slot.
 
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include <bus/publisher.hpp>
 
 #include "client/lane_port.hpp"
 #include "client/session_core.hpp"
+#include "client/subject_cache.hpp"
 #include "layout/header_area.hpp"
 #include "sync/words.hpp"
 
@@ -41,18 +40,29 @@ struct publisher_core {
            sync::load_acquire(*generation_word) == generation_seen &&
            main_port->is_plain(static_cast<std::uint32_t>(payload.size()));
   }
+  /// Of a subject that publish_to has met, or subject_cache::unknown.
+  std::uint32_t known_id(std::string_view to) const noexcept { return ids_.find(to); }
+  std::uint64_t own_origin() const noexcept { return plain_origin_; }
+  std::uint64_t origin_of(std::uint32_t subject_id) const noexcept {
+    return layout::pack_origin(subject_id, id);
+  }
   /// Its sequence. Not settled: settle() comes next. It comes last, so that nothing is called
   /// before the message is out, and no register saved for it. REQUIRES: is_plain(payload)
   [[gnu::always_inline]] std::uint64_t publish_plain(std::span<const std::byte> payload,
-                                                     bool& settled) noexcept {
+                                                     std::uint64_t origin, bool& settled) noexcept {
     const std::uint64_t sequence = main_port->put_plain(static_cast<std::uint32_t>(payload.size()),
-                                                        plain_origin_, payload.data(), settled);
+                                                        origin, payload.data(), settled);
     layout::slot& slot = *slot_words_;
     sync::bump(slot.messages, 1);
     sync::bump(slot.bytes, payload.size());
     return sequence;
   }
   published settle(std::uint64_t sequence) noexcept;
+  bool knows(const known_subject& to) const noexcept {
+    return to.publisher_ == id && to.generation_ == generation_seen;
+  }
+  std::uint64_t origin_of(const known_subject& to) const noexcept { return origin_of(to.id_); }
+  published publish_to_new(known_subject& to, std::span<const std::byte> payload) noexcept;
   published publish_slowly(std::span<const std::byte> payload) noexcept;
   published publish_with(std::string_view subject, std::span<const std::byte> payload,
                          std::span<const header> headers) noexcept;
@@ -80,6 +90,7 @@ struct publisher_core {
   };
 
   publish_status bind(std::shared_ptr<client::stream_handle> to);
+  void forget_subjects();
   publish_status open_ports();
   publish_status follow_change() noexcept;
   bool is_ours(std::string_view to);
@@ -105,12 +116,7 @@ struct publisher_core {
   client::lane_port* main_port = nullptr;
   std::optional<std::uint32_t> slot_;
   layout::slot* slot_words_ = nullptr;
-  // Subjects of publish_to. Looked up by view, no allocation for a known one.
-  struct text_hash {
-    using is_transparent = void;
-    std::size_t operator()(std::string_view text) const noexcept;
-  };
-  std::unordered_map<std::string, std::uint32_t, text_hash, std::equal_to<>> ids_;
+  client::subject_cache ids_;  // of publish_to
   std::unique_ptr<std::byte[]> area_;   // header areas
   std::vector<std::byte> loan_buffer_;  // of shared publishers
   std::uint64_t lent_messages_ = 0;     // published when it was made

@@ -242,6 +242,58 @@ TEST(ExclusivePublisher, HasItsLaneAlone) {
   EXPECT_EQ(drain(s), (texts{"before", "mine", "still mine", "after", "next owner"}));
 }
 
+TEST_P(Publish, KnownSubjectsArePublishedToWithoutALookUp) {
+  auto p = publisher("a.own"), other = must(session.publisher("a.other", {.lane = 0}));
+  auto s = must(session.subscribe("a.>"));
+  bus::known_subject one("a.one"), two("a.two"), own("a.own");
+  EXPECT_EQ(one.text(), "a.one");
+  for (int round = 0; round < 3; ++round) {
+    for (bus::known_subject* to : {&one, &two, &own}) ASSERT_TRUE(p.publish_to(*to, to->text())) << round;
+    const bool both = GetParam() == bus::publish_mode::shared;  // else one is refused
+    ASSERT_EQ(static_cast<bool>(other.publish_to(one, "a.one")), both) << "known to another publisher now";
+    // Streams came and went: what was known counts no more.
+    must(session.add_stream(stream_of("s" + std::to_string(round), {"b" + std::to_string(round)})));
+  }
+  texts seen;
+  while (s.poll(100, [&](const bus::message& m) {
+    EXPECT_EQ(m.text(), m.subject());
+    seen.emplace_back(m.subject());
+  }) != 0) {
+  }
+  EXPECT_EQ(seen.size(), GetParam() == bus::publish_mode::shared ? 12u : 9u);
+  bus::known_subject wrong("a..b"), foreign("b1"), large("a.large");
+  EXPECT_EQ(p.publish_to(wrong, "x").status, publish_status::invalid);
+  EXPECT_EQ(p.publish_to(foreign, "x").status, publish_status::invalid) << "another stream's";
+  EXPECT_EQ(p.publish_to(large, std::string(64 << 20, 'x')).status, publish_status::too_large);
+  EXPECT_FALSE(s.try_next());
+}
+
+// A declared stream takes a subject over from the default stream: handles that know it follow, or say so.
+TEST_P(Publish, KnownSubjectsFollowTheirStream) {
+  auto p = publisher("a.own");
+  bus::known_subject moves("a.moves");
+  ASSERT_TRUE(p.publish_to(moves, "before"));
+  must(session.add_stream(stream_of("late", {"a.moves"})));
+  const bus::published done = p.publish_to(moves, "after");
+  EXPECT_EQ(done.status, publish_status::invalid) << "the publisher is bound to the stream of its own subject";
+  ASSERT_TRUE(p.publish("own"));
+}
+
+TEST_P(Publish, ManySubjectsOfAllLengthsAreKeptApart) {
+  auto p = publisher("a");
+  auto s = must(session.subscribe(">"));
+  texts all;
+  for (int i = 0; i < 600; ++i) all.push_back("s" + std::to_string(i) + (i % 3 == 0 ? "." + std::string(20 + i % 200, 'x') : ""));
+  for (int round = 0; round < 2; ++round) {
+    texts seen;
+    for (const std::string& subject : all) {
+      send_to(p, subject, "m");
+      s.poll(10, [&](const bus::message& m) { seen.emplace_back(m.subject()); });
+    }
+    EXPECT_EQ(seen, all);
+  }
+}
+
 // While the lease is held the shared turn is old, by any number of laps: nobody may draw conclusions from it.
 TEST(ExclusivePublisher, IsLeftInPeaceByTheOthersHoweverMuchItPublishes) {
   scratch scratch;

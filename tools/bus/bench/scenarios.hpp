@@ -30,7 +30,7 @@ struct stream_options {
   std::uint32_t subscribers = 1;  // processes
   std::uint32_t in_process = 1;   // subscribers in each of them
   std::uint32_t batch = 1;
-  std::uint32_t subjects = 1;
+  std::uint32_t subjects = 0;  // taken in turn; 0: the publisher's own
   std::uint32_t lanes = 1;
   bool shared = false;  // shared publishers even when there is one
   bool per_publisher = false;
@@ -38,6 +38,7 @@ struct stream_options {
   bus::overflow overflow = bus::overflow::block;
   bus::wait_strategy wait = bus::wait_strategy::spin_pause;
   std::uint64_t ring_bytes = 0;  // 0: as the minimal ring
+  double rate = 0;  // messages per second of each publisher; 0: as fast as it can
   double seconds = 2;
 };
 struct stream_report {
@@ -47,6 +48,7 @@ struct stream_report {
   std::uint64_t lost = 0;
   double floor_messages_per_s = 0;
   double age_p50_ns = 0, age_p99_ns = 0, age_p999_ns = 0;  // publish to delivery, sampled
+  double publish_mean_ns = 0;  // duration of a publish call, with a rate only
 };
 bus::result<stream_report> run_stream(const stream_options& options);
 

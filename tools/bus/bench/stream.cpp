@@ -19,8 +19,10 @@ struct board {
   std::atomic<bool> stop{false};
   std::atomic<std::uint32_t> publishers_done{0};
   std::atomic<std::uint64_t> published{0};
+  std::atomic<std::uint64_t> publish_ticks{0}, publish_calls{0};  // with a rate
+  std::atomic<std::uint64_t> warm{0};  // of these, published before the clock started
   struct reader {
-    std::uint64_t received = 0;
+    std::uint64_t received = 0;  // since the clock started
     std::uint64_t lost = 0;
     double seconds = 0;
     std::uint32_t age_count = 0;
@@ -43,22 +45,39 @@ int publish_loop(const std::string& url, const stream_options& options, board& s
   if (!publisher) return report_failure(publisher.error()), 1;
   std::vector<char> payload(options.bytes);
   std::vector<std::span<const std::byte>> batch(options.batch, std::as_bytes(std::span(payload)));
-  std::vector<std::string> subjects;
-  for (std::uint32_t i = 0; i < options.subjects; ++i) subjects.push_back(subject_name(i));
-  shared.ready.fetch_add(1);
-  while (!shared.go.load()) usleep(50);
+  std::vector<bus::known_subject> subjects;
+  for (std::uint32_t i = 0; i < options.subjects; ++i) subjects.emplace_back(subject_name(i));
   const std::string_view text(payload.data(), payload.size());
   std::uint64_t count = 0, at = 0;
   bool failed = false;
+  // Everybody has met every subject before it is measured; readers are here first.
+  while (shared.ready.load() < options.subscribers) usleep(50);
+  for (bus::known_subject& subject : subjects)
+    if (publisher->publish_to(subject, text)) ++count;
+  shared.warm.fetch_add(count);
+  shared.ready.fetch_add(1);
+  while (!shared.go.load()) usleep(50);
+  const auto gap = options.rate > 0
+                       ? static_cast<std::uint64_t>(ticks_per_ns() * 1e9 / options.rate)
+                       : std::uint64_t{0};
+  std::uint64_t due = ticks(), spent = 0, calls = 0;
   while (!shared.stop.load() && !failed) {
-    for (int i = 0; i < 256 && !failed; ++i) {
+    for (int i = 0; i < (gap == 0 ? 256 : 1) && !failed; ++i) {
       bus::published done;
+      std::uint64_t begin = 0;
+      if (gap != 0) {
+        while (ticks() < due) {
+        }
+        due += gap;
+        begin = ticks();
+      }
       if (options.batch > 1)
         done = publisher->publish_batch(batch);
-      else if (options.subjects > 1)
+      else if (!subjects.empty())
         done = publisher->publish_to(subjects[at = at + 1 == subjects.size() ? 0 : at + 1], text);
       else
         done = publisher->publish(text);
+      if (gap != 0) spent += ticks() - begin, ++calls;
       if (done)
         count += options.batch;
       else if (done.status != bus::publish_status::dropped &&
@@ -67,6 +86,8 @@ int publish_loop(const std::string& url, const stream_options& options, board& s
     }
   }
   if (failed) report_failure(publisher->last_error());
+  shared.publish_ticks.fetch_add(spent);
+  shared.publish_calls.fetch_add(calls);
   shared.published.fetch_add(count);
   shared.publishers_done.fetch_add(1);
   return failed ? 1 : 0;
@@ -86,8 +107,12 @@ int subscribe_loop(const std::string& url, const stream_options& options, board&
     subscribers.push_back(std::move(*made));
   }
   shared.ready.fetch_add(1);
-  std::uint64_t begin = 0, last = 0, sum = 0, seen = 0;
+  std::uint64_t begin = 0, last = 0, sum = 0, seen = 0, warm = 0;
   for (;;) {
+    if (begin == 0 && shared.go.load(std::memory_order_relaxed)) {
+      begin = last = ticks();
+      for (const std::uint64_t r : received) warm += r;
+    }
     std::size_t got = 0;
     for (std::uint32_t i = 0; i < options.in_process; ++i) {
       const std::size_t n = subscribers[i].poll(256, [&](const bus::message& m) {
@@ -100,7 +125,6 @@ int subscribe_loop(const std::string& url, const stream_options& options, board&
     }
     if (got != 0) {
       last = ticks();
-      if (begin == 0) begin = last;
       continue;
     }
     if (shared.publishers_done.load() == options.publishers) {
@@ -126,12 +150,13 @@ int subscribe_loop(const std::string& url, const stream_options& options, board&
   volatile std::uint64_t sink = sum;
   (void)sink;
   for (const std::uint64_t r : received) mine.received += r;
+  mine.received -= warm;
   mine.seconds = static_cast<double>(last - begin) / ticks_per_ns() / 1e9;
   return 0;
 }
 
 struct round_result {
-  double messages_per_s = 0, deliveries_per_s = 0;
+  double messages_per_s = 0, deliveries_per_s = 0, publish_mean_ns = 0;
   std::uint64_t lost = 0;
 };
 
@@ -188,7 +213,11 @@ bus::result<round_result> product_round(const stream_options& options, double se
     result.lost += reader.lost;
     ages.insert(ages.end(), reader.ages, reader.ages + reader.age_count);
   }
-  result.messages_per_s = slowest > 0 ? static_cast<double>(shared->published.load()) / slowest : 0;
+  if (shared->publish_calls.load() != 0)
+    result.publish_mean_ns = static_cast<double>(shared->publish_ticks.load()) / ticks_per_ns() /
+                             static_cast<double>(shared->publish_calls.load());
+  const std::uint64_t timed = shared->published.load() - shared->warm.load();
+  result.messages_per_s = slowest > 0 ? static_cast<double>(timed) / slowest : 0;
   return result;
 }
 
@@ -198,7 +227,7 @@ bus::result<stream_report> run_stream(const stream_options& options) {
   constexpr int rounds = 3;
   if (options.publishers + options.subscribers > processes_max)
     return bus::error{bus::errc::invalid_argument, 0, "bus bench", "more than 64 processes", ""};
-  std::vector<double> messages, deliveries, floors;
+  std::vector<double> messages, deliveries, floors, publishes;
   std::vector<std::uint64_t> ages;
   stream_report report;
   for (int round = 0; round < rounds; ++round) {
@@ -208,12 +237,14 @@ bus::result<stream_report> run_stream(const stream_options& options) {
     if (!measured) return std::move(measured.error());
     messages.push_back(measured->messages_per_s);
     deliveries.push_back(measured->deliveries_per_s);
+    publishes.push_back(measured->publish_mean_ns);
     report.lost += measured->lost;
   }
   report.messages_per_s = median(messages);
   report.deliveries_per_s = median(deliveries);
   report.bytes_per_s = report.messages_per_s * options.bytes;
   report.floor_messages_per_s = median(floors);
+  report.publish_mean_ns = median(publishes);
   if (!ages.empty()) {
     std::sort(ages.begin(), ages.end());
     const auto at = [&](double q) {
