@@ -136,8 +136,9 @@ void check_bus(const bus::session& session, std::vector<finding>& found) {
 
 int run(const context& c) {
   std::vector<finding> found;
-  const char* root = std::getenv("BUS_ROOT");
-  check_machine(found, root != nullptr && *root != '\0' ? root : "/dev/shm");
+  const auto root = bus::root_of(c.url);
+  if (!root) return c.fail(root.error());
+  check_machine(found, *root);
   auto session = c.open("doctor", false);
   if (session) {
     check_bus(*session, found);

@@ -148,7 +148,9 @@ int remove(const context& c, const options& o) {
 }
 
 int list_buses(const context& c) {
-  const auto names = bus::list_buses();
+  const auto root = bus::root_of(c.url);
+  if (!root) return c.fail(root.error());
+  const auto names = bus::list_buses(*root);
   if (c.json) {
     std::printf("%s\n", dump(json(names)).c_str());
   } else {

@@ -82,6 +82,9 @@ class BUS_EXPORT session {
 
 inline result<session> open(std::string_view url = {}) { return session::open(url); }
 
+/// Directory that holds the bus of `url`, and others: its `root=`, else $BUS_ROOT, else /dev/shm.
+/// Errors: invalid_argument
+BUS_EXPORT result<std::string> root_of(std::string_view url);
 /// Names of the buses of this user on this host.
 BUS_EXPORT std::vector<std::string> list_buses(std::string_view root = {});
 /// Removes a bus with everything in it. Errors: not_found, busy (live processes, unless `force`),

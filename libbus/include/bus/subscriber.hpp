@@ -39,6 +39,8 @@ struct start {
   static start last() noexcept {
     return {kind::from_last, 0, {}};
   }  ///< the last matching message, then new ones
+  /// What is gone already is reported as a gap. Beyond the end: everything new, for a stream that
+  /// was made anew counts from 1 again.
   static start by_sequence(std::uint64_t first) noexcept {
     return {kind::from_sequence, first, {}};
   }

@@ -35,7 +35,9 @@ inline std::uint64_t hash_bytes(std::string_view text) noexcept {
     std::memcpy(&tail, p + n - 4, 4);
     last = head | std::uint64_t{tail} << 32;
   } else if (n != 0) {
-    const auto byte = [p](std::size_t i) { return std::uint64_t{static_cast<unsigned char>(p[i])}; };
+    const auto byte = [p](std::size_t i) {
+      return std::uint64_t{static_cast<unsigned char>(p[i])};
+    };
     last = byte(0) | byte(n / 2) << 8 | byte(n - 1) << 16;
   }
   return mix(h ^ last);

@@ -125,18 +125,39 @@ void bus_directory::announce_change() noexcept {
   os::futex_wake(os::futex_half(control().generation), INT_MAX);
 }
 
+void bus_directory::announce_removal(const std::string& aside) noexcept {
+  sync::store_release(control().removed, 1);
+  if (const auto names = os::list_directory(aside + "/streams"))
+    for (const std::string& name : *names) close_lanes(aside + "/streams/" + name);
+  announce_change();
+}
+
+// The word is only a reason to look: any process may have scribbled over it.
+bool bus_directory::removed() const noexcept {
+  return sync::load_acquire(control().removed) != 0 && is_elsewhere();
+}
+
+// True when the path surely holds no bus, or another one.
+bool bus_directory::is_elsewhere() const noexcept {
+  const std::string path = path_ + "/control";
+  auto file = os::open_existing(path, false);
+  if (!file) return os::surely_missing(path);
+  const auto map =
+      os::mapping::map(file->file.get(), 0, sizeof(layout::control_header), false, true);
+  return map && reinterpret_cast<const layout::control_header*>(map->data())->bus_id != bus_id_;
+}
+
+error bus_directory::removed_error() const {
+  return {errc::closed, 0, "cannot use the bus at " + path_, "it was removed by force",
+          "open it again: that makes a new one"};
+}
+
 result<os::file_lock> bus_directory::lock_changes() const {
   auto lock = os::file_lock::take(path_ + "/lock", 0600, lock_patience);
   // The bus may have been removed, and made again, since it was opened.
-  if (lock && bus_id_ != 0) {
-    auto file = os::open_existing(path_ + "/control", false);
-    auto map =
-        file ? os::mapping::map(file->file.get(), 0, sizeof(layout::control_header), false, true)
-             : result<os::mapping>(file.error());
-    if (!map || reinterpret_cast<const layout::control_header*>(map->data())->bus_id != bus_id_)
-      return error{errc::closed, 0, "cannot change the bus in " + path_,
-                   "it was removed since it was opened", "open it again"};
-  }
+  if (lock && bus_id_ != 0 && is_elsewhere())
+    return error{errc::closed, 0, "cannot change the bus in " + path_,
+                 "it was removed since it was opened", "open it again"};
   return lock;
 }
 

@@ -41,6 +41,10 @@ class bus_directory {
   const os::tick_clock& clock() const noexcept { return clock_; }
   std::uint64_t generation() const noexcept;
   void announce_change() noexcept;
+  /// The bus lies at `aside` now, out of the way: tells those who have it mapped.
+  void announce_removal(const std::string& aside) noexcept;
+  bool removed() const noexcept;
+  error removed_error() const;
 
   result<os::file_lock> lock_changes() const;
   std::vector<std::string> stream_names() const;
@@ -56,6 +60,7 @@ class bus_directory {
 
  private:
   result<void> load_control();
+  bool is_elsewhere() const noexcept;
   static void close_lanes(const std::string& directory);
   birth birth_of(std::uint64_t stream_id) const noexcept;
 

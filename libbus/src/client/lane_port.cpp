@@ -326,8 +326,17 @@ bool lane_port::would_block(std::uint64_t total_bytes) noexcept {
     return answer();
   }
   gate_.resolve();
-  const auto until = clock::now() + std::chrono::milliseconds(10);
-  if (lock(until) != publish_status::ok || settle_lease(until) != publish_status::ok) return true;
+  // A turn is over in less than a microsecond. A lock that stays taken would block.
+  auto& turn = lane_->header().turn;
+  for (int tries = 64; !sync::try_lock<sync::hardware>(turn.lock, session_.me->id()); --tries) {
+    if (tries == 0) {  // a dead owner's lock is for publish to take
+      const auto owner =
+          static_cast<std::uint32_t>(sync::load_relaxed(turn.lock) & sync::lock_owner_mask);
+      return owner == 0 || session_.peers->state(owner) == sync::life_state::alive;
+    }
+    base::relax();
+  }
+  if (settle_lease(clock::now()) != publish_status::ok) return true;
   writer_.load_turn();
   const bool full = answer();
   writer_.store_turn();

@@ -4,9 +4,11 @@
 ///
 /// Invariants
 ///   1  Exclusive: the lease names this process and stays until close; the lane lock is not touched
-///   in between. 2  Shared: everything between lock and unlock is loads, stores and the record;
-///   waiting happens outside (I5). 3  Whoever finds the lock or the lease in the hands of a process
-///   that is proven gone repairs before publishing.
+///      in between.
+///   2  Shared: between lock and unlock are loads, stores and the record. Waiting happens outside
+///      (I5). Only the look at a lease, which is rare, asks the kernel about its owner.
+///   3  Whoever finds the lock or the lease in the hands of a process that is proven gone repairs
+///      before publishing.
 ///
 /// Threads    one, the publisher's
 
@@ -105,6 +107,8 @@ class lane_port {
   published write_one(const outgoing_record& record, std::uint64_t total) noexcept {
     const std::uint64_t seq = writer_.next_seq();
     writer_.write(0, record.head, 0, record.payload);
+    // Reading the clock waits for what came before. Behind the stores it overlaps with their way to
+    // memory: a message that comes alone is there sooner.
     const std::uint64_t ticks = clock_.now();
     writer_.stamp(0, ticks);
     writer_.commit(total, 1, ticks);

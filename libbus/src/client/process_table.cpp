@@ -40,10 +40,6 @@ const layout::slot* peer::slot(std::uint32_t index) const noexcept {
   return reinterpret_cast<const layout::slot*>(map_.data() + layout::process_slots_offset) + index;
 }
 
-std::string peer::describe() const {
-  return std::string(identity_.name) + " (pid " + std::to_string(identity_.pid) + ")";
-}
-
 void process_table::retire(std::map<std::uint32_t, std::shared_ptr<const peer>>::iterator entry) {
   constexpr std::size_t retired_max = 256;
   retired_.push_back(std::move(entry->second));
@@ -112,12 +108,12 @@ bool process_table::proven_gone(std::uint32_t id) noexcept {
 std::string process_table::describe(std::uint32_t id) {
   const auto p = find(id);
   if (!p) return "process " + std::to_string(id) + " of this bus";
-  const bool foreign = p->identity().pid_namespace != self_.pid_namespace;
-  std::string text = p->describe() + (foreign ? " of another pid namespace" : "");
-  if (!foreign &&
-      os::is_stopped(static_cast<std::int64_t>(p->identity().pid), p->identity().start_time))
-    text += ", stopped";
-  return text;
+  const auto& who = p->identity();
+  const bool foreign = who.pid_namespace != self_.pid_namespace;
+  const bool stopped =
+      !foreign && os::is_stopped(static_cast<std::int64_t>(who.pid), who.start_time);
+  return std::string(who.name) + " (pid " + std::to_string(who.pid) +
+         (foreign ? " of another pid namespace" : "") + (stopped ? ", stopped)" : ")");
 }
 
 std::vector<std::uint32_t> process_table::ids() const {

@@ -32,7 +32,6 @@ class peer {
   const layout::life_cell& life() const noexcept;
   /// Null: no such slot.
   const layout::slot* slot(std::uint32_t index) const noexcept;
-  std::string describe() const;  // "md-feed (pid 4711)"
 
  private:
   os::mapping map_;

@@ -116,7 +116,7 @@ struct publisher_core {
   client::lane_port* main_port = nullptr;
   std::optional<std::uint32_t> slot_;
   layout::slot* slot_words_ = nullptr;
-  client::subject_cache ids_;  // of publish_to
+  client::subject_cache ids_;           // of publish_to
   std::unique_ptr<std::byte[]> area_;   // header areas
   std::vector<std::byte> loan_buffer_;  // of shared publishers
   std::uint64_t lent_messages_ = 0;     // published when it was made

@@ -51,7 +51,11 @@ std::vector<std::shared_ptr<client::stream_handle>> session_core::streams(
     std::vector<error>* broken) {
   const std::lock_guard guard_(mutex_);
   const std::uint64_t generation = directory->generation();
-  if (generation != generation_ || broken != nullptr) {
+  if (directory->removed()) {
+    streams_.clear();
+    generation_ = generation;
+    if (broken != nullptr) broken->push_back(directory->removed_error());
+  } else if (generation != generation_ || broken != nullptr) {
     std::map<std::string, std::shared_ptr<client::stream_handle>> now;
     bool complete = true;
     const auto names = directory->list_streams();
@@ -89,6 +93,7 @@ std::vector<std::shared_ptr<client::stream_handle>> session_core::streams(
 result<std::shared_ptr<client::stream_handle>> session_core::stream(const std::string& name) {
   for (auto& handle : streams())
     if (handle->name() == name) return handle;
+  if (directory->removed()) return directory->removed_error();
   if (client::name_flaw(name).empty() && os::exists(directory->stream_path(name))) {
     auto facts = client::read_stream_file(directory->stream_path(name));
     if (!facts) return std::move(facts.error());
@@ -98,6 +103,7 @@ result<std::shared_ptr<client::stream_handle>> session_core::stream(const std::s
 }
 
 result<void> session_core::add_stream(const stream_config& config) {
+  if (directory->removed()) return directory->removed_error();
   auto lock = directory->lock_changes();
   if (!lock) return std::move(lock.error());
   return directory->add_stream(config);
@@ -248,6 +254,12 @@ result<std::vector<process_info>> session::processes() const {
   return client::describe_processes(*core_);
 }
 
+result<std::string> root_of(std::string_view url) {
+  auto address = client::parse_url(url);
+  if (!address) return std::move(address.error());
+  return address->root.empty() ? os::bus_root() : std::move(address->root);
+}
+
 std::vector<std::string> list_buses(std::string_view root) {
   std::vector<std::string> names;
   const std::string mine = "bus-" + std::to_string(os::user_id()) + ".";
@@ -277,10 +289,12 @@ result<void> remove_bus(std::string_view url, bool force) {
                      peers.describe(id) + " uses it", "end its processes (bus ps), or use --force"};
     }
   }
+  const auto mapped = client::bus_directory::open(*address, false);  // not when it is broken
   // Out of the way first: an opener sees all of it or nothing.
   const std::string aside = path + ".removed." + std::to_string(os::random_id());
   auto renamed = os::rename_path(path, aside);
   if (!renamed) return renamed;
+  if (mapped) (*mapped)->announce_removal(aside);
   os::remove_tree(aside);
   return {};
 }

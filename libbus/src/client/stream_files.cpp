@@ -102,27 +102,26 @@ result<void> create_lane_files(const std::string& directory, const stream_config
                            });
   if (!made && made.error().code != errc::conflict) return made;
   const std::uint64_t lane_bytes = layout::lane_data_offset + config.ring_bytes;
-  return create_named(directory, lane_path(directory, lane), lane_bytes, layout::lane_data_offset,
-                      [&](std::byte* at) {
-                        auto* header = new (at) layout::lane_header{};
-                        header->segment =
-                            layout::make_header(layout::segment_kind::lane, sizeof *header,
-                                                lane_bytes, with.bus_id, with.stream_id, now);
-                        auto& info = header->info;
-                        info.stream_id = with.stream_id;
-                        info.epoch = 1;
-                        info.capacity_bytes = config.ring_bytes;
-                        info.max_message_bytes = config.max_message_bytes;
-                        info.lane_index = lane;
-                        info.policy = static_cast<layout::overflow>(config.overflow);
-                        info.clock_kind = with.clock_kind;
-                        info.record_align_bytes = layout::record_align;
-                        info.owner_uid = os::user_id();
-                        ring::describe_new_lane(*header, config.ring_bytes,
-                                                [](base::word& to, std::uint64_t value) {
-                                                  sync::store_relaxed(to, value);
-                                                });
-                      });
+  return create_named(
+      directory, lane_path(directory, lane), lane_bytes, layout::lane_data_offset,
+      [&](std::byte* at) {
+        auto* header = new (at) layout::lane_header{};
+        header->segment = layout::make_header(layout::segment_kind::lane, sizeof *header,
+                                              lane_bytes, with.bus_id, with.stream_id, now);
+        auto& info = header->info;
+        info.stream_id = with.stream_id;
+        info.epoch = 1;
+        info.capacity_bytes = config.ring_bytes;
+        info.max_message_bytes = config.max_message_bytes;
+        info.lane_index = lane;
+        info.policy = static_cast<layout::overflow>(config.overflow);
+        info.clock_kind = with.clock_kind;
+        info.record_align_bytes = layout::record_align;
+        info.owner_uid = os::user_id();
+        ring::describe_new_lane(
+            *header, config.ring_bytes,
+            [](base::word& to, std::uint64_t value) { sync::store_relaxed(to, value); });
+      });
 }
 
 result<void> create_stream_files(const std::string& directory, const stream_config& config,

@@ -156,6 +156,7 @@ void subscriber_core::refresh_sources(const start& from) noexcept {
     if (wanted) attach(stream, from);
   }
   plain_source_ = nullptr;
+  if (session->directory->removed() && !failure) failure = session->directory->removed_error();
 }
 
 void subscriber_core::attach(const std::shared_ptr<client::stream_handle>& stream,

@@ -60,6 +60,7 @@ class lane_reader {
   /// How far ahead a reader that is behind fetches, and how many full budgets in a row tell that it
   /// is.
   static constexpr std::uint64_t prefetch_records = 8;
+  static constexpr std::uint64_t prefetch_largest_bytes = 2048;  // the processor does it for larger
   /// How much of a payload a reader that keeps up fetches while it looks at the head.
   static constexpr std::uint64_t prefetch_payload_bytes = 1024;
   static constexpr std::size_t behind_budget = 32;
@@ -356,12 +357,11 @@ inline std::uint64_t lane_reader<A>::poll_plain(std::size_t& budget, Sink& sink,
     if ((shape & complicated_shape) != 0 || payload_bytes > lane_.max_message_bytes) break;
     const std::uint64_t total = layout::record_shape{payload_bytes, 0, 0}.total_bytes();
     A::step(sync::failpoint::consume_found);
-    if (behind) {
+    if (behind && total <= prefetch_largest_bytes) {
       // The next lengths are unknown until their lines are here, one after the other: guessed as
       // like this one.
       const std::byte* ahead = at + prefetch_records * total;
-      A::prefetch(ahead);
-      A::prefetch(ahead + 64);
+      for (std::uint64_t line = 0; line < total; line += 64) A::prefetch(ahead + line);
     }
     const verdict decision = sink.take_plain(
         at, position_ + static_cast<std::uint64_t>(at - start), seq, shape,
@@ -372,7 +372,8 @@ inline std::uint64_t lane_reader<A>::poll_plain(std::size_t& budget, Sink& sink,
     ++seq;
     left -= decision == verdict::taken ? 1 : 0;
   }
-  full_polls_ = left == 0 && budget >= behind_budget ? std::min(full_polls_ + 1, behind_polls) : 0;
+  const bool full = (left == 0 || at >= pause) && budget >= behind_budget;
+  full_polls_ = full ? std::min(full_polls_ + 1, behind_polls) : 0;
   position_ += static_cast<std::uint64_t>(at - start);
   next_seq_ = seq;
   budget = left;

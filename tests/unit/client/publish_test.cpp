@@ -283,7 +283,10 @@ TEST_P(Publish, ManySubjectsOfAllLengthsAreKeptApart) {
   auto p = publisher("a");
   auto s = must(session.subscribe(">"));
   texts all;
-  for (int i = 0; i < 600; ++i) all.push_back("s" + std::to_string(i) + (i % 3 == 0 ? "." + std::string(20 + i % 200, 'x') : ""));
+  for (int i = 0; i < 600; ++i) {
+    const std::string tail = i % 3 == 0 ? "." + std::string(20 + i % 200, 'x') : "";
+    all.push_back("s" + std::to_string(i) + tail);
+  }
   for (int round = 0; round < 2; ++round) {
     texts seen;
     for (const std::string& subject : all) {

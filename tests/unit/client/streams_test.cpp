@@ -177,17 +177,31 @@ TEST(Buses, AreMadeListedAndRemoved) {
   EXPECT_EQ(bus::remove_bus("not a name").error().code, bus::errc::invalid_argument);
 }
 
-TEST(Buses, RemovedByForceLeaveTheirUsersAlive) {
+TEST(Buses, RemovedByForceTellTheirUsers) {
   scratch scratch;
   auto session = join(scratch);
-  auto p = must(session.publisher("a"));
-  auto s = must(session.subscribe("a"));
+  bus::publisher_options exclusive;
+  exclusive.mode = bus::publish_mode::exclusive;
+  must(session.add_stream(stream_of("owned", {"b"})));
+  auto p = must(session.publisher("a")), owner = must(session.publisher("b", exclusive));
+  auto s = must(session.subscribe(">"));
+  send(p, "last words");
   must(bus::remove_bus(scratch.url(), true));
   EXPECT_TRUE(bus::list_buses(scratch.root()).empty());
-  send(p, "they still have their memory");
-  EXPECT_EQ(drain(s), texts{"they still have their memory"});
+  // Nobody goes on publishing to what nobody else can find.
+  for (bus::publisher* publisher : {&p, &owner}) {
+    EXPECT_EQ(publisher->publish("lost").status, bus::publish_status::closed);
+    EXPECT_EQ(publisher->last_error().code, bus::errc::closed);
+    EXPECT_NE(publisher->last_error().why.find("removed"), std::string::npos) << publisher->last_error().why;
+  }
+  EXPECT_EQ(session.publisher("c").error().code, bus::errc::closed);
+  EXPECT_EQ(session.add_stream(stream_of("late", {"c"})).error().code, bus::errc::closed);
+  EXPECT_EQ(drain(s), texts{"last words"});
+  ASSERT_TRUE(s.failure());
+  EXPECT_EQ(s.failure()->code, bus::errc::closed);
   auto anew = join(scratch);
   EXPECT_TRUE(must(anew.streams()).empty()) << "a bus of that name is another bus";
+  EXPECT_EQ(p.publish("still lost").status, bus::publish_status::closed) << "and not for handles of the old one";
 }
 
 TEST(Buses, AreApart) {

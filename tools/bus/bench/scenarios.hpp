@@ -38,7 +38,7 @@ struct stream_options {
   bus::overflow overflow = bus::overflow::block;
   bus::wait_strategy wait = bus::wait_strategy::spin_pause;
   std::uint64_t ring_bytes = 0;  // 0: as the minimal ring
-  double rate = 0;  // messages per second of each publisher; 0: as fast as it can
+  double rate = 0;               // messages per second of each publisher; 0: as fast as it can
   double seconds = 2;
 };
 struct stream_report {
