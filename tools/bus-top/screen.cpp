@@ -131,7 +131,7 @@ table processes_table(const picture& p) {
                words(tools::show_time(x.info.joined)),
                words(x.state)};
     r.details = {"process " + std::to_string(x.info.id) + " of this bus" +
-                     (x.info.other_namespace ? ", in another pid namespace" : ""),
+                     (x.info.other_namespace ? ", in another namespace" : ""),
                  x.reason};
     r.alarming = is_alarming(x.state);
     t.rows.push_back(std::move(r));

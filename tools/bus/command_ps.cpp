@@ -22,7 +22,7 @@ int run(const context& c) {
   for (const auto& p : *processes) {
     std::printf("%-24s pid %-8lld %-8s since %s%s\n", printable(p.name).c_str(),
                 static_cast<long long>(p.pid), state_name(p.state), show_time(p.joined).c_str(),
-                p.other_namespace ? "  (other pid namespace)" : "");
+                p.other_namespace ? "  (other namespace)" : "");
     for (const auto& q : p.publishers)
       std::printf("  publishes  %-28s stream %-16s %12llu messages%s%s\n",
                   printable(q.subject).c_str(), q.stream.c_str(),

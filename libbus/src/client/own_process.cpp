@@ -46,7 +46,7 @@ result<std::unique_ptr<own_process>> own_process::join(const std::string& proces
   auto& identity = header->identity;
   identity.pid = static_cast<std::uint64_t>(made->who_.pid);
   identity.start_time = made->who_.start_time;
-  identity.pid_namespace = made->who_.pid_namespace;
+  identity.namespaces = made->who_.namespaces;
   identity.joined_ns = header->segment.created_ns;
   identity.id = id;
   identity.uid = os::user_id();

@@ -98,7 +98,7 @@ bool process_table::proven_gone(std::uint32_t id) noexcept {
   if (sync::read_life(p->life()) == sync::life_state::alive) return false;
   const auto& who = p->identity();
   const bool unmarked = !os::is_held(mark_of(id));
-  if (who.pid_namespace != self_.pid_namespace) return unmarked;
+  if (who.namespaces != self_.namespaces) return unmarked;
   const auto pid = static_cast<std::int64_t>(who.pid);
   // An exec leaves the pid alive with one thread and another memory; its mark went with the old
   // one.
@@ -109,11 +109,11 @@ std::string process_table::describe(std::uint32_t id) {
   const auto p = find(id);
   if (!p) return "process " + std::to_string(id) + " of this bus";
   const auto& who = p->identity();
-  const bool foreign = who.pid_namespace != self_.pid_namespace;
+  const bool foreign = who.namespaces != self_.namespaces;
   const bool stopped =
       !foreign && os::is_stopped(static_cast<std::int64_t>(who.pid), who.start_time);
   return std::string(who.name) + " (pid " + std::to_string(who.pid) +
-         (foreign ? " of another pid namespace" : "") + (stopped ? ", stopped)" : ")");
+         (foreign ? " of another namespace" : "") + (stopped ? ", stopped)" : ")");
 }
 
 std::vector<std::uint32_t> process_table::ids() const {

@@ -103,7 +103,7 @@ std::vector<process_info> describe_processes(session_core& session) {
     process_info info;
     info.id = id;
     info.pid = static_cast<std::int64_t>(who.pid);
-    info.other_namespace = who.pid_namespace != session.peers->self().pid_namespace;
+    info.other_namespace = who.namespaces != session.peers->self().namespaces;
     info.uid = who.uid;
     info.name = text_of(who.name, sizeof who.name);
     info.joined = wall(who.joined_ns);

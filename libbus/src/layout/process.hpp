@@ -30,7 +30,7 @@ static_assert(sizeof(life_cell) == 64);
 struct process_identity {
   std::uint64_t pid;
   std::uint64_t start_time;
-  std::uint64_t pid_namespace;
+  std::uint64_t namespaces;
   std::uint64_t joined_ns;
   std::uint32_t id;
   std::uint32_t uid;

@@ -65,7 +65,9 @@ identity self() {
   task_facts facts;
   if (read_stat("/proc/self/stat", facts) == look::seen) me.start_time = facts.start_time;
   struct stat ns {};
-  if (::stat("/proc/thread-self/ns/pid", &ns) == 0) me.pid_namespace = ns.st_ino;
+  if (::stat("/proc/thread-self/ns/pid", &ns) == 0) me.namespaces = ns.st_ino;
+  // Start times are told in the time of whoever asks: they compare within one time namespace only.
+  if (::stat("/proc/thread-self/ns/time", &ns) == 0) me.namespaces ^= std::uint64_t{ns.st_ino} << 32;
   me.program = program_invocation_short_name;
   return me;
 }
