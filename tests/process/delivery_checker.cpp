@@ -41,21 +41,22 @@ void delivery_checker::on_message(const bus::message& message) {
     ++aborted_;  // its publisher died while it wrote: never complete, never counted
     return;
   }
-  on_message(
-      arrival{message.sequence(), message.subject(), message.payload(), message.header("n")});
+  on_message(arrival{message.sequence(), message.subject(), message.payload(), message.header("n"),
+                     message.lane()});
 }
 
 void delivery_checker::on_message(const arrival& message) {
   ++messages_;
-  if (next_sequence_ != 0 && message.sequence != next_sequence_) {
-    const bool again = early_ && message.sequence + 1 == next_sequence_ &&
+  std::uint64_t& next_sequence = next_sequences_[message.lane];
+  if (next_sequence != 0 && message.sequence != next_sequence) {
+    const bool again = early_ && message.sequence + 1 == next_sequence &&
                        lives_[last_life_].done.load(std::memory_order_acquire) < last_number_;
     if (!again)
       complain(complaint_kind::sequence, "sequence " + std::to_string(message.sequence) +
-                                             " came, " + std::to_string(next_sequence_) +
+                                             " came, " + std::to_string(next_sequence) +
                                              " was expected");
   }
-  next_sequence_ = message.sequence + 1;
+  next_sequence = message.sequence + 1;
 
   stamp s;
   if (message.payload.size() < sizeof s)
@@ -99,13 +100,14 @@ void delivery_checker::on_message(const arrival& message) {
   life.gaps_seen = gaps_;
 }
 
-void delivery_checker::on_gap(std::uint64_t first, std::uint64_t count) {
+void delivery_checker::on_gap(std::uint64_t first, std::uint64_t count, std::uint32_t lane) {
   ++gaps_;
+  std::uint64_t& next_sequence = next_sequences_[lane];
   gap_messages_ += count;
-  if (next_sequence_ != 0 && first != next_sequence_)
+  if (next_sequence != 0 && first != next_sequence)
     complain(complaint_kind::sequence, "a gap from " + std::to_string(first) + " was reported, " +
-                                           std::to_string(next_sequence_) + " was expected");
-  next_sequence_ = first + count;
+                                           std::to_string(next_sequence) + " was expected");
+  next_sequence = first + count;
 }
 
 void delivery_checker::settle(std::uint32_t life) {

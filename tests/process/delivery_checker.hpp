@@ -1,9 +1,9 @@
 #pragma once
-/// delivery_checker: judges what a subscriber of one lane receives against the journal. It only
+/// delivery_checker: judges what a subscriber of one stream receives against the journal. It only
 /// collects complaints, so that the tests of the checker itself can ask for them.
 ///
 /// What it demands
-///   1  Sequences of the lane rise by one; a jump is announced by exactly one gap that covers it.
+///   1  Sequences of each lane rise by one; a jump is announced by exactly one gap that covers it.
 ///   2  Each life's messages come once each, in order, from the first: a number is skipped only
 ///   within an announced gap. 3  Bytes, size, subject and headers are what the publisher wrote. 4
 ///   Nothing comes that was not begun; after a death everything that was done has come, and a batch
@@ -44,6 +44,7 @@ struct arrival {
   std::string_view subject;
   std::span<const std::byte> payload;
   std::optional<std::string_view> header;  ///< "n"
+  std::uint32_t lane = 0;
 };
 
 class delivery_checker {
@@ -56,13 +57,18 @@ class delivery_checker {
 
   void on_message(const arrival& message);
   void on_message(const bus::message& message);
-  void on_gap(std::uint64_t first, std::uint64_t count);
+  void on_gap(std::uint64_t first, std::uint64_t count, std::uint32_t lane = 0);
   void complain(complaint_kind kind, std::string text);
 
   /// The publisher of `life` is dead and everything that it published has been polled.
   void settle(std::uint32_t life);
 
   std::uint64_t last_of(std::uint32_t life) const;
+  /// The last sequence of the lane that came, or was lost.
+  std::uint64_t read_up_to(std::uint32_t lane) const {
+    const auto next = next_sequences_.find(lane);
+    return next == next_sequences_.end() ? 0 : next->second - 1;
+  }
   std::uint64_t messages() const noexcept { return messages_; }
   std::uint64_t gaps() const noexcept { return gaps_; }
   std::uint64_t aborted() const noexcept { return aborted_; }
@@ -87,7 +93,7 @@ class delivery_checker {
   std::vector<complaint> complaints_;
   std::uint64_t complaints_dropped_ = 0;
   std::uint64_t messages_ = 0;
-  std::uint64_t next_sequence_ = 0;  // 0: the first one decides
+  std::map<std::uint32_t, std::uint64_t> next_sequences_;  // by lane; 0: the first one decides
   std::uint32_t last_life_ = 0;
   std::uint64_t last_number_ = 0;
   std::uint64_t gaps_ = 0;

@@ -66,9 +66,18 @@ struct slot {
   bool exclusive = false;
 };
 
-void run_on(bus::overflow policy, std::chrono::milliseconds time, std::uint64_t seed, totals& sum) {
+struct ring_layout {
+  const char* name;
+  std::uint32_t lanes = 1;
+  bus::lane_mode mode = bus::lane_mode::fixed;
+};
+
+void run_on(bus::overflow policy, const ring_layout& rings, std::chrono::milliseconds time,
+            std::uint64_t seed, totals& sum) {
   stage::options on;
   on.config = small_stream("k", policy);
+  on.config.lanes = rings.lanes;
+  on.config.mode = rings.mode;
   stage s(on);
   shared_value<std::array<std::atomic<bool>, 4>> running;
   std::mt19937_64 random(seed);
@@ -78,7 +87,9 @@ void run_on(bus::overflow policy, std::chrono::milliseconds time, std::uint64_t 
     place.publishes = i != 2;
     place.life = s.new_life();
     (*running)[i].store(false);
-    const bool exclusive = place.exclusive = i == 1 && random() % 3 == 0;
+    // One that comes and goes takes another lane each time: the order of its messages is only that
+    // of each.
+    const bool exclusive = place.exclusive = rings.lanes == 1 && i == 1 && random() % 3 == 0;
     const std::uint64_t own_seed = random();
     place.process.emplace([&, i, exclusive, own_seed] {
       return victim(s.url(), s.lives(), slots[i].life, s.stream(), own_seed, slots[i].publishes,
@@ -148,8 +159,9 @@ void run_on(bus::overflow policy, std::chrono::milliseconds time, std::uint64_t 
   s.finish();
   sum.messages += s.checker().messages();
   sum.gaps += s.checker().gaps();
-  std::printf("%-12s %llu messages judged, %llu gaps, mappings %zu -> %zu%s\n",
-              bus::overflow_name(policy), static_cast<unsigned long long>(s.checker().messages()),
+  std::printf("%-12s %-19s %llu messages judged, %llu gaps, mappings %zu -> %zu%s\n",
+              bus::overflow_name(policy), rings.name,
+              static_cast<unsigned long long>(s.checker().messages()),
               static_cast<unsigned long long>(s.checker().gaps()), mappings, mapping_count(),
               s.checker().report().c_str());
   std::fflush(stdout);
@@ -176,10 +188,16 @@ int main(int argc, char** argv) {
   std::fflush(stdout);
   const alarm_guard watchdog(static_cast<unsigned>(seconds) * 2 + 60);
   totals sum;
-  const auto share = std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000 / 4));
-  for (const auto policy : {bus::overflow::block, bus::overflow::drop_oldest, bus::overflow::reject,
-                            bus::overflow::drop_new})
-    run_on(policy, share, seed++, sum);
+  constexpr ring_layout one{"one lane"}, three{"three lanes", 3},
+      own{"a lane per publisher", 8, bus::lane_mode::per_publisher};
+  const std::pair<bus::overflow, const ring_layout*> runs[] = {
+      {bus::overflow::block, &one},   {bus::overflow::drop_oldest, &one},
+      {bus::overflow::reject, &one},  {bus::overflow::drop_new, &one},
+      {bus::overflow::block, &three}, {bus::overflow::drop_oldest, &three},
+      {bus::overflow::block, &own},   {bus::overflow::drop_oldest, &own}};
+  const auto share =
+      std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000 / std::size(runs)));
+  for (const auto& [policy, rings] : runs) run_on(policy, *rings, share, seed++, sum);
   std::printf(
       "%llu kills (%llu publishers, %llu subscribers, %llu in the middle of a call), %llu messages "
       "judged\n",

@@ -210,7 +210,7 @@ stage::stage(options wanted) : wanted_(std::move(wanted)) {
   bus::subscriber_options how;
   how.wait = bus::wait_strategy::block;
   how.early = wanted_.early;
-  how.on_gap = [this](const bus::gap& g) { checker_->on_gap(g.first, g.count); };
+  how.on_gap = [this](const bus::gap& g) { checker_->on_gap(g.first, g.count, g.lane); };
   const std::string below = stream() + ".>";
   const std::string_view patterns[] = {stream(), below};
   auto subscribed = session_->subscribe(patterns, how);
@@ -344,8 +344,22 @@ std::int64_t stage::recover(std::uint32_t life) {
                              std::to_string(checker_->gaps() - gaps) + ")");
     if (failed()) checker_->complain(complaint_kind::other, why_->text);
   }
+  if (wanted_.config.lanes > 1 && !pump_until_all_lanes_are_read())
+    checker_->complain(complaint_kind::stalled,
+                       "a lane is not read to its end after life " + std::to_string(life));
   if (life != 0) checker_->settle(life);
   return took;
+}
+
+// The survivor's messages say nothing of other lanes than its own.
+bool stage::pump_until_all_lanes_are_read() {
+  const auto found = session_->stream(stream());
+  if (!found) return false;
+  return pump_until([&] {
+    return std::all_of(found->lanes.begin(), found->lanes.end(), [&](const bus::lane_info& lane) {
+      return checker_->read_up_to(lane.index) >= lane.last_sequence;
+    });
+  });
 }
 
 void stage::pause_survivor() {

@@ -134,6 +134,7 @@ class stage {
     std::atomic<std::int64_t> killed_ns{0}, first_ok_ns{0};
   };
   int survive();
+  bool pump_until_all_lanes_are_read();
 
   options wanted_;
   scratch place_;

@@ -38,6 +38,23 @@ void session_core::remove_ephemeral_streams() {
   }
 }
 
+void session_core::forget_readers() {
+  for (const auto& handle : streams()) {
+    for (std::uint32_t lane = 0; lane < handle->lane_count(); ++lane) {
+      const auto map =
+          client::lane_map::open(handle->directory(), handle->facts(), lane, false, false);
+      if (!map) continue;
+      for (std::uint32_t i = 0; i < (*map)->reader_entries(); ++i) {
+        base::word& entry = (*map)->reader_entry(i);
+        const std::uint64_t seen = sync::load_relaxed(entry);  // the compare-and-swap decides
+        if (seen != 0 &&
+            peers->state(static_cast<std::uint32_t>(seen >> 32)) == sync::life_state::left)
+          sync::replace(entry, seen, 0);
+      }
+    }
+  }
+}
+
 std::uint32_t session_core::next_object_id() noexcept {
   return static_cast<std::uint32_t>(sync::add_relaxed(directory->control().next_object_id, 1));
 }
@@ -164,6 +181,7 @@ result<session> session::open(session_options options) {
       // Somebody died: what was half made goes, and what was ephemeral when nobody else lives.
       if (auto lock = core->directory->lock_changes()) {
         core->directory->sweep();
+        core->forget_readers();
         if (!core->others_live()) core->remove_ephemeral_streams();
       }
     }

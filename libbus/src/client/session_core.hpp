@@ -41,6 +41,9 @@ struct session_core {
   error forked_error() const;
   /// Removes ephemeral streams when no other process lives. REQUIRES: the change lock.
   void remove_ephemeral_streams();
+  /// Entries of processes that are gone, in the readers tables of all lanes. Publishers that are
+  /// never held back do not look there.
+  void forget_readers();
   bool others_live();
 
  private:
