@@ -83,9 +83,8 @@ class known_subject {
  private:
   friend struct publisher_core;
   std::string text_;
-  std::uint32_t publisher_ = 0;  // who met it last; 0: nobody
+  std::uint64_t acquaintance_ = 0;  // of the publisher that met it last; 0: nobody
   std::uint32_t id_ = 0;
-  std::uint64_t generation_ = 0;
 };
 
 /// Space in the ring (exclusive) or in a private buffer (shared) to build a payload in place.

@@ -93,6 +93,7 @@ class BUS_EXPORT subscriber {
   template <class Fn>
   std::size_t poll(std::size_t max, Fn&& fn) {
     std::size_t done = 0;
+    if (batch_.next != batch_.end && !keeps_batch()) return 0;
     while (done < max) {
       if (batch_.next == batch_.end && !refill(max - done)) break;
       const message& m = *batch_.next++;
@@ -162,6 +163,7 @@ class BUS_EXPORT subscriber {
   };
   explicit subscriber(std::unique_ptr<subscriber_core> core) noexcept;
   bool refill(std::size_t max) noexcept;
+  bool keeps_batch() noexcept;
   void end_poll() noexcept;
 
   batch batch_;

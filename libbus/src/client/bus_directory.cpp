@@ -81,8 +81,11 @@ result<std::unique_ptr<bus_directory>> bus_directory::open(const bus_address& ad
       control->birth_raw_ns = os::raw_monotonic_ns();
       control->birth_ticks = os::tick_clock(control->clock_kind, 0, 0).now();
       sync::store_relaxed(control->generation, 1);
-      sync::store_relaxed(control->next_process_id, 1);
-      sync::store_relaxed(control->next_object_id, 1);
+      // Not from 1: a bus that is made again must not use the numbers of the one before, whose
+      // sessions may still be there.
+      constexpr std::uint64_t first_ids = 1u << 30;
+      sync::store_relaxed(control->next_process_id, os::random_id() % first_ids + 1);
+      sync::store_relaxed(control->next_object_id, os::random_id() % first_ids + 1);
       auto named = os::give_name(file->get(), path + "/control");
       if (!named) return std::move(named.error());
     }
@@ -125,6 +128,14 @@ void bus_directory::announce_change() noexcept {
   os::futex_wake(os::futex_half(control().generation), INT_MAX);
 }
 
+result<std::unique_ptr<bus_directory>> bus_directory::look(const bus_address& address) {
+  std::unique_ptr<bus_directory> made(new bus_directory);
+  made->path_ = address.directory();
+  auto loaded = made->load_control();
+  if (!loaded) return std::move(loaded.error());
+  return made;
+}
+
 void bus_directory::announce_removal(const std::string& aside) noexcept {
   sync::store_release(control().removed, 1);
   if (const auto names = os::list_directory(aside + "/streams"))
@@ -134,17 +145,19 @@ void bus_directory::announce_removal(const std::string& aside) noexcept {
 
 // The word is only a reason to look: any process may have scribbled over it.
 bool bus_directory::removed() const noexcept {
-  return sync::load_acquire(control().removed) != 0 && is_elsewhere();
+  return sync::load_acquire(control().removed) != 0 && is_elsewhere().value_or(false);
 }
 
-// True when the path surely holds no bus, or another one.
-bool bus_directory::is_elsewhere() const noexcept {
+// Does the path hold no bus, or another one? Nothing: it cannot be looked at just now.
+std::optional<bool> bus_directory::is_elsewhere() const noexcept {
   const std::string path = path_ + "/control";
-  auto file = os::open_existing(path, false);
-  if (!file) return os::surely_missing(path);
+  const auto file = os::open_existing(path, false);
+  if (!file) return os::surely_missing(path) ? std::optional(true) : std::nullopt;
+  if (file->bytes < layout::control_file_bytes) return std::nullopt;
   const auto map =
       os::mapping::map(file->file.get(), 0, sizeof(layout::control_header), false, true);
-  return map && reinterpret_cast<const layout::control_header*>(map->data())->bus_id != bus_id_;
+  if (!map) return std::nullopt;
+  return reinterpret_cast<const layout::control_header*>(map->data())->bus_id != bus_id_;
 }
 
 error bus_directory::removed_error() const {
@@ -155,7 +168,7 @@ error bus_directory::removed_error() const {
 result<os::file_lock> bus_directory::lock_changes() const {
   auto lock = os::file_lock::take(path_ + "/lock", 0600, lock_patience);
   // The bus may have been removed, and made again, since it was opened.
-  if (lock && bus_id_ != 0 && is_elsewhere())
+  if (lock && bus_id_ != 0 && is_elsewhere().value_or(true))
     return error{errc::closed, 0, "cannot change the bus in " + path_,
                  "it was removed since it was opened", "open it again"};
   return lock;

@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,6 +29,9 @@ class bus_directory {
   /// Errors: not_found (create = false), permission (owner, modes), no_space, busy, corrupt,
   /// unsupported
   static result<std::unique_ptr<bus_directory>> open(const bus_address& address, bool create);
+
+  /// Only what is there and whole: nothing is made, nothing is locked. Errors: as open
+  static result<std::unique_ptr<bus_directory>> look(const bus_address& address);
 
   const std::string& path() const noexcept { return path_; }
   std::string processes() const { return path_ + "/processes"; }
@@ -60,7 +64,7 @@ class bus_directory {
 
  private:
   result<void> load_control();
-  bool is_elsewhere() const noexcept;
+  std::optional<bool> is_elsewhere() const noexcept;
   static void close_lanes(const std::string& directory);
   birth birth_of(std::uint64_t stream_id) const noexcept;
 

@@ -81,6 +81,11 @@ own_process::~own_process() {
   sync::let_life_go(reinterpret_cast<layout::process_header*>(map_.data())->life);
 }
 
+void own_process::abandon() noexcept {
+  if (!std::exchange(named_, false) || !guard_.same_process()) return;
+  sync::let_life_go(reinterpret_cast<layout::process_header*>(map_.data())->life);
+}
+
 layout::slot& own_process::slot(std::uint32_t index) const noexcept {
   return reinterpret_cast<layout::slot*>(map_.data() + layout::process_slots_offset)[index];
 }

@@ -29,6 +29,9 @@ class own_process {
                                                    std::string_view name, std::uint32_t slots);
   ~own_process();
 
+  /// The bus is gone, and what belonged to it: nothing at our path is touched any more.
+  void abandon() noexcept;
+
   std::uint32_t id() const noexcept { return id_; }
   const os::identity& who() const noexcept { return who_; }
   const std::string& path() const noexcept { return path_; }

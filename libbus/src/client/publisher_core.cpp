@@ -1,6 +1,7 @@
 #include "client/publisher_core.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 
 #include "base/hash.hpp"
@@ -82,10 +83,10 @@ publish_status publisher_core::fail(publish_status status, error why) noexcept {
 
 publish_status publisher_core::bind(std::shared_ptr<client::stream_handle> to) {
   ports_.clear();
-  ids_.clear();
   main_port = nullptr;
   plain_below_ = shared_plain_below_ = 0;
   bound_ = false;
+  forget_subjects();
   lent_ = nullptr;
   if (slot_) session->me->give_back(*slot_);
   slot_.reset();
@@ -126,6 +127,8 @@ publish_status publisher_core::bind(std::shared_ptr<client::stream_handle> to) {
 
 // But for its own.
 void publisher_core::forget_subjects() {
+  static std::atomic<std::uint64_t> last{0};
+  acquaintance_ = ++last;
   ids_.clear();
   if (bound_ && own_.subject_id != layout::inline_subject_id) ids_.add(subject, own_.subject_id);
 }
@@ -185,12 +188,12 @@ publish_status publisher_core::open_ports() {
 
 // A stream came or went. The subject may belong to another one now.
 publish_status publisher_core::follow_change() noexcept {
-  const std::uint64_t generation = session->directory->generation();
   auto now = session->stream_of_subject(subject);
   if (!now) return fail(publish_status::closed, std::move(now.error()));
-  generation_seen = generation;
-  forget_subjects();  // they may belong to another stream now
-  if (bound_ && (*now)->facts().stream_id == stream->facts().stream_id) return publish_status::ok;
+  generation_seen = session->streams_generation();  // 0: not everything could be looked at
+  forget_subjects();                                // they may belong to another stream now
+  if (bound_ && (*now)->facts().stream_id == stream->facts().stream_id && !main_port->closed())
+    return publish_status::ok;
   const publish_status status = bind(std::move(*now));
   if (status != publish_status::ok) generation_seen = 0;  // try again at the next call
   return status;
@@ -322,9 +325,8 @@ published publisher_core::publish_to_new(known_subject& to,
   const published done = publish_with(to.text_, payload, {});
   // What the call has met is remembered: the next one is short.
   if (const std::uint32_t met = known_id(to.text_); met != client::subject_cache::unknown) {
-    to.publisher_ = id;
+    to.acquaintance_ = acquaintance_;
     to.id_ = met;
-    to.generation_ = generation_seen;
   }
   return done;
 }

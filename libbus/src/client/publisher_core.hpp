@@ -58,9 +58,7 @@ struct publisher_core {
     return sequence;
   }
   published settle(std::uint64_t sequence) noexcept;
-  bool knows(const known_subject& to) const noexcept {
-    return to.publisher_ == id && to.generation_ == generation_seen;
-  }
+  bool knows(const known_subject& to) const noexcept { return to.acquaintance_ == acquaintance_; }
   std::uint64_t origin_of(const known_subject& to) const noexcept { return origin_of(to.id_); }
   published publish_to_new(known_subject& to, std::span<const std::byte> payload) noexcept;
   published publish_slowly(std::span<const std::byte> payload) noexcept;
@@ -116,7 +114,8 @@ struct publisher_core {
   client::lane_port* main_port = nullptr;
   std::optional<std::uint32_t> slot_;
   layout::slot* slot_words_ = nullptr;
-  client::subject_cache ids_;           // of publish_to
+  client::subject_cache ids_;       // of publish_to
+  std::uint64_t acquaintance_ = 0;  // no other in this process: a new one whenever ids_ is emptied
   std::unique_ptr<std::byte[]> area_;   // header areas
   std::vector<std::byte> loan_buffer_;  // of shared publishers
   std::uint64_t lent_messages_ = 0;     // published when it was made

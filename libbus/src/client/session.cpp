@@ -14,6 +14,10 @@ namespace bus {
 session_core::~session_core() {
   if (!guard.same_process() || !me) return;
   streams_.clear();
+  if (directory->removed()) {
+    me->abandon();  // what lies at our path is not ours
+    return;
+  }
   const bool last = !others_live();
   if (last) {
     // The last one out takes ephemeral streams along; asked again under the lock, with our own file
@@ -105,6 +109,11 @@ std::vector<std::shared_ptr<client::stream_handle>> session_core::streams(
   std::vector<std::shared_ptr<client::stream_handle>> all;
   for (const auto& [name, handle] : streams_) all.push_back(handle);
   return all;
+}
+
+std::uint64_t session_core::streams_generation() {
+  const std::lock_guard guard_(mutex_);
+  return generation_;
 }
 
 result<std::shared_ptr<client::stream_handle>> session_core::stream(const std::string& name) {
@@ -307,7 +316,7 @@ result<void> remove_bus(std::string_view url, bool force) {
                      peers.describe(id) + " uses it", "end its processes (bus ps), or use --force"};
     }
   }
-  const auto mapped = client::bus_directory::open(*address, false);  // not when it is broken
+  const auto mapped = client::bus_directory::look(*address);  // not when it is broken
   // Out of the way first: an opener sees all of it or nothing.
   const std::string aside = path + ".removed." + std::to_string(os::random_id());
   auto renamed = os::rename_path(path, aside);

@@ -31,6 +31,8 @@ struct session_core {
 
   /// All streams that exist now. Broken ones are left out and described in `broken`.
   std::vector<std::shared_ptr<client::stream_handle>> streams(std::vector<error>* broken = nullptr);
+  /// The generation that streams() has seen whole; 0: something could not be looked at just now.
+  std::uint64_t streams_generation();
   /// Errors: not_found, corrupt, unsupported, permission
   result<std::shared_ptr<client::stream_handle>> stream(const std::string& name);
   /// The stream that captures `subject`; the default stream is made when there is none.

@@ -23,6 +23,13 @@ bool subscriber::refill(std::size_t max) noexcept {
   return count != 0;
 }
 
+// What is left of a batch is memory of the process that polled it: not of a forked child.
+bool subscriber::keeps_batch() noexcept {
+  if (core_->same_process()) return true;
+  batch_ = {};
+  return refill(0);
+}
+
 void subscriber::end_poll() noexcept {
   if (batch_.next == batch_.end) core_->release_all();
 }

@@ -36,9 +36,10 @@ struct subscriber_core::batch_sink {
   subscriber_core& core;
   detail::source& from;
   message* next = core.batch_.data();
-  // What plain records are judged by; a typed subscriber judges more.
+  // What plain records are judged by.
   const detail::source::match* matches = from.matches.data();
-  std::size_t match_count = core.wish_.type == 0 ? from.matches.size() : 0;
+  std::size_t match_count = from.matches.size();
+  const bool typed = core.wish_.type != 0;
 
   std::size_t count() const noexcept { return static_cast<std::size_t>(next - core.batch_.data()); }
 
@@ -46,11 +47,10 @@ struct subscriber_core::batch_sink {
     const auto matched = from.match_of(view);
     // It may have learned the subject, and moved what it knows.
     matches = from.matches.data();
-    match_count = core.wish_.type == 0 ? from.matches.size() : 0;
+    match_count = from.matches.size();
     if (matched != detail::source::match::yes) [[unlikely]]
       return from.failed ? ring::verdict::full : ring::verdict::skipped;
-    if (core.wish_.type != 0 && (view.shape.payload_bytes != core.wish_.type_bytes || view.open))
-        [[unlikely]] {
+    if (typed && (view.shape.payload_bytes != core.wish_.type_bytes || view.open)) [[unlikely]] {
       if (!view.open && !from.mismatch && !from.reader.lapped())
         from.mismatch =
             error{errc::type_mismatch, 0,
@@ -100,7 +100,8 @@ struct subscriber_core::batch_sink {
                            std::uint64_t shape, std::uint64_t origin,
                            std::uint64_t ticks) noexcept {
     const auto id = static_cast<std::uint32_t>(origin);
-    if (id >= match_count || matches[id] != detail::source::match::yes) [[unlikely]]
+    if (id >= match_count || matches[id] != detail::source::match::yes ||
+        (typed && static_cast<std::uint32_t>(shape) != core.wish_.type_bytes)) [[unlikely]]
       return take({data, position, seq, layout::record_shape::unpack(shape), origin, ticks, false});
     fill(*next++, from, data + layout::record_header_bytes, seq, shape, origin, ticks, position);
     return ring::verdict::taken;
@@ -144,8 +145,8 @@ subscriber_core::~subscriber_core() {
 // start.
 void subscriber_core::refresh_sources(const start& from) noexcept {
   generation_word_ = &session->directory->control().generation;
-  generation_seen_ = session->directory->generation();
   const auto streams = session->streams();
+  generation_seen_ = session->streams_generation();  // 0: not everything could be looked at
   // A stream is gone when its remover said so, not when it cannot be seen just now.
   for (auto& source : sources_) source->draining = source->closed();
   for (const auto& stream : streams) {
@@ -332,6 +333,7 @@ bool subscriber_core::any_ready() noexcept {
 
 bool subscriber_core::wait(std::chrono::nanoseconds wait) noexcept {
   if (!guard_.same_process() || stopped()) return false;
+  if (failure && sources_.empty()) return false;  // nothing will ever come
   release_all();
   note_thread();
   for (auto& source : sources_) source->tick();

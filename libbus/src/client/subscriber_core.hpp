@@ -117,12 +117,14 @@ struct subscriber_core {
 
 // A reader that keeps up meets one message at a time: nothing here that it does not need.
 [[gnu::always_inline]] inline bool subscriber_core::take_one(detail::source& from) noexcept {
-  if (from.reader.held_bytes() != 0 || wish_.type != 0) return false;
+  if (from.reader.held_bytes() != 0) return false;
   const std::uint64_t position = from.reader.position(), seq = from.reader.next_seq();
   const bool taken = from.reader.take_one([&](const std::byte* data, std::uint64_t at,
                                               std::uint64_t sequence, std::uint64_t shape,
                                               std::uint64_t origin, std::uint64_t ticks) {
-    if (!from.is_wanted(static_cast<std::uint32_t>(origin))) return false;
+    if (!from.is_wanted(static_cast<std::uint32_t>(origin)) ||
+        (wish_.type != 0 && static_cast<std::uint32_t>(shape) != wish_.type_bytes)) [[unlikely]]
+      return false;
     fill(batch_[0], from, data + layout::record_header_bytes, sequence, shape, origin, ticks, at);
     return true;
   });

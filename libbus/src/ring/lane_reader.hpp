@@ -109,7 +109,9 @@ class lane_reader {
     if (A::load(lane_.word_at(position_), std::memory_order_relaxed, sync::edge::none) != 0)
       return false;
     keeps_up_ = true;
-    return on_empty() == poll_outcome::empty;
+    if (on_empty() == poll_outcome::empty) return true;
+    --empty_polls_;  // poll() asks again, and says so
+    return false;
   }
 
   /// After `lapped`: goes on at the oldest safe waypoint. The gap is [first_lost, next_seq()).

@@ -202,6 +202,50 @@ TEST(Buses, RemovedByForceTellTheirUsers) {
   auto anew = join(scratch);
   EXPECT_TRUE(must(anew.streams()).empty()) << "a bus of that name is another bus";
   EXPECT_EQ(p.publish("still lost").status, bus::publish_status::closed) << "and not for handles of the old one";
+  EXPECT_FALSE(s.next(10s)) << "nothing will ever come: it does not wait";
+  // The old session goes, and touches nothing of the new bus.
+  auto lives_on = must(anew.publisher("a"));
+  { const bus::session old = std::move(session); }
+  auto other = join(scratch);
+  EXPECT_EQ(must(other.processes()).size(), 2u);
+}
+
+TEST(Buses, RemovedByForceTakeNobodyAlongWhenMadeAgain) {
+  scratch scratch;
+  bus::known_subject kept("b.x");
+  std::optional<bus::session> first = join(scratch);
+  {
+    auto p = must(first->publisher("a"));
+    ASSERT_TRUE(p.publish_to(kept, "x"));
+  }
+  must(bus::remove_bus(scratch.url(), true));
+  auto second = join(scratch);
+  first.reset();
+  auto third = join(scratch);
+  EXPECT_EQ(must(third.processes()).size(), 2u) << "the end of the first session is not the second's";
+  auto s = must(third.subscribe(">"));
+  auto p = must(second.publisher("c"));
+  ASSERT_TRUE(p.publish_to(kept, "y"));
+  const auto m = s.next(10s);
+  ASSERT_TRUE(m);
+  EXPECT_EQ(m->subject(), "b.x");
+}
+
+// Ids of publishers and subjects are those of a bus: what is known on one says nothing on another.
+TEST(Buses, KnownSubjectsAreNotMixedUp) {
+  scratch scratch;
+  auto one = must(bus::session::open(scratch.url("one"))), two = must(bus::session::open(scratch.url("two")));
+  auto p = must(one.publisher("a")), q = must(two.publisher("b"));
+  auto s = must(two.subscribe(">"));
+  bus::known_subject x("x"), y("y");
+  ASSERT_TRUE(p.publish_to(y, "1"));
+  ASSERT_TRUE(p.publish_to(x, "1"));
+  ASSERT_TRUE(q.publish_to(x, "2"));
+  ASSERT_TRUE(q.publish_to(y, "2"));
+  texts subjects;
+  while (s.poll(10, [&](const bus::message& m) { subjects.emplace_back(m.subject()); }) != 0) {
+  }
+  EXPECT_EQ(subjects, (texts{"x", "y"}));
 }
 
 TEST(Buses, AreApart) {

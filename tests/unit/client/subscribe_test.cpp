@@ -238,6 +238,24 @@ TEST_F(Subscribe, IsRefusedWhenAllSlotsOfTheProcessAreTaken) {
   EXPECT_TRUE(small.subscribe("a"));
 }
 
+// A reader that was lapped so that its old place lies among the zeroes ahead of the tail sees an empty ring there.
+TEST_F(Subscribe, NoticesALapThatLooksLikeAnEmptyRing) {
+  auto config = stream_of("lap", {"lap.>"}, bus::overflow::drop_oldest);
+  must(session.add_stream(config));
+  auto p = must(session.publisher("lap.x"));
+  const std::string text(64, 'x');  // 128 bytes of ring
+  for (std::size_t behind = 1; behind < 8; ++behind) {
+    auto s = must(session.subscribe("lap.>"));
+    send(p, text);
+    ASSERT_TRUE(s.try_next());
+    for (std::size_t i = behind; i < config.ring_bytes / 128; ++i) send(p, text);
+    std::size_t received = 0;
+    for (int polls = 0; polls < 2000; ++polls) received += s.poll(1000, [](const bus::message&) {});
+    EXPECT_EQ(received + s.stats().lost, config.ring_bytes / 128 - behind) << behind;
+    EXPECT_FALSE(s.next(1ms));
+  }
+}
+
 // What a subscriber knows of subjects grows while a batch is read; records with headers take another way than those
 // without.
 TEST_F(Subscribe, LearnsManySubjectsInOneBatchWithAndWithoutHeaders) {
