@@ -36,10 +36,9 @@ struct subscriber_core::batch_sink {
   subscriber_core& core;
   detail::source& from;
   message* next = core.batch_.data();
-  // What plain records are judged by.
+  // What plain records are judged by; a typed subscriber judges more.
   const detail::source::match* matches = from.matches.data();
-  std::size_t match_count = from.matches.size();
-  const bool typed = core.wish_.type != 0;
+  std::size_t match_count = core.wish_.type == 0 ? from.matches.size() : 0;
 
   std::size_t count() const noexcept { return static_cast<std::size_t>(next - core.batch_.data()); }
 
@@ -47,10 +46,11 @@ struct subscriber_core::batch_sink {
     const auto matched = from.match_of(view);
     // It may have learned the subject, and moved what it knows.
     matches = from.matches.data();
-    match_count = from.matches.size();
+    match_count = core.wish_.type == 0 ? from.matches.size() : 0;
     if (matched != detail::source::match::yes) [[unlikely]]
       return from.failed ? ring::verdict::full : ring::verdict::skipped;
-    if (typed && (view.shape.payload_bytes != core.wish_.type_bytes || view.open)) [[unlikely]] {
+    if (core.wish_.type != 0 && (view.shape.payload_bytes != core.wish_.type_bytes || view.open))
+        [[unlikely]] {
       if (!view.open && !from.mismatch && !from.reader.lapped())
         from.mismatch =
             error{errc::type_mismatch, 0,
@@ -100,8 +100,7 @@ struct subscriber_core::batch_sink {
                            std::uint64_t shape, std::uint64_t origin,
                            std::uint64_t ticks) noexcept {
     const auto id = static_cast<std::uint32_t>(origin);
-    if (id >= match_count || matches[id] != detail::source::match::yes ||
-        (typed && static_cast<std::uint32_t>(shape) != core.wish_.type_bytes)) [[unlikely]]
+    if (id >= match_count || matches[id] != detail::source::match::yes) [[unlikely]]
       return take({data, position, seq, layout::record_shape::unpack(shape), origin, ticks, false});
     fill(*next++, from, data + layout::record_header_bytes, seq, shape, origin, ticks, position);
     return ring::verdict::taken;

@@ -363,7 +363,9 @@ inline std::uint64_t lane_reader<A>::poll_plain(std::size_t& budget, Sink& sink,
       // The next lengths are unknown until their lines are here, one after the other: guessed as
       // like this one.
       const std::byte* ahead = at + prefetch_records * total;
-      for (std::uint64_t line = 0; line < total; line += 64) A::prefetch(ahead + line);
+      A::prefetch(ahead);
+      A::prefetch(ahead + 64);
+      for (std::uint64_t line = 128; line < total; line += 64) A::prefetch(ahead + line);
     }
     const verdict decision = sink.take_plain(
         at, position_ + static_cast<std::uint64_t>(at - start), seq, shape,
