@@ -192,8 +192,14 @@ publish_status publisher_core::follow_change() noexcept {
   if (!now) return fail(publish_status::closed, std::move(now.error()));
   generation_seen = session->streams_generation();  // 0: not everything could be looked at
   forget_subjects();                                // they may belong to another stream now
-  if (bound_ && (*now)->facts().stream_id == stream->facts().stream_id && !main_port->closed())
-    return publish_status::ok;
+  if (bound_ && (*now)->facts().stream_id == stream->facts().stream_id) {
+    if (!main_port->closed()) return publish_status::ok;
+    generation_seen = 0;
+    return fail(publish_status::closed, {errc::closed, 0, "cannot publish to '" + subject + "'",
+                                         "stream '" + stream->name() +
+                                             "' was removed, and what there is now cannot be seen",
+                                         "free file descriptors or memory, and publish again"});
+  }
   const publish_status status = bind(std::move(*now));
   if (status != publish_status::ok) generation_seen = 0;  // try again at the next call
   return status;

@@ -172,12 +172,9 @@ void lane_writer<A>::store_turn() noexcept {
   using enum std::memory_order;
   auto& turn = lane_.header->turn;
   // relaxed: ordered by the lane lock [L1]
-  A::store(turn.tail, tail_, relaxed, sync::edge::none);
-  A::store(turn.next_seq, next_seq_, relaxed, sync::edge::none);
-  A::store(turn.zero_end, zero_end_, relaxed, sync::edge::none);
   A::store(turn.time_max, time_max_, relaxed, sync::edge::none);
   A::store(turn.next_block, next_block_, relaxed, sync::edge::none);
-  A::step(sync::failpoint::publish_state_stored);
+  store_plain_turn();
 }
 
 template <class A>

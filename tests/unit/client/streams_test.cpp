@@ -1,5 +1,9 @@
 #include <gtest/gtest.h>
 
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -150,6 +154,53 @@ TEST_F(Streams, NamesThatCannotBeAreNotFound) {
     EXPECT_EQ(session.remove_stream(name).error().code, bus::errc::not_found) << name;
     EXPECT_EQ(session.stream(name).error().code, bus::errc::not_found) << name;
   }
+}
+
+// Takes all descriptors of the process while it lives.
+class no_descriptors {
+ public:
+  no_descriptors() {
+    const rlimit few{128, 128};
+    ::setrlimit(RLIMIT_NOFILE, &few);
+    for (int file; (file = ::open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0;) taken_.push_back(file);
+  }
+  ~no_descriptors() {
+    for (const int file : taken_) ::close(file);
+  }
+
+ private:
+  std::vector<int> taken_;
+};
+
+// What cannot be looked at just now is not forgotten: neither a removal nor a new stream.
+TEST_F(Streams, ChangesMetWithoutDescriptorsAreLookedAtAgain) {
+  const std::string url = scratch.url();
+  child poor([&] {
+    ::alarm(60);
+    // What the other session does, this one has to find out by looking.
+    auto own = must(bus::session::open(url)), other = must(bus::session::open(url));
+    must(own.add_stream(stream_of("goes", {"x"})));
+    auto p = must(own.publisher("x"));
+    auto s = must(own.subscribe(">"));
+    send(p, "before");
+    if (drain(s) != texts{"before"}) return 1;
+    must(other.remove_stream("goes"));
+    must(other.add_stream(stream_of("comes", {"y"})));
+    auto q = must(other.publisher("y"));
+    send(q, "new");
+    {
+      const no_descriptors taken;
+      if (p.publish("to nobody").status != publish_status::closed) return 2;
+      if (p.last_error().message().find("removed") == std::string::npos) return 3;
+      (void)drain(s);
+    }
+    if (drain(s) != texts{"new"}) return 4;
+    if (!p.publish("after")) return 5;
+    return drain(s) == texts{"after"} ? 0 : 6;
+  });
+  const int status = poor.wait();
+  EXPECT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0) << "the step that failed";
 }
 
 TEST(Buses, AreMadeListedAndRemoved) {
