@@ -286,7 +286,9 @@ TEST(Buses, RemovedByForceTakeNobodyAlongWhenMadeAgain) {
 TEST(Buses, KnownSubjectsAreNotMixedUp) {
   scratch scratch;
   auto one = must(bus::session::open(scratch.url("one"))), two = must(bus::session::open(scratch.url("two")));
-  auto p = must(one.publisher("a")), q = must(two.publisher("b"));
+  bus::publisher_options exclusive;  // the others look subjects up each time
+  exclusive.mode = bus::publish_mode::exclusive;
+  auto p = must(one.publisher("a", exclusive)), q = must(two.publisher("b", exclusive));
   auto s = must(two.subscribe(">"));
   bus::known_subject x("x"), y("y");
   ASSERT_TRUE(p.publish_to(y, "1"));
