@@ -141,7 +141,7 @@ class BUS_EXPORT publisher {
     return publish_to(subject, std::as_bytes(std::span(text.data(), text.size())), headers);
   }
 
-  /// The same without the look-up, from the second time on.
+  /// The same; an exclusive publisher needs no look-up from the second time on.
   published publish_to(known_subject& subject, std::span<const std::byte> payload) noexcept;
   published publish_to(known_subject& subject, std::string_view text) noexcept {
     return publish_to(subject, std::as_bytes(std::span(text.data(), text.size())));
