@@ -16,6 +16,7 @@ if(NOT CMAKE_BUILD_TYPE)
 endif()
 
 option(BUS_BUILD_TOOLS "Build bus and bus-top" ${PROJECT_IS_TOP_LEVEL})
+option(BUS_BUILD_DAEMON "Build busd" ${PROJECT_IS_TOP_LEVEL})
 option(BUS_BUILD_EXAMPLES "Build the examples" ${PROJECT_IS_TOP_LEVEL})
 option(BUS_BUILD_TESTS "Build the tests" OFF)
 option(BUS_BUILD_BENCH "Build the benchmarks against peers" OFF)

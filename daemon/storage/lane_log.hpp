@@ -1,0 +1,193 @@
+#pragma once
+/// lane_log: the writing side of one lane's log: frames into segments, recovery, retention.
+///
+/// Invariants
+///   W1  One write is in flight at most, and it goes behind everything that was written before: what
+///       a crash can take is a suffix.
+///   W2  durable_seq() names only what a sync that succeeded covered. It is said in a frame only
+///       afterwards.
+///   W3  A segment that a write or a sync failed on is never written again. What was not durable is
+///       written anew, into a new segment, which takes its name only when all of it is durable.
+///   W4  No byte of a sector that holds something durable is written again (but for `state`, which
+///       has two copies).
+///   W5  No sequence is given out above high_water() of the state on disk.
+///
+/// Threads    one
+/// Blocks     begin() when a segment is full: some milliseconds, unless a spare one was prepared
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <bus/error.hpp>
+
+#include "log/disk.hpp"
+#include "log/format.hpp"
+#include "log/history.hpp"
+#include "log/lane_files.hpp"
+
+namespace bus::storage {
+
+/// Aligned memory for frames; direct writes need it.
+class frame_memory {
+ public:
+  explicit frame_memory(std::size_t bytes);
+  frame_memory(frame_memory&&) noexcept;
+  frame_memory& operator=(frame_memory&&) noexcept;
+  ~frame_memory();
+  std::span<std::byte> bytes() const noexcept { return {data_, bytes_}; }
+
+ private:
+  std::byte* data_ = nullptr;
+  std::size_t bytes_ = 0;
+};
+
+struct log_identity {
+  std::uint64_t stream_id = 0;
+  std::uint64_t epoch = 1;
+  std::uint32_t lane = 0;
+};
+
+struct log_options {
+  std::uint64_t segment_bytes = 64ull << 20;
+  std::uint64_t largest_frame_bytes = 2ull << 20;
+  bool spill = false;
+  bool direct = true;
+  /// A zeroed file of `bytes` in `directory`, ready to be renamed; empty: none is ready.
+  std::function<std::string(const std::string& directory, std::uint64_t bytes)> take_spare = {};
+};
+
+/// What opening found and did: for the log line, `bus stream verify`, and people.
+struct recovery_report {
+  std::uint64_t bytes_read = 0;
+  std::uint64_t rewritten = 0;  // records that were not known to be durable, written anew
+  std::uint64_t cut_bytes = 0;  // torn tail
+  bool state_rebuilt = false;
+  std::vector<log::damage> damages;
+};
+
+/// Limits of G5; 0: none.
+struct retention_limits {
+  std::uint64_t max_age_ns = 0;
+  std::uint64_t max_bytes = 0;
+  std::uint64_t max_messages = 0;
+};
+
+class lane_log {
+ public:
+  /// A new log in a new directory. Its files are durable when it returns; the directory's own entry
+  /// is the caller's to sync. Errors: no_space, system
+  static result<std::unique_ptr<lane_log>> create(log::disk& on, std::string directory,
+                                                  const log_identity& who, std::uint64_t high_water,
+                                                  const log_options& options);
+  /// Errors: not_found, corrupt (another stream's), unsupported (version), no_space, system
+  static result<std::unique_ptr<lane_log>> open(log::disk& on, std::string directory,
+                                                const log_identity& who, const log_options& options,
+                                                recovery_report& report);
+  ~lane_log();
+  lane_log(const lane_log&) = delete;
+  lane_log& operator=(const lane_log&) = delete;
+
+  std::uint64_t log_id() const noexcept { return state_.log_id; }
+  std::uint64_t epoch() const noexcept { return state_.epoch; }
+  std::uint64_t next_seq() const noexcept { return next_seq_; }
+  std::uint64_t written_seq() const noexcept { return written_seq_; }
+  std::uint64_t durable_seq() const noexcept { return durable_seq_; }
+  std::uint64_t high_water() const noexcept { return state_.high_water; }
+  std::uint64_t first_seq() const noexcept;
+  std::uint64_t bytes_on_disk() const noexcept;
+  std::uint64_t segments() const noexcept { return segments_.size(); }
+  std::uint32_t align() const noexcept { return align_; }
+  const std::string& directory() const noexcept { return directory_; }
+  bool in_flight() const noexcept { return in_flight_.has_value(); }
+  bool is_poisoned() const noexcept { return poisoned_; }
+
+  /// After shared memory was lost: goes on above everything that was ever given out. The epoch is
+  /// `epoch` from now on. Errors: no_space, system
+  result<void> begin_epoch(std::uint64_t epoch);
+  /// REQUIRES before a sequence up to `seq` may be given out. Blocks for a sync now and then.
+  result<void> raise_high_water(std::uint64_t seq, std::uint64_t step);
+
+  /// Writes a frame of records, and syncs. Answered by the disk with `token`; then finished().
+  /// REQUIRES: not in flight, frame.base_seq() >= next_seq(). Errors: no_space, system: nothing was
+  /// begun, the frame can be begun again later.
+  result<void> begin(log::frame_builder& frame, bool sync, std::uint64_t token, int buffer);
+  /// Says how far the log is durable, for a reader after a crash. No sync.
+  result<void> write_mark();
+  /// Answers the failure, or 0. After a failure the log is poisoned: restart().
+  int finished(int failure);
+  /// Syncs what is written but not durable. Blocks. Errors: system: poisoned
+  result<void> sync();
+  /// After a failure: whatever is written but not durable goes into a new segment, from the old one
+  /// where it can be read. What is not there is up to the caller: next_seq() tells where it goes on.
+  /// Errors: no_space, system
+  result<void> restart();
+
+  /// Removes whole segments. Answers how many.
+  std::size_t retain(const retention_limits& limits, std::uint64_t now_ns);
+  /// Everything below `seq` goes. Errors: no_space, system
+  result<void> purge(std::uint64_t seq);
+  void drop_consumed(std::uint64_t seq);  // spill: nobody needs what is below
+
+  /// Everything is on disk, and says so. Errors: system
+  result<void> close();
+
+ private:
+  struct segment {
+    std::uint64_t base_seq = 0;
+    std::uint64_t bytes = 0;
+    std::optional<std::uint64_t> first_time_ns;
+  };
+  struct flight {
+    std::uint64_t last_seq = 0;
+    std::uint64_t bytes = 0;
+    std::uint64_t time_max_ns = 0;
+    std::uint32_t crc = 0;
+    bool synced = false;
+    std::uint64_t first_seq = 0;
+  };
+
+  lane_log(log::disk& on, std::string directory, const log_options& options)
+      : disk_(on), directory_(std::move(directory)), options_(options) {}
+  result<void> recover(recovery_report& report);
+  result<void> roll(std::uint64_t base_seq, std::uint64_t gap_first, layout::log_gap reason);
+  result<void> open_new_file(std::string& path, std::uint64_t wanted_bytes);
+  result<void> write_header(std::uint64_t base_seq, std::uint64_t bytes, std::uint64_t gap_first,
+                            layout::log_gap reason);
+  result<void> name_segment(const std::string& path, std::uint64_t base_seq);
+  result<void> copy_tail(std::uint64_t first, std::uint64_t last);
+  void note_index(std::uint64_t seq, std::uint64_t time_max_ns);
+  void flush_index();
+  void poison() noexcept;
+  error failed(int failure, std::string what) const;
+
+  log::disk& disk_;
+  const std::string directory_;
+  const log_options options_;
+  layout::log_state state_{};
+  std::deque<segment> segments_;
+  log::disk_file file_ = -1;
+  std::uint32_t align_ = 512;
+  std::uint64_t offset_ = 0;
+  std::uint64_t file_bytes_ = 0;
+  std::uint64_t next_seq_ = 1;
+  std::uint64_t written_seq_ = 0;
+  std::uint64_t durable_seq_ = 0;
+  std::uint64_t time_max_ns_ = 0;
+  std::uint32_t previous_crc_ = 0;
+  log_identity who_;
+  std::uint64_t index_due_ = 0;  // offset from which the next entry is due
+  std::vector<layout::log_index_entry> index_pending_;
+  std::uint64_t index_written_ = 0;  // entries
+  std::uint64_t gap_first_ = 0;      // a gap that the next segment announces
+  layout::log_gap gap_reason_ = layout::log_gap::none;
+  std::uint64_t active_gap_first_ = 0;  // that the present segment announces
+  layout::log_gap active_gap_reason_ = layout::log_gap::none;
+  std::optional<flight> in_flight_;
+  bool poisoned_ = false;
+};
+
+}  // namespace bus::storage

@@ -1,0 +1,123 @@
+#pragma once
+/// log: what the files of a durable lane hold: segments of frames of records, an index beside each
+/// segment, the lane's state, the stream's subjects.
+///
+/// Everything on disk is little-endian. Every part proves itself by a checksum that is seeded with
+/// the log's id, so that nothing left over from another log is ever taken for this one's.
+/// Format     docs/format/log.md
+
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+namespace bus::layout {
+
+inline constexpr std::uint64_t log_magic = 0x31474f4c535542ull;  // "BUSLOG1" read as little endian
+inline constexpr std::uint16_t log_major = 1;
+inline constexpr std::uint16_t log_minor = 0;
+/// The first frame of a segment starts here; the header has the room to itself.
+inline constexpr std::uint64_t log_header_bytes = 4096;
+inline constexpr std::uint64_t log_unit = 64;  // records start on multiples of it
+inline constexpr std::uint64_t log_segment_min_bytes = 64 * 1024;
+inline constexpr std::uint64_t log_segment_max_bytes = 1ull << 32;
+
+/// Why the sequences between the segment before and this one are missing.
+enum class log_gap : std::uint32_t {
+  none = 0,
+  unsynced = 1,    // shared memory was lost with messages that were not on disk, or never existed
+  corrupt = 2,     // quarantined
+  not_logged = 3,  // the disk was full or failing, and the stream may drop what it cannot log
+  consumed = 4,    // spill: everybody had read them
+  removed = 5,     // by retention, or a purge
+};
+
+/// The first bytes of a segment. Written before the file gets its name; never changed.
+struct log_segment_header {
+  std::uint64_t magic;
+  std::uint16_t major;
+  std::uint16_t minor;
+  std::uint32_t header_crc;  // of these 128 bytes with this field 0
+  std::uint64_t log_id;      // of the lane's log; the seed of all checksums in it
+  std::uint64_t stream_id;
+  std::uint64_t epoch;     // of the stream
+  std::uint64_t base_seq;  // of the first record; the file's name says the same
+  std::uint64_t segment_bytes;
+  std::uint64_t created_ns;
+  std::uint64_t gap_first;  // the missing sequences are gap_first ... base_seq - 1
+  std::uint32_t gap_reason;
+  std::uint32_t lane_index;
+  std::uint32_t align_bytes;  // frames start on multiples of it
+  std::uint32_t flags;
+  std::uint64_t durable_upto;  // known when the segment was begun
+  std::uint64_t reserved[4];
+};
+static_assert(std::is_standard_layout_v<log_segment_header>);
+static_assert(sizeof(log_segment_header) == 128);
+static_assert(offsetof(log_segment_header, header_crc) == 12);
+static_assert(offsetof(log_segment_header, log_id) == 16);
+static_assert(offsetof(log_segment_header, base_seq) == 40);
+static_assert(offsetof(log_segment_header, gap_first) == 64);
+static_assert(offsetof(log_segment_header, durable_upto) == 88);
+static_assert(offsetof(log_segment_header, reserved) == 96);
+
+inline constexpr std::uint32_t log_flag_spill = 1;  // frames may skip sequences
+
+inline constexpr std::uint32_t frame_magic = 0x4d415246u;  // "FRAM"
+enum class frame_kind : std::uint32_t {
+  records = 1,
+  mark = 2,  // no records: says only how far the log is durable
+};
+
+/// Before each group of records that was written at once.
+struct log_frame {
+  std::uint32_t magic;
+  std::uint32_t header_crc;    // of these 64 bytes with this field 0, seeded with the log's id
+  std::uint64_t base_seq;      // of the first record
+  std::uint64_t durable_upto;  // the highest sequence that was durable when this was written
+  std::uint64_t time_max_ns;   // running maximum of the records' times
+  std::uint32_t count;
+  std::uint32_t bytes;         // of records; the frame ends at the next multiple of align_bytes
+  std::uint32_t previous_crc;  // header_crc of the frame before; 0 for the first of a segment
+  frame_kind kind;
+  std::uint64_t reserved[2];
+};
+static_assert(std::is_standard_layout_v<log_frame>);
+static_assert(sizeof(log_frame) == log_unit);
+static_assert(offsetof(log_frame, count) == 32);
+static_assert(offsetof(log_frame, previous_crc) == 40);
+
+/// One entry of `BASE.idx`, a hint: the frame that starts at `offset` begins with `seq`.
+struct log_index_entry {
+  std::uint64_t seq;
+  std::uint64_t time_ns;  // running maximum before that frame
+  std::uint64_t offset;
+  std::uint32_t crc;  // of the 24 bytes before, seeded with the log's id
+  std::uint32_t reserved;
+};
+static_assert(sizeof(log_index_entry) == 32);
+
+/// `state` of a lane: two copies in sectors of their own; the newest whole one counts.
+struct log_state {
+  std::uint64_t magic;
+  std::uint64_t generation;
+  std::uint64_t log_id;
+  std::uint64_t epoch;
+  std::uint64_t high_water;  // no sequence above it was ever given out
+  std::uint64_t first_seq;   // retention: what is below is gone for good
+  std::uint32_t reserved;
+  std::uint32_t crc;  // of the 52 bytes before
+};
+static_assert(sizeof(log_state) == 56);
+static_assert(offsetof(log_state, crc) == 52);
+inline constexpr std::uint64_t log_state_magic = 0x3154534c535542ull;  // "BUSLST1"
+inline constexpr std::uint64_t log_state_stride = 4096;
+
+/// An entry of `subjects`; its ordinal is the subject's id. The text follows, padded to 8.
+struct log_subject {
+  std::uint32_t crc;  // of everything behind it, seeded with the ordinal
+  std::uint32_t length;
+  std::uint64_t type;
+};
+static_assert(sizeof(log_subject) == 16);
+
+}  // namespace bus::layout

@@ -1,0 +1,135 @@
+#pragma once
+/// format: how frames and records of a log are made and recognised.
+///
+/// A record in the log is the record of the ring with two words changed: word 0 holds its checksum
+/// and the low half of its sequence, word 3 the wall clock. The checksum is seeded with the log's id
+/// and the full sequence, and covers all bytes behind word 0, the padding too. So a record proves
+/// itself, wherever it is found.
+/// Format     docs/format/log.md
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "base/bits.hpp"
+#include "base/crc32c.hpp"
+#include "layout/log.hpp"
+#include "layout/record.hpp"
+
+namespace bus::log {
+
+/// A record as it lies in a buffer that was read from a log.
+struct logged_record {
+  const std::byte* data = nullptr;
+  std::uint64_t seq = 0;
+  layout::record_shape shape{};
+  std::uint64_t origin = 0;
+  std::uint64_t time_ns = 0;
+
+  std::uint32_t subject_id() const noexcept { return static_cast<std::uint32_t>(origin); }
+  const std::byte* header() const noexcept { return data + layout::record_header_bytes; }
+  const std::byte* payload() const noexcept { return header() + shape.header_bytes; }
+};
+
+inline std::uint32_t seed_of(std::uint64_t log_id) noexcept {
+  return base::crc32c(0, &log_id, sizeof log_id);
+}
+
+inline std::uint32_t record_crc(std::uint32_t seed, std::uint64_t seq, const std::byte* record,
+                                std::uint64_t total_bytes) noexcept {
+  return base::crc32c(base::crc32c(seed, &seq, sizeof seq), record + 8, total_bytes - 8);
+}
+
+/// REQUIRES: `available` bytes at `at`, of them at least one unit.
+std::optional<logged_record> parse_record(std::uint32_t seed, std::uint64_t seq,
+                                          const std::byte* at, std::uint64_t available) noexcept;
+
+/// How many bytes a record at `at` claims to have; 0: it cannot be one.
+inline std::uint64_t claimed_bytes(const std::byte* at) noexcept {
+  std::uint64_t shape;
+  std::memcpy(&shape, at + 8, sizeof shape);
+  const auto parsed = layout::record_shape::unpack(shape);
+  return parsed.header_bytes % layout::header_align == 0 ? parsed.total_bytes() : 0;
+}
+
+std::uint32_t frame_crc(std::uint32_t seed, layout::log_frame frame) noexcept;
+std::optional<layout::log_frame> parse_frame(std::uint32_t seed, const std::byte* at) noexcept;
+
+std::uint32_t segment_header_crc(layout::log_segment_header header) noexcept;
+std::optional<layout::log_segment_header> parse_segment_header(const std::byte* at) noexcept;
+
+std::uint32_t index_crc(std::uint32_t seed, const layout::log_index_entry& entry) noexcept;
+std::uint32_t state_crc(const layout::log_state& state) noexcept;
+std::uint32_t subject_crc(std::uint64_t id, const layout::log_subject& head,
+                          const char* text) noexcept;
+
+/// "00000000000000000042.log"
+std::string segment_name(std::uint64_t base_seq);
+std::string index_name(std::uint64_t base_seq);
+/// Empty: not the name of a segment.
+std::optional<std::uint64_t> base_of_name(const std::string& name) noexcept;
+
+/// Builds one frame in a buffer of the caller's.
+class frame_builder {
+ public:
+  frame_builder(std::span<std::byte> buffer, std::uint64_t log_id, std::uint32_t align) noexcept
+      : buffer_(buffer), seed_(seed_of(log_id)), align_(align) {}
+
+  void begin(std::uint64_t base_seq) noexcept {
+    base_seq_ = base_seq;
+    used_ = sizeof(layout::log_frame);
+    count_ = 0;
+  }
+  std::uint32_t count() const noexcept { return count_; }
+  std::uint64_t base_seq() const noexcept { return base_seq_; }
+  std::uint64_t next_seq() const noexcept { return base_seq_ + count_; }
+  std::uint64_t used_bytes() const noexcept { return used_; }
+  std::uint64_t time_max_ns() const noexcept { return time_max_ns_; }
+  bool fits(std::uint64_t total_bytes) const noexcept {
+    return base::round_up(used_ + total_bytes, align_) <= buffer_.size();
+  }
+  /// `copy(to)` writes header area and payload, shape.header_bytes + shape.payload_bytes.
+  /// REQUIRES: fits(shape.total_bytes())
+  template <class Copy>
+  void add(const layout::record_shape& shape, std::uint64_t origin, std::uint64_t time_ns,
+           Copy&& copy) noexcept {
+    std::byte* at = buffer_.data() + used_;
+    const std::uint64_t total = shape.total_bytes();
+    // The last unit first: what the copy leaves of it is padding.
+    std::memset(at + total - layout::log_unit, 0, layout::log_unit);
+    const std::uint64_t words[3] = {shape.pack(), origin, time_ns};
+    std::memcpy(at + 8, words, sizeof words);
+    copy(at + layout::record_header_bytes);
+    const std::uint64_t seq = next_seq();
+    const std::uint64_t first =
+        std::uint64_t{record_crc(seed_, seq, at, total)} << 32 | (seq & 0xffffffffu);
+    std::memcpy(at, &first, sizeof first);
+    time_max_ns_ = std::max(time_max_ns_, time_ns);
+    used_ += total;
+    ++count_;
+  }
+  /// Takes the last `count` records back.
+  void drop_to(std::uint32_t count, std::uint64_t used_bytes) noexcept {
+    count_ = count;
+    used_ = used_bytes;
+  }
+  /// The whole frame, padded.
+  std::span<const std::byte> finish(std::uint64_t durable_upto, std::uint32_t previous_crc,
+                                    std::uint32_t& crc,
+                                    layout::frame_kind kind = layout::frame_kind::records) noexcept;
+
+ private:
+  std::span<std::byte> buffer_;
+  std::uint32_t seed_;
+  std::uint32_t align_;
+  std::uint64_t base_seq_ = 0;
+  std::uint64_t used_ = sizeof(layout::log_frame);
+  std::uint64_t time_max_ns_ = 0;
+  std::uint32_t count_ = 0;
+};
+
+}  // namespace bus::log

@@ -1,0 +1,203 @@
+#include "log/history.hpp"
+
+#include <algorithm>
+#include <cerrno>
+
+namespace bus::log {
+
+int history::open() {
+  int failure = 0;
+  const auto state = read_state(*disk_, directory_, failure);
+  if (!state && failure != -EBADMSG) return failure;
+  if (state) {
+    log_id_ = state->log_id;
+    floor_ = std::max<std::uint64_t>(state->first_seq, 1);
+  }
+  const int listed = list_segments(*disk_, directory_, bases_);
+  if (listed != 0) return listed;
+  if (log_id_ != 0) return 0;
+  // Without a state any segment that is whole knows the id.
+  for (const std::uint64_t base_seq : bases_) {
+    segment_reader probe(*disk_);
+    if (probe.open(segment_path(directory_, base_seq), 0, base_seq) == 0) {
+      log_id_ = probe.log_id();
+      return 0;
+    }
+  }
+  return -EBADMSG;
+}
+
+std::uint64_t history::first_seq() const noexcept {
+  return bases_.empty() ? floor_ : std::max(floor_, bases_.front());
+}
+
+void history::leave_segment() {
+  if (!segment_.is_open()) return;
+  bytes_read_ += segment_.bytes_read();
+  damages_.insert(damages_.end(), segment_.damages().begin(), segment_.damages().end());
+  segment_.close();
+  pending_.reset();
+}
+
+std::vector<damage> history::take_damages() {
+  std::vector<damage> all = std::move(damages_);
+  damages_.clear();
+  if (segment_.is_open())
+    all.insert(all.end(), segment_.damages().begin(), segment_.damages().end());
+  return all;
+}
+
+void history::seek(std::uint64_t seq) noexcept {
+  leave_segment();
+  next_seq_ = seq;
+}
+
+// The segment is open afterwards, and stands at or before next_seq_.
+int history::enter_segment(std::size_t index) {
+  leave_segment();
+  index_ = index;
+  const std::uint64_t base_seq = bases_[index];
+  const int opened = segment_.open(segment_path(directory_, base_seq), log_id_, base_seq);
+  if (opened != 0) return opened;
+  if (next_seq_ <= base_seq) return 0;
+  const auto entries = read_index(*disk_, directory_, base_seq, log_id_, bytes_read_);
+  const auto after =
+      std::upper_bound(entries.begin(), entries.end(), next_seq_,
+                       [](std::uint64_t seq, const auto& entry) { return seq < entry.seq; });
+  // A hint: believed only where a frame begins with that sequence.
+  for (auto at = after; at != entries.begin();) {
+    --at;
+    if (segment_.has_frame_at(at->seq, at->offset)) {
+      segment_.start_at(at->seq, at->offset);
+      break;
+    }
+  }
+  return 0;
+}
+
+std::uint64_t history::segment_end() const noexcept {
+  return index_ + 1 < bases_.size() ? bases_[index_ + 1] : ~0ull;
+}
+
+// Sequences from next_seq_ up to `upto` are not there.
+walk_outcome history::report(std::uint64_t upto, layout::log_gap reason) {
+  loss_ = {next_seq_, upto - next_seq_, reason};
+  next_seq_ = upto;
+  return walk_outcome::gap;
+}
+
+// Was this gap announced by the segment behind it?
+bool history::is_known_gap(std::uint64_t first, layout::log_gap& reason) const noexcept {
+  if (!segment_.header() || segment_.header()->gap_reason == 0 ||
+      first < segment_.header()->gap_first)
+    return false;
+  reason = static_cast<layout::log_gap>(segment_.header()->gap_reason);
+  return true;
+}
+
+// Opens the segment that holds next_seq_, or the first one above it. `end`: there is none.
+walk_outcome history::locate() {
+  leave_segment();
+  for (;;) {
+    const int listed = list_segments(*disk_, directory_, bases_);
+    if (listed != 0) return fail(listed);
+    if (bases_.empty()) return walk_outcome::end;
+    const auto after = std::upper_bound(bases_.begin(), bases_.end(), next_seq_);
+    const int entered = enter_segment(
+        after == bases_.begin() ? 0 : static_cast<std::size_t>(after - bases_.begin()) - 1);
+    if (entered == 0) return walk_outcome::record;
+    if (entered != -ENOENT) return fail(entered);  // else it was removed this moment
+  }
+}
+
+walk_outcome history::next(logged_record& found, std::uint64_t limit) {
+  while (next_seq_ <= limit) {
+    if (!segment_.is_open()) {
+      const walk_outcome located = locate();
+      if (located != walk_outcome::record) return located;
+    }
+    const std::uint64_t begin = std::max(bases_[index_], index_ == 0 ? floor_ : 0);
+    if (next_seq_ < begin) {
+      if (begin > limit) return walk_outcome::end;
+      layout::log_gap reason = layout::log_gap::corrupt;
+      if (!is_known_gap(next_seq_, reason) && index_ == 0) reason = layout::log_gap::removed;
+      return report(begin, reason);
+    }
+    const std::uint64_t end = segment_end();
+    if (next_seq_ >= end) {
+      const walk_outcome located = locate();
+      if (located != walk_outcome::record) return located;
+      continue;
+    }
+    if (!pending_) {
+      if (segment_.expected() > certain_) segment_.forget_buffer();
+      certain_ = limit;
+      logged_record record;
+      const walk_outcome outcome = segment_.expected() <= std::min(limit, end - 1)
+                                       ? segment_.next(record)
+                                       : walk_outcome::end;
+      if (outcome == walk_outcome::failure) return fail(segment_.failure());
+      if (outcome == walk_outcome::gap) continue;  // what comes next has its sequence
+      if (outcome == walk_outcome::record) {
+        if (record.seq >= next_seq_) pending_ = record;
+        if (record.seq < next_seq_) continue;  // on the way to where we start
+      }
+    }
+    if (pending_ && pending_->seq == next_seq_) {
+      found = *pending_;
+      pending_.reset();
+      ++next_seq_;
+      looked_for_ = 0;
+      return walk_outcome::record;
+    }
+    // The record is not where it should be. What this segment has next, if anything:
+    const std::uint64_t there =
+        pending_ ? pending_->seq : std::max(segment_.expected(), next_seq_);
+    if (end != ~0ull && (there >= end || !pending_)) {  // nothing more of its own
+      layout::log_gap reason = layout::log_gap::corrupt;
+      const std::uint64_t first = next_seq_;
+      next_seq_ = end;
+      const walk_outcome located = locate();
+      next_seq_ = first;
+      if (located != walk_outcome::record) return located;
+      (void)is_known_gap(first, reason);
+      return report(end, reason);
+    }
+    if (!pending_ && limit == ~0ull) return walk_outcome::end;
+    // It may have been written anew elsewhere meanwhile: look once more.
+    if (looked_for_ != next_seq_ && frame_gap() != layout::log_gap::consumed) {
+      looked_for_ = next_seq_;
+      leave_segment();
+      continue;
+    }
+    return report(pending_ ? std::min(there, limit + 1) : limit + 1, frame_gap());
+  }
+  return walk_outcome::end;
+}
+
+int history::seek_time(std::uint64_t time_ns) {
+  const int listed = list_segments(*disk_, directory_, bases_);
+  if (listed != 0) return listed;
+  // The last segment whose first record is older; then on from there.
+  std::size_t low = 0, high = bases_.size();
+  while (high - low > 1) {
+    const std::size_t middle = low + (high - low) / 2;
+    segment_reader probe(*disk_);
+    logged_record first;
+    if (probe.open(segment_path(directory_, bases_[middle]), log_id_, bases_[middle]) != 0 ||
+        probe.next(first) != walk_outcome::record || first.time_ns >= time_ns)
+      high = middle;
+    else
+      low = middle;
+    bytes_read_ += probe.bytes_read();
+  }
+  if (bases_.empty()) return 0;
+  std::uint64_t from = bases_[low];
+  const auto entries = read_index(*disk_, directory_, bases_[low], log_id_, bytes_read_);
+  for (const auto& entry : entries)
+    if (entry.time_ns < time_ns) from = entry.seq;
+  seek(std::max(from, first_seq()));
+  return 0;
+}
+
+}  // namespace bus::log

@@ -1,0 +1,90 @@
+#pragma once
+/// history: reads the log of one lane from a sequence on, over all its segments, while a writer
+/// goes on appending.
+///
+/// Invariants
+///   H1  Records come in rising order, each sequence at most once.
+///   H2  Every sequence between two records that does not come is part of a reported gap.
+///   H3  Nothing above `limit` is looked at: it may be half written.
+///
+/// Threads    one
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "log/lane_files.hpp"
+#include "log/segment_reader.hpp"
+
+namespace bus::log {
+
+struct log_loss {
+  std::uint64_t first = 0;
+  std::uint64_t count = 0;
+  layout::log_gap reason = layout::log_gap::corrupt;
+};
+
+class history {
+ public:
+  history(disk& from, std::string directory) : disk_(&from), directory_(std::move(directory)), segment_(from) {}
+
+  /// Looks which segments there are. 0 or a negative errno; -ENOENT: there is no log.
+  int open();
+  std::uint64_t log_id() const noexcept { return log_id_; }
+  bool empty() const noexcept { return bases_.empty(); }
+  /// The oldest sequence that is still there, or comes next.
+  std::uint64_t first_seq() const noexcept;
+  const std::vector<std::uint64_t>& bases() const noexcept { return bases_; }
+
+  /// What comes next is `seq`, or the oldest there is; what was lost before it is a gap.
+  void seek(std::uint64_t seq) noexcept;
+  /// The first record that was published at or after `time_ns`. 0 or a negative errno.
+  int seek_time(std::uint64_t time_ns);
+
+  /// `limit`: the last sequence that is surely written; ~0 when nobody writes.
+  walk_outcome next(logged_record& found, std::uint64_t limit);
+  bool next_is_buffered() const noexcept { return segment_.is_open() && segment_.next_is_buffered(); }
+  const log_loss& loss() const noexcept { return loss_; }
+  std::uint64_t next_seq() const noexcept { return next_seq_; }
+  int failure() const noexcept { return failure_; }
+  std::uint64_t bytes_read() const noexcept { return bytes_read_ + segment_.bytes_read(); }
+  /// Damages met in the segments that were left behind and in the present one.
+  std::vector<damage> take_damages();
+
+ private:
+  walk_outcome fail(int failure) noexcept {
+    failure_ = failure;
+    return walk_outcome::failure;
+  }
+  walk_outcome locate();
+  int enter_segment(std::size_t index);
+  void leave_segment();
+  walk_outcome report(std::uint64_t upto, layout::log_gap reason);
+  std::uint64_t segment_end() const noexcept;
+  /// Between two records of one segment: a spill log skips what everybody had read.
+  layout::log_gap frame_gap() const noexcept {
+    return segment_.header() && (segment_.header()->flags & layout::log_flag_spill) != 0
+               ? layout::log_gap::consumed
+               : layout::log_gap::corrupt;
+  }
+  bool is_known_gap(std::uint64_t first, layout::log_gap& reason) const noexcept;
+
+  disk* disk_;
+  std::string directory_;
+  std::vector<std::uint64_t> bases_;
+  std::uint64_t log_id_ = 0;
+  std::uint64_t floor_ = 1;  // what is below was removed
+  segment_reader segment_;
+  std::size_t index_ = 0;
+  std::uint64_t next_seq_ = 1;
+  std::optional<logged_record> pending_;  // found, but sequences before it are missing
+  std::uint64_t certain_ = 0;     // up to here the segment's buffer is not older than the record
+  std::uint64_t looked_for_ = 0;  // a sequence that was missing at the last look, too
+  log_loss loss_;
+  std::vector<damage> damages_;
+  std::uint64_t bytes_read_ = 0;
+  int failure_ = 0;
+};
+
+}  // namespace bus::log

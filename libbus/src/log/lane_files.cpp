@@ -1,0 +1,113 @@
+#include "log/lane_files.hpp"
+
+#include <algorithm>
+#include <cerrno>
+
+namespace bus::log {
+
+namespace {
+
+constexpr std::size_t sector = 512;
+
+std::string state_path(const std::string& directory) { return directory + "/state"; }
+
+int put_state(disk& to, disk_file file, const layout::log_state& state) {
+  alignas(4096) static thread_local std::byte block[4096];
+  std::memset(block, 0, sizeof block);
+  std::memcpy(block, &state, sizeof state);
+  const int failed =
+      to.write(file, {block, sector}, (state.generation % 2) * layout::log_state_stride);
+  return failed != 0 ? failed : to.sync(file);
+}
+
+}  // namespace
+
+int list_segments(disk& from, const std::string& directory, std::vector<std::uint64_t>& bases) {
+  bases.clear();
+  std::vector<std::string> names;
+  const int failed = from.list(directory, names);
+  if (failed != 0) return failed;
+  for (const std::string& name : names)
+    if (const auto base_seq = base_of_name(name)) bases.push_back(*base_seq);
+  std::sort(bases.begin(), bases.end());
+  return 0;
+}
+
+std::optional<layout::log_state> read_state(disk& from, const std::string& directory,
+                                            int& failure) {
+  failure = 0;
+  const int file = from.open(state_path(directory), disk_mode::read, false);
+  if (file < 0) {
+    failure = file;
+    return std::nullopt;
+  }
+  std::optional<layout::log_state> newest;
+  for (std::uint64_t copy = 0; copy < 2; ++copy) {
+    layout::log_state state;
+    const int failed = read_all(from, file, {reinterpret_cast<std::byte*>(&state), sizeof state},
+                                copy * layout::log_state_stride);
+    if (failed != 0 && failed != -EIO) failure = failed;
+    if (failed != 0 || state.magic != layout::log_state_magic || state.crc != state_crc(state))
+      continue;
+    if (!newest || state.generation > newest->generation) newest = state;
+  }
+  from.close(file);
+  if (!newest && failure == 0) failure = -EBADMSG;
+  return newest;
+}
+
+int write_state(disk& to, const std::string& directory, layout::log_state& state) {
+  const int file = to.open(state_path(directory), disk_mode::write, false);
+  if (file < 0) return file;
+  layout::log_state next = state;
+  ++next.generation;
+  next.crc = state_crc(next);
+  const int failed = put_state(to, file, next);
+  to.close(file);
+  // Also after a failure: its copy may be torn, and the other one must stay whole. The next try
+  // goes to the same place.
+  if (failed == 0) state = next;
+  return failed;
+}
+
+int create_state(disk& to, const std::string& directory, layout::log_state& state) {
+  const int file = to.open(state_path(directory), disk_mode::create, false);
+  if (file < 0) return file;
+  state.magic = layout::log_state_magic;
+  state.crc = state_crc(state);
+  int failed = to.reserve(file, 2 * layout::log_state_stride);
+  if (failed == 0) failed = put_state(to, file, state);
+  to.close(file);
+  return failed;
+}
+
+std::vector<layout::log_index_entry> read_index(disk& from, const std::string& directory,
+                                                std::uint64_t base_seq, std::uint64_t log_id,
+                                                std::uint64_t& bytes_read) {
+  std::vector<layout::log_index_entry> entries;
+  const int file = from.open(directory + "/" + index_name(base_seq), disk_mode::read, false);
+  if (file < 0) return entries;
+  const std::int64_t bytes = from.size(file);
+  constexpr std::int64_t largest = 64 << 20;
+  if (bytes > 0 && bytes <= largest) {
+    entries.resize(static_cast<std::size_t>(bytes) / sizeof(layout::log_index_entry));
+    const std::span<std::byte> into{reinterpret_cast<std::byte*>(entries.data()),
+                                    entries.size() * sizeof(layout::log_index_entry)};
+    if (read_all(from, file, into, 0) != 0) entries.clear();
+    bytes_read += into.size();
+  }
+  from.close(file);
+  const std::uint32_t seed = seed_of(log_id);
+  std::uint64_t last_seq = base_seq, last_offset = 0;
+  const auto bad = std::find_if(entries.begin(), entries.end(), [&](const auto& entry) {
+    if (entry.crc != index_crc(seed, entry) || entry.seq < last_seq || entry.offset <= last_offset)
+      return true;
+    last_seq = entry.seq;
+    last_offset = entry.offset;
+    return false;
+  });
+  entries.erase(bad, entries.end());
+  return entries;
+}
+
+}  // namespace bus::log

@@ -1,0 +1,38 @@
+#pragma once
+/// lane_files: what lies in the directory of one lane's log: segments by their first sequence, and
+/// the lane's state.
+///
+/// A segment holds the sequences from its base up to the base of the next one: what lies beyond in
+/// the older file was written again in the newer one.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "log/disk.hpp"
+#include "log/format.hpp"
+
+namespace bus::log {
+
+/// Bases of the segments, rising. 0 or a negative errno.
+int list_segments(disk& from, const std::string& directory, std::vector<std::uint64_t>& bases);
+
+/// The newest whole copy. Empty: none; `failure` tells why: 0, or a negative errno.
+std::optional<layout::log_state> read_state(disk& from, const std::string& directory,
+                                            int& failure);
+/// Over the older copy. `state.generation` is raised. 0 or a negative errno.
+int write_state(disk& to, const std::string& directory, layout::log_state& state);
+/// The first one. The directory is synced by the caller.
+int create_state(disk& to, const std::string& directory, layout::log_state& state);
+
+/// Entries of a segment's index that are whole, in order; none when there is no index.
+std::vector<layout::log_index_entry> read_index(disk& from, const std::string& directory,
+                                                std::uint64_t base_seq, std::uint64_t log_id,
+                                                std::uint64_t& bytes_read);
+
+inline std::string segment_path(const std::string& directory, std::uint64_t base_seq) {
+  return directory + "/" + segment_name(base_seq);
+}
+
+}  // namespace bus::log

@@ -1,0 +1,266 @@
+#include "log/segment_reader.hpp"
+
+#include <cerrno>
+#include <utility>
+
+namespace bus::log {
+
+namespace {
+
+constexpr std::uint64_t unit = layout::log_unit;
+
+bool is_zero(const std::byte* at, std::uint64_t bytes) noexcept {
+  // memcmp against itself, shifted: the first byte decides for all.
+  return bytes == 0 ||
+         (at[0] == std::byte{0} && (bytes == 1 || std::memcmp(at, at + 1, bytes - 1) == 0));
+}
+
+}  // namespace
+
+segment_reader& segment_reader::operator=(segment_reader&& other) noexcept {
+  if (this == &other) return *this;
+  close();
+  disk_ = other.disk_;
+  file_ = std::exchange(other.file_, -1);
+  header_ = other.header_;
+  log_id_ = other.log_id_;
+  seed_ = other.seed_;
+  align_ = other.align_;
+  file_bytes_ = other.file_bytes_;
+  at_ = other.at_;
+  expected_ = other.expected_;
+  gap_first_ = other.gap_first_;
+  clean_end_ = other.clean_end_;
+  durable_upto_ = other.durable_upto_;
+  time_max_ns_ = other.time_max_ns_;
+  last_frame_crc_ = other.last_frame_crc_;
+  frame_offset_ = other.frame_offset_;
+  frame_end_ = other.frame_end_;
+  frame_ = other.frame_;
+  damages_ = std::move(other.damages_);
+  buffer_ = std::move(other.buffer_);
+  buffer_offset_ = other.buffer_offset_;
+  buffer_bytes_ = other.buffer_bytes_;
+  bytes_read_ = other.bytes_read_;
+  failure_ = other.failure_;
+  return *this;
+}
+
+void segment_reader::close() noexcept {
+  if (file_ >= 0) disk_->close(file_);
+  file_ = -1;
+}
+
+int segment_reader::open(const std::string& path, std::uint64_t log_id, std::uint64_t base_seq) {
+  close();
+  const int file = disk_->open(path, disk_mode::read, false);
+  if (file < 0) return file;
+  file_ = file;
+  const std::int64_t bytes = disk_->size(file);
+  if (bytes < 0) return static_cast<int>(bytes);
+  file_bytes_ = base::round_down(static_cast<std::uint64_t>(bytes), unit);
+  header_.reset();
+  damages_.clear();
+  buffer_bytes_ = bytes_read_ = 0;
+  durable_upto_ = time_max_ns_ = clean_end_ = frame_offset_ = frame_end_ = 0;
+  last_frame_crc_ = 0;
+  failure_ = 0;
+  std::uint64_t available = 0;
+  const std::byte* head = need(0, layout::log_header_bytes, available);
+  if (head == nullptr) return failure_;
+  if (available >= sizeof(layout::log_segment_header)) header_ = parse_segment_header(head);
+  if (header_ && (header_->major != layout::log_major)) return -EPROTONOSUPPORT;
+  if (header_ && ((log_id != 0 && header_->log_id != log_id) || header_->base_seq != base_seq ||
+                  !base::is_power_of_two(header_->align_bytes) || header_->align_bytes < unit ||
+                  header_->align_bytes > layout::log_header_bytes))
+    header_.reset();
+  if (!header_ && log_id == 0) return -EBADMSG;
+  if (!header_) {
+    damages_.push_back({0, layout::log_header_bytes, base_seq, 0});
+    align_ = unit;  // not known: every unit may start a frame
+  } else {
+    align_ = header_->align_bytes;
+    durable_upto_ = header_->durable_upto;
+    if (available >= layout::log_header_bytes &&
+        !is_zero(head + sizeof(layout::log_segment_header),
+                 layout::log_header_bytes - sizeof(layout::log_segment_header)))
+      damages_.push_back({sizeof(layout::log_segment_header),
+                          layout::log_header_bytes - sizeof(layout::log_segment_header), base_seq,
+                          0});
+  }
+  log_id_ = log_id != 0 ? log_id : header_->log_id;
+  seed_ = seed_of(log_id_);
+  at_ = frame_end_ = layout::log_header_bytes;
+  expected_ = base_seq;
+  return 0;
+}
+
+void segment_reader::start_at(std::uint64_t seq, std::uint64_t offset) noexcept {
+  at_ = frame_end_ = offset;
+  expected_ = seq;
+}
+
+bool segment_reader::has_frame_at(std::uint64_t seq, std::uint64_t offset) {
+  if (offset % unit != 0 || offset < layout::log_header_bytes || offset + unit > file_bytes_)
+    return false;
+  std::uint64_t available = 0;
+  const std::byte* at = need(offset, unit, available);
+  if (at == nullptr || available < unit) return false;
+  const auto frame = parse_frame(seed_, at);
+  return frame && frame->base_seq == seq;
+}
+
+const std::byte* segment_reader::need(std::uint64_t offset, std::uint64_t bytes,
+                                      std::uint64_t& available) {
+  if (offset >= buffer_offset_ && offset + bytes <= buffer_offset_ + buffer_bytes_) {
+    available = buffer_offset_ + buffer_bytes_ - offset;
+    return buffer_.data() + (offset - buffer_offset_);
+  }
+  const std::uint64_t wanted = std::max<std::uint64_t>(bytes, chunk_bytes);
+  if (buffer_.size() < wanted) buffer_.resize(wanted);
+  const std::int64_t got = disk_->read(file_, {buffer_.data(), wanted}, offset);
+  if (got < 0) {
+    failure_ = static_cast<int>(got);
+    buffer_bytes_ = 0;
+    return nullptr;
+  }
+  bytes_read_ += static_cast<std::uint64_t>(got);
+  buffer_offset_ = offset;
+  buffer_bytes_ = base::round_down(static_cast<std::uint64_t>(got), unit);
+  available = buffer_bytes_;
+  return buffer_.data();
+}
+
+bool segment_reader::all_zero(std::uint64_t from, std::uint64_t to) {
+  while (from < to) {
+    std::uint64_t available = 0;
+    const std::byte* at = need(from, unit, available);
+    if (at == nullptr || available == 0) return at != nullptr;
+    const std::uint64_t bytes = std::min(available, to - from);
+    if (!is_zero(at, bytes)) return false;
+    from += bytes;
+  }
+  return true;
+}
+
+// A frame of this log, at or above the sequence that comes next?
+bool segment_reader::try_frame(std::uint64_t at) {
+  std::uint64_t available = 0;
+  const std::byte* bytes = need(at, unit, available);
+  if (bytes == nullptr || available < unit) return false;
+  const auto frame = parse_frame(seed_, bytes);
+  if (!frame || frame->base_seq < expected_) return false;
+  durable_upto_ = std::max(durable_upto_, frame->durable_upto);
+  time_max_ns_ = std::max(time_max_ns_, frame->time_max_ns);
+  frame_ = *frame;
+  last_frame_crc_ = frame->header_crc;
+  frame_offset_ = at;
+  at_ = at + unit;
+  frame_end_ = at_ + frame->bytes;
+  return true;
+}
+
+bool segment_reader::next_is_buffered() const noexcept {
+  if (at_ < buffer_offset_ || at_ + unit > buffer_offset_ + buffer_bytes_) return false;
+  const std::byte* at = buffer_.data() + (at_ - buffer_offset_);
+  std::uint32_t low;
+  std::memcpy(&low, at, sizeof low);
+  // Anything but a record in one piece may make next() read.
+  return low == static_cast<std::uint32_t>(expected_) &&
+         at_ + claimed_bytes(at) <= buffer_offset_ + buffer_bytes_;
+}
+
+walk_outcome segment_reader::next(logged_record& found) {
+  for (;;) {
+    std::uint64_t available = 0;
+    if (at_ + unit > file_bytes_) {
+      clean_end_ = 0;
+      return walk_outcome::end;
+    }
+    const std::byte* at = need(at_, unit, available);
+    if (at == nullptr) return walk_outcome::failure;
+    if (available < unit) return walk_outcome::end;  // cut while we looked
+    const std::uint64_t claimed = claimed_bytes(at);
+    std::uint32_t low;
+    std::memcpy(&low, at, sizeof low);
+    if (low == static_cast<std::uint32_t>(expected_) && claimed > available &&
+        at_ + claimed <= file_bytes_) {
+      at = need(at_, claimed, available);
+      if (at == nullptr) return walk_outcome::failure;
+    }
+    if (const auto record = parse_record(seed_, expected_, at, available)) {
+      at_ += record->shape.total_bytes();
+      ++expected_;
+      found = *record;
+      return walk_outcome::record;
+    }
+    // The end of a frame, as a rule: the next one starts at the next multiple of align.
+    const std::uint64_t from = at_;
+    const std::uint64_t frame_at = base::round_up(at_, align_);
+    if (all_zero(from, frame_at) && try_frame(frame_at)) {
+      if (frame_.base_seq > expected_) {
+        gap_first_ = std::exchange(expected_, frame_.base_seq);
+        return walk_outcome::gap;
+      }
+      continue;
+    }
+    if (failure_ != 0) return walk_outcome::failure;
+    const walk_outcome outcome = resync();
+    if (outcome != walk_outcome::record) return outcome;
+  }
+}
+
+// Not what was expected here. Everything behind is tried, unit by unit; `record` means: go on.
+walk_outcome segment_reader::resync() {
+  const std::uint64_t from = at_;
+  for (std::uint64_t at = from; at + unit <= file_bytes_; at += unit) {
+    std::uint64_t available = 0;
+    const std::byte* bytes = need(at, unit, available);
+    if (bytes == nullptr) return walk_outcome::failure;
+    if (available < unit) break;
+    std::uint64_t first;
+    std::memcpy(&first, bytes, sizeof first);
+    if (first == 0) {
+      // Zeroes run long behind the end.
+      std::uint64_t skip = unit;
+      while (skip + unit <= available && is_zero(bytes + skip, unit)) skip += unit;
+      if (skip > unit) at += skip - unit;
+      continue;
+    }
+    const std::uint64_t before = expected_;
+    if (try_frame(at)) {
+      damages_.push_back({from, at - from, before, frame_.base_seq - before});
+      if (frame_.base_seq == before) return walk_outcome::record;
+      gap_first_ = std::exchange(expected_, frame_.base_seq);
+      return walk_outcome::gap;
+    }
+    const std::uint64_t ahead =
+        static_cast<std::uint32_t>(static_cast<std::uint32_t>(first) - static_cast<std::uint32_t>(expected_));
+    if (ahead > (file_bytes_ - from) / unit) continue;  // more than ever fit in between
+    const std::uint64_t claimed = claimed_bytes(bytes);
+    if (claimed == 0 || at + claimed > file_bytes_) continue;
+    if (claimed > available) {
+      bytes = need(at, claimed, available);
+      if (bytes == nullptr) return walk_outcome::failure;
+    }
+    if (!parse_record(seed_, expected_ + ahead, bytes, available)) continue;
+    damages_.push_back({from, at - from, expected_, ahead});
+    at_ = at;
+    if (ahead == 0) return walk_outcome::record;
+    gap_first_ = std::exchange(expected_, expected_ + ahead);
+    return walk_outcome::gap;
+  }
+  if (all_zero(from, file_bytes_)) {
+    clean_end_ = from == frame_end_ || from == layout::log_header_bytes
+                     ? base::round_up(from, align_)
+                     : 0;
+  } else {
+    clean_end_ = 0;
+    damages_.push_back({from, file_bytes_ - from, expected_, 0});
+  }
+  if (failure_ != 0) return walk_outcome::failure;
+  at_ = from;
+  return walk_outcome::end;
+}
+
+}  // namespace bus::log

@@ -1,0 +1,114 @@
+#pragma once
+/// segment_reader: walks one segment file, record by record, and finds its way again behind damage.
+///
+/// Invariants
+///   D1  A record is handed out only when its checksum holds for the sequence it is handed out as.
+///   D2  Behind damage every unit is tried: what is intact there is found, and the sequences in
+///       between are reported.
+///   D3  What is not zero and belongs to nothing is reported, too.
+///
+/// Threads    one
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "log/disk.hpp"
+#include "log/format.hpp"
+
+namespace bus::log {
+
+enum class walk_outcome : std::uint8_t {
+  record,
+  gap,      // sequences are missing before the next record: see gap_first(), expected()
+  end,      // nothing more that belongs to this log
+  failure,  // the disk said no: failure()
+};
+
+/// Bytes of a segment that are not what they should be.
+struct damage {
+  std::uint64_t offset = 0;  // of the first bad unit
+  std::uint64_t bytes = 0;
+  std::uint64_t first_seq = 0;  // of the records that are missing
+  std::uint64_t missing = 0;    // 0: only framing or padding was hit
+};
+
+class segment_reader {
+ public:
+  static constexpr std::size_t chunk_bytes = 1 << 20;
+
+  explicit segment_reader(disk& from) noexcept : disk_(&from) {}
+  segment_reader(segment_reader&& other) noexcept { *this = std::move(other); }
+  segment_reader& operator=(segment_reader&& other) noexcept;
+  ~segment_reader() { close(); }
+
+  /// `log_id`: 0 takes the header's word for it. Answers 0 or a negative errno; -EBADMSG when the
+  /// header is damaged and no id was given.
+  int open(const std::string& path, std::uint64_t log_id, std::uint64_t base_seq);
+  void close() noexcept;
+  bool is_open() const noexcept { return file_ >= 0; }
+
+  /// Empty: it is damaged.
+  const std::optional<layout::log_segment_header>& header() const noexcept { return header_; }
+  std::uint64_t log_id() const noexcept { return log_id_; }
+
+  /// Goes on at a frame that begins with `seq`. REQUIRES: such an entry of the index.
+  void start_at(std::uint64_t seq, std::uint64_t offset) noexcept;
+  /// What was read ahead may be older than what is there now.
+  void forget_buffer() noexcept { buffer_bytes_ = 0; }
+  bool has_frame_at(std::uint64_t seq, std::uint64_t offset);
+
+  /// The next record; valid until the next call.
+  walk_outcome next(logged_record& found);
+  /// The next call does not invalidate what the last ones found.
+  bool next_is_buffered() const noexcept;
+  /// The sequence that comes next.
+  std::uint64_t expected() const noexcept { return expected_; }
+  std::uint64_t gap_first() const noexcept { return gap_first_; }
+  /// Where the next frame would go, when nothing but zeroes follow; 0: something else does.
+  std::uint64_t clean_end() const noexcept { return clean_end_; }
+  std::uint64_t position() const noexcept { return at_; }
+  std::uint64_t durable_upto() const noexcept { return durable_upto_; }
+  std::uint64_t time_max_ns() const noexcept { return time_max_ns_; }
+  std::uint32_t last_frame_crc() const noexcept { return last_frame_crc_; }
+  std::uint64_t frame_offset() const noexcept { return frame_offset_; }
+  const layout::log_frame& frame() const noexcept { return frame_; }
+  const std::vector<damage>& damages() const noexcept { return damages_; }
+  std::uint64_t bytes_read() const noexcept { return bytes_read_; }
+  std::uint64_t file_bytes() const noexcept { return file_bytes_; }
+  int failure() const noexcept { return failure_; }
+
+ private:
+  /// `bytes` at `offset`, fewer at the end of the file; null: failure().
+  const std::byte* need(std::uint64_t offset, std::uint64_t bytes, std::uint64_t& available);
+  bool all_zero(std::uint64_t from, std::uint64_t to);
+  walk_outcome resync();
+  bool try_frame(std::uint64_t at);
+
+  disk* disk_ = nullptr;
+  disk_file file_ = -1;
+  std::optional<layout::log_segment_header> header_;
+  std::uint64_t log_id_ = 0;
+  std::uint32_t seed_ = 0;
+  std::uint32_t align_ = 512;
+  std::uint64_t file_bytes_ = 0;
+  std::uint64_t at_ = 0;
+  std::uint64_t expected_ = 0;
+  std::uint64_t gap_first_ = 0;
+  std::uint64_t clean_end_ = 0;
+  std::uint64_t durable_upto_ = 0;
+  std::uint64_t time_max_ns_ = 0;
+  std::uint32_t last_frame_crc_ = 0;
+  std::uint64_t frame_offset_ = 0;
+  std::uint64_t frame_end_ = 0;  // where the records of the last frame end
+  layout::log_frame frame_{};
+  std::vector<damage> damages_;
+  std::vector<std::byte> buffer_;
+  std::uint64_t buffer_offset_ = 0;
+  std::uint64_t buffer_bytes_ = 0;
+  std::uint64_t bytes_read_ = 0;
+  int failure_ = 0;
+};
+
+}  // namespace bus::log

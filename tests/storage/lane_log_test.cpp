@@ -1,0 +1,191 @@
+#include "storage/lane_log.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <numeric>
+
+#include "base/crc32c.hpp"
+#include "log/posix_disk.hpp"
+#include "log_box.hpp"
+#include "storage/uring_disk.hpp"
+
+namespace bus {
+namespace {
+
+using namespace test;
+
+class LaneLog : public ::testing::TestWithParam<const char*> {
+ protected:
+  void SetUp() override {
+    std::string pattern = (std::filesystem::temp_directory_path() / "bus-log-XXXXXX").string();
+    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
+    root_ = pattern;
+    if (std::string(GetParam()) == "io_uring") {
+      auto made = storage::uring_disk::make();
+      if (!made) GTEST_SKIP() << made.error().message();
+      disk_ = std::move(*made);
+    } else {
+      disk_ = std::make_unique<log::posix_disk>();
+    }
+    options_.segment_bytes = 256 * 1024;
+    options_.largest_frame_bytes = 64 * 1024;
+  }
+  void TearDown() override { std::filesystem::remove_all(root_); }
+  std::string lane() const { return root_ + "/lane-0"; }
+  std::unique_ptr<storage::lane_log> create() {
+    auto made = storage::lane_log::create(*disk_, lane(), {7, 1, 0}, 1000, options_);
+    EXPECT_TRUE(made) << (made ? "" : made.error().message());
+    return made ? std::move(*made) : nullptr;
+  }
+  std::unique_ptr<storage::lane_log> reopen() {
+    report_ = {};
+    auto made = storage::lane_log::open(*disk_, lane(), {7, 1, 0}, options_, report_);
+    EXPECT_TRUE(made) << (made ? "" : made.error().message());
+    return made ? std::move(*made) : nullptr;
+  }
+  std::vector<std::uint64_t> numbers(std::uint64_t first, std::uint64_t last) const {
+    std::vector<std::uint64_t> all(last + 1 - first);
+    std::iota(all.begin(), all.end(), first);
+    return all;
+  }
+
+  std::string root_;
+  std::unique_ptr<log::disk> disk_;
+  storage::log_options options_;
+  storage::recovery_report report_;
+  storage::frame_memory memory_{64 * 1024};
+};
+
+TEST_P(LaneLog, GivesBackWhatWasWrittenOverManySegments) {
+  auto log = create();
+  std::uint64_t count = 0;
+  for (std::size_t i = 0; i < 400; ++i) {
+    const auto records = static_cast<std::uint32_t>(1 + i % 5);
+    ASSERT_EQ(commit(*log, *disk_, memory_, records, i * 13 % 3000), 0);
+    count += records;
+  }
+  EXPECT_GT(log->segments(), 3u);
+  EXPECT_EQ(log->durable_seq(), count);
+  const auto back = read_all_records(*disk_, lane());
+  EXPECT_EQ(back.seqs, numbers(1, count));
+  EXPECT_TRUE(back.all_intact);
+  EXPECT_TRUE(back.losses.empty());
+  const auto middle = read_all_records(*disk_, lane(), count / 2);
+  EXPECT_EQ(middle.seqs, numbers(count / 2, count));
+}
+
+TEST_P(LaneLog, GoesOnInTheSameSegmentAfterACleanStop) {
+  auto log = create();
+  ASSERT_EQ(commit(*log, *disk_, memory_, 10, 100), 0);
+  ASSERT_TRUE(log->close());
+  log = reopen();
+  EXPECT_EQ(log->next_seq(), 11u);
+  EXPECT_EQ(log->durable_seq(), 10u);
+  EXPECT_EQ(log->segments(), 1u);
+  EXPECT_EQ(report_.rewritten, 0u);
+  EXPECT_TRUE(report_.damages.empty());
+  ASSERT_EQ(commit(*log, *disk_, memory_, 10, 100), 0);
+  EXPECT_EQ(read_all_records(*disk_, lane()).seqs, numbers(1, 20));
+}
+
+TEST_P(LaneLog, WritesAnewWhatItDoesNotKnowToBeDurable) {
+  auto log = create();
+  ASSERT_EQ(commit(*log, *disk_, memory_, 10, 100), 0);
+  ASSERT_EQ(commit(*log, *disk_, memory_, 5, 100, false), 0);
+  EXPECT_EQ(log->durable_seq(), 10u);
+  log.reset();
+  log = reopen();
+  // The second frame says that 10 are durable.
+  EXPECT_EQ(report_.rewritten, 5u);
+  EXPECT_EQ(log->durable_seq(), 15u);
+  EXPECT_EQ(log->segments(), 2u);
+  ASSERT_EQ(commit(*log, *disk_, memory_, 10, 100), 0);
+  const auto back = read_all_records(*disk_, lane());
+  EXPECT_EQ(back.seqs, numbers(1, 25));
+  EXPECT_TRUE(back.all_intact);
+}
+
+TEST_P(LaneLog, GoesOnAboveTheHighWaterWhenMemoryWasLost) {
+  auto log = create();
+  ASSERT_EQ(commit(*log, *disk_, memory_, 10, 100), 0);
+  ASSERT_TRUE(log->close());
+  log = reopen();
+  ASSERT_TRUE(log->begin_epoch(2));
+  EXPECT_EQ(log->next_seq(), 1001u);
+  ASSERT_TRUE(log->raise_high_water(1001, 1000));
+  ASSERT_EQ(commit(*log, *disk_, memory_, 3, 100), 0);
+  log.reset();
+  log = reopen();
+  EXPECT_EQ(log->epoch(), 2u);
+  EXPECT_EQ(log->next_seq(), 1004u);
+  const auto back = read_all_records(*disk_, lane());
+  ASSERT_EQ(back.losses.size(), 1u);
+  EXPECT_EQ(back.losses[0].first, 11u);
+  EXPECT_EQ(back.losses[0].count, 990u);
+  EXPECT_EQ(back.losses[0].reason, layout::log_gap::unsynced);
+}
+
+TEST_P(LaneLog, RemovesOldSegmentsByCountAndSaysWhatIsGone) {
+  auto log = create();
+  for (int i = 0; i < 200; ++i) ASSERT_EQ(commit(*log, *disk_, memory_, 10, 1000), 0);
+  const auto before = log->segments();
+  EXPECT_GT(log->retain({0, 0, 500}, 0), 0u);
+  EXPECT_LT(log->segments(), before);
+  EXPECT_LE(log->first_seq(), 1501u);
+  const auto back = read_all_records(*disk_, lane());
+  EXPECT_EQ(back.seqs, numbers(log->first_seq(), 2000));
+  ASSERT_EQ(back.losses.size(), 1u);
+  EXPECT_EQ(back.losses[0].reason, layout::log_gap::removed);
+}
+
+TEST_P(LaneLog, FindsTheFirstRecordOfATime) {
+  auto log = create();
+  for (int i = 0; i < 300; ++i) ASSERT_EQ(commit(*log, *disk_, memory_, 10, 900), 0);
+  for (const std::uint64_t seq : {1u, 2u, 777u, 1500u, 2999u, 3000u}) {
+    log::history history(*disk_, lane());
+    ASSERT_EQ(history.open(), 0);
+    ASSERT_EQ(history.seek_time(time_of(seq)), 0);
+    log::logged_record record;
+    do {
+      ASSERT_EQ(history.next(record, ~0ull), log::walk_outcome::record);
+    } while (record.time_ns < time_of(seq));
+    EXPECT_EQ(record.seq, seq);
+  }
+}
+
+TEST_P(LaneLog, FollowsAWriter) {
+  auto log = create();
+  log::history history(*disk_, lane());
+  ASSERT_EQ(history.open(), 0);
+  history.seek(1);
+  std::uint64_t seen = 0;
+  for (int i = 0; i < 500; ++i) {
+    ASSERT_EQ(commit(*log, *disk_, memory_, static_cast<std::uint32_t>(1 + i % 3), 700), 0);
+    for (log::logged_record record;;) {
+      const auto outcome = history.next(record, log->written_seq());
+      if (outcome != log::walk_outcome::record) {
+        ASSERT_EQ(outcome, log::walk_outcome::end) << seen;
+        break;
+      }
+      ASSERT_EQ(record.seq, ++seen);
+      ASSERT_TRUE(is_intact(record));
+    }
+    ASSERT_EQ(seen, log->written_seq());
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Disks, LaneLog, ::testing::Values("posix", "io_uring"),
+                         [](const auto& with) { return std::string(with.param); });
+
+TEST(Crc32c, AgreesWithTheTableAndTheKnownAnswer) {
+  EXPECT_EQ(base::crc32c(0, "123456789", 9), 0xe3069283u);
+  const auto bytes = payload_of(1, 1000);
+  for (std::size_t from = 0; from < 16; ++from)
+    for (std::size_t count = 0; count + from <= bytes.size(); count += 7)
+      ASSERT_EQ(base::crc32c(5, bytes.data() + from, count), base::crc32c_by_table(5, bytes.data() + from, count));
+}
+
+}  // namespace
+}  // namespace bus
