@@ -60,6 +60,11 @@ void lane_log::poison() noexcept {
   file_ = -1;
 }
 
+error lane_log::poisoned() const {
+  return {errc::system, EIO, "cannot write the log in " + directory_,
+          "a write or a sync failed before", "restart() comes first"};
+}
+
 std::uint64_t lane_log::first_seq() const noexcept {
   const std::uint64_t there = segments_.empty() ? next_seq_ : segments_.front().base_seq;
   return std::max<std::uint64_t>({there, state_.first_seq, 1});
@@ -101,7 +106,7 @@ result<std::unique_ptr<lane_log>> lane_log::open(log::disk& on, std::string dire
   if (failure != 0) return made->failed(failure, "cannot open a log");
   for (const std::string& name : names)
     if (name.ends_with(half_made)) (void)on.remove(made->directory_ + "/" + name);
-  auto state = log::read_state(on, made->directory_, failure);
+  auto state = log::read_state(on, made->directory_, failure, &report.state_damaged);
   if (!state && failure != -EBADMSG && failure != -ENOENT)
     return made->failed(failure, "cannot read the state of a log");
   std::vector<std::uint64_t> bases;
@@ -109,6 +114,7 @@ result<std::unique_ptr<lane_log>> lane_log::open(log::disk& on, std::string dire
   if (failure != 0) return made->failed(failure, "cannot open a log");
   if (!state) {
     // Both copies are damaged: what the segments say, and a high water nothing can have passed.
+    report.state_damaged = false;
     report.state_rebuilt = true;
     log::segment_reader probe(on);
     layout::log_state rebuilt{};
@@ -134,14 +140,17 @@ result<std::unique_ptr<lane_log>> lane_log::open(log::disk& on, std::string dire
   }
   auto recovered = made->recover(report);
   if (!recovered) return std::move(recovered.error());
-  if (report.state_rebuilt) {
-    constexpr std::uint64_t never_reached = 1ull << 32;
-    made->state_.high_water = made->next_seq_ + never_reached;
-    (void)on.remove(made->directory_ + "/state");
-    failure = log::create_state(on, made->directory_, made->state_);
-    if (failure == 0) failure = on.sync_directory(made->directory_);
-    if (failure != 0) return made->failed(failure, "cannot write the state of a log");
-  }
+  // The copy that is whole may be the older one (W5).
+  constexpr std::uint64_t never_reached = 1ull << 32;
+  if (report.state_rebuilt || report.state_damaged)
+    made->state_.high_water = std::max(made->state_.high_water, made->next_seq_) + never_reached;
+  failure = report.state_rebuilt ? log::create_state(on, made->directory_, made->state_)
+                                 : log::write_state(on, made->directory_, made->state_);
+  if (failure == 0 && report.state_damaged) failure = log::write_state(on, made->directory_, made->state_);
+  // Also when nothing was wrong: a process that was killed, or met a disk that fails, may have left
+  // a state or a name that only the page cache knows.
+  if (failure == 0) failure = on.sync_directory(made->directory_);
+  if (failure != 0) return made->failed(failure, "cannot write the state of a log");
   return made;
 }
 
@@ -149,7 +158,11 @@ result<std::unique_ptr<lane_log>> lane_log::open(log::disk& on, std::string dire
 // name (W3).
 result<void> lane_log::recover(recovery_report& report) {
   const std::uint64_t fresh = std::max<std::uint64_t>(state_.first_seq, 1);
-  if (segments_.empty()) return roll(fresh, 0, layout::log_gap::none);
+  if (segments_.empty()) {
+    next_seq_ = fresh;
+    written_seq_ = durable_seq_ = fresh - 1;
+    return roll(fresh, 0, layout::log_gap::none);
+  }
   const std::uint64_t base_seq = segments_.back().base_seq;
   log::segment_reader reader(disk_);
   const int opened = reader.open(log::segment_path(directory_, base_seq), state_.log_id, base_seq);
@@ -161,6 +174,7 @@ result<void> lane_log::recover(recovery_report& report) {
     std::uint64_t first, last, end;
   };
   std::vector<run> runs;
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> frames;  // first sequence, offset
   std::uint64_t durable = base_seq - 1, end = layout::log_header_bytes;
   for (log::logged_record record;;) {
     const std::uint64_t before = reader.expected();
@@ -169,11 +183,14 @@ result<void> lane_log::recover(recovery_report& report) {
       return failed(reader.failure(), "cannot read the log");
     if (outcome == log::walk_outcome::end) break;
     if (outcome == log::walk_outcome::gap) continue;
+    if (frames.empty() || frames.back().second != reader.frame_offset())
+      frames.emplace_back(record.seq, reader.frame_offset());
     if (runs.empty() || before != runs.back().last + 1) runs.push_back({record.seq, 0, 0});
     runs.back().last = record.seq;
     runs.back().end = end = reader.position();
   }
-  durable = std::max(durable, reader.durable_upto());
+  // What was purged had been durable, too, and is not copied below.
+  durable = std::max({durable, reader.durable_upto(), fresh - 1});
   report.bytes_read += reader.bytes_read();
   if (reader.header()) {
     active_gap_first_ = reader.header()->gap_first;
@@ -193,9 +210,9 @@ result<void> lane_log::recover(recovery_report& report) {
     end = r.end;
   }
   // Said to be durable, and not there any more: its sequences are gone, but never used again.
-  const bool lost_end = !torn && !options_.spill && durable > last;
+  const bool lost_end = !options_.spill && durable > last;
   for (const log::damage& d : reader.damages()) {
-    if (!lost_end && (d.offset >= end || (torn && d.first_seq > last)))
+    if (d.offset >= layout::log_header_bytes && d.first_seq > durable)
       torn = true, report.cut_bytes += d.bytes;
     else
       report.damages.push_back(d);
@@ -232,6 +249,10 @@ result<void> lane_log::recover(recovery_report& report) {
     disk_.close(file);
   }
   report.rewritten = last - durable;
+  std::uint64_t from = layout::log_header_bytes;
+  for (const auto& [seq, offset] : frames)
+    if (seq <= durable + 1 && offset < end) from = std::max(from, offset);
+  unsynced_bytes_ = last > durable ? end - from : 0;
   reader.close();
   return restart();
 }
@@ -241,17 +262,25 @@ result<void> lane_log::restart() {
   in_flight_.reset();
   if (file_ >= 0) disk_.close(file_);
   file_ = -1;
-  const std::uint64_t first = durable_seq_ + 1, last = written_seq_;
+  // Older segments were durable before this one got its name; of a spill log's nobody expects it.
+  const std::uint64_t first =
+      std::max(durable_seq_ + 1, segments_.empty() ? 0 : segments_.back().base_seq);
+  const std::uint64_t last = written_seq_;
   if (gap_reason_ == layout::log_gap::none && !segments_.empty() &&
       segments_.back().base_seq == first) {  // the new one takes its place
     gap_first_ = active_gap_first_;
     gap_reason_ = active_gap_reason_;
   }
   next_seq_ = written_seq_ + 1;
-  if (gap_reason_ != layout::log_gap::none && first > last)
-    return roll(next_seq_, gap_first_, gap_reason_);
+  if (gap_reason_ != layout::log_gap::none && first > last) {
+    auto rolled = roll(next_seq_, gap_first_, gap_reason_);
+    poisoned_ = !rolled;
+    if (rolled) durable_seq_ = written_seq_;
+    return rolled;
+  }
   std::string path;
-  auto made = open_new_file(path, std::max(small_segment_bytes, options_.segment_bytes / 4));
+  // Room for the tail, however it was framed, and to go on.
+  auto made = open_new_file(path, options_.segment_bytes / 4 + 2 * unsynced_bytes_);
   if (!made) return made;
   made = write_header(first, file_bytes_, gap_first_, gap_reason_);
   if (made && first <= last) made = copy_tail(first, last);
@@ -259,13 +288,14 @@ result<void> lane_log::restart() {
     const int failure = disk_.sync(file_);
     if (failure != 0) made = failed(failure, "cannot sync the log");
   }
-  if (made) made = name_segment(path, first);
+  if (made) made = name_segment(path, first, gap_first_, gap_reason_);
   if (!made) {
     poison();
     (void)disk_.remove(path);
     return made;
   }
   durable_seq_ = written_seq_;
+  unsynced_bytes_ = 0;
   poisoned_ = false;
   return {};
 }
@@ -317,17 +347,22 @@ result<void> lane_log::copy_tail(std::uint64_t first, std::uint64_t last) {
 }
 
 result<void> lane_log::begin_epoch(std::uint64_t epoch) {
-  state_.epoch = epoch;
+  if (poisoned_) return poisoned();
   const std::uint64_t lost_from = next_seq_;
   const std::uint64_t go_on = std::max(state_.high_water + 1, next_seq_);
-  const int failure = log::write_state(disk_, directory_, state_);
+  layout::log_state state = state_;
+  state.epoch = epoch;
+  const int failure = log::write_state(disk_, directory_, state);
   if (failure != 0) return failed(failure, "cannot write the state of a log");
+  state_ = state;
   if (go_on == lost_from) return {};
   auto rolled = roll(go_on, lost_from, layout::log_gap::unsynced);
-  if (!rolled) return rolled;
-  next_seq_ = go_on;
-  written_seq_ = durable_seq_ = go_on - 1;
-  return {};
+  if (rolled || segments_.back().base_seq == go_on) {
+    next_seq_ = go_on;
+    written_seq_ = go_on - 1;
+  }
+  if (rolled) durable_seq_ = written_seq_;
+  return rolled;
 }
 
 result<void> lane_log::raise_high_water(std::uint64_t seq, std::uint64_t step) {
@@ -348,9 +383,10 @@ result<void> lane_log::open_new_file(std::string& path, std::uint64_t wanted_byt
   index_written_ = 0;
   const std::uint64_t least =
       base::round_up(layout::log_header_bytes + 2 * options_.largest_frame_bytes, page);
-  if (options_.take_spare) {
+  // The first one is small: a lane may stay quiet for ever.
+  if (options_.take_spare && !segments_.empty() && written_seq_ >= segments_.back().base_seq) {
     const std::uint64_t bytes = std::max(options_.segment_bytes, least);
-    path = options_.take_spare(directory_, bytes);
+    if (wanted_bytes <= bytes) path = options_.take_spare(directory_, bytes);
     if (!path.empty()) {
       const int file = disk_.open(path, log::disk_mode::write, options_.direct);
       if (file >= 0) {
@@ -361,7 +397,7 @@ result<void> lane_log::open_new_file(std::string& path, std::uint64_t wanted_byt
       }
     }
   }
-  const std::uint64_t bytes = std::max(wanted_bytes, least);
+  const std::uint64_t bytes = std::max(base::round_up(wanted_bytes, page), least);
   path = directory_ + "/new" + std::string(half_made);
   (void)disk_.remove(path);
   const int file = disk_.open(path, log::disk_mode::create, options_.direct);
@@ -409,17 +445,24 @@ result<void> lane_log::write_header(std::uint64_t base_seq, std::uint64_t bytes,
   return {};
 }
 
-result<void> lane_log::name_segment(const std::string& path, std::uint64_t base_seq) {
+// When it fails behind the rename, the segment is there, for readers and for the next open(): it is
+// the last one, and only another one can take its place.
+result<void> lane_log::name_segment(const std::string& path, std::uint64_t base_seq,
+                                    std::uint64_t gap_first, layout::log_gap reason) {
   // One of the same base has nothing that is not in the new one.
   (void)disk_.remove(directory_ + "/" + log::index_name(base_seq));
   int failure = disk_.rename(path, log::segment_path(directory_, base_seq));
-  if (failure == 0) failure = disk_.sync_directory(directory_);
   if (failure != 0) return failed(failure, "cannot begin a segment");
   while (!segments_.empty() && segments_.back().base_seq >= base_seq) segments_.pop_back();
   segments_.push_back({base_seq, file_bytes_, {}});
-  active_gap_first_ = std::exchange(gap_first_, 0);
-  active_gap_reason_ = std::exchange(gap_reason_, layout::log_gap::none);
-  return {};
+  gap_first_ = 0;
+  gap_reason_ = layout::log_gap::none;
+  active_gap_first_ = gap_first;
+  active_gap_reason_ = reason;
+  failure = disk_.sync_directory(directory_);
+  if (failure == 0) return {};
+  poison();
+  return failed(failure, "cannot begin a segment");
 }
 
 result<void> lane_log::roll(std::uint64_t base_seq, std::uint64_t gap_first,
@@ -435,14 +478,19 @@ result<void> lane_log::roll(std::uint64_t base_seq, std::uint64_t gap_first,
   file_ = -1;
   const bool first = segments_.empty();
   std::string path;
-  auto made = open_new_file(path, first ? small_segment_bytes : options_.segment_bytes / 4);
+  auto made = open_new_file(path, first ? std::min(small_segment_bytes, options_.segment_bytes) : options_.segment_bytes / 4);
   if (made) made = write_header(base_seq, file_bytes_, gap_first, reason);
   if (made) {
     const int failure = disk_.sync(file_);
     if (failure != 0) made = failed(failure, "cannot sync a segment");
   }
-  if (made) made = name_segment(path, base_seq);
-  if (made) active_gap_first_ = gap_first, active_gap_reason_ = reason;
+  const bool was_poisoned = std::exchange(poisoned_, false);
+  if (made) made = name_segment(path, base_seq, gap_first, reason);
+  if (poisoned_) {
+    if (old_file >= 0) disk_.close(old_file);
+    return made;
+  }
+  poisoned_ = was_poisoned;
   if (!made) {
     if (file_ >= 0) disk_.close(file_);
     if (!path.empty()) (void)disk_.remove(path);
@@ -451,11 +499,13 @@ result<void> lane_log::roll(std::uint64_t base_seq, std::uint64_t gap_first,
     return made;
   }
   if (old_file >= 0) disk_.close(old_file);
+  unsynced_bytes_ = 0;
   return {};
 }
 
 result<void> lane_log::begin(log::frame_builder& frame, bool sync_too, std::uint64_t token,
                              int buffer) {
+  if (poisoned_) return poisoned();
   const std::uint64_t bytes = base::round_up(frame.used_bytes(), align_);
   if (file_ < 0 || offset_ + bytes > file_bytes_) {
     // A hole between two segments was consumed by everybody: only a spill log has any.
@@ -481,6 +531,7 @@ result<void> lane_log::begin(log::frame_builder& frame, bool sync_too, std::uint
 
 int lane_log::finished(int failure) {
   const flight done = *std::exchange(in_flight_, std::nullopt);
+  if (failure == 0 && poisoned_) failure = -EIO;  // a sync failed meanwhile
   if (failure != 0) {
     next_seq_ = written_seq_ + 1;
     poison();
@@ -491,7 +542,8 @@ int lane_log::finished(int failure) {
   previous_crc_ = done.crc;
   time_max_ns_ = std::max(time_max_ns_, done.time_max_ns);
   written_seq_ = std::max(written_seq_, done.last_seq);
-  if (done.synced) durable_seq_ = written_seq_;
+  unsynced_bytes_ += done.bytes;
+  if (done.synced) durable_seq_ = written_seq_, unsynced_bytes_ = 0;
   return 0;
 }
 
@@ -513,14 +565,26 @@ result<void> lane_log::write_mark() {
 }
 
 result<void> lane_log::sync() {
-  if (file_ < 0 || poisoned_) return {};
+  if (poisoned_) return poisoned();
+  if (file_ < 0) return {};
   const int failure = disk_.sync(file_);
   if (failure != 0) {
     poison();
     return failed(failure, "cannot sync the log");
   }
   durable_seq_ = written_seq_;
+  unsynced_bytes_ = 0;
   return {};
+}
+
+void lane_log::skip_to(std::uint64_t seq, layout::log_gap reason) noexcept {
+  if (gap_reason_ == layout::log_gap::none) gap_first_ = next_seq_;
+  gap_reason_ = reason;
+  next_seq_ = seq;
+  written_seq_ = durable_seq_ = seq - 1;
+  flush_index();
+  if (file_ >= 0) disk_.close(file_);
+  file_ = -1;  // the next segment announces it
 }
 
 void lane_log::note_index(std::uint64_t seq, std::uint64_t time_max_ns) {
@@ -591,9 +655,14 @@ void lane_log::drop_consumed(std::uint64_t seq) {
 }
 
 result<void> lane_log::purge(std::uint64_t seq) {
+  // Or a crash would leave sequences to give out that nobody ever sees.
+  if (written_seq_ > durable_seq_) {
+    auto synced = sync();
+    if (!synced) return synced;
+  }
   layout::log_state state = state_;
-  state.first_seq = std::min(std::max(seq, state.first_seq), next_seq_);
-  int failure = log::write_state(disk_, directory_, state);
+  state.first_seq = std::max(std::min(seq, written_seq_ + 1), state.first_seq);
+  const int failure = log::write_state(disk_, directory_, state);
   if (failure != 0) return failed(failure, "cannot write the state of a log");
   state_ = state;
   drop_consumed(state.first_seq);

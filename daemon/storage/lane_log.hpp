@@ -66,6 +66,7 @@ struct recovery_report {
   std::uint64_t rewritten = 0;  // records that were not known to be durable, written anew
   std::uint64_t cut_bytes = 0;  // torn tail
   bool state_rebuilt = false;
+  bool state_damaged = false;  // one of its copies
   std::vector<log::damage> damages;
 };
 
@@ -126,6 +127,10 @@ class lane_log {
   /// Errors: no_space, system
   result<void> restart();
 
+  /// The sequences up to `seq` are not to be had any more: it goes on behind them, and says so.
+  /// REQUIRES: nothing is in flight
+  void skip_to(std::uint64_t seq, layout::log_gap reason) noexcept;
+
   /// Removes whole segments. Answers how many.
   std::size_t retain(const retention_limits& limits, std::uint64_t now_ns);
   /// Everything below `seq` goes. Errors: no_space, system
@@ -157,7 +162,9 @@ class lane_log {
   result<void> open_new_file(std::string& path, std::uint64_t wanted_bytes);
   result<void> write_header(std::uint64_t base_seq, std::uint64_t bytes, std::uint64_t gap_first,
                             layout::log_gap reason);
-  result<void> name_segment(const std::string& path, std::uint64_t base_seq);
+  result<void> name_segment(const std::string& path, std::uint64_t base_seq,
+                            std::uint64_t gap_first, layout::log_gap reason);
+  error poisoned() const;
   result<void> copy_tail(std::uint64_t first, std::uint64_t last);
   void note_index(std::uint64_t seq, std::uint64_t time_max_ns);
   void flush_index();
@@ -176,6 +183,7 @@ class lane_log {
   std::uint64_t next_seq_ = 1;
   std::uint64_t written_seq_ = 0;
   std::uint64_t durable_seq_ = 0;
+  std::uint64_t unsynced_bytes_ = 0;  // of frames in the present segment
   std::uint64_t time_max_ns_ = 0;
   std::uint32_t previous_crc_ = 0;
   log_identity who_;

@@ -80,7 +80,7 @@ class world final : public observer {
     lane.capacity_bytes = chosen.capacity_bytes;
     lane.max_message_bytes = chosen.capacity_bytes / 4;
     lane.overwriting = chosen.overwriting;
-    ring::describe_new_lane(*lane.header, lane.capacity_bytes,
+    ring::describe_new_lane(*lane.header, lane.capacity_bytes, 1,
                             [this](word& to, std::uint64_t value) { m_.mem.preset(&to, value); });
     journal.clear();
     end_position = 0;

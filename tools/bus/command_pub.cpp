@@ -25,6 +25,7 @@ struct options {
   std::string key;
   bool exclusive = false;
   std::string timeout;
+  std::string confirm = "memory";
 };
 
 // Sleeps so that message number `sent` does not come before its time.
@@ -56,6 +57,7 @@ int run(const context& c, const options& o) {
                      "it is not a duration such as 500ms or 5s");
     how.send_timeout = *timeout;
   }
+  if (o.confirm == "disk") how.confirm = bus::confirm::disk;
   auto publisher = session->publisher(o.subject, how);
   if (!publisher) return c.fail(publisher.error());
   catch_interrupts();
@@ -125,9 +127,15 @@ void add_pub(CLI::App& app, context& c) {
   command->add_flag("--exclusive", o->exclusive, "Be the only publisher of the lane");
   command->add_option("--timeout", o->timeout,
                       "How long to wait for space on a stream that blocks (default: the stream's)");
+  command
+      ->add_option("--confirm", o->confirm,
+                   "What each message must have reached before the next: memory (the ring), disk (synced; "
+                   "of a durable stream)")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"none", "memory", "disk"}));
   command->footer(
       "Examples:\n  bus pub md.eq.AAPL 101.25\n  bus pub logs.app --lines < app.log\n  bus pub "
-      "load.test x --count 100000 --rate 5000");
+      "load.test x --count 100000 --rate 5000\n  bus pub orders.new 42 --confirm disk");
   command->callback([o, payload, &c] {
     o->has_payload = payload->count() != 0;
     c.run = [o, &c] { return run(c, *o); };

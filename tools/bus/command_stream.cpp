@@ -16,7 +16,51 @@ struct options {
   std::uint32_t max_subjects = bus::stream_config{}.max_subjects,
                 max_readers = bus::stream_config{}.max_readers;
   bool ephemeral = false, force = false;
+  std::string storage = "memory", fsync = "batch", fsync_interval = "100ms", segment = "64MiB";
+  std::string max_age = "0", max_bytes = "0";
+  std::uint64_t max_messages = 0;
+  bool compress = false;
 };
+
+/// The options of a log. Empty: they are fine.
+std::optional<int> read_log_options(const context& c, const options& o, bus::stream_config& config) {
+  auto storage = bus::parse_storage(o.storage);
+  if (!storage) return c.fail(storage.error());
+  auto fsync = bus::parse_fsync(o.fsync);
+  if (!fsync) return c.fail(fsync.error());
+  const auto interval = parse_duration(o.fsync_interval), age = parse_duration(o.max_age);
+  const auto segment = parse_bytes(o.segment), bytes = parse_bytes(o.max_bytes);
+  if (!interval)
+    return c.usage("invalid --fsync-interval '" + o.fsync_interval + "'", "it is not a duration such as 100ms");
+  if (!age) return c.usage("invalid --max-age '" + o.max_age + "'", "it is not a duration such as 7d");
+  if (!segment)
+    return c.usage("invalid --segment-bytes '" + o.segment + "'", "it is not a size such as 64MiB");
+  if (!bytes)
+    return c.usage("invalid --max-bytes '" + o.max_bytes + "'", "it is not a size such as 10GiB");
+  config.storage = *storage;
+  config.fsync = *fsync;
+  config.fsync_interval = *interval;
+  config.segment_bytes = *segment;
+  config.max_age = *age;
+  config.max_bytes = *bytes;
+  config.max_messages = o.max_messages;
+  config.compress = o.compress;
+  return std::nullopt;
+}
+
+void add_log_options(CLI::App* command, options& o) {
+  command->add_option("--fsync", o.fsync, "When the log is synced: batch, interval or never")
+      ->capture_default_str();
+  command->add_option("--fsync-interval", o.fsync_interval, "With --fsync interval")
+      ->capture_default_str();
+  command->add_option("--max-age", o.max_age, "Remove what is older; 0: never")
+      ->capture_default_str();
+  command->add_option("--max-bytes", o.max_bytes, "Remove the oldest beyond this; 0: never")
+      ->capture_default_str();
+  command->add_option("--max-messages", o.max_messages, "The same by number; 0: never")
+      ->capture_default_str();
+  command->add_flag("--compress", o.compress, "Full segments by zstd");
+}
 
 std::string joined(const std::vector<std::string>& parts) {
   std::string text;
@@ -35,11 +79,11 @@ int list(const context& c) {
     std::printf("%s\n", dump(all, true).c_str());
     return 0;
   }
-  std::printf("%-24s %-12s %5s %10s %12s %9s  %s\n", "STREAM", "OVERFLOW", "LANES", "RING",
+  std::printf("%-24s %-8s %-12s %5s %10s %12s %9s  %s\n", "STREAM", "STORAGE", "OVERFLOW", "LANES", "RING",
               "MESSAGES", "SUBJECTS", "CAPTURES");
   for (const auto& s : *streams)
-    std::printf("%-24s %-12s %5zu %10s %12llu %9u  %s\n", s.config.name.c_str(),
-                bus::overflow_name(s.config.overflow), s.lanes.size(),
+    std::printf("%-24s %-8s %-12s %5zu %10s %12llu %9u  %s\n", s.config.name.c_str(),
+                bus::storage_name(s.config.storage),                 bus::overflow_name(s.config.overflow), s.lanes.size(),
                 show_bytes(static_cast<double>(s.config.ring_bytes)).c_str(),
                 static_cast<unsigned long long>(s.messages()), s.subjects_interned,
                 joined(s.config.subjects).c_str());
@@ -77,6 +121,7 @@ int add(const context& c, const options& o) {
   config.max_subjects = o.max_subjects;
   config.max_readers = o.max_readers;
   config.ephemeral = o.ephemeral;
+  if (const auto status = read_log_options(c, o, config)) return *status;
   auto session = c.open("stream add", true);
   if (!session) return c.fail(session.error());
   auto added = session->add_stream(config);
@@ -109,6 +154,13 @@ int info(const context& c, const options& o) {
       show_bytes(static_cast<double>(s.config.ring_bytes)).c_str(),
       show_bytes(static_cast<double>(s.config.max_message_bytes)).c_str(), s.subjects_interned,
       s.config.max_subjects, show_time(s.created).c_str());
+  if (s.config.storage != bus::storage_class::memory)
+    std::printf("storage           %s, epoch %llu%s\n", bus::storage_name(s.config.storage),
+                static_cast<unsigned long long>(s.epoch), s.sealed ? ", sealed" : "");
+  if (s.config.storage == bus::storage_class::durable)
+    for (const auto& lane : s.lanes)
+      std::printf("on disk           lane %u to sequence %llu\n", lane.index,
+                  static_cast<unsigned long long>(lane.durable_sequence));
   std::printf("\n%4s %12s %12s %12s %9s %9s %8s %9s\n", "LANE", "FIRST", "LAST", "HELD", "DROPPED",
               "REJECTED", "BLOCKED", "REPAIRED");
   for (const auto& lane : s.lanes)
@@ -195,11 +247,19 @@ void add_stream(CLI::App& app, context& c) {
       ->capture_default_str();
   adding->add_option("--max-readers", o->max_readers, "Subscribers per lane")
       ->capture_default_str();
+  adding
+      ->add_option("--storage", o->storage,
+                   "Where messages go that the ring does not hold any more: memory (nowhere), spill "
+                   "(to disk while a reader lags), durable (to disk, all)")
+      ->capture_default_str();
+  adding->add_option("--segment-bytes", o->segment, "Size of a log file")->capture_default_str();
+  add_log_options(adding, *o);
   adding->add_flag("--ephemeral", o->ephemeral,
                    "Remove it with the last process that leaves the bus");
   adding->footer(
       "Example:\n  bus stream add orders --subjects 'orders.>' --overflow block --ring-bytes 4MiB "
-      "--max-message-bytes 64KiB");
+      "--max-message-bytes 64KiB\n  bus stream add trades --subjects 'trades.>' --storage durable "
+      "--max-age 30d");
   adding->callback([o, &c] { c.run = [o, &c] { return add(c, *o); }; });
 
   auto* showing = command->add_subcommand("info", "Show one stream and its lanes");

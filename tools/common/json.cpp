@@ -30,7 +30,9 @@ json to_json(const bus::stream_info& stream) {
                      {"blocked", lane.blocked},
                      {"repaired", lane.repaired},
                      {"aborted", lane.aborted},
-                     {"exclusive_process", lane.exclusive_process}});
+                     {"exclusive_process", lane.exclusive_process},
+                     {"logged_sequence", lane.logged_sequence},
+                     {"durable_sequence", lane.durable_sequence}});
   }
   const auto& config = stream.config;
   return {
@@ -45,6 +47,9 @@ json to_json(const bus::stream_info& stream) {
       {"max_subjects", config.max_subjects},
       {"max_readers", config.max_readers},
       {"ephemeral", config.ephemeral},
+      {"storage", bus::storage_name(config.storage)},
+      {"epoch", stream.epoch},
+      {"sealed", stream.sealed},
       {"created", show_time(stream.created)},
       {"subjects_interned", stream.subjects_interned},
       {"messages", stream.messages()},

@@ -49,7 +49,8 @@ class message {
   BUS_EXPORT std::chrono::system_clock::time_point publish_time() const noexcept;
   /// Time since it was published, on the same clock that stamped it: unaffected by clock steps.
   BUS_EXPORT std::chrono::nanoseconds age() const noexcept;
-  /// The raw stamp: cycle counter or CLOCK_REALTIME ns, as the bus says.
+  /// The raw stamp: cycle counter or CLOCK_REALTIME ns, as the bus says; of a replayed message
+  /// CLOCK_REALTIME ns.
   std::uint64_t publish_ticks() const noexcept { return ticks_; }
 
   /// The value of a header, by exact key.
@@ -74,7 +75,8 @@ class message {
 
   // The record's words as they were read; docs/format/ring.md.
   static constexpr unsigned header_shift = 32, flags_shift = 48;
-  static constexpr std::uint64_t flag_open = 1ull << 62,
+  static constexpr std::uint64_t flag_logged = 1ull << 61,  // its stamp is the wall clock
+                                 flag_open = 1ull << 62,
                                  flag_in_place = 1ull << 63;  // of our own, unused in records
 
   const std::byte* payload_data() const noexcept { return area_ + header_bytes(); }
@@ -94,13 +96,25 @@ class message {
   std::uint64_t position_;
 };
 
-/// Messages that a subscriber did not get: overwritten before it read them.
+/// Why messages are missing.
+enum class gap_reason : std::uint8_t {
+  overwritten,  ///< the ring went on before they were read
+  unsynced,     ///< shared memory was lost (power loss, reboot) before they were on disk: none of
+                ///< them was confirmed `disk`, and `count` is the most that there can have been
+  corrupt,      ///< the log is damaged there: busd has reported it, bus stream verify shows it
+  not_logged,   ///< they could not be written to disk
+  removed,      ///< by retention, or a purge
+};
+BUS_EXPORT const char* gap_reason_name(gap_reason reason) noexcept;
+
+/// Messages that a subscriber did not get.
 struct gap {
   std::string_view stream;
   std::uint32_t lane = 0;
   std::uint64_t first = 0;  ///< first lost sequence
   std::uint64_t count =
       0;  ///< exact for the lane; for a pattern an upper bound of what would have matched
+  gap_reason reason = gap_reason::overwritten;
 };
 
 }  // namespace bus

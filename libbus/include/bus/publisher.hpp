@@ -13,6 +13,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -38,6 +39,9 @@ enum class publish_status : std::uint8_t {
   type_mismatch,
   closed,  ///< the stream was removed, and no stream takes the subject now
   forked,
+  unavailable,  ///< a log is behind, and no busd runs to write it
+  no_space,     ///< the disk of the stream's log is full, or fails: last_error()
+  unconfirmed,  ///< published, but its confirm did not come in time: it may still
   failed,  ///< anything else: last_error()
 };
 
@@ -52,6 +56,19 @@ struct published {
 
 enum class publish_mode : std::uint8_t { shared, exclusive };
 
+/// What a message has reached. Never claimed before it is true.
+enum class confirm : std::uint8_t {
+  none,    ///< nothing is waited for
+  memory,  ///< in the ring: survives the death of any process. What every `ok` means
+  disk,    ///< synced: survives power loss
+};
+
+/// A message to ask about later.
+struct receipt {
+  std::uint32_t lane = 0;
+  std::uint64_t sequence = 0;
+};
+
 struct publisher_options {
   publish_mode mode = publish_mode::shared;
   std::string name = {};  ///< shown by `bus ps`
@@ -61,6 +78,8 @@ struct publisher_options {
   /// Payloads of at least this many bytes may be read while they are being written. 0: never.
   /// Exclusive publishers only.
   std::size_t early_bytes = 0;
+  /// `disk`: publish answers when the message is on disk, or after send_timeout `unconfirmed`.
+  bus::confirm confirm = bus::confirm::memory;
 };
 
 /// One message of a batch.
@@ -158,6 +177,18 @@ class BUS_EXPORT publisher {
 
   /// Non-blocking: would a message of this size go through now?
   bool would_block(std::size_t bytes) noexcept;
+
+  /// Of the last message that was published; of a batch the last one.
+  receipt last_receipt() const noexcept;
+  /// Cost: one load.
+  bool is_confirmed(const receipt& of, confirm level = confirm::disk) const noexcept;
+  /// Waits until it is on disk. Errors: timed_out, unavailable (no busd), no_space (the disk is
+  /// full, or fails), invalid_argument (the stream's messages are never confirmed as `disk`)
+  result<void> wait_confirmed(const receipt& of, std::chrono::nanoseconds wait);
+  /// `fn` is called by poll_confirms() when the message is on disk. Receipts of one lane in order.
+  void when_confirmed(const receipt& of, std::function<void(const receipt&)> fn);
+  /// Calls what is due. Returns how many; never blocks.
+  std::size_t poll_confirms();
 
   /// Why the last call did not answer ok: for people.
   error last_error() const;

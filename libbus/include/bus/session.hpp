@@ -69,6 +69,16 @@ class BUS_EXPORT session {
   result<void> remove_stream(std::string_view name);
   result<stream_info> stream(std::string_view name) const;
 
+  /// Only of streams with a log; they need busd. Errors: unavailable (no busd), not_found,
+  /// invalid_argument (a field that cannot be changed: it is named)
+  result<void> edit_stream(const stream_config& config);
+  /// Everything below the sequence goes, in every lane; ~0: everything.
+  result<void> purge_stream(std::string_view name, std::uint64_t below);
+  /// Nobody can publish to it any more, until it is unsealed.
+  result<void> seal_stream(std::string_view name, bool sealed = true);
+  /// How busd does. Errors: unavailable (no busd)
+  result<keeper_info> keeper() const;
+
   /// Pictures of what is there now, read without disturbing anybody.
   result<std::vector<stream_info>> streams() const;
   result<std::vector<process_info>> processes() const;

@@ -25,12 +25,15 @@ struct lane_info {
   std::uint64_t repaired = 0;  ///< times that a dead publisher's lane was repaired
   std::uint64_t aborted = 0;
   std::uint32_t exclusive_process = 0;  ///< process id of the exclusive publisher, 0 = none
+  std::uint64_t logged_sequence = 0;    ///< of a stream with a log: to be found there
+  std::uint64_t durable_sequence = 0;   ///< and synced
 };
 
 struct stream_info {
   stream_config config;
   std::uint64_t stream_id = 0;
-  std::uint64_t epoch = 0;
+  std::uint64_t epoch = 0;  ///< rises when shared memory was lost
+  bool sealed = false;
   std::chrono::system_clock::time_point created{};
   std::uint32_t subjects_interned = 0;
   std::vector<lane_info> lanes;
@@ -40,6 +43,36 @@ struct stream_info {
     for (const auto& lane : lanes) sum += lane.last_sequence;
     return sum;
   }
+};
+
+/// The log of one lane, as busd sees it.
+struct log_info {
+  std::string stream;
+  std::uint32_t lane = 0;
+  std::string health;  ///< good, full, failed
+  std::uint64_t first_sequence = 0;
+  std::uint64_t written_sequence = 0;
+  std::uint64_t durable_sequence = 0;
+  std::uint64_t segments = 0;
+  std::uint64_t bytes = 0;      ///< on disk
+  std::uint64_t bytes_written = 0;  ///< since busd was started
+  std::uint64_t commits = 0;
+  std::uint64_t recovery_bytes_read = 0;
+  std::uint64_t recovery_rewritten = 0;
+  std::uint64_t damages = 0;  ///< found at the last start
+};
+
+struct keeper_info {
+  std::int64_t pid = 0;
+  std::string version;
+  std::string data_directory;
+  std::string disk;  ///< io_uring or posix
+  std::chrono::system_clock::time_point started{};
+  std::chrono::nanoseconds recovery{};  ///< how long the start took
+  std::uint64_t disk_total_bytes = 0;
+  std::uint64_t disk_free_bytes = 0;
+  std::vector<log_info> logs;
+  std::vector<std::string> problems;  ///< streams that could not be opened, and why
 };
 
 struct publisher_info {

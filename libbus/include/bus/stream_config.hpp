@@ -30,6 +30,20 @@ enum class lane_mode : std::uint8_t {
       2,  ///< each publisher gets a ring of its own: no lock between publishers, no total order
 };
 
+/// Where messages go that the ring does not hold any more.
+enum class storage_class : std::uint8_t {
+  memory = 0,   ///< nowhere: the ring is all there is
+  spill = 1,    ///< to disk, only while a reader lags: it loses nothing and holds nobody back
+  durable = 2,  ///< every message to disk; what was confirmed survives power loss. Needs busd
+};
+
+/// When the log of a durable stream is synced.
+enum class fsync_policy : std::uint8_t {
+  batch = 1,     ///< with every group commit, before its confirms
+  interval = 2,  ///< every fsync_interval: confirms wait for it
+  never = 3,     ///< by the kernel's leisure: nothing is ever confirmed as `disk`
+};
+
 struct stream_config {
   std::string name;                   ///< 1-63 of A-Z a-z 0-9 _ - .
   std::vector<std::string> subjects;  ///< patterns; no two declared streams may overlap
@@ -45,12 +59,25 @@ struct stream_config {
       262'144;  ///< beyond it records carry their subject: slower, never refused
   std::uint32_t max_readers = 1024;  ///< per lane, 1-65536
   bool ephemeral = false;            ///< removed with the last process that leaves
+
+  storage_class storage = storage_class::memory;
+  fsync_policy fsync = fsync_policy::batch;
+  std::chrono::nanoseconds fsync_interval = std::chrono::milliseconds(100);
+  std::uint64_t segment_bytes = 64ull << 20;  ///< of a log file; 1 MiB - 4 GiB
+  std::chrono::nanoseconds max_age{0};        ///< limits of the log, whichever comes first; 0: none.
+  std::uint64_t max_bytes = 0;                ///< They remove whole segments
+  std::uint64_t max_messages = 0;
+  bool compress = false;  ///< full segments by zstd
 };
 
 /// The name of the stream that captures what no declared stream captures; made on first use with
 /// overflow drop_oldest.
 inline constexpr std::string_view default_stream = "default";
 
+BUS_EXPORT const char* storage_name(storage_class kept) noexcept;
+BUS_EXPORT result<storage_class> parse_storage(std::string_view text);
+BUS_EXPORT const char* fsync_name(fsync_policy policy) noexcept;
+BUS_EXPORT result<fsync_policy> parse_fsync(std::string_view text);
 BUS_EXPORT const char* overflow_name(overflow policy) noexcept;
 BUS_EXPORT result<overflow> parse_overflow(std::string_view text);
 

@@ -29,16 +29,28 @@ namespace bus {
 /// Where a subscriber starts on streams that exist when it subscribes. Streams made later are read
 /// from their beginning.
 struct start {
-  enum class kind : std::uint8_t { from_new, from_all, from_last, from_sequence, from_time };
+  enum class kind : std::uint8_t {
+    from_new,
+    from_all,
+    from_last,
+    from_sequence,
+    from_time,
+    from_last_per_subject
+  };
   kind at = kind::from_new;
   std::uint64_t sequence = 0;
   std::chrono::system_clock::time_point time{};
 
   static start new_messages() noexcept { return {}; }  ///< published after subscribe returned
-  static start all() noexcept { return {kind::from_all, 0, {}}; }  ///< whatever the ring still has
+  static start all() noexcept {
+    return {kind::from_all, 0, {}};
+  }  ///< whatever the ring, or the stream's log, still has
   static start last() noexcept {
     return {kind::from_last, 0, {}};
   }  ///< the last matching message, then new ones
+  /// The last message of each matching subject, in the order of their sequences, then new ones:
+  /// without a gap, and nothing twice.
+  static start last_per_subject() noexcept { return {kind::from_last_per_subject, 0, {}}; }
   /// What is gone already is reported as a gap. Beyond the end: everything new, for a stream that
   /// was made anew counts from 1 again.
   static start by_sequence(std::uint64_t first) noexcept {
@@ -77,6 +89,7 @@ struct subscriber_stats {
   std::uint64_t gaps = 0;
   std::uint64_t aborted = 0;  ///< early messages whose publisher died
   std::size_t lanes = 0;      ///< rings being read
+  std::uint64_t replayed = 0;  ///< of the delivered ones: from a log
 };
 
 struct subscriber_core;

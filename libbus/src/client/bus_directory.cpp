@@ -188,7 +188,11 @@ result<std::vector<std::string>> bus_directory::list_streams() const {
 }
 
 birth bus_directory::birth_of(std::uint64_t stream_id) const noexcept {
-  return {bus_id_, stream_id, clock_.kind()};
+  birth made;
+  made.bus_id = bus_id_;
+  made.stream_id = stream_id;
+  made.clock_kind = clock_.kind();
+  return made;
 }
 
 void bus_directory::sweep() const {
@@ -212,7 +216,7 @@ void bus_directory::close_lanes(const std::string& directory) {
   }
 }
 
-result<void> bus_directory::add_stream(const stream_config& config) {
+result<void> bus_directory::check_new_stream(const stream_config& config) {
   auto checked = check_config(config);
   if (!checked) return checked;
   sweep();
@@ -240,10 +244,17 @@ result<void> bus_directory::add_stream(const stream_config& config) {
       }
     }
   }
-  const std::uint64_t stream_id = os::random_id();
+  return {};
+}
+
+birth bus_directory::new_birth() const { return birth_of(os::random_id()); }
+
+result<void> bus_directory::add_stream(const stream_config& config, const birth& with) {
+  auto checked = check_new_stream(config);
+  if (!checked) return checked;
   const std::string building =
-      path_ + "/streams/" + std::string(half_made) + std::to_string(stream_id);
-  auto made = create_stream_files(building, config, birth_of(stream_id));
+      path_ + "/streams/" + std::string(half_made) + std::to_string(with.stream_id);
+  auto made = create_stream_files(building, config, with);
   sync::reach(sync::failpoint::create_stream_built);
   if (made) made = os::rename_path(building, stream_path(config.name));
   if (!made) {
@@ -255,13 +266,29 @@ result<void> bus_directory::add_stream(const stream_config& config) {
   return {};
 }
 
-result<void> bus_directory::add_lane(const stream_facts& facts, std::uint32_t lane) {
+result<void> bus_directory::change_stream(const stream_facts& to) {
+  const std::string path = stream_path(to.config.name);
+  if (!os::exists(path))
+    return error{errc::not_found, 0, "no stream '" + to.config.name + "'",
+                 "this bus has none of that name", "bus stream ls"};
+  birth with = birth_of(to.stream_id);
+  with.epoch = to.epoch;
+  with.sealed = to.sealed;
+  auto changed = replace_stream_file(path, to.config, with);
+  if (changed) announce_change();
+  return changed;
+}
+
+result<void> bus_directory::add_lane(const stream_facts& facts, std::uint32_t lane,
+                                     std::uint64_t first_seq) {
   const auto now = read_stream_file(stream_path(facts.config.name));
   if (!now || now->stream_id != facts.stream_id)
     return error{errc::closed, 0, "cannot add a lane to the stream '" + facts.config.name + "'",
                  "it was removed meanwhile", ""};
-  auto made = create_lane_files(stream_path(facts.config.name), facts.config, lane,
-                                birth_of(facts.stream_id));
+  birth with = birth_of(facts.stream_id);
+  with.epoch = facts.epoch;
+  with.first_seqs.assign(lane + 1, first_seq);
+  auto made = create_lane_files(stream_path(facts.config.name), facts.config, lane, with);
   if (made) announce_change();
   return made;
 }

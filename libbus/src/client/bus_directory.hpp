@@ -56,9 +56,15 @@ class bus_directory {
   result<std::vector<std::string>> list_streams() const;
 
   /// Errors: invalid_argument, conflict, no_space. REQUIRES for both: lock_changes() is held.
-  result<void> add_stream(const stream_config& config);
+  result<void> add_stream(const stream_config& config, const birth& with);
+  /// May it be added beside those that are there? Errors: invalid_argument, conflict
+  result<void> check_new_stream(const stream_config& config);
+  birth new_birth() const;
   result<void> remove_stream(std::string_view name);
-  result<void> add_lane(const stream_facts& facts, std::uint32_t lane);
+  /// `first_seq`: above every sequence that the lane ever gave out.
+  result<void> add_lane(const stream_facts& facts, std::uint32_t lane, std::uint64_t first_seq = 1);
+  /// Limits that changed, or a seal. Errors: not_found, no_space
+  result<void> change_stream(const stream_facts& to);
   /// What a creator that died left behind.
   void sweep() const;
 

@@ -1,3 +1,4 @@
+#include <bus/message.hpp>
 #include <bus/error.hpp>
 #include <bus/stream_config.hpp>
 
@@ -72,6 +73,51 @@ result<overflow> parse_overflow(std::string_view text) {
     if (text == overflow_name(policy)) return policy;
   return error{errc::invalid_argument, 0, "invalid overflow policy '" + std::string(text) + "'",
                "there is no such policy", "use block, reject, drop_oldest or drop_new"};
+}
+
+const char* gap_reason_name(gap_reason reason) noexcept {
+  switch (reason) {
+    case gap_reason::overwritten: return "overwritten";
+    case gap_reason::unsynced: return "unsynced";
+    case gap_reason::corrupt: return "corrupt";
+    case gap_reason::not_logged: return "not_logged";
+    case gap_reason::removed: return "removed";
+  }
+  return "unknown";
+}
+
+const char* storage_name(storage_class kept) noexcept {
+  switch (kept) {
+    case storage_class::memory: return "memory";
+    case storage_class::spill: return "spill";
+    case storage_class::durable: return "durable";
+  }
+  return "unknown";
+}
+
+result<storage_class> parse_storage(std::string_view text) {
+  for (const storage_class kept :
+       {storage_class::memory, storage_class::spill, storage_class::durable})
+    if (text == storage_name(kept)) return kept;
+  return error{errc::invalid_argument, 0, "invalid storage '" + std::string(text) + "'",
+               "there is no such storage class", "use memory, spill or durable"};
+}
+
+const char* fsync_name(fsync_policy policy) noexcept {
+  switch (policy) {
+    case fsync_policy::batch: return "batch";
+    case fsync_policy::interval: return "interval";
+    case fsync_policy::never: return "never";
+  }
+  return "unknown";
+}
+
+result<fsync_policy> parse_fsync(std::string_view text) {
+  for (const fsync_policy policy :
+       {fsync_policy::batch, fsync_policy::interval, fsync_policy::never})
+    if (text == fsync_name(policy)) return policy;
+  return error{errc::invalid_argument, 0, "invalid fsync policy '" + std::string(text) + "'",
+               "there is no such policy", "use batch, interval or never"};
 }
 
 }  // namespace bus

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "base/cycles.hpp"
+#include "client/keeper_link.hpp"
 #include "os/futex.hpp"
 #include "sync/words.hpp"
 
@@ -49,6 +50,19 @@ lane_port::~lane_port() {
     sync::hardware::step(sync::failpoint::lease_returned);
   }
   unlock();
+}
+
+layout::log_health lane_port::log_health() const noexcept {
+  return static_cast<layout::log_health>(sync::load_acquire(lane_->header().durability.health));
+}
+
+error lane_port::health_error() const {
+  if (log_health() == layout::log_health::full)
+    return {errc::no_space, 0, "cannot publish to stream '" + stream_->name() + "'",
+            "the disk of its log is full, or nearly so",
+            "free space there: publishing goes on by itself (bus doctor tells where)"};
+  return {errc::no_space, 0, "cannot publish to stream '" + stream_->name() + "'",
+          "its log cannot be written", "look at busd's messages, and at the disk (bus doctor)"};
 }
 
 bool lane_port::closed() const noexcept {
@@ -249,6 +263,14 @@ publish_status lane_port::when_full(std::uint64_t tail, std::uint64_t total, dea
   }
   auto& counters = lane_->header().counters;
   if (gate_.forget_dead()) return publish_status::ok;
+  if (lane_->memory().has_log()) {
+    if (log_health() > layout::log_health::good) {
+      sync::add_relaxed(counters.rejected, 1);
+      error_ = health_error();
+      return publish_status::no_space;
+    }
+    client::ring_keeper(session_.directory->control());
+  }
   switch (stream_->facts().config.overflow) {
     case overflow::reject:
       sync::add_relaxed(counters.rejected, 1);
@@ -257,6 +279,7 @@ publish_status lane_port::when_full(std::uint64_t tail, std::uint64_t total, dea
     case overflow::drop_new: sync::add_relaxed(counters.dropped, 1); return publish_status::dropped;
     default: break;
   }
+  if (lane_->memory().has_log()) return when_log_is_behind(tail, total, until, since);
   const auto* pin = gate_.slowest().pin;
   if (pin == nullptr) return publish_status::ok;  // it went on meanwhile
   const std::uint64_t capacity = lane_->memory().capacity_bytes;
@@ -312,6 +335,51 @@ publish_status lane_port::when_full(std::uint64_t tail, std::uint64_t total, dea
   if (slot_ != nullptr)
     sync::store_relaxed(slot_->flags,
                         sync::load_relaxed(slot_->flags) & ~std::uint64_t{layout::slot_blocked});
+  return publish_status::ok;
+}
+
+// busd writes what is in the way; what a reader releases helps a lane that spills, too.
+publish_status lane_port::when_log_is_behind(std::uint64_t tail, std::uint64_t total,
+                                             deadline until, deadline since) noexcept {
+  auto& header = lane_->header();
+  const std::uint64_t need = tail + total + layout::record_align;
+  const auto has_room = [&](deadline now) {
+    const std::uint64_t room = gate_.lowest_pin(tail) + lane_->memory().capacity_bytes;
+    return room >= need + lane_->memory().capacity_bytes / 16 ||
+           (room >= need && now - since >= spin_for_space);
+  };
+  deadline now = clock::now();
+  for (const deadline spin_end = now + spin_for_space; now < spin_end; now = clock::now()) {
+    for (int i = 0; i < 16; ++i) base::relax();
+    if (has_room(now)) return publish_status::ok;
+  }
+  if (now >= until) {
+    sync::add_relaxed(header.counters.rejected, 1);
+    const auto keeper =
+        static_cast<std::uint32_t>(sync::load_acquire(session_.directory->control().keeper));
+    if (keeper == 0 || session_.peers->state(keeper) != sync::life_state::alive) {
+      error_ = no_keeper(session_.address.name,
+                         "cannot publish to stream '" + stream_->name() + "'");
+      error_.why += ", and the ring is full of messages that are not in the log";
+      return publish_status::unavailable;
+    }
+    error_ = {errc::timed_out, 0, "cannot publish to stream '" + stream_->name() + "'",
+              "the ring is full of messages that busd (" + session_.peers->describe(keeper) +
+                  ") has not written yet, for longer than send_timeout",
+              "use a faster disk, or a larger ring_bytes (bus doctor)"};
+    return publish_status::timed_out;
+  }
+  if (closed()) return publish_status::closed;
+  sync::add_relaxed(header.counters.blocked, 1);
+  sync::add_relaxed(header.counters.waiting, 1);
+  const std::uint64_t seen = sync::load_relaxed(header.durability.logged_position);
+  // [W2] waiting before the second look; pairs with the fence after busd's store.
+  sync::full_fence();
+  if (!has_room(now))
+    os::futex_wait(os::futex_half(header.durability.logged_position),
+                   static_cast<std::uint32_t>(seen),
+                   std::min<std::chrono::nanoseconds>(longest_wait, until - now));
+  sync::add_relaxed(header.counters.waiting, ~std::uint64_t{0});
   return publish_status::ok;
 }
 

@@ -99,6 +99,16 @@ class lane_port {
   std::uint64_t largest_bytes() const noexcept { return lane_->memory().largest_bytes(); }
   std::uint32_t index() const noexcept { return lane_->index(); }
   bool closed() const noexcept;
+  std::uint64_t next_seq() const noexcept { return writer_.next_seq(); }
+  /// [D2] 0 of a lane whose messages are never confirmed.
+  std::uint64_t durable_seq() const noexcept {
+    return lane_->memory().kept == layout::storage::durable
+               ? sync::load_acquire(lane_->header().durability.durable_seq)
+               : 0;
+  }
+  layout::log_health log_health() const noexcept;
+  /// What a log that is full or failing means for publishers.
+  error health_error() const;
   error take_error() noexcept { return std::exchange(error_, {}); }
 
  private:
@@ -163,6 +173,8 @@ class lane_port {
   bool try_room(std::uint64_t total) noexcept;
   publish_status when_full(std::uint64_t tail, std::uint64_t total, deadline until,
                            deadline since) noexcept;
+  publish_status when_log_is_behind(std::uint64_t tail, std::uint64_t total, deadline until,
+                                    deadline since) noexcept;
   void note_holder(publish_status status, std::uint64_t tail);
 
   session_core& session_;

@@ -30,10 +30,15 @@ std::uint32_t message::lane() const noexcept { return source_->lane->index(); }
 std::chrono::system_clock::time_point message::publish_time() const noexcept {
   return std::chrono::system_clock::time_point(
       std::chrono::duration_cast<std::chrono::system_clock::duration>(
-          std::chrono::nanoseconds(source_->clock.to_wall_ns(ticks_))));
+          std::chrono::nanoseconds((shape_ & flag_logged) != 0 ? ticks_
+                                                               : source_->clock.to_wall_ns(ticks_))));
 }
 
 std::chrono::nanoseconds message::age() const noexcept {
+  if ((shape_ & flag_logged) != 0) {
+    const std::uint64_t wall = os::wall_ns();
+    return std::chrono::nanoseconds(wall > ticks_ ? wall - ticks_ : 0);
+  }
   const std::uint64_t now = source_->clock.now();
   if (now <= ticks_) return std::chrono::nanoseconds(0);
   return std::chrono::nanoseconds(

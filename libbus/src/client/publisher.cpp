@@ -20,6 +20,9 @@ const char* publish_status_name(publish_status status) noexcept {
     case publish_status::type_mismatch: return "type_mismatch";
     case publish_status::closed: return "closed";
     case publish_status::forked: return "forked";
+    case publish_status::unavailable: return "unavailable";
+    case publish_status::no_space: return "no_space";
+    case publish_status::unconfirmed: return "unconfirmed";
     case publish_status::failed: return "failed";
   }
   return "unknown";
@@ -89,6 +92,22 @@ published loan::commit() noexcept {
 }
 
 bool publisher::would_block(std::size_t bytes) noexcept { return core_->would_block(bytes); }
+
+receipt publisher::last_receipt() const noexcept { return core_->last_receipt(); }
+
+bool publisher::is_confirmed(const receipt& of, confirm level) const noexcept {
+  return level != confirm::disk || core_->is_durable(of);
+}
+
+result<void> publisher::wait_confirmed(const receipt& of, std::chrono::nanoseconds wait) {
+  return core_->wait_durable(of, wait);
+}
+
+void publisher::when_confirmed(const receipt& of, std::function<void(const receipt&)> fn) {
+  core_->add_waiter(of, std::move(fn));
+}
+
+std::size_t publisher::poll_confirms() { return core_->call_waiters(); }
 
 error publisher::last_error() const {
   if (!core_->session->guard.same_process()) return core_->session->forked_error();

@@ -5,6 +5,8 @@
 #include <cstring>
 
 #include "base/hash.hpp"
+#include "client/confirm.hpp"
+#include "client/keeper_link.hpp"
 #include "sync/words.hpp"
 
 namespace bus {
@@ -26,6 +28,9 @@ errc code_of(publish_status status) noexcept {
     case publish_status::type_mismatch: return errc::type_mismatch;
     case publish_status::closed: return errc::closed;
     case publish_status::forked: return errc::forked;
+    case publish_status::unavailable: return errc::unavailable;
+    case publish_status::no_space: return errc::no_space;
+    case publish_status::unconfirmed: return errc::timed_out;
     default: return errc::system;
   }
 }
@@ -36,6 +41,7 @@ publish_status status_of(errc code) noexcept {
     case errc::busy:
     case errc::timed_out: return publish_status::busy;
     case errc::invalid_argument: return publish_status::invalid;
+    case errc::unavailable: return publish_status::unavailable;
     default: return publish_status::failed;
   }
 }
@@ -114,7 +120,7 @@ publish_status publisher_core::bind(std::shared_ptr<client::stream_handle> to) {
     const std::size_t all = stream->facts().config.max_message_bytes + 1;
     if (!main_port->exclusive()) {
       shared_plain_below_ = all;
-    } else if (main_port->stamps_are_cycles()) {
+    } else if (main_port->stamps_are_cycles() && options.confirm != confirm::disk) {
       plain_below_ = std::min(all, base::short_copy_max_bytes + 1);
       if (options.early_bytes != 0) plain_below_ = std::min(plain_below_, options.early_bytes);
     }
@@ -166,6 +172,12 @@ publish_status publisher_core::open_ports() {
                     {errc::conflict, 0, "cannot publish to stream '" + config.name + "'",
                      "all its " + std::to_string(config.lanes) + " lanes have a publisher",
                      "make it anew with more --lanes"});
+      if (stream->has_log()) {  // its log comes first
+        auto asked = session->ask_keeper({{"do", "add_lane"}, {"name", config.name}, {"lane", lanes}});
+        if (!asked && asked.error().code != errc::conflict)
+          return fail(status_of(asked.error().code), std::move(asked.error()));
+        continue;
+      }
       auto lock = session->directory->lock_changes();
       if (!lock) return fail(publish_status::busy, std::move(lock.error()));
       auto made = session->directory->add_lane(stream->facts(), lanes);
@@ -193,7 +205,13 @@ publish_status publisher_core::follow_change() noexcept {
   generation_seen = session->streams_generation();  // 0: not everything could be looked at
   forget_subjects();                                // they may belong to another stream now
   if (bound_ && (*now)->facts().stream_id == stream->facts().stream_id) {
-    if (!main_port->closed()) return publish_status::ok;
+    if (!main_port->closed()) {
+      // The change may have been the log's: what it cannot take is not put into the ring either.
+      if (!stream->has_log() || main_port->log_health() <= layout::log_health::good)
+        return publish_status::ok;
+      generation_seen = 0;
+      return fail(publish_status::no_space, main_port->health_error());
+    }
     generation_seen = 0;
     return fail(publish_status::closed, {errc::closed, 0, "cannot publish to '" + subject + "'",
                                          "stream '" + stream->name() +
@@ -288,7 +306,8 @@ published publisher_core::finish(client::lane_port& port, published outcome, std
   if (outcome.status == publish_status::ok) [[likely]] {
     sync::bump(slot_words_->messages, messages);
     sync::bump(slot_words_->bytes, bytes);
-    return outcome;
+    last_receipt_ = {port.index(), outcome.sequence + messages - 1};
+    return options.confirm == confirm::disk ? confirmed(outcome) : outcome;
   }
   sync::bump(slot_words_->refused, messages);
   last_error = port.take_error();
@@ -296,6 +315,44 @@ published publisher_core::finish(client::lane_port& port, published outcome, std
     last_error = {code_of(outcome.status), 0, "cannot publish to '" + subject + "'",
                   publish_status_name(outcome.status), ""};
   return outcome;
+}
+
+bool publisher_core::is_durable(const receipt& of) const noexcept {
+  if (of.lane == main_port->index()) return main_port->durable_seq() >= of.sequence;
+  const auto map = stream->lane(of.lane, true);
+  return map && stream->facts().config.storage == storage_class::durable &&
+         sync::load_acquire((*map)->header().durability.durable_seq) >= of.sequence;  // [D2]
+}
+
+result<void> publisher_core::wait_durable(const receipt& of,
+                                          std::chrono::nanoseconds wait) noexcept {
+  if (!session->guard.same_process()) return session->forked_error();
+  return client::wait_durable(*session, *stream, of, wait);
+}
+
+std::size_t publisher_core::call_waiters() {
+  std::size_t called = 0;
+  for (std::size_t i = 0; i < waiters_.size();) {
+    if (!is_durable(waiters_[i].of)) {
+      ++i;
+      continue;
+    }
+    // Out of the list first: the call may add another.
+    const waiter due = std::move(waiters_[i]);
+    waiters_.erase(waiters_.begin() + static_cast<std::ptrdiff_t>(i));
+    due.fn(due.of);
+    ++called;
+  }
+  if (!waiters_.empty()) client::ring_keeper(session->directory->control());
+  return called;
+}
+
+published publisher_core::confirmed(published outcome) noexcept {
+  auto done = wait_durable(last_receipt_, options.send_timeout.value_or(
+                                              stream->facts().config.send_timeout));
+  if (done) return outcome;
+  last_error = std::move(done.error());
+  return {publish_status::unconfirmed, outcome.sequence};
 }
 
 published publisher_core::settle(std::uint64_t sequence) noexcept {

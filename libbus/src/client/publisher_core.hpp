@@ -2,6 +2,7 @@
 /// publisher_core: what a publisher is made of: its subject as the stream knows it, its ports to
 /// lanes, its slot.
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -72,6 +73,17 @@ struct publisher_core {
   bool would_block(std::size_t bytes) noexcept;
   result<void> claim_type(std::uint64_t type, std::string_view type_name, std::size_t bytes);
 
+  receipt last_receipt() const noexcept {
+    return main_port->exclusive() ? receipt{main_port->index(), main_port->next_seq() - 1}
+                                  : last_receipt_;
+  }
+  bool is_durable(const receipt& of) const noexcept;
+  result<void> wait_durable(const receipt& of, std::chrono::nanoseconds wait) noexcept;
+  void add_waiter(const receipt& of, std::function<void(const receipt&)> fn) {
+    waiters_.push_back({of, std::move(fn)});
+  }
+  std::size_t call_waiters();
+
   std::shared_ptr<session_core> session;
   publisher_options options;
   std::string subject;
@@ -97,10 +109,18 @@ struct publisher_core {
                             std::span<const header> headers, bool progress, std::byte* area,
                             ring::record_head& head, std::size_t* progress_offset) noexcept;
   client::lane_port& port_for(std::span<const header> headers) noexcept;
+  published confirmed(published outcome) noexcept;
   published finish(client::lane_port& port, published outcome, std::uint64_t messages,
                    std::uint64_t bytes) noexcept;
   publish_status fail(publish_status status, error why) noexcept;
 
+  struct waiter {
+    receipt of;
+    std::function<void(const receipt&)> fn;
+  };
+
+  receipt last_receipt_;  // of shared publishers
+  std::vector<waiter> waiters_;
   bool bound_ = false;  // the last bind went through
   const base::word* generation_word = nullptr;
   std::uint64_t generation_seen = 0;

@@ -6,8 +6,11 @@
 #include "client/session_core.hpp"
 #include "client/statistics.hpp"
 #include "client/subscriber_core.hpp"
+#include "client/keeper_link.hpp"
+#include "client/keeper_status.hpp"
 #include "os/random.hpp"
 #include "sync/words.hpp"
+#include "wire/stream_json.hpp"
 
 namespace bus {
 
@@ -63,6 +66,11 @@ std::uint32_t session_core::next_object_id() noexcept {
   return static_cast<std::uint32_t>(sync::add_relaxed(directory->control().next_object_id, 1));
 }
 
+error session_core::sealed_error(const std::string& name) const {
+  return {errc::closed, 0, "cannot publish to stream '" + name + "'", "it is sealed",
+          "bus stream seal " + name + " --off"};
+}
+
 error session_core::forked_error() const {
   return {errc::forked, 0, "cannot use this handle",
           "it belongs to the parent of this forked process", "open the bus again in the child"};
@@ -97,7 +105,8 @@ std::vector<std::shared_ptr<client::stream_handle>> session_core::streams(
         continue;
       }
       const auto known = streams_.find(name);
-      if (known != streams_.end() && known->second->facts().stream_id == facts->stream_id) {
+      if (known != streams_.end() && known->second->facts().stream_id == facts->stream_id &&
+          known->second->facts().sealed == facts->sealed) {
         now.emplace(name, known->second);
       } else if (auto opened = client::stream_handle::open(directory->stream_path(name))) {
         now.emplace(name, std::move(*opened));
@@ -130,9 +139,35 @@ result<std::shared_ptr<client::stream_handle>> session_core::stream(const std::s
 
 result<void> session_core::add_stream(const stream_config& config) {
   if (directory->removed()) return directory->removed_error();
+  if (config.storage != storage_class::memory) {
+    auto checked = client::check_config(config);
+    if (!checked) return checked;
+    auto answer = ask_keeper({{"do", "add_stream"}, {"stream", wire::to_json(config)}});
+    if (answer) return {};
+    if (answer.error().code == errc::unavailable)
+      return client::no_keeper(address.name, "cannot add the stream '" + config.name +
+                                                 "' with storage " + storage_name(config.storage));
+    return std::move(answer.error());
+  }
   auto lock = directory->lock_changes();
   if (!lock) return std::move(lock.error());
-  return directory->add_stream(config);
+  return directory->add_stream(config, directory->new_birth());
+}
+
+result<void> session_core::remove_stream(std::string_view name) {
+  const auto facts = client::read_stream_file(directory->stream_path(name));
+  if (facts && facts->config.storage != storage_class::memory) {
+    auto answer = ask_keeper({{"do", "remove_stream"}, {"name", name}});
+    if (answer) return {};
+    return std::move(answer.error());
+  }
+  auto lock = directory->lock_changes();
+  if (!lock) return std::move(lock.error());
+  return directory->remove_stream(name);
+}
+
+result<nlohmann::json> session_core::ask_keeper(const nlohmann::json& request) {
+  return client::ask_keeper(directory->path(), address.name, request);
 }
 
 result<std::shared_ptr<client::stream_handle>> session_core::stream_of_subject(
@@ -141,10 +176,12 @@ result<std::shared_ptr<client::stream_handle>> session_core::stream_of_subject(
     std::shared_ptr<client::stream_handle> rest;
     std::vector<error> broken;
     for (auto& handle : streams(&broken)) {
-      if (handle->is_default())
+      if (handle->is_default()) {
         rest = handle;
-      else if (handle->captures(subject))
+      } else if (handle->captures(subject)) {
+        if (handle->facts().sealed) return sealed_error(handle->name());
         return handle;
+      }
     }
     // A stream that cannot be read may be the one that captures it: guessing would lose messages.
     if (!broken.empty()) return std::move(broken.front());
@@ -159,7 +196,7 @@ result<std::shared_ptr<client::stream_handle>> session_core::stream_of_subject(
   return stream(std::string(default_stream));
 }
 
-result<session> session::open(session_options options) {
+result<std::shared_ptr<session_core>> session_core::open(const session_options& options) {
   auto address = client::parse_url(options.url);
   if (!address) return std::move(address.error());
   if (!options.process_name.empty()) address->process_name = options.process_name;
@@ -194,8 +231,14 @@ result<session> session::open(session_options options) {
         if (!core->others_live()) core->remove_ephemeral_streams();
       }
     }
-    return session(std::move(core));
+    return core;
   }
+}
+
+result<session> session::open(session_options options) {
+  auto core = session_core::open(options);
+  if (!core) return std::move(core.error());
+  return session(std::move(*core));
 }
 
 session::session(std::shared_ptr<session_core> core) noexcept : core_(std::move(core)) {}
@@ -241,6 +284,16 @@ result<void> session::add_stream(const stream_config& config) {
   differs(there.max_subjects != config.max_subjects, "max_subjects");
   differs(there.max_readers != config.max_readers, "max_readers");
   differs(there.ephemeral != config.ephemeral, "ephemeral");
+  differs(there.storage != config.storage, "storage");
+  if (there.storage != storage_class::memory) {
+    differs(there.fsync != config.fsync, "fsync");
+    differs(there.fsync_interval != config.fsync_interval, "fsync_interval");
+    differs(there.segment_bytes != config.segment_bytes, "segment_bytes");
+    differs(there.max_age != config.max_age, "max_age");
+    differs(there.max_bytes != config.max_bytes, "max_bytes");
+    differs(there.max_messages != config.max_messages, "max_messages");
+    differs(there.compress != config.compress, "compress");
+  }
   if (differences.empty()) return {};
   made.error().why = "it exists and differs in " + differences;
   return made;
@@ -248,9 +301,35 @@ result<void> session::add_stream(const stream_config& config) {
 
 result<void> session::remove_stream(std::string_view name) {
   if (!core_->guard.same_process()) return core_->forked_error();
-  auto lock = core_->directory->lock_changes();
-  if (!lock) return std::move(lock.error());
-  return core_->directory->remove_stream(name);
+  return core_->remove_stream(name);
+}
+
+result<void> session::edit_stream(const stream_config& config) {
+  if (!core_->guard.same_process()) return core_->forked_error();
+  auto answer = core_->ask_keeper({{"do", "edit_stream"}, {"stream", wire::to_json(config)}});
+  if (!answer) return std::move(answer.error());
+  return {};
+}
+
+result<void> session::purge_stream(std::string_view name, std::uint64_t below) {
+  if (!core_->guard.same_process()) return core_->forked_error();
+  auto answer = core_->ask_keeper({{"do", "purge_stream"}, {"name", name}, {"below", below}});
+  if (!answer) return std::move(answer.error());
+  return {};
+}
+
+result<void> session::seal_stream(std::string_view name, bool sealed) {
+  if (!core_->guard.same_process()) return core_->forked_error();
+  auto answer = core_->ask_keeper({{"do", "seal_stream"}, {"name", name}, {"sealed", sealed}});
+  if (!answer) return std::move(answer.error());
+  return {};
+}
+
+result<keeper_info> session::keeper() const {
+  if (!core_->guard.same_process()) return core_->forked_error();
+  auto answer = core_->ask_keeper({{"do", "status"}});
+  if (!answer) return std::move(answer.error());
+  return client::keeper_from_json(*answer);
 }
 
 result<stream_info> session::stream(std::string_view name) const {

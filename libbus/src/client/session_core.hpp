@@ -11,6 +11,10 @@
 #include <string_view>
 #include <vector>
 
+#include <nlohmann/json_fwd.hpp>
+
+#include <bus/session.hpp>
+
 #include "client/bus_directory.hpp"
 #include "client/own_process.hpp"
 #include "client/process_table.hpp"
@@ -27,6 +31,7 @@ struct session_core {
   std::unique_ptr<client::own_process> me;
   sync::fork_guard guard;
 
+  static result<std::shared_ptr<session_core>> open(const session_options& options);
   ~session_core();
 
   /// All streams that exist now. Broken ones are left out and described in `broken`.
@@ -38,9 +43,13 @@ struct session_core {
   /// The stream that captures `subject`; the default stream is made when there is none.
   result<std::shared_ptr<client::stream_handle>> stream_of_subject(std::string_view subject);
   result<void> add_stream(const stream_config& config);
+  result<void> remove_stream(std::string_view name);
+  /// Errors: unavailable (no busd), timed_out, what busd answers
+  result<nlohmann::json> ask_keeper(const nlohmann::json& request);
 
   std::uint32_t next_object_id() noexcept;
   error forked_error() const;
+  error sealed_error(const std::string& name) const;
   /// Removes ephemeral streams when no other process lives. REQUIRES: the change lock.
   void remove_ephemeral_streams();
   /// Entries of processes that are gone, in the readers tables of all lanes. Publishers that are

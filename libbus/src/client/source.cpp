@@ -1,6 +1,8 @@
 #include "client/source.hpp"
 
 #include <algorithm>
+#include <map>
+#include <string>
 
 #include "base/cycles.hpp"
 #include "layout/header_area.hpp"
@@ -50,6 +52,8 @@ result<std::unique_ptr<source>> source::attach(session_core& session,
   if (!announced) return std::move(announced.error());
   if (wanted.may_sleep) sync::store_relaxed(made->lane->readers().may_sleep, 1);
   auto entered = made->enter(from);
+  if (!entered) return std::move(entered.error());
+  if (from.at == start::kind::from_last_per_subject) entered = made->choose_last_per_subject();
   if (!entered) return std::move(entered.error());
   return made;
 }
@@ -111,7 +115,165 @@ bool source::wants_subject(std::string_view subject) const noexcept {
                      [&](const auto& pattern) { return pattern.matches(subject); });
 }
 
+namespace {
+
+ring::record_view view_of(const log::logged_record& record) noexcept {
+  return {record.data, 0, record.seq, record.shape, record.origin, record.time_ns, false};
+}
+
+}  // namespace
+
+bool source::go_to_log(std::uint64_t seq) noexcept {
+  auto opened = client::log_tail::open(stream->directory(), lane->index());
+  if (!opened) {
+    failed = std::move(opened.error());
+    return false;
+  }
+  tail = std::move(*opened);
+  tail->history().seek(seq);
+  return true;
+}
+
+bool source::go_to_ring() noexcept {
+  const std::uint64_t next = tail->history().next_seq();
+  const auto& memory = lane->memory();
+  const bool entered = reader.enter([&](std::uint64_t lowest) {
+    const auto entry = ring::last_waypoint_before<sync::hardware>(
+        memory, lowest, [&](const auto& e) { return e.seq <= next; });
+    return entry.found() && entry.seq <= next ? entry : ring::entry_point{};
+  });
+  if (!entered) return false;
+  const std::uint64_t since =
+      tail->skip_before_ns != 0 ? clock.from_wall_ns(tail->skip_before_ns) : 0;
+  const auto outcome = reader.walk([&](const ring::record_view& view) {
+    return view.seq >= next && view.ticks >= since;
+  });
+  if (outcome == ring::poll_outcome::lapped || reader.next_seq() < next) return false;
+  tail.reset();
+  reader.release();
+  return true;
+}
+
+// What the log has, from the start that was asked for; the ring comes after it.
+result<void> source::enter_log(const start& from) {
+  if (!go_to_log(1)) {
+    auto why = std::move(*failed);
+    failed.reset();
+    return why;
+  }
+  log::history& history = tail->history();
+  switch (from.at) {
+    case start::kind::from_sequence: {
+      const std::uint64_t first_wanted = std::max<std::uint64_t>(from.sequence, 1);
+      // Beyond the end: new messages.
+      if (first_wanted > std::max(logged_seq(), sync::load_acquire(lane->header().durability.first_seq)))
+        return tail.reset(), error{errc::not_found, 0, "", "", ""};
+      history.seek(first_wanted);
+      break;
+    }
+    case start::kind::from_time: {
+      tail->skip_before_ns = static_cast<std::uint64_t>(std::max<std::int64_t>(
+          0, std::chrono::duration_cast<std::chrono::nanoseconds>(from.time.time_since_epoch())
+                 .count()));
+      const int failure = history.seek_time(tail->skip_before_ns);
+      if (failure != 0) return tail->failed(failure);
+      break;
+    }
+    default: history.seek(history.first_seq()); break;
+  }
+  return {};
+}
+
+// The last that matches, from the newest segment backwards.
+result<bool> source::find_last_in_log() {
+  if (!go_to_log(1)) return std::move(*failed);
+  log::history& history = tail->history();
+  const auto bases = history.bases();
+  const std::uint64_t limit = logged_seq();
+  std::uint64_t end = limit;
+  for (auto base_seq = bases.rbegin(); base_seq != bases.rend(); ++base_seq) {
+    std::uint64_t last = 0;
+    history.seek(std::max(*base_seq, history.first_seq()));
+    for (log::logged_record record; history.next_seq() <= end;) {
+      const auto outcome = history.next(record, end);
+      if (outcome == log::walk_outcome::failure) return tail->failed(history.failure());
+      if (outcome == log::walk_outcome::end) break;
+      if (outcome == log::walk_outcome::record && match_of(view_of(record)) == match::yes)
+        last = record.seq;
+      if (failed) return std::move(*failed);
+    }
+    if (last != 0) {
+      history.seek(last);
+      return true;
+    }
+    if (*base_seq == 0) break;
+    end = *base_seq - 1;
+  }
+  tail.reset();
+  return false;
+}
+
+// Everything there is is walked once, from the place that was entered: what is the newest of its
+// subject is handed out later, the rest is passed over.
+result<void> source::choose_last_per_subject() {
+  std::map<std::string, std::uint64_t, std::less<>> newest;
+  const auto note = [&](const ring::record_view& view) {
+    if (match_of(view) != match::yes) return;
+    std::string text(subject_of(view.subject_id()));
+    if (view.subject_id() == layout::inline_subject_id) {
+      std::byte copy[1024];
+      const std::size_t bytes = std::min<std::size_t>(view.shape.header_bytes, sizeof copy);
+      sync::hardware::copy_out(copy, view.header(), bytes);
+      text = layout::header_area(copy, bytes, view.shape.flags).subject();
+    }
+    newest[std::move(text)] = view.seq;
+  };
+  std::uint64_t first = tail ? tail->history().next_seq() : reader.next_seq();
+  if (tail) {
+    log::history& history = tail->history();
+    for (log::logged_record record; !failed;) {
+      const auto outcome = history.next(record, logged_seq());
+      if (outcome == log::walk_outcome::failure) return tail->failed(history.failure());
+      if (outcome == log::walk_outcome::record) note(view_of(record));
+      if (outcome == log::walk_outcome::end && go_to_ring()) break;
+    }
+  }
+  if (failed) return *failed;
+  const std::uint64_t position = reader.position(), seq = reader.next_seq();
+  const auto outcome = reader.walk([&](const ring::record_view& view) {
+    note(view);
+    return failed.has_value();
+  });
+  if (failed) return *failed;
+  if (outcome == ring::poll_outcome::lapped)
+    return error{errc::busy, 0, "cannot subscribe to stream '" + stream->name() + "'",
+                 "its publishers overwrite the ring faster than it can be looked through",
+                 "use a larger ring_bytes"};
+  join_seq = reader.next_seq() - 1;
+  for (const auto& [text, last] : newest) chosen.push_back(last);
+  std::sort(chosen.begin(), chosen.end());
+  if (chosen.empty()) {
+    join_seq = 0;
+    return {};
+  }
+  first = chosen.front();
+  if (first >= seq)
+    reader.set_position(position, seq);
+  else if (!go_to_log(first))
+    return *failed;
+  return {};
+}
+
 result<void> source::enter(const start& from) {
+  const bool has_history = lane->memory().kept == layout::storage::durable;
+  if (has_history && from.at != start::kind::from_new && from.at != start::kind::from_last) {
+    auto entered = enter_log(from);
+    // Beyond its end, or nothing logged yet: as a stream in memory.
+    if (entered) return {};
+    if (entered.error().code != errc::not_found && entered.error().code != errc::unavailable)
+      return entered;
+    tail.reset();
+  }
   const auto& memory = lane->memory();
   const std::uint64_t now = clock.now();
   const std::uint64_t wanted_ticks =
@@ -153,7 +315,13 @@ result<void> source::enter(const start& from) {
         return failed.has_value();
       });
       if (any) reader.set_position(position, seq);
-    } else if (from.at != start::kind::from_all) {
+      if (!any && has_history && outcome != ring::poll_outcome::lapped) {
+        auto found = find_last_in_log();
+        if (!found && found.error().code != errc::unavailable) return std::move(found.error());
+        failed.reset();
+      }
+    } else if (from.at != start::kind::from_all &&
+               from.at != start::kind::from_last_per_subject) {
       outcome = reader.walk([&](const ring::record_view& view) {
         switch (from.at) {
           case start::kind::from_new:
@@ -237,7 +405,7 @@ source::match source::learn(const ring::record_view& view) noexcept {
   return decided;
 }
 
-bool source::ready() const noexcept { return reader.ready(); }
+bool source::ready() const noexcept { return tail != nullptr || reader.ready(); }
 
 void source::tick() noexcept {
   if (reader.has_unticked_release() && reader.tick())

@@ -4,6 +4,7 @@
 ///
 /// Threads    the subscriber's
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string_view>
@@ -11,6 +12,7 @@
 
 #include <bus/subscriber.hpp>
 
+#include "client/log_tail.hpp"
 #include "client/session_core.hpp"
 #include "ring/lane_reader.hpp"
 #include "sync/words.hpp"
@@ -58,6 +60,21 @@ struct source {
     return id < texts.size() ? texts[id] : std::string_view();
   }
 
+  /// Of a record that was found at another place than its lane.
+  bool has_log() const noexcept { return lane->memory().has_log(); }
+  /// What comes next is read from the log. False: it cannot be; `failed` tells.
+  bool go_to_log(std::uint64_t seq) noexcept;
+  /// The ring has what comes next: on with it there.
+  bool go_to_ring() noexcept;
+  std::uint64_t logged_seq() const noexcept {
+    return sync::load_acquire(lane->header().durability.logged_seq);  // [D1]
+  }
+  /// A start at the last message of each subject: not this one?
+  bool is_passed_over(std::uint64_t seq) noexcept {
+    if (seq > join_seq) return join_seq = 0, chosen.clear(), false;
+    return !std::binary_search(chosen.begin(), chosen.end(), seq);
+  }
+
   bool ready() const noexcept;
   bool closed() const noexcept { return sync::load_acquire(lane->header().counters.closed) != 0; }
   void release() noexcept {
@@ -80,7 +97,10 @@ struct source {
   std::optional<error> failed;          // the lane cannot be read on
   std::optional<error>
       mismatch;  // a typed subscriber met another type: only that subject is left out
-  std::uint64_t delivered = 0, lost = 0, gaps = 0, aborted = 0;
+  std::uint64_t delivered = 0, lost = 0, gaps = 0, aborted = 0, replayed = 0;
+  std::unique_ptr<client::log_tail> tail;  // what comes next is read from the log
+  std::vector<std::uint64_t> chosen;       // up to join_seq only these
+  std::uint64_t join_seq = 0;
   std::optional<std::uint64_t>
       first_gap_from;     // asked to start at an older sequence than the ring has
   bool draining = false;  // its stream is gone: read what is left
@@ -92,6 +112,9 @@ struct source {
   result<void> announce();
   void withdraw() noexcept;
   result<void> enter(const start& from);
+  result<void> enter_log(const start& from);
+  result<void> choose_last_per_subject();
+  result<bool> find_last_in_log();
   bool wants_subject(std::string_view subject) const noexcept;
 
   std::uint32_t slot_index_ = 0;

@@ -46,6 +46,7 @@ result<stream_info> describe_stream(session_core& session, stream_handle& stream
   info.config = stream.facts().config;
   info.stream_id = stream.facts().stream_id;
   info.epoch = stream.facts().epoch;
+  info.sealed = stream.facts().sealed;
   info.created = wall(stream.facts().created_ns);
   info.subjects_interned = stream.subject_count();
   for (std::uint32_t index = 0; index < stream.lane_count(); ++index) {
@@ -82,6 +83,11 @@ result<stream_info> describe_stream(session_core& session, stream_handle& stream
     lane.aborted = sync::load_relaxed(header.counters.aborted);
     lane.exclusive_process =
         static_cast<std::uint32_t>(sync::load_relaxed(header.turn.lease) >> 32);
+    if (memory.has_log()) {
+      lane.logged_sequence = sync::load_acquire(header.durability.logged_seq);
+      if (memory.kept == layout::storage::durable)
+        lane.durable_sequence = sync::load_acquire(header.durability.durable_seq);
+    }
     info.lanes.push_back(lane);
   }
   return info;

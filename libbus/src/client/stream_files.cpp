@@ -47,6 +47,31 @@ std::string lane_path(const std::string& directory, std::uint32_t lane) {
   return directory + "/lane-" + std::to_string(lane);
 }
 
+namespace {
+
+result<void> check_storage(const stream_config& config) {
+  if (config.storage > storage_class::durable)
+    return bad_field(config, "storage", "not one of memory, spill, durable");
+  if (config.storage == storage_class::memory) return {};
+  if (config.overflow == overflow::drop_oldest)
+    return bad_field(config, "overflow",
+                     "drop_oldest loses messages, and a stream with a log loses none: choose block, "
+                     "reject or drop_new");
+  if (config.ephemeral)
+    return bad_field(config, "ephemeral", "a stream with a log is not removed with its processes");
+  if (config.fsync < fsync_policy::batch || config.fsync > fsync_policy::never)
+    return bad_field(config, "fsync", "not one of batch, interval, never");
+  if (config.fsync_interval < std::chrono::milliseconds(1) ||
+      config.fsync_interval > std::chrono::hours(1))
+    return bad_field(config, "fsync_interval", "must be 1 ms to 1 h");
+  if (config.segment_bytes < (1u << 20) || config.segment_bytes > (1ull << 32))
+    return bad_field(config, "segment_bytes", "must be 1 MiB to 4 GiB");
+  if (config.max_age.count() < 0) return bad_field(config, "max_age", "must not be negative");
+  return {};
+}
+
+}  // namespace
+
 result<void> check_config(const stream_config& config) {
   if (const auto flaw = name_flaw(config.name); !flaw.empty())
     return error{errc::invalid_argument, 0, "invalid stream name '" + config.name + "'",
@@ -84,7 +109,7 @@ result<void> check_config(const stream_config& config) {
     return bad_field(config, "max_subjects", "must be at most 16000000");
   if (config.send_timeout.count() < 0)
     return bad_field(config, "send_timeout", "must not be negative");
-  return {};
+  return check_storage(config);
 }
 
 result<void> create_lane_files(const std::string& directory, const stream_config& config,
@@ -110,7 +135,7 @@ result<void> create_lane_files(const std::string& directory, const stream_config
                                               lane_bytes, with.bus_id, with.stream_id, now);
         auto& info = header->info;
         info.stream_id = with.stream_id;
-        info.epoch = 1;
+        info.epoch = with.epoch;
         info.capacity_bytes = config.ring_bytes;
         info.max_message_bytes = config.max_message_bytes;
         info.lane_index = lane;
@@ -118,10 +143,59 @@ result<void> create_lane_files(const std::string& directory, const stream_config
         info.clock_kind = with.clock_kind;
         info.record_align_bytes = layout::record_align;
         info.owner_uid = os::user_id();
+        info.kept = static_cast<layout::storage>(config.storage);
         ring::describe_new_lane(
-            *header, config.ring_bytes,
+            *header, config.ring_bytes, with.first_seq(lane),
             [](base::word& to, std::uint64_t value) { sync::store_relaxed(to, value); });
       });
+}
+
+namespace {
+
+void describe_stream(std::byte* at, const stream_config& config, const birth& with) {
+  auto* header = new (at) layout::stream_header{};
+  header->segment =
+      layout::make_header(layout::segment_kind::stream, sizeof *header, layout::stream_file_bytes,
+                          with.bus_id, with.stream_id, os::wall_ns());
+  header->stream_id = with.stream_id;
+  header->epoch = with.epoch;
+  header->ring_bytes = config.ring_bytes;
+  header->max_message_bytes = config.max_message_bytes;
+  header->send_timeout_ns = static_cast<std::uint64_t>(config.send_timeout.count());
+  header->overflow = static_cast<std::uint32_t>(config.overflow);
+  header->lane_mode = static_cast<std::uint32_t>(config.mode);
+  header->lanes = config.lanes;
+  header->max_subjects = config.max_subjects;
+  header->max_readers = config.max_readers;
+  header->flags = config.ephemeral ? layout::stream_ephemeral : 0;
+  header->pattern_count = static_cast<std::uint32_t>(config.subjects.size());
+  std::memcpy(header->name, config.name.data(), config.name.size());
+  char* to = header->patterns;
+  for (const std::string& pattern : config.subjects) {
+    std::memcpy(to, pattern.data(), pattern.size());
+    to += pattern.size() + 1;
+  }
+  header->pattern_bytes = static_cast<std::uint32_t>(to - header->patterns);
+  header->storage = static_cast<std::uint32_t>(config.storage);
+  header->fsync = static_cast<std::uint32_t>(config.fsync);
+  header->fsync_interval_ns = static_cast<std::uint64_t>(config.fsync_interval.count());
+  header->segment_bytes = config.segment_bytes;
+  header->max_age_ns = static_cast<std::uint64_t>(config.max_age.count());
+  header->max_bytes = config.max_bytes;
+  header->max_messages = config.max_messages;
+  header->compress = config.compress ? 1 : 0;
+  header->sealed = with.sealed ? 1 : 0;
+}
+
+}  // namespace
+
+result<void> replace_stream_file(const std::string& directory, const stream_config& config,
+                                 const birth& with) {
+  const std::string next = directory + "/.stream.new";
+  os::remove_file(next);
+  auto made = create_named(directory, next, layout::stream_file_bytes, layout::stream_file_bytes,
+                           [&](std::byte* at) { describe_stream(at, config, with); });
+  return made ? os::rename_path(next, directory + "/stream") : made;
 }
 
 result<void> create_stream_files(const std::string& directory, const stream_config& config,
@@ -129,33 +203,13 @@ result<void> create_stream_files(const std::string& directory, const stream_conf
   auto made = os::make_directory(directory, 0700);
   if (!made) return made;
   made = create_named(directory, directory + "/stream", layout::stream_file_bytes,
-                      layout::stream_file_bytes, [&](std::byte* at) {
-                        auto* header = new (at) layout::stream_header{};
-                        header->segment = layout::make_header(
-                            layout::segment_kind::stream, sizeof *header, layout::stream_file_bytes,
-                            with.bus_id, with.stream_id, os::wall_ns());
-                        header->stream_id = with.stream_id;
-                        header->epoch = 1;
-                        header->ring_bytes = config.ring_bytes;
-                        header->max_message_bytes = config.max_message_bytes;
-                        header->send_timeout_ns =
-                            static_cast<std::uint64_t>(config.send_timeout.count());
-                        header->overflow = static_cast<std::uint32_t>(config.overflow);
-                        header->lane_mode = static_cast<std::uint32_t>(config.mode);
-                        header->lanes = config.lanes;
-                        header->max_subjects = config.max_subjects;
-                        header->max_readers = config.max_readers;
-                        header->flags = config.ephemeral ? layout::stream_ephemeral : 0;
-                        header->pattern_count = static_cast<std::uint32_t>(config.subjects.size());
-                        std::memcpy(header->name, config.name.data(), config.name.size());
-                        char* to = header->patterns;
-                        for (const std::string& pattern : config.subjects) {
-                          std::memcpy(to, pattern.data(), pattern.size());
-                          to += pattern.size() + 1;
-                        }
-                        header->pattern_bytes = static_cast<std::uint32_t>(to - header->patterns);
-                      });
+                      layout::stream_file_bytes,
+                      [&](std::byte* at) { describe_stream(at, config, with); });
   if (!made) return made;
+  if (!with.log_directory.empty()) {
+    made = os::make_link(directory + "/log", with.log_directory);
+    if (!made) return made;
+  }
   auto subjects = subject::subject_table::create(directory, config.max_subjects, with.bus_id,
                                                  with.stream_id, file_mode);
   if (!subjects) return std::move(subjects.error());
@@ -185,6 +239,7 @@ result<stream_facts> read_stream_file(const std::string& directory) {
   facts.stream_id = h.stream_id;
   facts.epoch = h.epoch;
   facts.created_ns = h.segment.created_ns;
+  facts.sealed = h.sealed != 0;
   auto& config = facts.config;
   config.name.assign(h.name, ::strnlen(h.name, sizeof h.name));
   config.overflow = static_cast<overflow>(h.overflow);
@@ -196,6 +251,14 @@ result<stream_facts> read_stream_file(const std::string& directory) {
   config.max_subjects = h.max_subjects;
   config.max_readers = h.max_readers;
   config.ephemeral = (h.flags & layout::stream_ephemeral) != 0;
+  config.storage = static_cast<storage_class>(h.storage);
+  config.fsync = h.fsync == 0 ? fsync_policy::batch : static_cast<fsync_policy>(h.fsync);
+  config.fsync_interval = std::chrono::nanoseconds(h.fsync_interval_ns);
+  if (h.segment_bytes != 0) config.segment_bytes = h.segment_bytes;
+  config.max_age = std::chrono::nanoseconds(h.max_age_ns);
+  config.max_bytes = h.max_bytes;
+  config.max_messages = h.max_messages;
+  config.compress = h.compress != 0;
   const char* at = h.patterns;
   const char* end = h.patterns + std::min<std::size_t>(h.pattern_bytes, sizeof h.patterns);
   while (at < end) {
@@ -236,7 +299,8 @@ result<std::shared_ptr<lane_map>> lane_map::open(const std::string& directory,
       info.capacity_bytes != facts.config.ring_bytes ||
       info.max_message_bytes != facts.config.max_message_bytes ||
       info.record_align_bytes != layout::record_align ||
-      info.policy != static_cast<layout::overflow>(facts.config.overflow))
+      info.policy != static_cast<layout::overflow>(facts.config.overflow) ||
+      info.kept != static_cast<layout::storage>(facts.config.storage))
     return layout::corrupt(path, "it does not belong to this stream, or was overwritten");
   if (with_data) {
     map = os::mapping::map_twice(file->file.get(), layout::lane_data_offset, info.capacity_bytes,
@@ -263,6 +327,7 @@ result<std::shared_ptr<lane_map>> lane_map::open(const std::string& directory,
   made->memory_.capacity_bytes = info.capacity_bytes;
   made->memory_.max_message_bytes = info.max_message_bytes;
   made->memory_.overwriting = facts.config.overflow == overflow::drop_oldest;
+  made->memory_.kept = info.kept;
   return made;
 }
 

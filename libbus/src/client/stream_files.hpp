@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include <bus/stream_config.hpp>
 
@@ -20,6 +21,7 @@ struct stream_facts {
   std::uint64_t stream_id = 0;
   std::uint64_t epoch = 0;
   std::uint64_t created_ns = 0;
+  bool sealed = false;
 
   /// Tells a pin of this lane from one of another.
   std::uint64_t lane_key(std::uint32_t lane) const noexcept {
@@ -31,9 +33,17 @@ struct stream_facts {
 result<void> check_config(const stream_config& config);
 
 struct birth {
-  std::uint64_t bus_id;
-  std::uint64_t stream_id;
-  std::uint32_t clock_kind;
+  std::uint64_t bus_id = 0;
+  std::uint64_t stream_id = 0;
+  std::uint32_t clock_kind = 0;
+  std::uint64_t epoch = 1;
+  std::string log_directory = {};  // where busd keeps the stream's log; empty: it has none
+  bool sealed = false;
+  std::vector<std::uint64_t> first_seqs = {};  // of each lane; 1 for those that are not here
+
+  std::uint64_t first_seq(std::uint32_t lane) const noexcept {
+    return lane < first_seqs.size() ? first_seqs[lane] : 1;
+  }
 };
 
 /// Makes DIRECTORY with all files of the stream. Errors: no_space, permission; the directory may be
@@ -43,6 +53,9 @@ result<void> create_stream_files(const std::string& directory, const stream_conf
 /// One more lane. conflict: it exists.
 result<void> create_lane_files(const std::string& directory, const stream_config& config,
                                std::uint32_t lane, const birth& with);
+/// Over the old one: limits that changed. Errors: no_space, permission
+result<void> replace_stream_file(const std::string& directory, const stream_config& config,
+                                 const birth& with);
 /// Errors: not_found, corrupt, unsupported, permission
 result<stream_facts> read_stream_file(const std::string& directory);
 

@@ -26,6 +26,7 @@ class stream_handle {
   const std::string& name() const noexcept { return facts_.config.name; }
   const std::string& directory() const noexcept { return directory_; }
   bool is_default() const noexcept { return facts_.config.name == default_stream; }
+  bool has_log() const noexcept { return facts_.config.storage != storage_class::memory; }
   bool captures(std::string_view subject) const noexcept;
   bool may_match(const subject::pattern& pattern) const noexcept;
 

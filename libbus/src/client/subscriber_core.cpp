@@ -21,12 +21,24 @@ constexpr std::uint32_t looks_per_check = 64;
 // write it. What it costs in latency, it gives back several times in rate: docs/performance.md.
 constexpr auto pause_between_looks = std::chrono::nanoseconds(2500);
 constexpr int pauses_per_clock = 8;
+// A reader of a log asks whether the ring has the rest when so many messages are left.
+constexpr std::uint64_t ring_is_near = 4096;
+constexpr std::size_t looked_at_once = 16384;
 
 void pause_for(std::chrono::nanoseconds time) noexcept {
   const auto end = clock::now() + time;
   do {
     for (int i = 0; i < pauses_per_clock; ++i) base::relax();
   } while (clock::now() < end);
+}
+
+gap_reason reason_of(layout::log_gap reason) noexcept {
+  switch (reason) {
+    case layout::log_gap::unsynced: return gap_reason::unsynced;
+    case layout::log_gap::not_logged: return gap_reason::not_logged;
+    case layout::log_gap::removed: return gap_reason::removed;
+    default: return gap_reason::corrupt;
+  }
 }
 
 }  // namespace
@@ -38,17 +50,22 @@ struct subscriber_core::batch_sink {
   message* next = core.batch_.data();
   // What plain records are judged by; a typed subscriber judges more.
   const detail::source::match* matches = from.matches.data();
-  std::size_t match_count = core.wish_.type == 0 ? from.matches.size() : 0;
+  std::size_t match_count = plain_matches();
 
+  std::size_t plain_matches() const noexcept {
+    return core.wish_.type == 0 && from.join_seq == 0 ? from.matches.size() : 0;
+  }
   std::size_t count() const noexcept { return static_cast<std::size_t>(next - core.batch_.data()); }
 
   ring::verdict take(const ring::record_view& view) noexcept {
     const auto matched = from.match_of(view);
     // It may have learned the subject, and moved what it knows.
     matches = from.matches.data();
-    match_count = core.wish_.type == 0 ? from.matches.size() : 0;
+    match_count = plain_matches();
     if (matched != detail::source::match::yes) [[unlikely]]
       return from.failed ? ring::verdict::full : ring::verdict::skipped;
+    if (from.join_seq != 0 && from.is_passed_over(view.seq)) [[unlikely]]
+      return ring::verdict::skipped;
     if (core.wish_.type != 0 && (view.shape.payload_bytes != core.wish_.type_bytes || view.open))
         [[unlikely]] {
       if (!view.open && !from.mismatch && !from.reader.lapped())
@@ -186,20 +203,71 @@ void subscriber_core::retire(std::size_t index) noexcept {
   retired_.lost += gone.lost;
   retired_.gaps += gone.gaps;
   retired_.aborted += gone.aborted;
+  retired_.replayed += gone.replayed;
   plain_source_ = nullptr;
   sources_.erase(sources_.begin() + static_cast<std::ptrdiff_t>(index));
 }
 
-void subscriber_core::report_gap(detail::source& from, std::uint64_t first,
-                                 std::uint64_t count) noexcept {
+void subscriber_core::report_gap(detail::source& from, std::uint64_t first, std::uint64_t count,
+                                 gap_reason reason) noexcept {
   if (count == 0) return;
   from.lost += count;
   ++from.gaps;
   sync::store_relaxed(from.pin->lost, from.lost);
-  if (options.on_gap) options.on_gap({from.stream->name(), from.lane->index(), first, count});
+  if (options.on_gap) options.on_gap({from.stream->name(), from.lane->index(), first, count, reason});
+}
+
+// Views into what was read of the log; the next call may read more.
+std::size_t subscriber_core::fill_from_log(detail::source& from, std::size_t max) noexcept {
+  client::log_tail& tail = *from.tail;
+  log::history& history = tail.history();
+  if (const auto loss = std::exchange(tail.pending_loss, std::nullopt))
+    report_gap(from, loss->first, loss->count, reason_of(loss->reason));
+  const std::uint64_t limit = from.logged_seq();
+  // The ring is asked when the log has little left: it takes a look at all its waypoints.
+  if (history.next_seq() + ring_is_near > limit && from.go_to_ring()) return fill_from(from, max);
+  std::size_t count = 0;
+  for (std::size_t looked = 0; count < max && looked < looked_at_once; ++looked) {
+    if (count != 0 && !history.next_is_buffered()) break;
+    log::logged_record record;
+    const auto outcome = history.next(record, limit);
+    if (outcome == log::walk_outcome::end) break;
+    if (outcome == log::walk_outcome::failure) {
+      from.failed = tail.failed(history.failure());
+      break;
+    }
+    if (outcome == log::walk_outcome::gap) {
+      if (history.loss().reason == layout::log_gap::consumed) continue;
+      if (count != 0) {
+        tail.pending_loss = history.loss();
+        break;
+      }
+      report_gap(from, history.loss().first, history.loss().count,
+                 reason_of(history.loss().reason));
+      continue;
+    }
+    if (record.time_ns < tail.skip_before_ns) continue;
+    tail.skip_before_ns = 0;
+    const ring::record_view view{record.data,   0,    record.seq, record.shape, record.origin,
+                                 record.time_ns, false};
+    if (from.match_of(view) != detail::source::match::yes ||
+        (wish_.type != 0 && record.shape.payload_bytes != wish_.type_bytes) ||
+        (from.join_seq != 0 && from.is_passed_over(record.seq))) {
+      if (from.failed) break;
+      continue;
+    }
+    fill(batch_[count++], from, record.header(), record.seq,
+         record.shape.pack() | message::flag_logged, record.origin, record.time_ns, 0);
+  }
+  sync::store_relaxed(from.pin->next_seq, history.next_seq());  // for busd and for monitors
+  from.delivered += count;
+  from.replayed += count;
+  return count;
 }
 
 std::size_t subscriber_core::fill_from(detail::source& from, std::size_t max) noexcept {
+  if (from.tail) [[unlikely]]
+    return fill_from_log(from, max);
   if (from.first_gap_from) [[unlikely]] {
     const std::uint64_t first = *from.first_gap_from;
     from.first_gap_from.reset();
@@ -230,6 +298,10 @@ std::size_t subscriber_core::fill_from(detail::source& from, std::size_t max) no
       case ring::poll_outcome::more: return 0;
       case ring::poll_outcome::aborted: ++from.aborted; return 0;
       case ring::poll_outcome::lapped: {
+        if (from.has_log()) {  // overwritten, but not lost
+          plain_source_ = nullptr;
+          return from.go_to_log(from.reader.next_seq()) ? fill_from_log(from, max) : 0;
+        }
         std::uint64_t first = 0;
         if (from.reader.resume(first)) report_gap(from, first, from.reader.next_seq() - first);
         break;
@@ -296,7 +368,10 @@ std::size_t subscriber_core::refill_slowly(std::size_t max) noexcept {
   if (changed())
     refresh_sources(start::by_sequence(1));  // from the beginning: what is gone already is a gap
   plain_source_ =
-      sources_.size() == 1 && !sources_.front()->draining ? sources_.front().get() : nullptr;
+      sources_.size() == 1 && !sources_.front()->draining && !sources_.front()->tail &&
+              sources_.front()->join_seq == 0
+          ? sources_.front().get()
+          : nullptr;
   max = std::min(max, batch_max);
   for (std::size_t looked = 0; looked < sources_.size(); ++looked) {
     if (next_source_ >= sources_.size()) next_source_ = 0;
@@ -407,6 +482,7 @@ subscriber_stats subscriber_core::stats() const noexcept {
     sum.lost += source->lost;
     sum.gaps += source->gaps;
     sum.aborted += source->aborted;
+    sum.replayed += source->replayed;
   }
   sum.lanes = sources_.size();
   return sum;

@@ -65,6 +65,7 @@ struct subscriber_core {
   void refresh_sources(const start& from) noexcept;
   void attach(const std::shared_ptr<client::stream_handle>& stream, const start& from) noexcept;
   std::size_t fill_from(detail::source& from, std::size_t max) noexcept;
+  std::size_t fill_from_log(detail::source& from, std::size_t max) noexcept;
   std::size_t rest(detail::source& source) noexcept;
   bool take_one(detail::source& from) noexcept;
   std::size_t refill_plain(std::size_t max) noexcept;
@@ -88,7 +89,8 @@ struct subscriber_core {
     m.ticks_ = ticks;
     m.position_ = position;
   }
-  void report_gap(detail::source& from, std::uint64_t first, std::uint64_t count) noexcept;
+  void report_gap(detail::source& from, std::uint64_t first, std::uint64_t count,
+                  gap_reason reason = gap_reason::overwritten) noexcept;
   void retire(std::size_t index) noexcept;
   void note_thread() noexcept;
   bool any_ready() noexcept;

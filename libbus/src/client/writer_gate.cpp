@@ -30,8 +30,18 @@ std::uint32_t writer_gate::entries_in_use() const noexcept {
       sync::load_acquire(lane_->readers().high_water), lane_->reader_entries()));
 }
 
+// What is in the log may be overwritten. [D1] acquire: the log has it, for whoever is lapped.
+std::uint64_t writer_gate::logged_position(std::uint64_t tail) const noexcept {
+  const std::uint64_t capacity = lane_->memory().capacity_bytes;
+  const std::uint64_t oldest = tail > capacity ? tail - capacity : 0;
+  return std::clamp(sync::load_acquire(lane_->header().durability.logged_position), oldest, tail);
+}
+
 std::uint64_t writer_gate::lowest_pin(std::uint64_t tail) noexcept {
   const std::uint64_t capacity = lane_->memory().capacity_bytes;
+  const bool spills = lane_->memory().kept == layout::storage::spill;
+  const std::uint64_t logged = lane_->memory().has_log() ? logged_position(tail) : 0;
+  if (lane_->memory().kept == layout::storage::durable) return logged;
   std::uint64_t lowest = tail;
   unresolved_ = false;
   slowest_ = {};
@@ -42,13 +52,16 @@ std::uint64_t writer_gate::lowest_pin(std::uint64_t tail) noexcept {
     if (entry == 0) continue;
     if (i >= readers_.size() || readers_[i].entry != entry) {
       unresolved_ = true;
-      lowest = std::min(lowest, tail > capacity ? tail - capacity : 0);
+      lowest = std::min(lowest, std::max(logged, tail > capacity ? tail - capacity : 0));
       continue;
     }
     const known_reader& reader = readers_[i];
     if (reader.pin == nullptr) continue;
     const std::uint64_t held =
-        ring::held_position<sync::hardware>(*reader.pin, lane_->lane_key(), tail, capacity);
+        spills ? ring::held_position_of_spill<sync::hardware>(*reader.pin, lane_->lane_key(), tail,
+                                                              capacity, logged)
+               : ring::held_position<sync::hardware>(*reader.pin, lane_->lane_key(), tail,
+                                                     capacity);
     if (held < lowest) {
       lowest = held;
       slowest_ = {reader.pin, reader.process.get(), process_of(entry), held};
@@ -80,6 +93,28 @@ void writer_gate::resolve() {
     }
   }
   unresolved_ = false;
+}
+
+std::optional<writer_gate::laggard> writer_gate::slowest_reader(std::uint64_t tail) const noexcept {
+  std::optional<laggard> slowest;
+  for (const known_reader& reader : readers_) {
+    if (reader.pin == nullptr || sync::load_acquire(reader.pin->state) != ring::pin_gating ||
+        sync::load_relaxed(reader.pin->lane_key) != lane_->lane_key())
+      continue;
+    const std::uint64_t position = sync::load_acquire(reader.pin->cursor);
+    if (position > tail || (slowest && slowest->position <= position)) continue;
+    slowest = laggard{position, sync::load_relaxed(reader.pin->next_seq)};
+  }
+  return slowest;
+}
+
+std::uint64_t writer_gate::lowest_wanted() const noexcept {
+  std::uint64_t lowest = ~0ull;
+  for (const known_reader& reader : readers_)
+    if (reader.pin != nullptr && sync::load_acquire(reader.pin->state) == ring::pin_gating &&
+        sync::load_relaxed(reader.pin->lane_key) == lane_->lane_key())
+      lowest = std::min(lowest, sync::load_relaxed(reader.pin->next_seq));
+  return lowest;
 }
 
 bool writer_gate::forget_dead() {

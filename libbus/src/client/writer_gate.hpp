@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "client/process_table.hpp"
@@ -39,6 +40,17 @@ class writer_gate {
   const holder& slowest() const noexcept { return slowest_; }
   /// Forgets readers of dead processes. True: somebody was forgotten, look again.
   bool forget_dead();
+
+  /// Of a lane with a log: what lies below may be overwritten.
+  std::uint64_t logged_position(std::uint64_t tail) const noexcept;
+  struct laggard {
+    std::uint64_t position = 0;
+    std::uint64_t next_seq = 0;
+  };
+  /// Who of those that hold publishers back is farthest behind; nobody: empty.
+  std::optional<laggard> slowest_reader(std::uint64_t tail) const noexcept;
+  /// Lowest sequence that a reader of a spilling lane still wants; ~0: nobody wants any.
+  std::uint64_t lowest_wanted() const noexcept;
 
   /// After a commit: wakes those who sleep. One relaxed load while nobody ever does.
   void wake_readers() noexcept {

@@ -26,6 +26,8 @@ struct control_header {
   base::word removed;  // 1: the whole bus was removed by force; whoever has it mapped is told so
   alignas(128) base::word next_process_id;
   base::word next_object_id;  // publishers and subscribers
+  alignas(128) base::word keeper;  // process id of busd; 0: there is none
+  base::word keeper_bell;          // 1: it sleeps; whoever needs it sets 0 and wakes it
 };
 static_assert(std::is_standard_layout_v<control_header>);
 inline constexpr std::uint64_t control_file_bytes = 4096;
@@ -53,6 +55,16 @@ struct stream_header {
   std::uint32_t pattern_bytes;
   char name[stream_name_bytes];
   char patterns[patterns_max_bytes];  // each followed by a zero byte
+  std::uint32_t storage;
+  std::uint32_t fsync;
+  std::uint64_t fsync_interval_ns;
+  std::uint64_t segment_bytes;
+  std::uint64_t max_age_ns;
+  std::uint64_t max_bytes;
+  std::uint64_t max_messages;
+  std::uint64_t max_messages_per_subject;
+  std::uint32_t compress;
+  std::uint32_t sealed;
 };
 static_assert(std::is_standard_layout_v<stream_header>);
 static_assert(sizeof(stream_header) <= stream_file_bytes);

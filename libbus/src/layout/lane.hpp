@@ -30,6 +30,16 @@ inline constexpr std::uint64_t no_waypoint = ~0ull;
 
 enum class overflow : std::uint32_t { block = 1, reject = 2, drop_oldest = 3, drop_new = 4 };
 
+enum class storage : std::uint32_t { memory = 0, spill = 1, durable = 2 };
+
+/// How the log of a lane does. Written by busd.
+enum class log_health : std::uint64_t {
+  none = 0,  // busd has not come to it yet
+  good = 1,
+  full = 2,    // the disk is full, or fuller than busd may fill it
+  failed = 3,  // the disk fails; busd tries again and again
+};
+
 /// What never changes about a lane.
 struct lane_info {
   std::uint64_t stream_id;       // random; survives nothing
@@ -42,7 +52,7 @@ struct lane_info {
   std::uint32_t record_align_bytes;
   std::uint64_t ticks_per_second;
   std::uint32_t owner_uid;
-  std::uint32_t reserved;
+  storage kept;  // where what does not fit into the ring goes
 };
 static_assert(sizeof(lane_info) == 64);
 
@@ -76,11 +86,14 @@ struct alignas(128) lane_counters {
   word closed;    // 1: the stream was removed; readers drain, publishers stop
 };
 
-/// Reserved for durable streams.
+/// Of lanes that have a log. writer: busd · readers: publishers, subscribers
 struct alignas(128) lane_durability {
-  word logged_position;
-  word durable_seq;
-  word sequence_high_water;
+  word logged_position;  // what lies below may be overwritten; a waypoint's position  edge D1
+  word durable_seq;      // synced up to here; its low half is a futex                 edge D2
+  word logged_seq;       // to be found in the log up to here                          edge D1
+  word health;           // log_health
+  word confirm_waiting;  // somebody sleeps until durable_seq rises
+  word first_seq;        // of the ring when it was made: sequences are never used twice
 };
 
 /// First record that starts in a block of capacity/64 bytes. Lane is entered only here (I3). A

@@ -7,17 +7,18 @@ namespace bus::log {
 
 namespace {
 
-constexpr std::size_t sector = 512;
-
 std::string state_path(const std::string& directory) { return directory + "/state"; }
 
 int put_state(disk& to, disk_file file, const layout::log_state& state) {
-  alignas(4096) static thread_local std::byte block[4096];
-  std::memset(block, 0, sizeof block);
-  std::memcpy(block, &state, sizeof state);
-  const int failed =
-      to.write(file, {block, sector}, (state.generation % 2) * layout::log_state_stride);
+  // The whole stride: whatever damaged the copy's surroundings is mended, too.
+  std::byte copy[layout::log_state_stride] = {};
+  std::memcpy(copy, &state, sizeof state);
+  const int failed = to.write(file, copy, (state.generation % 2) * layout::log_state_stride);
   return failed != 0 ? failed : to.sync(file);
+}
+
+bool all_zero(std::span<const std::byte> bytes) noexcept {
+  return std::all_of(bytes.begin(), bytes.end(), [](std::byte b) { return b == std::byte{0}; });
 }
 
 }  // namespace
@@ -33,26 +34,37 @@ int list_segments(disk& from, const std::string& directory, std::vector<std::uin
   return 0;
 }
 
-std::optional<layout::log_state> read_state(disk& from, const std::string& directory,
-                                            int& failure) {
+std::optional<layout::log_state> read_state(disk& from, const std::string& directory, int& failure,
+                                            bool* damaged) {
   failure = 0;
   const int file = from.open(state_path(directory), disk_mode::read, false);
   if (file < 0) {
     failure = file;
     return std::nullopt;
   }
-  std::optional<layout::log_state> newest;
-  for (std::uint64_t copy = 0; copy < 2; ++copy) {
-    layout::log_state state;
-    const int failed = read_all(from, file, {reinterpret_cast<std::byte*>(&state), sizeof state},
-                                copy * layout::log_state_stride);
-    if (failed != 0 && failed != -EIO) failure = failed;
-    if (failed != 0 || state.magic != layout::log_state_magic || state.crc != state_crc(state))
-      continue;
-    if (!newest || state.generation > newest->generation) newest = state;
-  }
+  std::byte bytes[2 * layout::log_state_stride] = {};
+  const std::int64_t got = from.read(file, bytes, 0);
   from.close(file);
-  if (!newest && failure == 0) failure = -EBADMSG;
+  if (got < 0) {
+    failure = static_cast<int>(got);
+    return std::nullopt;
+  }
+  std::optional<layout::log_state> newest;
+  bool whole = got == sizeof bytes, second_unused = false;
+  for (std::uint64_t copy = 0; copy < 2; ++copy) {
+    const std::span<const std::byte> at{bytes + copy * layout::log_state_stride,
+                                        layout::log_state_stride};
+    layout::log_state state;
+    std::memcpy(&state, at.data(), sizeof state);
+    const bool is_copy = state.magic == layout::log_state_magic && state.crc == state_crc(state) &&
+                         state.generation % 2 == copy;
+    if (!is_copy) second_unused = copy == 1 && all_zero(at);
+    whole = whole && (is_copy ? all_zero(at.subspan(sizeof state)) : second_unused);
+    if (is_copy && (!newest || state.generation > newest->generation)) newest = state;
+  }
+  if (second_unused && newest && newest->generation != 0) whole = false;
+  if (damaged != nullptr) *damaged = !whole;
+  if (!newest) failure = -EBADMSG;
   return newest;
 }
 
@@ -71,14 +83,18 @@ int write_state(disk& to, const std::string& directory, layout::log_state& state
 }
 
 int create_state(disk& to, const std::string& directory, layout::log_state& state) {
-  const int file = to.open(state_path(directory), disk_mode::create, false);
+  // Under its name it is whole, whenever the power fails.
+  const std::string path = state_path(directory) + ".tmp";
+  (void)to.remove(path);
+  const int file = to.open(path, disk_mode::create, false);
   if (file < 0) return file;
   state.magic = layout::log_state_magic;
+  state.generation = 0;
   state.crc = state_crc(state);
   int failed = to.reserve(file, 2 * layout::log_state_stride);
   if (failed == 0) failed = put_state(to, file, state);
   to.close(file);
-  return failed;
+  return failed != 0 ? failed : to.rename(path, state_path(directory));
 }
 
 std::vector<layout::log_index_entry> read_index(disk& from, const std::string& directory,

@@ -18,12 +18,13 @@ namespace bus::log {
 /// Bases of the segments, rising. 0 or a negative errno.
 int list_segments(disk& from, const std::string& directory, std::vector<std::uint64_t>& bases);
 
-/// The newest whole copy. Empty: none; `failure` tells why: 0, or a negative errno.
-std::optional<layout::log_state> read_state(disk& from, const std::string& directory,
-                                            int& failure);
+/// The newest whole copy. Empty: none; `failure` tells why: 0, or a negative errno. `damaged`: there
+/// is a byte that no write that succeeded left so; the newest copy may be lost.
+std::optional<layout::log_state> read_state(disk& from, const std::string& directory, int& failure,
+                                            bool* damaged = nullptr);
 /// Over the older copy. `state.generation` is raised. 0 or a negative errno.
 int write_state(disk& to, const std::string& directory, layout::log_state& state);
-/// The first one. The directory is synced by the caller.
+/// The first one, or instead of a damaged one. The directory is synced by the caller.
 int create_state(disk& to, const std::string& directory, layout::log_state& state);
 
 /// Entries of a segment's index that are whole, in order; none when there is no index.

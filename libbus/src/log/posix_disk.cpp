@@ -121,7 +121,9 @@ int posix_disk::list(const std::string& path, std::vector<std::string>& names) {
 int posix_disk::space(const std::string& path, disk_space& found) {
   struct ::statvfs facts {};
   if (::statvfs(path.c_str(), &facts) != 0) return -errno;
-  found.total_bytes = std::uint64_t{facts.f_blocks} * facts.f_frsize;
+  // As df counts: what is kept for root is neither used nor free.
+  const std::uint64_t used = std::uint64_t{facts.f_blocks} - facts.f_bfree;
+  found.total_bytes = (used + facts.f_bavail) * facts.f_frsize;
   found.free_bytes = std::uint64_t{facts.f_bavail} * facts.f_frsize;
   return 0;
 }

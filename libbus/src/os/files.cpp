@@ -144,6 +144,14 @@ result<void> rename_path(const std::string& from, const std::string& to) {
   return failure(errno, "cannot rename " + from + " to " + to);
 }
 
+result<void> make_link(const std::string& path, const std::string& target) {
+  const std::string early = path + ".new";
+  ::unlink(early.c_str());
+  if (::symlink(target.c_str(), early.c_str()) != 0 || ::rename(early.c_str(), path.c_str()) != 0)
+    return failure(errno, "cannot make the link " + path);
+  return {};
+}
+
 bool exists(const std::string& path) noexcept { return ::access(path.c_str(), F_OK) == 0; }
 
 bool surely_missing(const std::string& path) noexcept {

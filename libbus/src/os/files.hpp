@@ -40,6 +40,8 @@ result<std::vector<std::string>> list_directory(const std::string& path);
 void remove_file(const std::string& path) noexcept;
 void remove_tree(const std::string& path) noexcept;
 result<void> rename_path(const std::string& from, const std::string& to);
+/// A symbolic link at `path`, in place of the one that was there.
+result<void> make_link(const std::string& path, const std::string& target);
 bool exists(const std::string& path) noexcept;
 /// Not there, for certain: any other failure to look is not an answer.
 bool surely_missing(const std::string& path) noexcept;

@@ -26,4 +26,19 @@ std::uint64_t held_position(const pin_words& pin, std::uint64_t lane_key, std::u
   return cursor;
 }
 
+/// The same on a lane that spills: a reader whose cursor fell out of the ring reads the log, up to
+/// `logged`, and needs everything from there on.
+template <class A>
+std::uint64_t held_position_of_spill(const pin_words& pin, std::uint64_t lane_key,
+                                     std::uint64_t tail, std::uint64_t capacity_bytes,
+                                     std::uint64_t logged) noexcept {
+  using enum std::memory_order;
+  // [G2] as held_position
+  if (A::load(pin.state, acquire, sync::edge::cursor) != pin_gating) return tail;
+  if (A::load(pin.lane_key, relaxed, sync::edge::none) != lane_key) return tail;
+  const std::uint64_t cursor = A::load(pin.cursor, acquire, sync::edge::cursor);
+  if (cursor > tail) return tail;
+  return tail - cursor > capacity_bytes ? logged : std::max(cursor, logged);
+}
+
 }  // namespace bus::ring

@@ -16,6 +16,9 @@ struct lane_memory {
       0;  // from the validated header; never read from shared memory again
   std::uint64_t max_message_bytes = 0;
   bool overwriting = false;  // drop_oldest: readers never hold publishers back
+  layout::storage kept = layout::storage::memory;
+
+  bool has_log() const noexcept { return kept != layout::storage::memory; }
 
   std::uint64_t block_bytes() const noexcept { return capacity_bytes / layout::blocks_per_lap; }
   std::uint64_t largest_bytes() const noexcept {

@@ -70,7 +70,11 @@ class lane_reader {
   /// `pin` may be null: such a reader is never waited for. `gating` asks to be waited for on a
   /// gated lane.
   lane_reader(const lane_memory& lane, pin_words* pin, bool gating) noexcept
-      : lane_(lane), pin_(pin), gating_(gating && !lane.overwriting && pin != nullptr) {}
+      : lane_(lane),
+        pin_(pin),
+        holds_(gating && !lane.overwriting && lane.kept != layout::storage::durable &&
+               pin != nullptr),
+        gating_(holds_ && !lane.has_log()) {}
 
   const lane_memory& lane() const noexcept { return lane_; }
   std::uint64_t position() const noexcept { return position_; }
@@ -176,7 +180,8 @@ class lane_reader {
 
   lane_memory lane_;
   pin_words* pin_ = nullptr;
-  bool gating_ = false;
+  bool holds_ = false;   // its pin is looked at before bytes are overwritten
+  bool gating_ = false;  // and nothing else lets a publisher overwrite them: it cannot be lapped
   bool wants_open_ = false;
   bool keeps_up_ = false;         // it has just seen that there was nothing
   std::uint32_t full_polls_ = 0;  // in a row, in which the whole budget was there at once
@@ -197,7 +202,7 @@ std::uint64_t lane_reader<A>::lowest_safe() const noexcept {
   // relaxed: only a choice; enter() and poll() check again
   std::uint64_t end = A::load(limits.reserved_end, relaxed, sync::edge::none);
   std::uint64_t margin = lane_.capacity_bytes / 8;
-  if (gating_) {
+  if (holds_ || lane_.has_log()) {
     end = std::max(end, A::load(limits.gate_limit, relaxed, sync::edge::none));
     margin = 0;
   }
@@ -213,10 +218,10 @@ bool lane_reader<A>::enter(Choose&& choose) noexcept {
   if (pin_ != nullptr) {
     // relaxed: the fence orders them for a publisher's look
     A::store(pin_->cursor, entry.position, relaxed, sync::edge::none);
-    A::store(pin_->state, gating_ ? pin_gating : pin_watching, relaxed, sync::edge::none);
+    A::store(pin_->state, holds_ ? pin_gating : pin_watching, relaxed, sync::edge::none);
     A::step(sync::failpoint::attach_pinned);
   }
-  if (gating_) {
+  if (holds_) {
     // [G1] pin before the look at the limits; pairs with the fence in lane_writer::reserve.
     A::fence(seq_cst, sync::edge::gate);
     // [G1] acquire: a limit that was lowered comes with what was reserved before; pairs with the
@@ -482,7 +487,7 @@ template <class A>
 bool lane_reader<A>::tick() noexcept {
   using enum std::memory_order;
   ticked_ = released_;
-  if (pin_ == nullptr || !gating_) return false;
+  if (pin_ == nullptr || !holds_) return false;
   // [W2] release: whoever sees the tick sees the cursor; pairs with the fence of a publisher that
   // remembered the tick. Else it could find the ring full, and sleep on a tick that has been.
   A::store(pin_->tick, A::load(pin_->tick, relaxed, sync::edge::none) + 1, release,

@@ -5,13 +5,18 @@
 
 namespace bus::ring {
 
-/// `store(word, value)`; the lane has no name yet, so the stores need no order.
+/// `store(word, value)`; the lane has no name yet, so the stores need no order. `first_seq`: above
+/// every sequence that the stream ever gave out.
 template <class Store>
-void describe_new_lane(layout::lane_header& header, std::uint64_t capacity_bytes, Store&& store) {
-  store(header.turn.next_seq, std::uint64_t{1});
+void describe_new_lane(layout::lane_header& header, std::uint64_t capacity_bytes,
+                       std::uint64_t first_seq, Store&& store) {
+  store(header.turn.next_seq, first_seq);
+  store(header.durability.first_seq, first_seq);
+  store(header.durability.logged_seq, first_seq - 1);
+  store(header.durability.durable_seq, first_seq - 1);
   for (auto& point : header.waypoints) store(point.position, layout::no_waypoint);
   store(header.waypoints[0].position, std::uint64_t{0});
-  store(header.waypoints[0].seq, std::uint64_t{1});
+  store(header.waypoints[0].seq, first_seq);
   // The first waypoint stands for the first lap: written anew it would be invalid for a moment, and
   // for ever when its publisher dies in it, and a reader would have nowhere to enter.
   store(header.turn.next_block, capacity_bytes / layout::blocks_per_lap);

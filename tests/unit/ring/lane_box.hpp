@@ -45,7 +45,7 @@ class lane_box {
     memory.capacity_bytes = capacity_bytes;
     memory.max_message_bytes = capacity_bytes / 8;
     memory.overwriting = overwriting;
-    bus::ring::describe_new_lane(*header_, capacity_bytes, [](bus::base::word& to, std::uint64_t value) {
+    bus::ring::describe_new_lane(*header_, capacity_bytes, 1, [](bus::base::word& to, std::uint64_t value) {
       bus::sync::store_relaxed(to, value);
     });
     for (auto& pin : pins) bus::sync::store_relaxed(pin.lane_key, key);

@@ -1,0 +1,201 @@
+// busd: keeps the logs of a bus. Everything it does is in the rooms beside this file.
+
+#include <poll.h>
+#include <spdlog/sinks/basic_file_sink.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+#include <sys/signalfd.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <cstdio>
+#include <filesystem>
+
+#include "client/keeper_link.hpp"
+#include "configuration.hpp"
+#include "control/requests.hpp"
+#include "control/server.hpp"
+#include "os/files.hpp"
+#include "streams/events.hpp"
+#include "streams/keeper.hpp"
+#include "sync/words.hpp"
+
+namespace {
+
+using bus::errc;
+using bus::error;
+
+int fail(const error& why) {
+  spdlog::error("{}", why.message());
+  if (spdlog::default_logger()->sinks().empty()) std::fprintf(stderr, "busd: %s\n", why.message().c_str());
+  return bus::exit_status(why.code);
+}
+
+bus::result<void> start_logging(const bus::configuration& settings) {
+  try {
+    auto sink = settings.log_file.empty()
+                    ? std::static_pointer_cast<spdlog::sinks::sink>(
+                          std::make_shared<spdlog::sinks::stderr_sink_mt>())
+                    : std::make_shared<spdlog::sinks::basic_file_sink_mt>(settings.log_file);
+    auto logger = std::make_shared<spdlog::logger>("busd", std::move(sink));
+    logger->set_pattern("%Y-%m-%dT%H:%M:%S.%e%z %l busd[%P] %v");
+    logger->set_level(spdlog::level::from_str(settings.log_level));
+    logger->flush_on(spdlog::level::info);
+    spdlog::set_default_logger(std::move(logger));
+  } catch (const spdlog::spdlog_ex& failure) {
+    return error{errc::permission, 0, "cannot write the log file " + settings.log_file,
+                 failure.what(), "choose another with --log-file"};
+  }
+  return {};
+}
+
+// One busd per bus, and one per directory.
+bus::result<void> take_office(bus::session_core& session) {
+  auto lock = session.directory->lock_changes();
+  if (!lock) return std::move(lock.error());
+  auto& keeper = session.directory->control().keeper;
+  const auto other = static_cast<std::uint32_t>(bus::sync::load_acquire(keeper));
+  if (other != 0 && other != session.me->id() &&
+      session.peers->state(other) == bus::sync::life_state::alive)
+    return error{errc::conflict, 0, "cannot keep the bus '" + session.address.name + "'",
+                 "another busd does: " + session.peers->describe(other),
+                 "end that one first, or choose another --bus"};
+  bus::sync::store_release(keeper, session.me->id());
+  return {};
+}
+
+void leave_office(bus::session_core& session) {
+  bus::sync::replace(session.directory->control().keeper, session.me->id(), 0);
+}
+
+int run(const bus::configuration& settings) {
+  // Signals are read, not caught: blocked before there is any thread.
+  ::sigset_t signals;
+  ::sigemptyset(&signals);
+  ::sigaddset(&signals, SIGTERM);
+  ::sigaddset(&signals, SIGINT);
+  ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  const bus::os::fd signal_file(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
+
+  std::error_code failed;
+  const std::filesystem::path data = std::filesystem::absolute(settings.data, failed);
+  std::filesystem::create_directories(data, failed);
+  if (failed)
+    return fail({errc::permission, failed.value(), "cannot make " + settings.data, failed.message(),
+                 "choose another --data"});
+  const std::string directory = (data / settings.bus).string();
+  if (auto made = bus::os::make_directory(directory, 0700); !made) return fail(made.error());
+  auto held = bus::os::file_lock::take(directory + "/lock", 0600, std::chrono::milliseconds(0));
+  if (!held)
+    return fail({errc::conflict, 0, "cannot use " + directory, "another busd does: " + held.error().why,
+                 "end that one first, or choose another --data"});
+
+  auto session = bus::session_core::open({settings.bus, "busd", true});
+  if (!session) return fail(session.error());
+  if (auto taken = take_office(**session); !taken) return fail(taken.error());
+  int status = 0;
+  {
+    bus::streams::events events(*session);
+    bus::storage::engine_options options;
+    options.data_directory = directory;
+    options.use_uring = settings.io != "posix";
+    options.warn_above = settings.disk_warn;
+    options.block_above = settings.disk_block;
+    options.buffers = settings.buffers;
+    options.buffer_bytes = settings.buffer_bytes;
+    bus::storage::engine engine(
+        **session, options, [&](const char* kind, const std::string& stream, const error& what) {
+          spdlog::log(std::string_view(kind) == "recovered" ? spdlog::level::info
+                      : std::string_view(kind) == "warning" ? spdlog::level::warn
+                                                            : spdlog::level::err,
+                      "{}", what.message());
+          events.publish(kind, stream, what);
+        });
+    bus::streams::keeper keeper(*session, engine, directory);
+    if (auto started = keeper.start(); !started) {
+      leave_office(**session);
+      return fail(started.error());
+    }
+    auto server = bus::control::server::listen(
+        bus::client::keeper_socket_path((*session)->directory->path()),
+        [&](const nlohmann::json& request) { return bus::control::answer(keeper, request); });
+    if (!server) {
+      leave_office(**session);
+      return fail(server.error());
+    }
+    spdlog::info("keeps the bus '{}' in {} by {}", settings.bus, directory, keeper.status().disk);
+    ::sd_notify(0, "READY=1");
+    for (bool stop = false; !stop;) {
+      ::pollfd wait[2] = {{signal_file.get(), POLLIN, 0}, {(*server)->descriptor(), POLLIN, 0}};
+      (void)::poll(wait, 2, 1000);
+      if ((wait[0].revents & POLLIN) != 0) stop = true;
+      if ((wait[1].revents & POLLIN) != 0) (*server)->accept();
+      if ((*session)->directory->removed()) {
+        spdlog::error("the bus '{}' was removed: ends; its logs stay in {}", settings.bus, directory);
+        status = bus::exit_status(errc::closed);
+        stop = true;
+      }
+    }
+    ::sd_notify(0, "STOPPING=1");
+    leave_office(**session);
+  }
+  spdlog::info("ended");
+  return status;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{
+      "busd keeps the logs of a bus: durable streams, and what slow readers of spilling streams still\n"
+      "need. Live traffic does not pass through it.\n\n"
+      "  busd --bus default --data /var/lib/bus        in the foreground; SIGTERM ends it cleanly\n"
+      "  bus stream add orders --subjects 'orders.>' --storage durable"};
+  bus::configuration settings;
+  std::string config_path;
+  // The file first, so that options go over it.
+  for (int i = 1; i + 1 < argc; ++i)
+    if (std::string_view(argv[i]) == "--config") config_path = argv[i + 1];
+  for (int i = 1; i < argc; ++i)
+    if (std::string_view(argv[i]).starts_with("--config=")) config_path = argv[i] + 9;
+  if (!config_path.empty()) {
+    auto read = bus::read_configuration(config_path, settings);
+    if (!read) {
+      std::fprintf(stderr, "busd: %s\n", read.error().message().c_str());
+      return bus::exit_status(read.error().code);
+    }
+  }
+  app.add_option("--config", config_path, "TOML file; the options below go over it");
+  app.add_option("--bus", settings.bus, "name of the bus")->capture_default_str();
+  app.add_option("--data", settings.data, "directory for the logs; a bus has a directory in it");
+  app.add_option("--io", settings.io, "auto, io_uring or posix")->capture_default_str();
+  app.add_option("--disk-warn", settings.disk_warn, "warn above this share of the disk")
+      ->capture_default_str();
+  app.add_option("--disk-block", settings.disk_block, "stop publishers above this share of the disk")
+      ->capture_default_str();
+  app.add_option("--buffers", settings.buffers, "buffers that all logs share")->capture_default_str();
+  app.add_option("--buffer-bytes", settings.buffer_bytes,
+                 "of each: the most that is written at once")
+      ->capture_default_str();
+  app.add_option("--log-level", settings.log_level, "debug, info, warning or error")
+      ->capture_default_str();
+  app.add_option("--log-file", settings.log_file, "instead of standard error");
+  app.set_version_flag("--version", BUS_VERSION);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& stopped) {
+    const int code = app.exit(stopped);
+    return code == 0 ? 0 : bus::exit_status(errc::invalid_argument);
+  }
+  if (auto checked = bus::check_configuration(settings); !checked) {
+    std::fprintf(stderr, "busd: %s\n", checked.error().message().c_str());
+    return bus::exit_status(checked.error().code);
+  }
+  if (auto logging = start_logging(settings); !logging) {
+    std::fprintf(stderr, "busd: %s\n", logging.error().message().c_str());
+    return bus::exit_status(logging.error().code);
+  }
+  return run(settings);
+}

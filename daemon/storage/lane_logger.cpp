@@ -1,0 +1,420 @@
+#include "storage/lane_logger.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <climits>
+
+#include "os/futex.hpp"
+#include "sync/words.hpp"
+
+namespace bus::storage {
+
+namespace {
+
+constexpr auto retry_every = std::chrono::milliseconds(20);
+constexpr auto mark_after = std::chrono::milliseconds(200);
+constexpr auto retention_every = std::chrono::seconds(1);
+constexpr int place_attempts = 1000;
+
+}  // namespace
+
+buffer_pool::buffer_pool(log::disk& on, std::size_t count, std::size_t bytes)
+    : buffer_bytes_(bytes) {
+  std::vector<std::span<std::byte>> spans;
+  for (std::size_t i = 0; i < count; ++i) {
+    buffers_.emplace_back(bytes);
+    free_.push_back(static_cast<int>(i));
+    spans.push_back(buffers_.back().bytes());
+  }
+  registered_ = on.register_buffers(spans);
+}
+
+int buffer_pool::take() noexcept {
+  if (free_.empty()) return -1;
+  const int index = free_.back();
+  free_.pop_back();
+  return index;
+}
+
+lane_logger::lane_logger(session_core& session, std::shared_ptr<client::stream_handle> stream,
+                         std::shared_ptr<client::lane_map> lane, std::unique_ptr<lane_log> log,
+                         std::shared_ptr<subject_log> subjects, buffer_pool& buffers,
+                         std::uint64_t token) noexcept
+    : session_(session),
+      stream_(std::move(stream)),
+      lane_(std::move(lane)),
+      log_(std::move(log)),
+      subjects_(std::move(subjects)),
+      buffers_(buffers),
+      token_(token),
+      config_(stream_->facts().config),
+      gate_(lane_, *session.peers),
+      reader_(lane_->memory(), nullptr, false),
+      clock_(session.directory->clock()) {}
+
+lane_logger::~lane_logger() {
+  drop_filling();
+  if (flight_buffer_ >= 0) buffers_.give_back(flight_buffer_);
+}
+
+layout::log_health lane_logger::health() const noexcept {
+  if (trouble_) return trouble_->code == errc::no_space ? layout::log_health::full
+                                                        : layout::log_health::failed;
+  return full_ ? layout::log_health::full : layout::log_health::good;
+}
+
+// Publishers compare the generation at every call: so they learn of it at once, at no cost.
+void lane_logger::announce_health() {
+  const auto now = static_cast<std::uint64_t>(health());
+  if (sync::load_relaxed(words().health) == now) return;
+  sync::store_release(words().health, now);
+  session_.directory->announce_change();
+  os::futex_wake(os::futex_half(words().durable_seq), INT_MAX);
+  os::futex_wake(os::futex_half(words().logged_position), INT_MAX);
+}
+
+void lane_logger::set_full(bool yes) {
+  full_ = yes;
+  announce_health();
+}
+
+void lane_logger::trouble(error why) {
+  if (said_ != why.code) news_ = why;
+  said_ = why.code;
+  trouble_ = std::move(why);
+  retry_at_ = clock::now() + retry_every;
+  drop_filling();
+  lost_place_ = true;
+  announce_health();
+}
+
+// Behind record next_seq - 1, whatever it takes: from the newest waypoint before it.
+bool lane_logger::place_reader(std::uint64_t next_seq) {
+  const auto& memory = lane_->memory();
+  for (int attempt = 0; attempt < place_attempts; ++attempt) {
+    reader_ = ring::lane_reader<sync::hardware>(memory, nullptr, false);
+    const bool entered = reader_.enter([&](std::uint64_t) {
+      const auto entry = ring::last_waypoint_before<sync::hardware>(
+          memory, 0, [&](const auto& e) { return e.seq <= next_seq; });
+      return entry.found() && entry.seq <= next_seq ? entry : ring::entry_point{};
+    });
+    if (!entered) continue;
+    const auto outcome =
+        reader_.walk([&](const ring::record_view& view) { return view.seq >= next_seq; });
+    if (outcome != ring::poll_outcome::lapped && reader_.next_seq() == next_seq) return true;
+  }
+  return false;
+}
+
+result<void> lane_logger::take_over() {
+  stored_position_ = sync::load_acquire(words().logged_position);
+  if (!spills() && !place_reader(log_->next_seq())) {
+    // Nothing of the ring is in the way of a publisher any more, and nothing may be lost silently.
+    const auto& memory = lane_->memory();
+    const auto oldest = ring::oldest_waypoint<sync::hardware>(memory, stored_position_);
+    if (!oldest.found() || oldest.seq <= log_->next_seq())
+      return error{errc::corrupt, 0, "cannot go on with the log in " + log_->directory(),
+                   "it ends at sequence " + std::to_string(log_->next_seq() - 1) +
+                       ", and the ring does not have the next one",
+                   "remove the bus (bus rm --force) and start busd: it goes on above "
+                   "everything that was ever given out"};
+    log_->skip_to(oldest.seq, layout::log_gap::not_logged);
+    news_ = error{errc::corrupt, 0, "stream '" + config_.name + "' lost messages",
+                  "the log in " + log_->directory() +
+                      " does not have what the ring has given up already",
+                  "bus stream gaps " + config_.name + " tells which"};
+    if (!place_reader(oldest.seq))
+      return error{errc::busy, 0, "cannot go on with the log in " + log_->directory(),
+                   "its place in the ring moves", "start busd again"};
+  }
+  auto raised = log_->raise_high_water(
+      log_->next_seq() + 2 * lane_->memory().capacity_bytes / layout::record_align,
+      2 * lane_->memory().capacity_bytes / layout::record_align);
+  if (!raised) return raised;
+  sync::store_release(words().logged_seq, log_->written_seq());
+  if (!spills()) sync::store_release(words().durable_seq, log_->durable_seq());
+  publish_progress(reader_.position());
+  sync::store_release(words().health, static_cast<std::uint64_t>(health()));
+  return {};
+}
+
+void lane_logger::drop_filling() noexcept {
+  if (filling_ && filling_->buffer >= 0) buffers_.give_back(filling_->buffer);
+  filling_.reset();
+}
+
+/// Puts records into the frame; the reader has checked, when it asks for the next, that they were
+/// not overwritten meanwhile.
+struct lane_logger::sink {
+  lane_logger& owner;
+  log::frame_builder& frame;
+  std::uint64_t wall_base;
+  std::uint64_t tick_base;
+  double ns_per_tick;
+  std::uint64_t before = 0;
+  bool broken = false;
+
+  ring::verdict take(const ring::record_view& view) noexcept {
+    const std::uint64_t total = view.shape.total_bytes();
+    if (!frame.fits(total)) return ring::verdict::full;
+    if (frame.count() == 0 && frame.base_seq() != view.seq) frame.begin(view.seq);
+    before = frame.used_bytes();
+    const auto age = static_cast<std::int64_t>(tick_base - view.ticks);
+    const auto time =
+        wall_base - static_cast<std::uint64_t>(
+                        static_cast<std::int64_t>(static_cast<double>(age) * ns_per_tick));
+    frame.add(view.shape, view.origin, time, [&](std::byte* to) {
+      sync::hardware::copy_out(to, view.header(),
+                               std::size_t{view.shape.header_bytes} + view.shape.payload_bytes);
+    });
+    if (view.subject_id() != layout::inline_subject_id &&
+        (!owner.has_subject_ || view.subject_id() > owner.highest_subject_)) {
+      owner.highest_subject_ = view.subject_id();
+      owner.has_subject_ = true;
+    }
+    return ring::verdict::taken;
+  }
+  void undo() noexcept { frame.drop_to(frame.count() - 1, before); }
+};
+
+bool lane_logger::gather() {
+  if (!filling_) {
+    const int buffer = buffers_.take();
+    if (buffer < 0) return false;
+    filling_.emplace(filling{buffer,
+                             log::frame_builder(buffers_.bytes(buffer), log_->log_id(),
+                                                log_->align()),
+                             reader_.position()});
+    filling_->frame.begin(reader_.next_seq());
+  }
+  const std::uint64_t ticks = clock_.now();
+  sink into{*this, filling_->frame, clock_.to_wall_ns(ticks), ticks, clock_.ns_per_tick()};
+  const std::uint32_t had = filling_->frame.count();
+  for (;;) {
+    const std::uint64_t from = reader_.position();
+    const auto outcome = reader_.poll(SIZE_MAX, into);
+    if (outcome == ring::poll_outcome::corrupt || outcome == ring::poll_outcome::unsupported ||
+        (outcome == ring::poll_outcome::lapped && !spills())) {
+      trouble({errc::corrupt, 0, "cannot log stream '" + config_.name + "'",
+               "at sequence " + std::to_string(reader_.next_seq()) +
+                   " its ring has no record: it was overwritten by something else than libbus",
+               "remove the stream's shared memory (bus rm --force) and start busd again"});
+      return false;
+    }
+    if (outcome == ring::poll_outcome::lapped) {  // its readers went on meanwhile
+      drop_filling();
+      lost_place_ = true;
+      return false;
+    }
+    if (outcome != ring::poll_outcome::aborted && reader_.position() == from) break;
+    if (outcome == ring::poll_outcome::empty) break;
+  }
+  filling_->end_position = reader_.position();
+  const bool more = filling_->frame.count() != had;
+  if (filling_->frame.count() == 0) drop_filling();
+  return more;
+}
+
+// Subjects come before the records that name them.
+bool lane_logger::save_subjects() {
+  if (!has_subject_ || highest_subject_ < subjects_->count()) return true;
+  std::vector<log::known_subject> more;
+  for (std::uint64_t id = subjects_->count(); id <= highest_subject_; ++id) {
+    auto text = stream_->subject_text(static_cast<std::uint32_t>(id));
+    if (!text || text->empty()) {
+      trouble({errc::corrupt, 0, "cannot log stream '" + config_.name + "'",
+               "a record names subject " + std::to_string(id) + ", which nobody has registered",
+               "remove the stream's shared memory (bus rm --force) and start busd again"});
+      return false;
+    }
+    more.push_back({std::string(*text), stream_->subject_type(static_cast<std::uint32_t>(id))});
+  }
+  auto added = subjects_->append(more);
+  if (!added) trouble(std::move(added.error()));
+  return static_cast<bool>(added);
+}
+
+bool lane_logger::begin() {
+  if (!save_subjects()) return false;
+  auto raised = log_->raise_high_water(
+      filling_->frame.next_seq() + 2 * lane_->memory().capacity_bytes / layout::record_align,
+      2 * lane_->memory().capacity_bytes / layout::record_align);
+  if (!raised) {
+    trouble(std::move(raised.error()));
+    return false;
+  }
+  auto begun = log_->begin(filling_->frame, syncs_each(), token_,
+                           buffers_.registered() ? filling_->buffer : -1);
+  if (!begun) {
+    trouble(std::move(begun.error()));
+    return false;
+  }
+  flight_buffer_ = filling_->buffer;
+  flight_end_ = filling_->end_position;
+  flight_bytes_ = filling_->frame.used_bytes();
+  filling_.reset();
+  return true;
+}
+
+// K1. The newest waypoint that is not above what is in the log.
+void lane_logger::publish_progress(std::uint64_t end_position) {
+  const auto& memory = lane_->memory();
+  if (end_position / memory.block_bytes() != stored_position_ / memory.block_bytes() ||
+      stored_position_ == 0) {
+    const auto entry = ring::last_waypoint_before<sync::hardware>(
+        memory, stored_position_, [&](const auto& e) { return e.position <= end_position; });
+    if (entry.found() && entry.position <= end_position && entry.position > stored_position_) {
+      stored_position_ = entry.position;
+      sync::store_release(words().logged_position, stored_position_);  // [D1]
+    }
+  }
+  // [W2] what was stored before the look; pairs with the fence of whoever waits.
+  sync::full_fence();
+  if (sync::load_relaxed(lane_->header().counters.waiting) != 0)
+    os::futex_wake(os::futex_half(words().logged_position), INT_MAX);
+  if (sync::load_relaxed(words().confirm_waiting) != 0) {
+    sync::store_relaxed(words().confirm_waiting, 0);
+    os::futex_wake(os::futex_half(words().durable_seq), INT_MAX);
+  }
+}
+
+void lane_logger::finished(int failure) {
+  const std::uint64_t end = flight_end_;
+  buffers_.give_back(std::exchange(flight_buffer_, -1));
+  if (log_->finished(failure) != 0) {
+    trouble({failure == -ENOSPC || failure == -EDQUOT ? errc::no_space : errc::system, -failure,
+             "cannot write the log of stream '" + config_.name + "'",
+             "the disk answered with error " + std::to_string(-failure) + " in " +
+                 log_->directory(),
+             "look at the disk (dmesg); what waits is written by itself when it works again"});
+    return;
+  }
+  ++commits_;
+  bytes_written_ += flight_bytes_;
+  marked_ = false;
+  last_commit_ = clock::now();
+  sync::store_release(words().logged_seq, log_->written_seq());  // [D1]
+  if (syncs_each()) sync::store_release(words().durable_seq, log_->durable_seq());  // [D2] K2
+  publish_progress(end);
+}
+
+// A lane that spills: is anybody so far behind that the ring would overwrite it? From where?
+bool lane_logger::choose_spill() {
+  const auto& memory = lane_->memory();
+  gate_.resolve();
+  gate_.forget_dead();
+  const std::uint64_t tail = sync::load_relaxed(lane_->header().limits.reserved_end);
+  const auto laggard = gate_.slowest_reader(tail);
+  if (!laggard) return spilling_ = false;
+  const bool in_log = tail - std::min(tail, laggard->position) > memory.capacity_bytes;
+  const std::uint64_t lag = tail - std::min(tail, laggard->position);
+  // Begins when half of the ring is behind, ends when three quarters of it are free again.
+  if (!in_log && lag < memory.capacity_bytes / (spilling_ ? 4 : 2)) return spilling_ = false;
+  if (spilling_ && !lost_place_) return true;
+  if (in_log) {
+    if (!place_reader(log_->next_seq())) return false;
+  } else {
+    // Its position and sequence are two words: the record itself tells whether they belong
+    // together.
+    const std::uint64_t seq = laggard->next_seq;
+    if (seq <= log_->written_seq()) {
+      if (!place_reader(log_->next_seq())) return false;
+    } else {
+      if (laggard->position % layout::record_align != 0 ||
+          sync::load_acquire(memory.word_at(laggard->position)) != seq)
+        return false;
+      reader_ = ring::lane_reader<sync::hardware>(memory, nullptr, false);
+      reader_.set_position(laggard->position, seq);
+    }
+  }
+  lost_place_ = false;
+  return spilling_ = true;
+}
+
+void lane_logger::recover_from_trouble(clock::time_point now) {
+  if (now < retry_at_) return;
+  retry_at_ = now + retry_every;
+  if (log_->is_poisoned()) {
+    auto restarted = log_->restart();
+    if (!restarted) {
+      trouble(std::move(restarted.error()));
+      return;
+    }
+  }
+  if (trouble_->code == errc::corrupt) return;  // of the ring: nothing of ours brings it back
+  trouble_.reset();
+  sync::store_release(words().logged_seq, log_->written_seq());
+  if (!spills() && config_.fsync != fsync_policy::never)
+    sync::store_release(words().durable_seq, log_->durable_seq());
+}
+
+bool lane_logger::work(clock::time_point now) {
+  if (trouble_) {
+    recover_from_trouble(now);
+    if (trouble_) return false;
+    if (!spills() && !place_reader(log_->next_seq())) {  // K4
+      trouble({errc::corrupt, 0, "cannot log stream '" + config_.name + "'",
+               "its ring does not have sequence " + std::to_string(log_->next_seq()),
+               "remove the stream's shared memory (bus rm --force) and start busd again"});
+      return false;
+    }
+    lost_place_ = spills();
+  }
+  if (spills() && !filling_ && !choose_spill()) return false;
+  const bool gathered = gather();
+  if (trouble_ || !filling_ || log_->in_flight()) return gathered;
+  if (!begin()) return false;
+  // Good is said when something was begun: a full disk may still be full.
+  said_ = errc::ok;
+  announce_health();
+  return true;
+}
+
+bool lane_logger::has_news() noexcept {
+  if (trouble_) return false;
+  if (spills()) return spilling_;
+  return filling_.has_value() || reader_.ready();
+}
+
+void lane_logger::housekeep(clock::time_point now) {
+  if (trouble_ || log_->in_flight()) return;
+  if (config_.fsync == fsync_policy::interval && !spills() &&
+      log_->written_seq() > log_->durable_seq() && now - last_sync_ >= config_.fsync_interval) {
+    last_sync_ = now;
+    auto synced = log_->sync();
+    if (!synced) return trouble(std::move(synced.error()));
+    sync::store_release(words().durable_seq, log_->durable_seq());  // K2
+    publish_progress(stored_position_);
+  }
+  if (!marked_ && now - last_commit_ > mark_after) {
+    marked_ = true;
+    auto marked = log_->write_mark();
+    if (!marked) return trouble(std::move(marked.error()));
+  }
+  if (now < next_retention_) return;
+  next_retention_ = now + retention_every;
+  if (spills())
+    log_->drop_consumed(std::min(gate_.lowest_wanted(), log_->next_seq()));
+  else
+    log_->retain({static_cast<std::uint64_t>(config_.max_age.count()), config_.max_bytes,
+                  config_.max_messages},
+                 os::wall_ns());
+}
+
+void lane_logger::purge(std::uint64_t below) {
+  auto purged = log_->purge(std::min(below, log_->next_seq()));
+  if (!purged) trouble(std::move(purged.error()));
+}
+
+void lane_logger::close() {
+  auto closed = log_->close();
+  if (!closed) {
+    news_ = std::move(closed.error());
+    return;
+  }
+  if (!spills() && config_.fsync != fsync_policy::never)
+    sync::store_release(words().durable_seq, log_->durable_seq());
+  publish_progress(stored_position_);
+}
+
+}  // namespace bus::storage

@@ -1,0 +1,144 @@
+#pragma once
+/// lane_logger: takes what is published to one lane and puts it into the lane's log.
+///
+/// Invariants
+///   K1  logged_position never passes what is in the log (durable streams with fsync=batch: what is
+///       synced), and is always the position of a waypoint: so a busd that comes after this one
+///       finds its place in the ring again.
+///   K2  durable_seq never passes what a sync covered.
+///   K3  Before a sequence can be given out, a high water above it is on disk: publishers are at
+///       most one ring ahead of logged_position.
+///   K4  After a failure it goes back, in the ring, to the first record that is not in the log.
+///
+/// Threads    one, the engine's
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "client/session_core.hpp"
+#include "client/writer_gate.hpp"
+#include "ring/lane_reader.hpp"
+#include "storage/lane_log.hpp"
+#include "storage/subject_log.hpp"
+
+namespace bus::storage {
+
+/// Frames are built in a few buffers that all lanes share.
+class buffer_pool {
+ public:
+  buffer_pool(log::disk& on, std::size_t count, std::size_t bytes);
+  /// -1: all are used.
+  int take() noexcept;
+  void give_back(int index) noexcept { free_.push_back(index); }
+  std::span<std::byte> bytes(int index) const noexcept {
+    return buffers_[static_cast<std::size_t>(index)].bytes();
+  }
+  std::size_t buffer_bytes() const noexcept { return buffer_bytes_; }
+  bool registered() const noexcept { return registered_; }
+
+ private:
+  std::vector<frame_memory> buffers_;
+  std::vector<int> free_;
+  std::size_t buffer_bytes_;
+  bool registered_ = false;
+};
+
+class lane_logger {
+ public:
+  using clock = std::chrono::steady_clock;
+
+  lane_logger(session_core& session, std::shared_ptr<client::stream_handle> stream,
+              std::shared_ptr<client::lane_map> lane, std::unique_ptr<lane_log> log,
+              std::shared_ptr<subject_log> subjects, buffer_pool& buffers,
+              std::uint64_t token) noexcept;
+  ~lane_logger();
+
+  /// Finds the place in the ring where the log ends. Errors: corrupt (the ring is behind its log),
+  /// no_space, system
+  result<void> take_over();
+
+  /// Gathers what is there, begins a commit when none is under way. True: it did something.
+  bool work(clock::time_point now);
+  void finished(int failure);
+  /// Retention, a sync that is due, a mark when idle.
+  void housekeep(clock::time_point now);
+  /// Something may be waiting in the ring.
+  bool has_news() noexcept;
+  bool in_flight() const noexcept { return log_->in_flight(); }
+  bool is_troubled() const noexcept { return trouble_.has_value(); }
+  /// The disk is too full: publishers are told, what is in the ring is still written.
+  void set_full(bool yes);
+  /// What can be written is, and marked so. Blocks.
+  void close();
+  void purge(std::uint64_t below);
+  void set_config(const stream_config& config) { config_ = config; }
+
+  lane_log& log() noexcept { return *log_; }
+  client::stream_handle& stream() noexcept { return *stream_; }
+  const client::lane_map& lane() const noexcept { return *lane_; }
+  std::uint64_t token() const noexcept { return token_; }
+  layout::log_health health() const noexcept;
+  std::uint64_t bytes_written() const noexcept { return bytes_written_; }
+  std::uint64_t commits() const noexcept { return commits_; }
+  /// Set once per trouble, for the log line and the event; taken by the engine.
+  std::optional<error> take_news() noexcept { return std::exchange(news_, std::nullopt); }
+
+  recovery_report recovered;
+
+ private:
+  struct sink;
+  struct filling {
+    int buffer = -1;
+    log::frame_builder frame;
+    std::uint64_t end_position = 0;
+  };
+
+  bool gather();
+  bool begin();
+  bool place_reader(std::uint64_t next_seq);
+  bool choose_spill();
+  void publish_progress(std::uint64_t end_position);
+  void trouble(error why);
+  void recover_from_trouble(clock::time_point now);
+  void announce_health();
+  bool save_subjects();
+  void drop_filling() noexcept;
+  bool syncs_each() const noexcept {
+    return lane_->memory().kept == layout::storage::durable && config_.fsync == fsync_policy::batch;
+  }
+  bool spills() const noexcept { return lane_->memory().kept == layout::storage::spill; }
+  layout::lane_durability& words() const noexcept { return lane_->header().durability; }
+
+  session_core& session_;
+  std::shared_ptr<client::stream_handle> stream_;
+  std::shared_ptr<client::lane_map> lane_;
+  std::unique_ptr<lane_log> log_;
+  std::shared_ptr<subject_log> subjects_;
+  buffer_pool& buffers_;
+  const std::uint64_t token_;
+  stream_config config_;
+  client::writer_gate gate_;  // who reads: for a lane that spills
+  ring::lane_reader<sync::hardware> reader_;
+  os::tick_clock clock_;
+  std::optional<filling> filling_;
+  std::vector<frame_memory> own_memory_;  // one buffer, when a record is larger than the pool's
+  int flight_buffer_ = -1;
+  std::uint64_t flight_end_ = 0;
+  std::uint64_t flight_bytes_ = 0;
+  std::uint64_t stored_position_ = 0;
+  std::uint32_t highest_subject_ = 0;
+  bool has_subject_ = false;
+  bool spilling_ = false;
+  bool full_ = false;
+  bool lost_place_ = false;
+  std::optional<error> trouble_, news_;
+  errc said_ = errc::ok;  // the trouble that was told last
+  clock::time_point retry_at_{}, last_sync_{}, last_commit_{}, next_retention_{};
+  bool marked_ = true;
+  std::uint64_t bytes_written_ = 0;
+  std::uint64_t commits_ = 0;
+};
+
+}  // namespace bus::storage

@@ -1,0 +1,167 @@
+#include "streams/catalog.hpp"
+
+#include <cerrno>
+
+#include "base/crc32c.hpp"
+#include "os/failure.hpp"
+#include "wire/stream_json.hpp"
+
+namespace bus::streams {
+
+namespace {
+
+constexpr std::string_view half_made = ".new-";
+constexpr std::string_view half_removed = ".old-";
+constexpr std::string_view sum_mark = "\ncrc32c ";
+constexpr std::int64_t largest_definition_bytes = 1 << 20;
+
+std::string sum_of(std::string_view text) {
+  return std::to_string(base::crc32c(0, text.data(), text.size()));
+}
+
+error unreadable(const std::string& path, std::string why) {
+  return {errc::corrupt, 0, "cannot use the stream in " + path, std::move(why),
+          "restore stream.json from a backup, or move the directory away"};
+}
+
+}  // namespace
+
+result<void> catalog::prepare() {
+  for (const std::string& path : {directory_, directory_ + "/streams"})
+    if (const int failure = disk_.make_directory(path); failure != 0)
+      return os::failure(-failure, "cannot make " + path);
+  std::vector<std::string> names;
+  if (const int failure = disk_.list(directory_ + "/streams", names); failure != 0)
+    return os::failure(-failure, "cannot look into " + directory_ + "/streams");
+  for (const std::string& name : names)
+    if (name.starts_with(half_made) || name.starts_with(half_removed))
+      remove_tree(directory_of(name));
+  if (const int failure = disk_.sync_directory(directory_); failure != 0)
+    return os::failure(-failure, "cannot sync " + directory_);
+  return {};
+}
+
+void catalog::remove_tree(const std::string& path) {
+  std::vector<std::string> names;
+  if (disk_.list(path, names) == 0)
+    for (const std::string& name : names)
+      if (disk_.remove(path + "/" + name) != 0) remove_tree(path + "/" + name);
+  (void)disk_.remove(path);
+}
+
+result<std::vector<definition>> catalog::load(std::vector<error>& problems) {
+  std::vector<std::string> names;
+  if (const int failure = disk_.list(directory_ + "/streams", names); failure != 0)
+    return os::failure(-failure, "cannot look into " + directory_ + "/streams");
+  std::vector<definition> all;
+  for (const std::string& name : names) {
+    if (name.starts_with(".")) continue;
+    const std::string path = directory_of(name);
+    const int file = disk_.open(path + "/stream.json", log::disk_mode::read, false);
+    const std::int64_t size = file >= 0 ? disk_.size(file) : file;
+    std::string text(size > 0 && size <= largest_definition_bytes ? static_cast<std::size_t>(size)
+                                                                  : 0,
+                     '\0');
+    int failure = size < 0 ? static_cast<int>(size) : 0;
+    if (failure == 0)
+      failure = log::read_all(disk_, file,
+                              {reinterpret_cast<std::byte*>(text.data()), text.size()}, 0);
+    if (file >= 0) disk_.close(file);
+    if (failure != 0) {
+      problems.push_back(os::failure(-failure, "cannot read " + path + "/stream.json"));
+      continue;
+    }
+    const std::size_t mark = text.rfind(sum_mark);
+    if (mark == std::string::npos ||
+        text.substr(mark + sum_mark.size()) !=
+            sum_of(std::string_view(text).substr(0, mark)) + "\n") {
+      problems.push_back(unreadable(path, "the checksum of stream.json does not hold"));
+      continue;
+    }
+    const auto json = nlohmann::json::parse(text.substr(0, mark), nullptr, false);
+    auto config = wire::stream_from_json(json);
+    if (!config || config->name != name) {
+      problems.push_back(unreadable(
+          path, config ? "stream.json is another stream's" : config.error().message()));
+      continue;
+    }
+    definition made;
+    made.config = std::move(*config);
+    made.stream_id = wire::number_of(json, "stream_id").value_or(0);
+    made.epoch = wire::number_of(json, "epoch").value_or(1);
+    made.lanes = static_cast<std::uint32_t>(wire::number_of(json, "lanes_now").value_or(1));
+    made.sealed = json.value("sealed", nlohmann::json(false)) == true;
+    all.push_back(std::move(made));
+  }
+  return all;
+}
+
+result<void> catalog::write_definition(const std::string& directory, const definition& made) {
+  nlohmann::json json = wire::to_json(made.config);
+  json["stream_id"] = made.stream_id;
+  json["epoch"] = made.epoch;
+  json["lanes_now"] = made.lanes;
+  json["sealed"] = made.sealed;
+  const std::string body = json.dump(2);
+  const std::string text = body + std::string(sum_mark) + sum_of(body) + "\n";
+  const std::string path = directory + "/stream.json", early = path + ".new";
+  (void)disk_.remove(early);
+  const int file = disk_.open(early, log::disk_mode::create, false);
+  if (file < 0) return os::failure(-file, "cannot make " + early);
+  int failure =
+      disk_.write(file, {reinterpret_cast<const std::byte*>(text.data()), text.size()}, 0);
+  if (failure == 0) failure = disk_.sync(file);
+  disk_.close(file);
+  if (failure == 0) failure = disk_.rename(early, path);
+  if (failure == 0) failure = disk_.sync_directory(directory);
+  if (failure != 0) return os::failure(-failure, "cannot write " + path);
+  return {};
+}
+
+result<std::string> catalog::begin(const definition& made) {
+  std::vector<std::string> names;
+  if (const int failure = disk_.list(directory_ + "/streams", names); failure != 0)
+    return os::failure(-failure, "cannot look into " + directory_ + "/streams");
+  for (const std::string& name : names)
+    if (name == made.config.name)
+      return error{errc::conflict, 0, "cannot add the stream '" + name + "'",
+                   "there is a log of that name in " + directory_of(name),
+                   "remove the stream first (bus stream rm), or move that directory away"};
+  const std::string building =
+      directory_of(std::string(half_made) + std::to_string(made.stream_id));
+  if (const int failure = disk_.make_directory(building); failure != 0)
+    return os::failure(-failure, "cannot make " + building);
+  auto written = write_definition(building, made);
+  if (!written) {
+    remove_tree(building);
+    return std::move(written.error());
+  }
+  return building;
+}
+
+result<void> catalog::commit(const std::string& building, const definition& made) {
+  int failure = disk_.sync_directory(building);
+  if (failure == 0) failure = disk_.rename(building, directory_of(made.config.name));
+  if (failure == 0) failure = disk_.sync_directory(directory_ + "/streams");
+  if (failure != 0) {
+    remove_tree(building);
+    return os::failure(-failure, "cannot add the stream '" + made.config.name + "'");
+  }
+  return {};
+}
+
+result<void> catalog::store(const definition& changed) {
+  return write_definition(directory_of(changed.config.name), changed);
+}
+
+result<void> catalog::remove(const std::string& name) {
+  const std::string aside = directory_of(std::string(half_removed) + name);
+  remove_tree(aside);
+  int failure = disk_.rename(directory_of(name), aside);
+  if (failure == 0) failure = disk_.sync_directory(directory_ + "/streams");
+  if (failure != 0) return os::failure(-failure, "cannot remove the stream '" + name + "'");
+  remove_tree(aside);
+  return {};
+}
+
+}  // namespace bus::streams

@@ -1,0 +1,417 @@
+#include "streams/keeper.hpp"
+
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "os/random.hpp"
+
+namespace bus::streams {
+
+namespace {
+
+error no_such(const std::string& name) {
+  return {errc::not_found, 0, "no stream '" + name + "' with a log",
+          "this busd keeps none of that name", "bus stream ls"};
+}
+
+std::uint64_t least_high_water(const stream_config& config) {
+  return 2 * config.ring_bytes / layout::record_align;
+}
+
+}  // namespace
+
+keeper::keeper(std::shared_ptr<session_core> session, storage::engine& engine,
+               std::string directory)
+    : session_(std::move(session)),
+      engine_(engine),
+      catalog_(engine.disk(), directory),
+      directory_(std::move(directory)) {}
+
+storage::log_options keeper::options_for(const stream_config& config) {
+  storage::log_options options;
+  options.segment_bytes = config.segment_bytes;
+  if (config.max_bytes != 0)  // a limit works on whole segments
+    options.segment_bytes =
+        std::clamp<std::uint64_t>(config.max_bytes / 8, 1u << 20, config.segment_bytes);
+  options.largest_frame_bytes = engine_.buffers().buffer_bytes();
+  options.spill = config.storage == storage_class::spill;
+  options.take_spare = [this](const std::string& directory, std::uint64_t bytes) {
+    return engine_.spares().take(directory, bytes);
+  };
+  return options;
+}
+
+void keeper::note_problem(error what) {
+  spdlog::error("{}", what.message());
+  problems_.push_back(what.message());
+}
+
+result<void> keeper::start() {
+  const std::lock_guard guard(mutex_);
+  const auto begin = std::chrono::steady_clock::now();
+  result<void> outcome;
+  engine_.call([&] {
+    outcome = catalog_.prepare();
+    if (!outcome) return;
+    std::vector<error> problems;
+    auto all = catalog_.load(problems);
+    if (!all) {
+      outcome = std::move(all.error());
+      return;
+    }
+    for (error& problem : problems) note_problem(std::move(problem));
+    for (const definition& made : *all) {
+      auto restored = restore(made);
+      if (!restored) note_problem(std::move(restored.error()));
+    }
+  });
+  recovery_ = std::chrono::steady_clock::now() - begin;
+  return outcome;
+}
+
+result<std::unique_ptr<storage::lane_log>> keeper::open_log(const definition& made,
+                                                            std::uint32_t lane,
+                                                            storage::recovery_report& report) {
+  return storage::lane_log::open(
+      engine_.disk(), catalog_.directory_of(made.config.name) + "/lane-" + std::to_string(lane),
+      {made.stream_id, made.epoch, lane}, options_for(made.config), report);
+}
+
+// REQUIRES for what follows: in the engine's thread.
+result<void> keeper::restore(const definition& found) {
+  definition made = found;
+  const std::string path = catalog_.directory_of(made.config.name);
+  auto subjects = storage::subject_log::open(engine_.disk(), path + "/subjects");
+  if (!subjects) return std::move(subjects.error());
+  const auto facts =
+      client::read_stream_file(session_->directory->stream_path(made.config.name));
+  const bool is_there = facts && facts->stream_id == made.stream_id;
+  if (facts && !is_there)
+    return error{errc::conflict, 0, "cannot open the stream '" + made.config.name + "' of " + path,
+                 "the bus has another stream of that name",
+                 "remove that one (bus stream rm) and start busd again"};
+  if (is_there && facts->config.mode == lane_mode::per_publisher)
+    while (os::exists(path + "/lane-" + std::to_string(made.lanes))) ++made.lanes;
+  std::vector<std::unique_ptr<storage::lane_log>> logs;
+  std::vector<storage::recovery_report> reports(made.lanes);
+  for (std::uint32_t lane = 0; lane < made.lanes; ++lane) {
+    auto opened = open_log(made, lane, reports[lane]);
+    if (!opened) return std::move(opened.error());
+    const auto& report = reports[lane];
+    spdlog::info("stream {} lane {}: sequences {} to {}, {} segments, {} bytes read, {} records "
+                 "written anew, {} bytes of a torn end cut",
+                 made.config.name, lane, (*opened)->first_seq(), (*opened)->next_seq() - 1,
+                 (*opened)->segments(), report.bytes_read, report.rewritten, report.cut_bytes);
+    for (const log::damage& damage : report.damages)
+      spdlog::error("stream {} lane {}: {} bytes at {} of the last segment are damaged, {} records "
+                    "from sequence {} on are missing",
+                    made.config.name, lane, damage.bytes, damage.offset, damage.missing,
+                    damage.first_seq);
+    logs.push_back(std::move(*opened));
+  }
+  if (!is_there) {
+    // Shared memory was lost, and with it whatever was not on disk: a new epoch, above every
+    // sequence that anybody may have seen.
+    ++made.epoch;
+    auto stored = catalog_.store(made);
+    if (!stored) return stored;
+    client::birth with = session_->directory->new_birth();
+    with.stream_id = made.stream_id;
+    with.epoch = made.epoch;
+    with.sealed = made.sealed;
+    with.log_directory = path;
+    for (auto& log : logs) {
+      auto begun = log->begin_epoch(made.epoch);
+      if (begun)
+        begun = log->raise_high_water(log->next_seq() + least_high_water(made.config), 0);
+      if (!begun) return begun;
+      with.first_seqs.push_back(log->next_seq());
+    }
+    auto lock = session_->directory->lock_changes();
+    if (!lock) return std::move(lock.error());
+    stream_config config = made.config;
+    auto added = session_->directory->add_stream(config, with);
+    if (!added) return added;
+    for (std::uint32_t lane = 1; config.mode == lane_mode::per_publisher && lane < made.lanes;
+         ++lane) {
+      const auto now =
+          client::read_stream_file(session_->directory->stream_path(made.config.name));
+      if (now) (void)session_->directory->add_lane(*now, lane, logs[lane]->next_seq());
+    }
+    auto handle = session_->stream(made.config.name);
+    if (!handle) return std::move(handle.error());
+    for (std::uint64_t id = 0; id < subjects->count(); ++id) {
+      const auto& subject = subjects->known()[id];
+      auto interned = (*handle)->intern(subject.text, session_->me->id(), *session_->peers);
+      if (!interned) return std::move(interned.error());
+      if (!*interned || (*interned)->id != id)
+        return error{errc::corrupt, 0, "cannot open the stream '" + made.config.name + "'",
+                     "its subjects are not what they were: one is there twice",
+                     "restore the file " + path + "/subjects from a backup"};
+      if (subject.type != 0) (*handle)->claim_type(static_cast<std::uint32_t>(id), subject.type);
+    }
+    spdlog::info("stream {}: made anew in shared memory, epoch {}", made.config.name, made.epoch);
+  } else {
+    // busd may keep its files elsewhere now.
+    (void)os::make_link(session_->directory->stream_path(made.config.name) + "/log", path);
+  }
+  kept& entry = streams_[made.config.name];
+  entry.made = made;
+  entry.subjects = std::make_shared<storage::subject_log>(std::move(*subjects));
+  for (std::uint32_t lane = 0; lane < made.lanes; ++lane) {
+    auto attached = attach(entry, lane, std::move(logs[lane]), std::move(reports[lane]));
+    if (!attached) return attached;
+  }
+  return {};
+}
+
+result<void> keeper::attach(kept& stream, std::uint32_t lane,
+                            std::unique_ptr<storage::lane_log> log,
+                            storage::recovery_report report) {
+  auto handle = session_->stream(stream.made.config.name);
+  if (!handle) return std::move(handle.error());
+  auto map = (*handle)->lane(lane, true);
+  if (!map) return std::move(map.error());
+  if (!report.damages.empty() || report.rewritten != 0)
+    spdlog::info("stream {} lane {}: goes on at sequence {}", stream.made.config.name, lane,
+                 log->next_seq());
+  auto logger = std::make_unique<storage::lane_logger>(*session_, *handle, std::move(*map),
+                                                       std::move(log), stream.subjects,
+                                                       engine_.buffers(), engine_.next_token());
+  logger->recovered = std::move(report);
+  auto taken = logger->take_over();
+  if (!taken) return taken;
+  engine_.lanes().push_back(std::move(logger));
+  return {};
+}
+
+void keeper::detach(const std::string& name) {
+  std::erase_if(engine_.lanes(), [&](const auto& lane) {
+    if (lane->stream().name() != name) return false;
+    engine_.spares().forget(lane->log().directory());
+    return true;
+  });
+}
+
+result<void> keeper::add_stream(const stream_config& config) {
+  const std::lock_guard guard(mutex_);
+  if (auto checked = client::check_config(config); !checked) return checked;
+  if (2 * (config.max_message_bytes + 64 * 1024) > 2 * engine_.buffers().buffer_bytes())
+    return error{errc::invalid_argument, 0, "cannot add the stream '" + config.name + "'",
+                 "busd writes at most " + std::to_string(engine_.buffers().buffer_bytes()) +
+                     " bytes at once",
+                 "use a smaller --max-message-bytes, or set buffer_bytes of busd higher"};
+  result<void> outcome;
+  engine_.call([&] {
+    outcome = [&]() -> result<void> {
+      auto lock = session_->directory->lock_changes();
+      if (!lock) return std::move(lock.error());
+      auto free_to = session_->directory->check_new_stream(config);
+      if (!free_to) return free_to;
+      definition made;
+      made.config = config;
+      made.stream_id = os::random_id();
+      made.lanes = config.mode == lane_mode::fixed ? config.lanes : 1;
+      auto building = catalog_.begin(made);
+      if (!building) return std::move(building.error());
+      for (std::uint32_t lane = 0; lane < made.lanes; ++lane) {
+        auto log = storage::lane_log::create(
+            engine_.disk(), *building + "/lane-" + std::to_string(lane),
+            {made.stream_id, made.epoch, lane}, least_high_water(config),
+            options_for(config));
+        if (!log) return std::move(log.error());
+        (void)engine_.disk().sync_directory((*log)->directory());
+      }
+      auto subjects = storage::subject_log::open(engine_.disk(), *building + "/subjects");
+      if (!subjects) return std::move(subjects.error());
+      auto named = catalog_.commit(*building, made);
+      if (!named) return named;
+      client::birth with = session_->directory->new_birth();
+      with.stream_id = made.stream_id;
+      with.log_directory = catalog_.directory_of(config.name);
+      auto added = session_->directory->add_stream(config, with);
+      if (!added) {
+        (void)catalog_.remove(config.name);
+        return added;
+      }
+      return restore(made);
+    }();
+  });
+  if (outcome) spdlog::info("stream {}: added, storage {}", config.name, storage_name(config.storage));
+  return outcome;
+}
+
+result<void> keeper::edit_stream(const stream_config& config) {
+  const std::lock_guard guard(mutex_);
+  const auto found = streams_.find(config.name);
+  if (found == streams_.end()) return no_such(config.name);
+  if (auto checked = client::check_config(config); !checked) return checked;
+  const stream_config& there = found->second.made.config;
+  std::string fixed;
+  const auto same = [&](bool yes, const char* field) {
+    if (!yes) fixed += (fixed.empty() ? "" : ", ") + std::string(field);
+  };
+  same(there.subjects == config.subjects, "subjects");
+  same(there.overflow == config.overflow, "overflow");
+  same(there.mode == config.mode && there.lanes == config.lanes, "lanes");
+  same(there.ring_bytes == config.ring_bytes, "ring_bytes");
+  same(there.max_message_bytes == config.max_message_bytes, "max_message_bytes");
+  same(there.max_subjects == config.max_subjects, "max_subjects");
+  same(there.max_readers == config.max_readers, "max_readers");
+  same(there.storage == config.storage, "storage");
+  same(there.segment_bytes == config.segment_bytes, "segment_bytes");
+  if (!fixed.empty())
+    return error{errc::invalid_argument, 0, "cannot edit the stream '" + config.name + "'",
+                 "these are chosen when it is made: " + fixed,
+                 "make another stream and copy it: bus record, bus replay"};
+  definition changed = found->second.made;
+  changed.config = config;
+  result<void> outcome;
+  engine_.call([&] {
+    outcome = catalog_.store(changed);
+    if (!outcome) return;
+    auto lock = session_->directory->lock_changes();
+    const auto facts = client::read_stream_file(session_->directory->stream_path(config.name));
+    if (lock && facts) {
+      auto now = *facts;
+      now.config = config;
+      outcome = session_->directory->change_stream(now);
+    }
+    for (auto& lane : engine_.lanes())
+      if (lane->stream().name() == config.name) lane->set_config(config);
+    found->second.made = changed;
+  });
+  return outcome;
+}
+
+result<void> keeper::remove_stream(const std::string& name) {
+  const std::lock_guard guard(mutex_);
+  const auto found = streams_.find(name);
+  if (found == streams_.end()) return no_such(name);
+  result<void> outcome;
+  engine_.call([&] {
+    auto lock = session_->directory->lock_changes();
+    if (!lock) {
+      outcome = std::move(lock.error());
+      return;
+    }
+    outcome = session_->directory->remove_stream(name);
+    if (!outcome && outcome.error().code != errc::not_found) return;
+    detach(name);
+    outcome = catalog_.remove(name);
+    streams_.erase(found);
+  });
+  if (outcome) spdlog::info("stream {}: removed", name);
+  return outcome;
+}
+
+result<void> keeper::purge_stream(const std::string& name, std::uint64_t below) {
+  const std::lock_guard guard(mutex_);
+  if (!streams_.contains(name)) return no_such(name);
+  engine_.call([&] {
+    for (auto& lane : engine_.lanes())
+      if (lane->stream().name() == name) lane->purge(below);
+  });
+  spdlog::info("stream {}: purged", name);
+  return {};
+}
+
+result<void> keeper::seal_stream(const std::string& name, bool sealed) {
+  const std::lock_guard guard(mutex_);
+  const auto found = streams_.find(name);
+  if (found == streams_.end()) return no_such(name);
+  definition changed = found->second.made;
+  changed.sealed = sealed;
+  result<void> outcome;
+  engine_.call([&] {
+    outcome = catalog_.store(changed);
+    if (!outcome) return;
+    found->second.made = changed;
+    auto lock = session_->directory->lock_changes();
+    const auto facts = client::read_stream_file(session_->directory->stream_path(name));
+    if (!lock || !facts) return;
+    auto now = *facts;
+    now.sealed = sealed;
+    outcome = session_->directory->change_stream(now);
+  });
+  return outcome;
+}
+
+result<void> keeper::add_lane(const std::string& name, std::uint32_t lane) {
+  const std::lock_guard guard(mutex_);
+  const auto found = streams_.find(name);
+  if (found == streams_.end()) return no_such(name);
+  kept& stream = found->second;
+  if (lane != stream.made.lanes)
+    return lane < stream.made.lanes
+               ? error{errc::conflict, 0, "cannot add a lane", "it is there", ""}
+               : error{errc::invalid_argument, 0, "cannot add a lane", "there is one before it", ""};
+  if (lane >= stream.made.config.lanes)
+    return error{errc::invalid_argument, 0, "cannot add a lane to the stream '" + name + "'",
+                 "it has all " + std::to_string(stream.made.config.lanes), ""};
+  result<void> outcome;
+  engine_.call([&] {
+    outcome = [&]() -> result<void> {
+      const std::string path = catalog_.directory_of(name);
+      auto log = storage::lane_log::create(
+          engine_.disk(), path + "/lane-" + std::to_string(lane),
+          {stream.made.stream_id, stream.made.epoch, lane},
+          least_high_water(stream.made.config), options_for(stream.made.config));
+      if (!log) return std::move(log.error());
+      definition changed = stream.made;
+      changed.lanes = lane + 1;
+      auto stored = catalog_.store(changed);
+      if (!stored) return stored;
+      auto lock = session_->directory->lock_changes();
+      if (!lock) return std::move(lock.error());
+      const auto facts = client::read_stream_file(session_->directory->stream_path(name));
+      if (!facts) return facts.error();
+      auto added = session_->directory->add_lane(*facts, lane);
+      if (!added && added.error().code != errc::conflict) return added;
+      stream.made = changed;
+      return attach(stream, lane, std::move(*log), {});
+    }();
+  });
+  return outcome;
+}
+
+keeper_info keeper::status() {
+  const std::lock_guard guard(mutex_);
+  keeper_info info;
+  info.pid = ::getpid();
+  info.version = BUS_VERSION;
+  info.data_directory = directory_;
+  info.started = started_;
+  info.recovery = recovery_;
+  info.problems = problems_;
+  engine_.call([&] {
+    info.disk = engine_.disk().name();
+    info.disk_total_bytes = engine_.space().total_bytes;
+    info.disk_free_bytes = engine_.space().free_bytes;
+    for (const auto& lane : engine_.lanes()) {
+      const auto& log = lane->log();
+      log_info one;
+      one.stream = lane->stream().name();
+      one.lane = lane->lane().index();
+      one.health = lane->health() == layout::log_health::good   ? "good"
+                   : lane->health() == layout::log_health::full ? "full"
+                                                                : "failed";
+      one.first_sequence = log.first_seq();
+      one.written_sequence = log.written_seq();
+      one.durable_sequence = log.durable_seq();
+      one.segments = log.segments();
+      one.bytes = log.bytes_on_disk();
+      one.bytes_written = lane->bytes_written();
+      one.commits = lane->commits();
+      one.recovery_bytes_read = lane->recovered.bytes_read;
+      one.recovery_rewritten = lane->recovered.rewritten;
+      one.damages = lane->recovered.damages.size();
+      info.logs.push_back(std::move(one));
+    }
+  });
+  return info;
+}
+
+}  // namespace bus::streams

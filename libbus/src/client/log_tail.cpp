@@ -1,0 +1,35 @@
+#include "client/log_tail.hpp"
+
+#include <cerrno>
+
+#include "os/failure.hpp"
+
+namespace bus::client {
+
+std::string log_path(const std::string& stream_directory, std::uint32_t lane) {
+  return stream_directory + "/log/lane-" + std::to_string(lane);
+}
+
+error log_tail::failed(int failure) const {
+  if (failure == -ENOENT)
+    return {errc::unavailable, ENOENT, "cannot read the log in " + directory_,
+            "it is not there: busd has not made it yet, or its directory was moved",
+            "start busd with the directory it had (bus doctor)"};
+  if (failure == -EBADMSG)
+    return {errc::corrupt, 0, "cannot read the log in " + directory_,
+            "neither its state nor any segment is whole", "bus stream verify tells what is left"};
+  if (failure == -EPROTONOSUPPORT)
+    return {errc::unsupported, 0, "cannot read the log in " + directory_,
+            "a newer busd wrote it", "use the newer library here, too"};
+  return os::failure(-failure, "cannot read the log in " + directory_);
+}
+
+result<std::unique_ptr<log_tail>> log_tail::open(const std::string& stream_directory,
+                                                 std::uint32_t lane) {
+  std::unique_ptr<log_tail> made(new log_tail(log_path(stream_directory, lane)));
+  const int failure = made->history_.open();
+  if (failure != 0) return made->failed(failure);
+  return made;
+}
+
+}  // namespace bus::client

@@ -1,0 +1,44 @@
+#pragma once
+/// log_tail: a subscriber's way through the log of one lane, until it can go on in the ring.
+///
+/// Threads    the subscriber's
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include <bus/error.hpp>
+
+#include "log/history.hpp"
+#include "log/posix_disk.hpp"
+
+namespace bus::client {
+
+/// Where busd keeps the log of a lane: through a link in the stream's directory, so that busd may
+/// keep it anywhere.
+std::string log_path(const std::string& stream_directory, std::uint32_t lane);
+
+class log_tail {
+ public:
+  /// Errors: unavailable (the files are not there), permission, corrupt, unsupported
+  static result<std::unique_ptr<log_tail>> open(const std::string& stream_directory,
+                                                std::uint32_t lane);
+
+  log::history& history() noexcept { return history_; }
+
+  /// Records before it are passed over: a start by time.
+  std::uint64_t skip_before_ns = 0;
+  /// Found, but not handed out yet: it comes behind a message of the same batch.
+  std::optional<log::log_loss> pending_loss;
+
+  error failed(int failure) const;
+
+ private:
+  log_tail(std::string directory) : directory_(std::move(directory)), history_(disk_, directory_) {}
+
+  std::string directory_;
+  log::posix_disk disk_;
+  log::history history_;
+};
+
+}  // namespace bus::client
