@@ -18,7 +18,7 @@ struct configuration {
   double disk_warn = 0.70;
   double disk_block = 0.85;
   std::uint64_t buffers = 8;
-  std::uint64_t buffer_bytes = 2ull << 20;
+  std::uint64_t buffer_bytes = 4ull << 20;
 };
 
 /// Over what `into` has. Errors: not_found, invalid_argument: the file, line and key

@@ -24,7 +24,7 @@ struct engine_options {
   std::string data_directory;
   bool use_uring = true;
   std::size_t buffers = 8;
-  std::uint64_t buffer_bytes = 2ull << 20;
+  std::uint64_t buffer_bytes = 4ull << 20;
   double warn_above = 0.70;  // share of the disk that is used
   double block_above = 0.85;  // publishers are told
 };

@@ -19,6 +19,7 @@ constexpr std::size_t page = 4096;
 constexpr std::uint64_t index_stride_bytes = 256 * 1024;
 constexpr std::uint64_t small_segment_bytes = 1 << 20;
 constexpr std::size_t zero_step_bytes = 1 << 20;
+constexpr auto fast_segment = std::chrono::seconds(2);
 constexpr std::string_view half_made = ".tmp";
 
 std::span<const std::byte> zeroes() {
@@ -384,7 +385,13 @@ result<void> lane_log::open_new_file(std::string& path, std::uint64_t wanted_byt
   const std::uint64_t least =
       base::round_up(layout::log_header_bytes + 2 * options_.largest_frame_bytes, page);
   // The first one is small: a lane may stay quiet for ever.
-  if (options_.take_spare && !segments_.empty() && written_seq_ >= segments_.back().base_seq) {
+  const bool is_first = segments_.empty() || written_seq_ < segments_.back().base_seq;
+  // A lane that fills a segment within moments makes large commits. Writing zeroes first would cost
+  // it half of the disk, and gain what a large commit does not feel.
+  const auto now = std::chrono::steady_clock::now();
+  const bool is_fast = !is_first && now - segment_begun_ < fast_segment;
+  segment_begun_ = now;
+  if (options_.take_spare && !is_first && !is_fast) {
     const std::uint64_t bytes = std::max(options_.segment_bytes, least);
     if (wanted_bytes <= bytes) path = options_.take_spare(directory_, bytes);
     if (!path.empty()) {
@@ -404,7 +411,7 @@ result<void> lane_log::open_new_file(std::string& path, std::uint64_t wanted_byt
   if (file < 0) return failed(file, "cannot make a segment");
   int failure = disk_.reserve(file, bytes);
   // Written once, so that a commit need not also write down that these blocks are in use now.
-  for (std::uint64_t done = 0; failure == 0 && done < bytes; done += zero_step_bytes)
+  for (std::uint64_t done = 0; failure == 0 && !is_fast && done < bytes; done += zero_step_bytes)
     failure = disk_.write(
         file, zeroes().first(std::min<std::uint64_t>(zero_step_bytes, bytes - done)), done);
   if (failure == 0) failure = disk_.sync(file);

@@ -15,6 +15,7 @@
 /// Threads    one
 /// Blocks     begin() when a segment is full: some milliseconds, unless a spare one was prepared
 
+#include <chrono>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -194,6 +195,7 @@ class lane_log {
   layout::log_gap gap_reason_ = layout::log_gap::none;
   std::uint64_t active_gap_first_ = 0;  // that the present segment announces
   layout::log_gap active_gap_reason_ = layout::log_gap::none;
+  std::chrono::steady_clock::time_point segment_begun_{};
   std::optional<flight> in_flight_;
   bool poisoned_ = false;
 };

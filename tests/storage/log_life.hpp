@@ -186,6 +186,12 @@ class log_life {
       return false;
     }
     log_ = std::move(opened);
+    if (std::getenv("TRACE")) {
+      std::printf("found %zu confirmed %lu live %zu next %lu floor %lu state_first %lu rebuilt %d rewritten %lu cut %lu\n", found.records.size(), book.confirmed, book.live.size(), log_->next_seq(), book.floor, log_->first_seq(), report_.state_rebuilt, report_.rewritten, report_.cut_bytes);
+      for (auto& l : found.losses) std::printf("  loss %lu+%lu %d\n", l.first, l.count, (int)l.reason);
+      for (auto& l : found.records) std::printf(" %lu", l.seq);
+      std::printf("\n");
+    }
     blame(found.wrong);
     blame(differs_from(book, found.records));
     const std::uint64_t last = found.records.empty() ? 0 : found.records.back().seq;
@@ -306,6 +312,7 @@ class log_life {
   void live_on() {
     const std::uint64_t dice = random_.below(100);
     const auto records = static_cast<std::uint32_t>(1 + (random_.percent(50) ? 0 : random_.below(6)));
+    if (std::getenv("TRACE")) std::printf("dice %lu next %lu written %lu durable %lu poisoned %d segs %lu bad %s\n", dice, log_->next_seq(), log_->written_seq(), log_->durable_seq(), log_->is_poisoned(), log_->segments(), failure_.c_str());
     const std::uint32_t bytes = random_.percent(70) ? 300 : random_.percent(50) ? 3900 : 0;
     if (dice < 40) {
       append(records, bytes, true);

@@ -14,7 +14,9 @@ struct options {
   bench::rtt_options rtt;
   bench::stream_options stream;
   std::string wait = "spin", overflow = "block", readers_wait = "pause", ring;
-  bool keep_floor_only = false;
+  bench::durable_options durable;
+  bench::replay_options replay;
+  std::string confirm = "disk", storage = "durable";
 };
 
 double ratio(double value, double floor) { return floor > 0 ? value / floor : 0; }
@@ -117,6 +119,70 @@ int run_stream(const context& c, options& o, bool fan) {
   return 0;
 }
 
+int run_durable(const context& c, options& o) {
+  auto storage = bus::parse_storage(o.storage);
+  if (!storage) return c.fail(storage.error());
+  if (*storage == bus::storage_class::memory)
+    return c.usage("--storage memory has no log", "use durable or spill; see bus bench pub");
+  o.durable.storage = *storage;
+  o.durable.disk = o.confirm == "disk" && *storage == bus::storage_class::durable;
+  auto report = bench::run_durable(o.durable);
+  if (!report) return c.fail(report.error());
+  const auto& r = *report;
+  if (c.json) {
+    std::printf("%s\n", dump({{"size", o.durable.bytes},
+                              {"storage", o.storage},
+                              {"confirm", o.durable.disk ? "disk" : "memory"},
+                              {"disk", r.disk},
+                              {"messages_per_s", r.messages_per_s},
+                              {"bytes_per_s", r.bytes_per_s},
+                              {"confirm_p50_us", r.confirm_p50_us},
+                              {"confirm_p99_us", r.confirm_p99_us},
+                              {"floor_p50_us", r.floor_p50_us},
+                              {"floor_p99_us", r.floor_p99_us},
+                              {"ratio_p50", ratio(r.confirm_p50_us, r.floor_p50_us)},
+                              {"floor_bytes_per_s", r.floor_bytes_per_s},
+                              {"ratio_bytes", ratio(r.bytes_per_s, r.floor_bytes_per_s)},
+                              {"bytes_written", r.bytes_written}})
+                            .c_str());
+    return 0;
+  }
+  std::printf("%u bytes, storage %s, confirm %s, %s\n", o.durable.bytes, o.storage.c_str(),
+              o.durable.disk ? "disk" : "memory", r.disk.c_str());
+  std::printf("  one at a time        p50 %9.1f us   p99 %9.1f us\n", r.confirm_p50_us,
+              r.confirm_p99_us);
+  std::printf("  floor: 4 KiB + sync  p50 %9.1f us   p99 %9.1f us   ratio %.2f\n", r.floor_p50_us,
+              r.floor_p99_us, ratio(r.confirm_p50_us, r.floor_p50_us));
+  std::printf("  under load           %12s msg/s   %10s/s\n", show_count(r.messages_per_s).c_str(),
+              show_bytes(r.bytes_per_s).c_str());
+  std::printf("  floor: 1 MiB + sync  %18s   %10s/s   ratio %.2f\n", "",
+              show_bytes(r.floor_bytes_per_s).c_str(), ratio(r.bytes_per_s, r.floor_bytes_per_s));
+  return 0;
+}
+
+int run_replay(const context& c, options& o) {
+  auto report = bench::run_replay(o.replay);
+  if (!report) return c.fail(report.error());
+  const auto& r = *report;
+  if (c.json) {
+    std::printf("%s\n", dump({{"size", o.replay.bytes},
+                              {"readers", o.replay.readers},
+                              {"messages_per_s", r.messages_per_s},
+                              {"bytes_per_s", r.bytes_per_s},
+                              {"floor_bytes_per_s", r.floor_bytes_per_s},
+                              {"ratio_bytes", ratio(r.bytes_per_s, r.floor_bytes_per_s)}})
+                            .c_str());
+    return 0;
+  }
+  std::printf("replay of %u bytes, %u readers, from the page cache\n", o.replay.bytes,
+              o.replay.readers);
+  std::printf("  each reader    %12s msg/s   %10s/s\n", show_count(r.messages_per_s).c_str(),
+              show_bytes(r.bytes_per_s).c_str());
+  std::printf("  floor: pread   %18s   %10s/s   ratio %.2f\n", "",
+              show_bytes(r.floor_bytes_per_s).c_str(), ratio(r.bytes_per_s, r.floor_bytes_per_s));
+  return 0;
+}
+
 }  // namespace
 
 void add_bench(CLI::App& app, context& c) {
@@ -190,6 +256,31 @@ void add_bench(CLI::App& app, context& c) {
       "fan", "Fan-out: one publisher, all subscribers polled by one process");
   stream_options(fan);
   fan->callback([o, &c] { c.run = [o, &c] { return run_stream(c, *o, true); }; });
+  auto* durable =
+      command->add_subcommand("durable", "Messages to disk: latency of a confirm, throughput");
+  durable->add_option("--size", o->durable.bytes, "Bytes of payload")
+      ->capture_default_str()
+      ->check(CLI::Range(0u, 1u << 20));
+  durable->add_option("--confirm", o->confirm, "disk or memory")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"disk", "memory"}));
+  durable->add_option("--storage", o->storage, "durable or spill")->capture_default_str();
+  durable->add_option("--dir", o->durable.directory, "On the disk that is measured")
+      ->capture_default_str();
+  durable->add_option("--seconds", o->durable.seconds, "How long")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  durable->callback([o, &c] { c.run = [o, &c] { return run_durable(c, *o); }; });
+  auto* replay = command->add_subcommand("replay", "Messages from a log in the page cache");
+  replay->add_option("--size", o->replay.bytes, "Bytes of payload")
+      ->capture_default_str()
+      ->check(CLI::Range(0u, 1u << 20));
+  replay->add_option("--messages", o->replay.messages, "How many")->capture_default_str();
+  replay->add_option("--readers", o->replay.readers, "Reader processes at once")
+      ->capture_default_str()
+      ->check(CLI::Range(1u, 64u));
+  replay->add_option("--dir", o->replay.directory, "Where the log is")->capture_default_str();
+  replay->callback([o, &c] { c.run = [o, &c] { return run_replay(c, *o); }; });
   command->footer(
       "Every figure is a median of interleaved rounds, the floor is measured in the same "
       "run.\nExample:\n  bus bench rtt --size 64 --seconds 5");

@@ -170,7 +170,8 @@ walk_outcome history::next(logged_record& found, std::uint64_t limit) {
       leave_segment();
       continue;
     }
-    return report(pending_ ? std::min(there, limit + 1) : limit + 1, frame_gap());
+    const std::uint64_t behind = limit == ~0ull ? limit : limit + 1;
+    return report(pending_ ? std::min(there, behind) : behind, frame_gap());
   }
   return walk_outcome::end;
 }

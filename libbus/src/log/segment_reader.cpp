@@ -81,6 +81,9 @@ int segment_reader::open(const std::string& path, std::uint64_t log_id, std::uin
   } else {
     align_ = header_->align_bytes;
     durable_upto_ = header_->durable_upto;
+    // It had its length before it had its name.
+    if (file_bytes_ < header_->segment_bytes)
+      damages_.push_back({file_bytes_, header_->segment_bytes - file_bytes_, base_seq, 0});
     if (available >= layout::log_header_bytes &&
         !is_zero(head + sizeof(layout::log_segment_header),
                  layout::log_header_bytes - sizeof(layout::log_segment_header)))

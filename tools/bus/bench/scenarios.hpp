@@ -52,4 +52,33 @@ struct stream_report {
 };
 bus::result<stream_report> run_stream(const stream_options& options);
 
+struct durable_options {
+  std::uint32_t bytes = 256;
+  bool disk = true;  // waits for the confirms
+  bus::storage_class storage = bus::storage_class::durable;
+  std::string directory = "/var/tmp";  // on the disk that is measured
+  double seconds = 6;
+};
+struct durable_report {
+  double messages_per_s = 0, bytes_per_s = 0;  // under load, confirmed
+  double confirm_p50_us = 0, confirm_p99_us = 0;  // one at a time
+  double floor_p50_us = 0, floor_p99_us = 0;      // 4 KiB past the page cache, and fdatasync
+  double floor_bytes_per_s = 0;                   // the same with 1 MiB
+  std::uint64_t bytes_written = 0;
+  std::string disk;
+};
+bus::result<durable_report> run_durable(const durable_options& options);
+
+struct replay_options {
+  std::uint32_t bytes = 256;
+  std::uint64_t messages = 2'000'000;
+  std::uint32_t readers = 1;
+  std::string directory = "/var/tmp";
+};
+struct replay_report {
+  double messages_per_s = 0, bytes_per_s = 0;  // of each reader
+  double floor_bytes_per_s = 0;                // pread of 1 MiB from the page cache
+};
+bus::result<replay_report> run_replay(const replay_options& options);
+
 }  // namespace bench
