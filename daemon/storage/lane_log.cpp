@@ -404,7 +404,9 @@ result<void> lane_log::open_new_file(std::string& path, std::uint64_t wanted_byt
       }
     }
   }
-  const std::uint64_t bytes = std::max(base::round_up(wanted_bytes, page), least);
+  const std::uint64_t bytes = std::max(
+      base::round_up(is_fast ? std::max(options_.segment_bytes, wanted_bytes) : wanted_bytes, page),
+      least);
   path = directory_ + "/new" + std::string(half_made);
   (void)disk_.remove(path);
   const int file = disk_.open(path, log::disk_mode::create, options_.direct);
