@@ -1,5 +1,6 @@
 #include "configuration.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -20,18 +21,57 @@ error bad(const std::string& where, std::string why) {
           "man busd tells the settings"};
 }
 
+// The parser (toml++ 3.3) must not meet characters outside of ASCII but in comments and in texts of
+// one line: where it looks for white space, some of them are undefined behaviour. Answers the first
+// line with such a character; 0: there is none. A file with texts of several lines has ASCII only.
+std::size_t strange_line(std::string_view text) noexcept {
+  if (std::all_of(text.begin(), text.end(), [](char c) { return static_cast<signed char>(c) >= 0; }))
+    return 0;
+  const bool has_long_texts = text.find("\"\"\"") != text.npos || text.find("'''") != text.npos;
+  std::size_t line = 1;
+  char quote = 0;
+  bool comment = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (c == '\n') {
+      ++line;
+      quote = 0;
+      comment = false;
+    } else if (static_cast<signed char>(c) < 0) {
+      if (has_long_texts || (quote == 0 && !comment)) return line;
+    } else if (comment) {
+      continue;
+    } else if (quote != 0) {
+      const char next = i + 1 < text.size() ? text[i + 1] : '\0';
+      if (c == '\\' && quote == '"' && (next == '"' || next == '\\'))
+        ++i;
+      else if (c == quote)
+        quote = 0;
+    } else if (c == '"' || c == '\'') {
+      quote = c;
+    } else if (c == '#') {
+      comment = true;
+    }
+  }
+  return 0;
+}
+
 }  // namespace
 
 result<void> parse_configuration(std::string_view text, const std::string& name,
                                  configuration& into) {
+  if (const std::size_t line = strange_line(text); line != 0)
+    return bad(name + ":" + std::to_string(line),
+               "a character outside of ASCII belongs into a text on one line, or a comment");
   const toml::parse_result parsed = toml::parse(text, name);
   if (!parsed) {
     std::ostringstream where;
     where << name << ":" << parsed.error().source().begin.line;
     return bad(where.str(), std::string(parsed.error().description()));
   }
-  for (const auto& [key, value] : parsed.table()) {
-    const std::string field(key.str());
+  for (const auto& entry : parsed.table()) {
+    const std::string field(entry.first.str());
+    const toml::node& value = entry.second;
     std::ostringstream at;
     at << name << ":" << value.source().begin.line;
     const auto wrong = [&](const char* wanted) {

@@ -44,6 +44,11 @@ result<json> answer(streams::keeper& keeper, const json& request) {
       return misses(name ? "sealed" : "name");
     return agree(keeper.seal_stream(*name, sealed->get<bool>()));
   }
+  if (wanted == "restore_stream") {
+    const auto from = wire::text_of(request, "from");
+    if (!name || !from) return misses(name ? "from" : "name");
+    return agree(keeper.restore_stream(*name, *from));
+  }
   if (wanted == "add_lane") {
     const auto lane = wire::number_of(request, "lane");
     if (!name || !lane || *lane > 64) return misses(name ? "lane" : "name");

@@ -19,7 +19,6 @@ constexpr std::size_t page = 4096;
 constexpr std::uint64_t index_stride_bytes = 256 * 1024;
 constexpr std::uint64_t small_segment_bytes = 1 << 20;
 constexpr std::size_t zero_step_bytes = 1 << 20;
-constexpr auto fast_segment = std::chrono::seconds(2);
 constexpr std::string_view half_made = ".tmp";
 
 std::span<const std::byte> zeroes() {
@@ -229,7 +228,8 @@ result<void> lane_log::recover(recovery_report& report) {
   written_seq_ = last;
   next_seq_ = last + 1;
   const bool whole =
-      reader.header().has_value() && report.damages.empty() && !torn && !lost_end;
+      reader.header().has_value() && report.damages.empty() && !torn && !lost_end &&
+      reader.expected() == last + 1;
   if (whole && last == durable && reader.clean_end() != 0 &&
       reader.header()->epoch == state_.epoch) {
     const int file = disk_.open(log::segment_path(directory_, base_seq), log::disk_mode::write,
@@ -389,7 +389,7 @@ result<void> lane_log::open_new_file(std::string& path, std::uint64_t wanted_byt
   // A lane that fills a segment within moments makes large commits. Writing zeroes first would cost
   // it half of the disk, and gain what a large commit does not feel.
   const auto now = std::chrono::steady_clock::now();
-  const bool is_fast = !is_first && now - segment_begun_ < fast_segment;
+  const bool is_fast = !is_first && now - segment_begun_ < options_.fast_segment;
   segment_begun_ = now;
   if (options_.take_spare && !is_first && !is_fast) {
     const std::uint64_t bytes = std::max(options_.segment_bytes, least);
@@ -487,7 +487,8 @@ result<void> lane_log::roll(std::uint64_t base_seq, std::uint64_t gap_first,
   file_ = -1;
   const bool first = segments_.empty();
   std::string path;
-  auto made = open_new_file(path, first ? std::min(small_segment_bytes, options_.segment_bytes) : options_.segment_bytes / 4);
+  auto made = open_new_file(path, first ? std::min(small_segment_bytes, options_.segment_bytes)
+                                        : options_.segment_bytes / 4);
   if (made) made = write_header(base_seq, file_bytes_, gap_first, reason);
   if (made) {
     const int failure = disk_.sync(file_);

@@ -59,6 +59,8 @@ struct log_options {
   bool direct = true;
   /// A zeroed file of `bytes` in `directory`, ready to be renamed; empty: none is ready.
   std::function<std::string(const std::string& directory, std::uint64_t bytes)> take_spare = {};
+  /// A lane that fills a segment sooner gets whole ones, and not zeroed: its commits are large.
+  std::chrono::nanoseconds fast_segment = std::chrono::seconds(2);
 };
 
 /// What opening found and did: for the log line, `bus stream verify`, and people.
@@ -129,7 +131,7 @@ class lane_log {
   result<void> restart();
 
   /// The sequences up to `seq` are not to be had any more: it goes on behind them, and says so.
-  /// REQUIRES: nothing is in flight
+  /// REQUIRES: nothing is in flight, everything written is durable
   void skip_to(std::uint64_t seq, layout::log_gap reason) noexcept;
 
   /// Removes whole segments. Answers how many.

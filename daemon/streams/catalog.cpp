@@ -1,5 +1,6 @@
 #include "streams/catalog.hpp"
 
+#include <algorithm>
 #include <cerrno>
 
 #include "base/crc32c.hpp"
@@ -56,44 +57,53 @@ result<std::vector<definition>> catalog::load(std::vector<error>& problems) {
   std::vector<definition> all;
   for (const std::string& name : names) {
     if (name.starts_with(".")) continue;
-    const std::string path = directory_of(name);
-    const int file = disk_.open(path + "/stream.json", log::disk_mode::read, false);
-    const std::int64_t size = file >= 0 ? disk_.size(file) : file;
-    std::string text(size > 0 && size <= largest_definition_bytes ? static_cast<std::size_t>(size)
-                                                                  : 0,
-                     '\0');
-    int failure = size < 0 ? static_cast<int>(size) : 0;
-    if (failure == 0)
-      failure = log::read_all(disk_, file,
-                              {reinterpret_cast<std::byte*>(text.data()), text.size()}, 0);
-    if (file >= 0) disk_.close(file);
-    if (failure != 0) {
-      problems.push_back(os::failure(-failure, "cannot read " + path + "/stream.json"));
-      continue;
-    }
-    const std::size_t mark = text.rfind(sum_mark);
-    if (mark == std::string::npos ||
-        text.substr(mark + sum_mark.size()) !=
-            sum_of(std::string_view(text).substr(0, mark)) + "\n") {
-      problems.push_back(unreadable(path, "the checksum of stream.json does not hold"));
-      continue;
-    }
-    const auto json = nlohmann::json::parse(text.substr(0, mark), nullptr, false);
-    auto config = wire::stream_from_json(json);
-    if (!config || config->name != name) {
-      problems.push_back(unreadable(
-          path, config ? "stream.json is another stream's" : config.error().message()));
-      continue;
-    }
-    definition made;
-    made.config = std::move(*config);
-    made.stream_id = wire::number_of(json, "stream_id").value_or(0);
-    made.epoch = wire::number_of(json, "epoch").value_or(1);
-    made.lanes = static_cast<std::uint32_t>(wire::number_of(json, "lanes_now").value_or(1));
-    made.sealed = json.value("sealed", nlohmann::json(false)) == true;
-    all.push_back(std::move(made));
+    auto made = read(directory_of(name));
+    if (made && made->config.name != name)
+      made = unreadable(directory_of(name), "stream.json is another stream's");
+    if (made)
+      all.push_back(std::move(*made));
+    else
+      problems.push_back(std::move(made.error()));
   }
   return all;
+}
+
+result<definition> catalog::read(const std::string& path) {
+  const int file = disk_.open(path + "/stream.json", log::disk_mode::read, false);
+  const std::int64_t size = file >= 0 ? disk_.size(file) : file;
+  std::string text(
+      size > 0 && size <= largest_definition_bytes ? static_cast<std::size_t>(size) : 0, '\0');
+  int failure = size < 0 ? static_cast<int>(size) : 0;
+  if (failure == 0)
+    failure =
+        log::read_all(disk_, file, {reinterpret_cast<std::byte*>(text.data()), text.size()}, 0);
+  if (file >= 0) disk_.close(file);
+  if (failure != 0) return os::failure(-failure, "cannot read " + path + "/stream.json");
+  const std::size_t mark = text.rfind(sum_mark);
+  if (mark == std::string::npos ||
+      text.substr(mark + sum_mark.size()) != sum_of(std::string_view(text).substr(0, mark)) + "\n")
+    return unreadable(path, "the checksum of stream.json does not hold");
+  const auto json = nlohmann::json::parse(text.substr(0, mark), nullptr, false);
+  auto config = wire::stream_from_json(json);
+  if (!config) return unreadable(path, config.error().message());
+  definition made;
+  made.config = std::move(*config);
+  made.stream_id = wire::number_of(json, "stream_id").value_or(0);
+  made.epoch = wire::number_of(json, "epoch").value_or(1);
+  made.lanes = static_cast<std::uint32_t>(
+      std::clamp<std::uint64_t>(wire::number_of(json, "lanes_now").value_or(1), 1, 64));
+  const auto sealed = json.find("sealed");
+  made.sealed = sealed != json.end() && sealed->is_boolean() && sealed->get<bool>();
+  return made;
+}
+
+result<void> catalog::adopt(const std::string& building, const definition& made) {
+  auto written = write_definition(building, made);
+  if (!written) {
+    remove_tree(building);
+    return written;
+  }
+  return commit(building, made);
 }
 
 result<void> catalog::write_definition(const std::string& directory, const definition& made) {

@@ -35,6 +35,11 @@ class catalog {
   /// Definitions that cannot be read are problems, each with what to do about it.
   result<std::vector<definition>> load(std::vector<error>& problems);
 
+  /// The definition in a directory. Errors: corrupt, not_found
+  result<definition> read(const std::string& path);
+  /// A directory that was built elsewhere, with a new definition. Errors: conflict, no_space
+  result<void> adopt(const std::string& building, const definition& made);
+
   /// A directory under another name, for everything that belongs to a new stream; commit() names
   /// it. Errors: conflict, no_space
   result<std::string> begin(const definition& made);

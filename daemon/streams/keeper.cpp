@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include <bus/log_files.hpp>
+
 #include "os/random.hpp"
 
 namespace bus::streams {
@@ -336,6 +338,41 @@ result<void> keeper::seal_stream(const std::string& name, bool sealed) {
     now.sealed = sealed;
     outcome = session_->directory->change_stream(now);
   });
+  return outcome;
+}
+
+result<void> keeper::restore_stream(const std::string& name, const std::string& from) {
+  const std::lock_guard guard(mutex_);
+  if (!from.starts_with("/"))
+    return error{errc::invalid_argument, 0, "cannot restore from '" + from + "'",
+                 "busd needs a path from the root", "give an absolute path"};
+  definition made;
+  std::string building;
+  result<void> outcome;
+  engine_.call([&] {
+    auto found = catalog_.read(from);
+    if (!found) {
+      outcome = std::move(found.error());
+      return;
+    }
+    made = std::move(*found);
+    made.config.name = name;
+    // Its messages are a copy: a position in the original must never mean one in here.
+    made.stream_id = os::random_id();
+    auto lock = session_->directory->lock_changes();
+    outcome = lock ? session_->directory->check_new_stream(made.config)
+                   : result<void>(std::move(lock.error()));
+    building = catalog_.directory_of(".new-" + std::to_string(made.stream_id));
+  });
+  if (!outcome) return outcome;
+  // The copy takes its time: nobody waits for it meanwhile.
+  outcome = copy_log(from, building);
+  if (!outcome) return outcome;
+  engine_.call([&] {
+    outcome = catalog_.adopt(building, made);
+    if (outcome) outcome = restore(made);
+  });
+  if (outcome) spdlog::info("stream {}: restored from {}", name, from);
   return outcome;
 }
 

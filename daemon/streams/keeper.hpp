@@ -32,6 +32,7 @@ class keeper {
   result<void> remove_stream(const std::string& name);
   result<void> purge_stream(const std::string& name, std::uint64_t below);
   result<void> seal_stream(const std::string& name, bool sealed);
+  result<void> restore_stream(const std::string& name, const std::string& from);
   result<void> add_lane(const std::string& name, std::uint32_t lane);
   keeper_info status();
 

@@ -18,14 +18,16 @@ ROOMS = {
     "sync": {"os", "layout", "base"},
     "ring": {"sync", "layout", "base"},
     "subject": {"sync", "layout", "os", "base"},
-    "client": {"subject", "ring", "sync", "layout", "os", "base"},
+    "log": {"layout", "os", "base"},
+    "wire": {"os", "base"},
+    "client": {"log", "wire", "subject", "ring", "sync", "layout", "os", "base"},
 }
 # What the rooms below client may know of the public interface.
 PUBLIC_FOR_ALL = {"bus/error.hpp", "bus/stream_config.hpp", "bus/export.hpp"}
 MEMORY_ORDER_ROOMS = {"sync", "ring"}
-SYSTEM_HEADER_FILES = {"libbus/src/sync/life.cpp"}
-LINE_LIMITS = {"libbus": 120, "tests": 120, "bench": 120, "examples": 120, "tools": 160}
-WRITTEN_BY_HAND = ("libbus", "tools", "tests", "bench", "examples", "cmake", "scripts")
+SYSTEM_HEADER_FILES = {"libbus/src/sync/life.cpp", "libbus/src/log/posix_disk.cpp"}
+LINE_LIMITS = {"libbus": 120, "daemon": 120, "tests": 120, "bench": 120, "examples": 120, "tools": 160}
+WRITTEN_BY_HAND = ("libbus", "daemon", "tools", "tests", "bench", "examples", "cmake", "scripts")
 UNFINISHED = re.compile(r"\b(" + "|".join(["TO" + "DO", "FIX" + "ME", "XX" + "X"]) + r")\b")
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 
@@ -78,7 +80,7 @@ def check_rooms(root):
 
 def check_memory_order(root):
     """Orders are chosen in sync/ and ring/ only; the floors of the benchmarks are programs of their own."""
-    for path in files(root, "libbus") + files(root, "tools"):
+    for path in files(root, "libbus") + files(root, "daemon") + files(root, "tools"):
         relative = path.relative_to(root)
         if relative.parts[:2] == ("libbus", "src") and relative.parts[2] in MEMORY_ORDER_ROOMS:
             continue

@@ -316,7 +316,7 @@ class Streams(ToolsCase):
         self.assertEqual({key: info[key] for key in expected}, expected)
         self.assertIn("orders", self.bus("stream", "info", "orders").text)
         listed = self.bus("stream", "ls").text
-        self.assertRegex(listed, r"(?m)^orders +block +1 +64\.0 KiB +0 +0  o\.>,p\.\*$")
+        self.assertRegex(listed, r"(?m)^orders +memory +block +1 +64\.0 KiB +0 +0  o\.>,p\.\*$")
         self.assertEqual([s["name"] for s in json.loads(self.bus("stream", "ls", "--json").text)], ["orders"])
         self.assertEqual(json.loads(self.bus("stream", "rm", "orders", "--json").text), {"removed": "orders"})
         self.assertEqual(json.loads(self.bus("stream", "ls", "--json").text), [])

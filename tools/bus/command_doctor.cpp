@@ -79,6 +79,48 @@ void check_machine(std::vector<finding>& found, const std::string& root) {
                    cores >= 2 ? "" : "do not spin on one core: use --wait block"});
 }
 
+// busd, its disk, and each log that it writes.
+void check_keeper(const bus::session& session, std::size_t streams_with_log,
+                  std::vector<finding>& found) {
+  auto keeper = session.keeper();
+  if (!keeper) {
+    if (streams_with_log != 0)
+      found.push_back({grade::bad,
+                       "no busd answers, and " + std::to_string(streams_with_log) +
+                           " streams need one: " + keeper.error().why,
+                       "busd --bus " + std::string(session.name()) + " --data DIR"});
+    return;
+  }
+  const double all = static_cast<double>(keeper->disk_total_bytes),
+               free = static_cast<double>(keeper->disk_free_bytes);
+  const double used = all > 0 ? 1 - free / all : 0;
+  found.push_back({grade::good,
+                   "busd (pid " + std::to_string(keeper->pid) + ") keeps the bus in " +
+                       keeper->data_directory + " by " + keeper->disk + ", ready after " +
+                       show_duration(keeper->recovery),
+                   ""});
+  found.push_back({used > 0.85  ? grade::bad
+                   : used > 0.7 ? grade::note
+                                : grade::good,
+                   "its disk has " + show_bytes(free) + " of " + show_bytes(all) + " free",
+                   used > 0.7 ? "free space, or lower the limits of the streams (bus stream edit)"
+                              : ""});
+  for (const std::string& problem : keeper->problems)
+    found.push_back({grade::bad, problem, "see busd's messages"});
+  for (const auto& log : keeper->logs) {
+    const std::string where = "log of stream " + log.stream + " lane " + std::to_string(log.lane);
+    if (log.health != "good")
+      found.push_back({grade::bad,
+                       where + (log.health == "full" ? " cannot be written: the disk is full"
+                                                     : " cannot be written: the disk fails"),
+                       log.health == "full" ? "free space: it goes on by itself"
+                                            : "see busd's messages, and dmesg"});
+    if (log.damages != 0)
+      found.push_back({grade::bad, where + " was damaged when busd opened it",
+                       "bus stream verify " + log.stream});
+  }
+}
+
 void check_bus(const bus::session& session, std::vector<finding>& found) {
   auto streams = session.streams();
   if (!streams) {
@@ -91,7 +133,9 @@ void check_bus(const bus::session& session, std::vector<finding>& found) {
                    ""});
   for (const auto& broken : session.broken_streams())
     found.push_back({grade::bad, broken.what + ": " + broken.why, broken.fix});
+  std::size_t with_log = 0;
   for (const auto& stream : *streams) {
+    if (stream.config.storage != bus::storage_class::memory) ++with_log;
     for (const auto& lane : stream.lanes) {
       const std::string where =
           "stream " + stream.config.name + " lane " + std::to_string(lane.index);
@@ -110,6 +154,7 @@ void check_bus(const bus::session& session, std::vector<finding>& found) {
                          "see why it dies; nothing committed was lost"});
     }
   }
+  check_keeper(session, with_log, found);
   auto processes = session.processes();
   if (!processes) return;
   for (const auto& process : *processes) {

@@ -19,6 +19,16 @@ int run(const context& c) {
     std::printf("%s\n", dump(all, true).c_str());
     return 0;
   }
+  if (const auto keeper = session->keeper()) {
+    std::printf("busd pid %lld keeps %zu logs in %s\n", static_cast<long long>(keeper->pid),
+                keeper->logs.size(), keeper->data_directory.c_str());
+    for (const auto& log : keeper->logs)
+      std::printf("  logs       stream %-20s lane %-3u #%llu to #%llu on disk  %-10s %s\n",
+                  log.stream.c_str(), log.lane, static_cast<unsigned long long>(log.first_sequence),
+                  static_cast<unsigned long long>(log.durable_sequence),
+                  show_bytes(static_cast<double>(log.bytes)).c_str(),
+                  log.health == "good" ? "" : log.health.c_str());
+  }
   for (const auto& p : *processes) {
     std::printf("%-24s pid %-8lld %-8s since %s%s\n", printable(p.name).c_str(),
                 static_cast<long long>(p.pid), state_name(p.state), show_time(p.joined).c_str(),

@@ -19,7 +19,6 @@ struct options {
   std::string storage = "memory", fsync = "batch", fsync_interval = "100ms", segment = "64MiB";
   std::string max_age = "0", max_bytes = "0";
   std::uint64_t max_messages = 0;
-  bool compress = false;
 };
 
 /// The options of a log. Empty: they are fine.
@@ -44,7 +43,6 @@ std::optional<int> read_log_options(const context& c, const options& o, bus::str
   config.max_age = *age;
   config.max_bytes = *bytes;
   config.max_messages = o.max_messages;
-  config.compress = o.compress;
   return std::nullopt;
 }
 
@@ -59,7 +57,6 @@ void add_log_options(CLI::App* command, options& o) {
       ->capture_default_str();
   command->add_option("--max-messages", o.max_messages, "The same by number; 0: never")
       ->capture_default_str();
-  command->add_flag("--compress", o.compress, "Full segments by zstd");
 }
 
 std::string joined(const std::vector<std::string>& parts) {
@@ -215,7 +212,7 @@ int list_buses(const context& c) {
 
 void add_stream(CLI::App& app, context& c) {
   auto o = std::make_shared<options>();
-  auto* command = app.add_subcommand("stream", "List, add, inspect and remove streams");
+  auto* command = app.add_subcommand("stream", "List, add, inspect, check, copy and remove streams");
   command->require_subcommand(1);
 
   command->add_subcommand("ls", "List the streams")->callback([&c] {
@@ -265,6 +262,8 @@ void add_stream(CLI::App& app, context& c) {
   auto* showing = command->add_subcommand("info", "Show one stream and its lanes");
   showing->add_option("name", o->name, "Name of the stream")->required();
   showing->callback([o, &c] { c.run = [o, &c] { return info(c, *o); }; });
+
+  add_log(*command, c);
 
   auto* removing = command->add_subcommand("rm", "Remove a stream with its messages");
   removing->add_option("name", o->name, "Name of the stream")->required();

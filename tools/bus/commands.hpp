@@ -36,6 +36,9 @@ void add_pub(CLI::App& app, context& c);
 void add_sub(CLI::App& app, context& c);
 void add_stream(CLI::App& app, context& c);
 void add_ps(CLI::App& app, context& c);
+void add_record(CLI::App& app, context& c);
+/// What concerns the log; below `bus stream`.
+void add_log(CLI::App& stream, context& c);
 void add_bench(CLI::App& app, context& c);
 void add_doctor(CLI::App& app, context& c);
 void add_completion(CLI::App& app, context& c);

@@ -70,6 +70,7 @@ int main(int argc, char** argv) {
   tools::add_sub(app, c);
   tools::add_stream(app, c);
   tools::add_ps(app, c);
+  tools::add_record(app, c);
   tools::add_bench(app, c);
   tools::add_doctor(app, c);
   tools::add_completion(app, c);

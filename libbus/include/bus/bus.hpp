@@ -10,7 +10,10 @@
 
 #include <bus/error.hpp>
 #include <bus/message.hpp>
+#include <bus/log_files.hpp>
 #include <bus/publisher.hpp>
+#include <bus/recording.hpp>
+#include <bus/replay.hpp>
 #include <bus/session.hpp>
 #include <bus/statistics.hpp>
 #include <bus/stream_config.hpp>

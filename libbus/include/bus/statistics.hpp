@@ -34,6 +34,7 @@ struct stream_info {
   std::uint64_t stream_id = 0;
   std::uint64_t epoch = 0;  ///< rises when shared memory was lost
   bool sealed = false;
+  std::string log_directory;  ///< of a stream with a log
   std::chrono::system_clock::time_point created{};
   std::uint32_t subjects_interned = 0;
   std::vector<lane_info> lanes;

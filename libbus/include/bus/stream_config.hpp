@@ -67,7 +67,6 @@ struct stream_config {
   std::chrono::nanoseconds max_age{0};        ///< limits of the log, whichever comes first; 0: none.
   std::uint64_t max_bytes = 0;                ///< They remove whole segments
   std::uint64_t max_messages = 0;
-  bool compress = false;  ///< full segments by zstd
 };
 
 /// The name of the stream that captures what no declared stream captures; made on first use with

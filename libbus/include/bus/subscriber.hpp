@@ -78,7 +78,9 @@ struct subscriber_options {
       false;  ///< on overwriting streams: no copy; check message::still_valid() after use
   bool early =
       false;  ///< deliver large messages while they are being written (message::wait_available)
-  std::string name = {};  ///< shown by `bus ps`
+  std::string stream = {};                 ///< only this stream; empty: all that match
+  std::optional<std::uint32_t> lane = {};  ///< and only this lane of it
+  std::string name = {};                   ///< shown by `bus ps`
   std::function<void(const gap&)> on_gap =
       {};  ///< called in order, between the messages around the loss
 };

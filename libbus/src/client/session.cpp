@@ -292,7 +292,6 @@ result<void> session::add_stream(const stream_config& config) {
     differs(there.max_age != config.max_age, "max_age");
     differs(there.max_bytes != config.max_bytes, "max_bytes");
     differs(there.max_messages != config.max_messages, "max_messages");
-    differs(there.compress != config.compress, "compress");
   }
   if (differences.empty()) return {};
   made.error().why = "it exists and differs in " + differences;
@@ -321,6 +320,14 @@ result<void> session::purge_stream(std::string_view name, std::uint64_t below) {
 result<void> session::seal_stream(std::string_view name, bool sealed) {
   if (!core_->guard.same_process()) return core_->forked_error();
   auto answer = core_->ask_keeper({{"do", "seal_stream"}, {"name", name}, {"sealed", sealed}});
+  if (!answer) return std::move(answer.error());
+  return {};
+}
+
+result<void> session::restore_stream(std::string_view name, std::string_view directory) {
+  if (!core_->guard.same_process()) return core_->forked_error();
+  auto answer =
+      core_->ask_keeper({{"do", "restore_stream"}, {"name", name}, {"from", directory}});
   if (!answer) return std::move(answer.error());
   return {};
 }

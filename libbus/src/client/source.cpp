@@ -353,9 +353,9 @@ result<void> source::enter(const start& from) {
 }
 
 // A lane may be lapped while its record is looked at: then what the record says means nothing, and
-// the reader finds out next.
+// the reader finds out next. Not so a record of the log.
 source::match source::fail_on(const ring::record_view&, error why) noexcept {
-  if (!reader.lapped()) failed = std::move(why);
+  if (tail || !reader.lapped()) failed = std::move(why);
   return match::no;
 }
 
@@ -386,7 +386,7 @@ source::match source::learn(const ring::record_view& view) noexcept {
   match decided = wants_subject(text) ? match::yes : match::no;
   if (decided == match::yes && wanted->type != 0 &&
       (type != wanted->type || view.shape.payload_bytes != wanted->type_bytes)) {
-    if (!reader.lapped())
+    if (tail || !reader.lapped())
       mismatch = error{errc::type_mismatch, 0,
                        "cannot read subject '" + std::string(text) + "' as this type",
                        type == 0 ? "it carries untyped messages"

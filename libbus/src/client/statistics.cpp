@@ -47,6 +47,7 @@ result<stream_info> describe_stream(session_core& session, stream_handle& stream
   info.stream_id = stream.facts().stream_id;
   info.epoch = stream.facts().epoch;
   info.sealed = stream.facts().sealed;
+  if (stream.has_log()) info.log_directory = os::link_target(stream.directory() + "/log");
   info.created = wall(stream.facts().created_ns);
   info.subjects_interned = stream.subject_count();
   for (std::uint32_t index = 0; index < stream.lane_count(); ++index) {

@@ -183,7 +183,6 @@ void describe_stream(std::byte* at, const stream_config& config, const birth& wi
   header->max_age_ns = static_cast<std::uint64_t>(config.max_age.count());
   header->max_bytes = config.max_bytes;
   header->max_messages = config.max_messages;
-  header->compress = config.compress ? 1 : 0;
   header->sealed = with.sealed ? 1 : 0;
 }
 
@@ -258,7 +257,6 @@ result<stream_facts> read_stream_file(const std::string& directory) {
   config.max_age = std::chrono::nanoseconds(h.max_age_ns);
   config.max_bytes = h.max_bytes;
   config.max_messages = h.max_messages;
-  config.compress = h.compress != 0;
   const char* at = h.patterns;
   const char* end = h.patterns + std::min<std::size_t>(h.pattern_bytes, sizeof h.patterns);
   while (at < end) {

@@ -166,6 +166,7 @@ void subscriber_core::refresh_sources(const start& from) noexcept {
   // A stream is gone when its remover said so, not when it cannot be seen just now.
   for (auto& source : sources_) source->draining = source->closed();
   for (const auto& stream : streams) {
+    if (!options.stream.empty() && stream->name() != options.stream) continue;
     const bool wanted =
         stream->is_default() ||
         std::any_of(wish_.patterns.begin(), wish_.patterns.end(),
@@ -180,6 +181,7 @@ void subscriber_core::attach(const std::shared_ptr<client::stream_handle>& strea
                              const start& from) noexcept {
   const std::uint32_t lanes = stream->lane_count();
   for (std::uint32_t lane = 0; lane < lanes; ++lane) {
+    if (options.lane && *options.lane != lane) continue;
     const std::uint64_t key = stream->facts().lane_key(lane);
     const bool known = std::any_of(sources_.begin(), sources_.end(), [&](const auto& source) {
       return source->lane->lane_key() == key;

@@ -30,7 +30,7 @@ struct subscriber_core {
         return rest(source);
       if ((max == 1 || source.reader.keeps_up()) && take_one(source)) return 1;
       const std::size_t count = refill_plain(max);
-      if (plain_source_ != nullptr) return count;
+      if (count != 0 || plain_source_ != nullptr) return count;
     }
     return refill_slowly(max);
   }

@@ -8,7 +8,7 @@ namespace bus::log {
 int history::open() {
   int failure = 0;
   const auto state = read_state(*disk_, directory_, failure);
-  if (!state && failure != -EBADMSG) return failure;
+  if (!state && failure != -EBADMSG && failure != -ENOENT) return failure;
   if (state) {
     log_id_ = state->log_id;
     floor_ = std::max<std::uint64_t>(state->first_seq, 1);
@@ -16,6 +16,7 @@ int history::open() {
   const int listed = list_segments(*disk_, directory_, bases_);
   if (listed != 0) return listed;
   if (log_id_ != 0) return 0;
+  if (bases_.empty()) return failure;
   // Without a state any segment that is whole knows the id.
   for (const std::uint64_t base_seq : bases_) {
     segment_reader probe(*disk_);

@@ -119,7 +119,8 @@ const std::byte* segment_reader::need(std::uint64_t offset, std::uint64_t bytes,
     available = buffer_offset_ + buffer_bytes_ - offset;
     return buffer_.data() + (offset - buffer_offset_);
   }
-  const std::uint64_t wanted = std::max<std::uint64_t>(bytes, chunk_bytes);
+  const std::uint64_t left = file_bytes_ > offset ? file_bytes_ - offset : 0;
+  const std::uint64_t wanted = std::max(bytes, std::min<std::uint64_t>(chunk_bytes, left));
   if (buffer_.size() < wanted) buffer_.resize(wanted);
   const std::int64_t got = disk_->read(file_, {buffer_.data(), wanted}, offset);
   if (got < 0) {
@@ -200,7 +201,12 @@ walk_outcome segment_reader::next(logged_record& found) {
     // The end of a frame, as a rule: the next one starts at the next multiple of align.
     const std::uint64_t from = at_;
     const std::uint64_t frame_at = base::round_up(at_, align_);
+    const bool is_complete = from == frame_end_;
     if (all_zero(from, frame_at) && try_frame(frame_at)) {
+      // Zeroes instead of records that a frame announced; or a hole, where none is made.
+      const bool may_skip = header_ && (header_->flags & layout::log_flag_spill) != 0;
+      if (!is_complete || (frame_.base_seq > expected_ && !may_skip))
+        damages_.push_back({from, frame_at - from, expected_, frame_.base_seq - expected_});
       if (frame_.base_seq > expected_) {
         gap_first_ = std::exchange(expected_, frame_.base_seq);
         return walk_outcome::gap;

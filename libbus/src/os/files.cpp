@@ -152,6 +152,13 @@ result<void> make_link(const std::string& path, const std::string& target) {
   return {};
 }
 
+std::string link_target(const std::string& path) {
+  std::string target(4096, '\0');
+  const ssize_t bytes = ::readlink(path.c_str(), target.data(), target.size());
+  target.resize(bytes > 0 ? static_cast<std::size_t>(bytes) : 0);
+  return target;
+}
+
 bool exists(const std::string& path) noexcept { return ::access(path.c_str(), F_OK) == 0; }
 
 bool surely_missing(const std::string& path) noexcept {

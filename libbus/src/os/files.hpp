@@ -42,6 +42,8 @@ void remove_tree(const std::string& path) noexcept;
 result<void> rename_path(const std::string& from, const std::string& to);
 /// A symbolic link at `path`, in place of the one that was there.
 result<void> make_link(const std::string& path, const std::string& target);
+/// Empty: there is none.
+std::string link_target(const std::string& path);
 bool exists(const std::string& path) noexcept;
 /// Not there, for certain: any other failure to look is not an answer.
 bool surely_missing(const std::string& path) noexcept;

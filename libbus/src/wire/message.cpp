@@ -67,7 +67,8 @@ result<json> check_answer(json answer) {
                 text_of(*said, "what").value_or("busd refused"),
                 text_of(*said, "why").value_or(""), text_of(*said, "fix").value_or("")};
   const std::string code = text_of(*said, "code").value_or("");
-  for (int c = 0; c <= static_cast<int>(errc::system); ++c)
+  // Not `ok`: a refusal is an error, whatever it says.
+  for (int c = static_cast<int>(errc::ok) + 1; c <= static_cast<int>(errc::system); ++c)
     if (code == errc_name(static_cast<errc>(c))) failure.code = static_cast<errc>(c);
   return failure;
 }

@@ -47,8 +47,7 @@ json to_json(const stream_config& config) {
           {"segment_bytes", config.segment_bytes},
           {"max_age_ns", ns(config.max_age)},
           {"max_bytes", config.max_bytes},
-          {"max_messages", config.max_messages},
-          {"compress", config.compress}};
+          {"max_messages", config.max_messages}};
 }
 
 result<stream_config> stream_from_json(const json& from) {
@@ -118,7 +117,6 @@ result<stream_config> stream_from_json(const json& from) {
   time("max_age_ns", config.max_age);
   number("max_bytes", config.max_bytes);
   number("max_messages", config.max_messages);
-  truth("compress", config.compress);
   if (wrong != nullptr) return bad(wrong, "what it should be");
   return config;
 }

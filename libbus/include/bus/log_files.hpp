@@ -1,0 +1,66 @@
+#pragma once
+/// log_files: the log of a stream as files: is it whole, what is missing, a copy of it. Needs no
+/// bus; busd may go on writing meanwhile.
+///
+/// Threads    any
+/// Cost       reads everything
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include <bus/error.hpp>
+#include <bus/message.hpp>
+
+namespace bus {
+
+/// Bytes of a file that are not what they should be.
+struct log_damage {
+  std::string file;
+  std::uint64_t offset = 0;
+  std::uint64_t bytes = 0;
+  std::uint64_t first_sequence = 0;  ///< of the messages that are missing for it
+  std::uint64_t missing = 0;         ///< 0: only framing or padding was hit
+};
+
+struct lane_report {
+  std::uint32_t lane = 0;
+  std::uint64_t first_sequence = 0;
+  std::uint64_t last_sequence = 0;
+  std::uint64_t messages = 0;
+  std::uint64_t bytes = 0;  ///< of records
+  std::uint64_t segments = 0;
+  std::vector<gap> gaps;  ///< with their reasons
+  std::vector<log_damage> damages;
+};
+
+struct log_report {
+  std::string directory;
+  std::vector<lane_report> lanes;
+  std::uint64_t subjects = 0;
+
+  bool is_whole() const noexcept {
+    for (const auto& lane : lanes) {
+      if (!lane.damages.empty()) return false;
+      for (const auto& one : lane.gaps)
+        if (one.reason == gap_reason::corrupt) return false;
+    }
+    return true;
+  }
+};
+
+/// Called with bytes done and bytes in all.
+using log_progress = std::function<void(std::uint64_t, std::uint64_t)>;
+
+/// Reads and checks every byte of the stream's log in `directory`.
+/// Errors: not_found, permission, unsupported (version)
+BUS_EXPORT result<log_report> verify_log(const std::string& directory,
+                                         const log_progress& progress = {});
+
+/// Copies the stream's log; what is written meanwhile may or may not be part of it. `to` must not
+/// exist. Errors: not_found, conflict, no_space, permission
+BUS_EXPORT result<void> copy_log(const std::string& directory, const std::string& to,
+                                 const log_progress& progress = {});
+
+}  // namespace bus

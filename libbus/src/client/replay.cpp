@@ -1,0 +1,132 @@
+#include <bus/replay.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <thread>
+
+namespace bus {
+
+namespace {
+
+using wall = std::chrono::system_clock;
+using steady = std::chrono::steady_clock;
+
+constexpr auto look_again = std::chrono::milliseconds(50);
+
+}  // namespace
+
+struct replay::state {
+  struct track {
+    subscriber from;
+    std::uint64_t last_sequence = 0;  // of what was there at the opening
+    std::optional<message> head;
+    bool ended = false;
+  };
+  std::vector<track> tracks;
+  double speed = 0;
+  wall::time_point to;
+  std::optional<wall::time_point> first_time;
+  steady::time_point begun;
+  std::atomic<bool> stopped{false};
+  std::optional<error> failure;
+
+  // The head of every track that has not ended is there afterwards.
+  void fill(track& of) {
+    while (!of.head && !of.ended) {
+      of.head = of.from.try_next();
+      if (of.head) {
+        if (of.head->publish_time() > to) {
+          of.head.reset();
+          of.ended = true;
+        } else if (of.head->sequence() >= of.last_sequence) {
+          of.ended = true;  // after this one
+        }
+        return;
+      }
+      if (of.from.failure()) {
+        failure = of.from.failure();
+        of.ended = true;
+      } else if (of.last_sequence == 0 || !of.from.wait(look_again)) {
+        of.ended = true;  // there was less than it seemed: removed meanwhile
+      }
+    }
+  }
+};
+
+replay::replay(std::unique_ptr<state> made) noexcept : state_(std::move(made)) {}
+replay::replay(replay&&) noexcept = default;
+replay& replay::operator=(replay&&) noexcept = default;
+replay::~replay() = default;
+
+result<replay> replay::open(session& from, replay_options options) {
+  if (!(options.speed >= 0) || !std::isfinite(options.speed))
+    return error{errc::invalid_argument, 0, "invalid replay", "speed must be 0 or more", ""};
+  auto made = std::make_unique<state>();
+  made->speed = options.speed;
+  made->to = options.to.value_or(wall::now());
+  auto streams = from.streams();
+  if (!streams) return std::move(streams.error());
+  for (const std::string& name : options.streams)
+    if (std::none_of(streams->begin(), streams->end(),
+                     [&](const auto& stream) { return stream.config.name == name; }))
+      return error{errc::not_found, 0, "no stream '" + name + "'",
+                   "this bus has none of that name", "bus stream ls"};
+  const std::vector<std::string_view> patterns(options.patterns.begin(), options.patterns.end());
+  for (const stream_info& stream : *streams) {
+    if (!options.streams.empty() &&
+        std::find(options.streams.begin(), options.streams.end(), stream.config.name) ==
+            options.streams.end())
+      continue;
+    for (const lane_info& lane : stream.lanes) {
+      subscriber_options how;
+      how.stream = stream.config.name;
+      how.lane = lane.index;
+      how.gate = false;
+      how.name = "replay";
+      how.start = options.from == wall::time_point{} ? start::all() : start::by_time(options.from);
+      auto subscribed = from.subscribe(patterns, how);
+      if (!subscribed) return std::move(subscribed.error());
+      made->tracks.push_back({std::move(*subscribed), lane.last_sequence, {}, false});
+    }
+  }
+  return replay(std::move(made));
+}
+
+std::optional<message> replay::next() {
+  state& s = *state_;
+  state::track* first = nullptr;
+  for (state::track& track : s.tracks) {
+    s.fill(track);
+    if (track.head && (first == nullptr || track.head->publish_time() < first->head->publish_time()))
+      first = &track;
+  }
+  if (first == nullptr || s.stopped.load()) return std::nullopt;
+  const message found = *first->head;
+  first->head.reset();
+  if (s.speed > 0) {
+    const auto time = found.publish_time();
+    if (!s.first_time) {
+      s.first_time = time;
+      s.begun = steady::now();
+    }
+    const auto due = s.begun + std::chrono::duration_cast<std::chrono::nanoseconds>(
+                                   std::chrono::duration<double, std::nano>(
+                                       static_cast<double>((time - *s.first_time).count()) / s.speed));
+    while (!s.stopped.load() && steady::now() < due)
+      std::this_thread::sleep_until(std::min(due, steady::now() + look_again));
+    if (s.stopped.load()) return std::nullopt;
+  }
+  return found;
+}
+
+void replay::stop() noexcept { state_->stopped.store(true); }
+const std::optional<error>& replay::failure() const noexcept { return state_->failure; }
+
+std::uint64_t replay::lost() const noexcept {
+  std::uint64_t sum = 0;
+  for (const auto& track : state_->tracks) sum += track.from.stats().lost;
+  return sum;
+}
+
+}  // namespace bus
