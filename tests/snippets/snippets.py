@@ -9,6 +9,7 @@ What it must print is a ```text output block right behind it. Relative links mus
 """
 
 import argparse
+import contextlib
 import os
 import pathlib
 import re
@@ -16,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 
 FENCE = re.compile(r"^```(.*)$")
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)|<img[^>]*src=\"([^\"]+)\"")
@@ -47,16 +49,37 @@ def blocks(text):
 
 
 def programs(found):
-    """(line, source, expected output or None)"""
+    """(line, source, expected output or None, whether it needs a busd)"""
     for index, (start, kind, body, end) in enumerate(found):
-        if kind != "cpp":
+        if kind not in ("cpp", "cpp busd"):
             continue
         following = found[index + 1] if index + 1 < len(found) else None
         expected = following[2] if following and following[1] == "text output" and following[0] <= end + 3 else None
-        yield start, body, expected
+        yield start, body, expected, kind == "cpp busd"
 
 
-def check_program(source, expected, tools, work):
+class Daemon:
+    """A busd of the default bus, as long as the block runs."""
+
+    def __init__(self, program, environment, work):
+        self.data = tempfile.mkdtemp(prefix="busd-", dir=work)
+        self.process = subprocess.Popen([program, "--data", self.data, "--disk-warn", "1", "--disk-block", "1"],
+                                        env=environment, stderr=subprocess.DEVNULL)
+        socket = pathlib.Path(environment["BUS_ROOT"]) / f"bus-{os.getuid()}.default" / "busd.sock"
+        end = time.monotonic() + RUN_SECONDS
+        while not socket.exists() and time.monotonic() < end:
+            time.sleep(0.01)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.wait(RUN_SECONDS)
+        shutil.rmtree(self.data, ignore_errors=True)
+
+
+def check_program(source, expected, needs_busd, tools, work):
     """Empty, or what is wrong."""
     if not re.search(r"\bint main\(", source):
         return "it is not a complete program"
@@ -74,9 +97,12 @@ def check_program(source, expected, tools, work):
     shared = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     scratch = tempfile.mkdtemp(prefix="snippet-", dir=shared)
     environment["BUS_ROOT"] = scratch
+    if needs_busd and not tools.busd:
+        return "it needs a busd, and none was built"
     try:
-        ran = subprocess.run([str(binary)], capture_output=True, text=True, timeout=RUN_SECONDS, env=environment,
-                             check=False)
+        with Daemon(tools.busd, environment, work) if needs_busd else contextlib.nullcontext():
+            ran = subprocess.run([str(binary)], capture_output=True, text=True, timeout=RUN_SECONDS, env=environment,
+                                 check=False)
     except subprocess.TimeoutExpired:
         return f"it does not end within {RUN_SECONDS} s"
     finally:
@@ -107,9 +133,9 @@ def check(root, tools):
             found, outside = blocks(path.read_text(encoding="utf-8"))
             problems += [f"{name}:{start}: a block is not closed" for start, kind, _, _ in found if kind == "unclosed"]
             problems += [f"{name}:{number}: {what}" for number, what in check_links(path, outside)]
-            for start, source, expected in programs(found):
+            for start, source, expected, needs_busd in programs(found):
                 count += 1
-                wrong = check_program(source, expected, tools, pathlib.Path(work))
+                wrong = check_program(source, expected, needs_busd, tools, pathlib.Path(work))
                 if wrong:
                     problems.append(f"{name}:{start}: {wrong}")
     return count, problems
@@ -164,6 +190,7 @@ def main():
     parser.add_argument("--cxx", required=True)
     parser.add_argument("--include", required=True)
     parser.add_argument("--library", required=True)
+    parser.add_argument("--busd", default="")
     parser.add_argument("--launcher", default="")
     parser.add_argument("--sanitize", default="")
     parser.add_argument("--self-test", action="store_true")
