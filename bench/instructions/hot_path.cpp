@@ -2,7 +2,9 @@
 // instruction counter can be put around it. Two runs with different counts give the instructions of
 // one message.
 //
-//   hot_path publish|publish_to|publish_known|batch|poll_one|empty|deliver COUNT [SUBJECTS]
+//   hot_path publish|publish_to|publish_known|batch|poll_one|empty|deliver COUNT [SUBJECTS [durable]]
+//
+// With `durable` the stream has a log: the bus of BUS_URL is used, and a busd must keep it.
 
 #include <bus/bus.hpp>
 
@@ -18,7 +20,8 @@ int main(int argc, char** argv) {
   const auto count = static_cast<std::uint64_t>(std::strtoull(argv[2], nullptr, 10));
   const auto subjects =
       static_cast<std::uint32_t>(argc > 3 ? std::strtoul(argv[3], nullptr, 10) : 1);
-  const std::string url = "bus:///hot-path-" + std::to_string(::getpid());
+  const bool durable = argc > 4 && std::string(argv[4]) == "durable";
+  const std::string url = durable ? std::string() : "bus:///hot-path-" + std::to_string(::getpid());
   int status = 1;
   {
     auto session = bus::open(url);
@@ -29,6 +32,7 @@ int main(int argc, char** argv) {
     config.overflow = bus::overflow::block;
     config.ring_bytes = 64 << 20;
     config.max_message_bytes = 64 << 10;
+    if (durable) config.storage = bus::storage_class::durable;
     if (auto added = session->add_stream(config); !added)
       return std::fprintf(stderr, "%s\n", added.error().message().c_str()), 1;
     bus::publisher_options how;
@@ -36,6 +40,7 @@ int main(int argc, char** argv) {
     auto publisher = session->publisher("hot.s0", how);
     bus::subscriber_options reading;
     reading.wait = bus::wait_strategy::busy_spin;
+    if (durable) reading.gate = false;
     auto subscriber = session->subscribe("hot.>", reading);
     if (!publisher || !subscriber) return 1;
     std::vector<std::string> names;
@@ -85,6 +90,6 @@ int main(int argc, char** argv) {
     }
     status = sum == 1 ? 1 : 0;
   }
-  (void)bus::remove_bus(url, true);
+  if (!durable) (void)bus::remove_bus(url, true);
   return status;
 }

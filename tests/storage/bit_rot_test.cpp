@@ -1,6 +1,6 @@
-/// bit_rot: every byte of a closed log is changed, one at a time, and every file is cut at every offset. Readers get every
-/// record that was not touched, none with other contents, and are told; the writer opens the log, keeps what is intact
-/// where it is, goes on, and gives no sequence out again.
+/// bit_rot: every byte of a closed log is changed, one at a time, and every file is cut at every offset. Readers get
+/// every record that was not touched, none with other contents, and are told; the writer opens the log, keeps what is
+/// intact where it is, goes on, and gives no sequence out again.
 
 #include <gtest/gtest.h>
 
@@ -228,9 +228,9 @@ TEST(BitRot, SamplesOfALargerLogWithIndexes) {
   for (int i = 0; i < 1000; ++i) {
     const std::size_t segment = random.below(log.segments.size());
     const bool behind = random.percent(5);
-    const std::uint64_t offset =
-        random.below(behind ? log.segments[segment].bytes : log.segments[segment].records_end);
-    all.push_back({log.segments[segment].path, offset, random.percent(80) ? pattern_of(random()) : std::byte{}, segment});
+    const std::uint64_t offset = random.below(behind ? log.segments[segment].bytes : log.segments[segment].records_end);
+    all.push_back(
+        {log.segments[segment].path, offset, random.percent(80) ? pattern_of(random()) : std::byte{}, segment});
   }
   const auto wrong = for_each_number(all.size(), [&](std::uint64_t number) { return check(log, all[number]); });
   EXPECT_EQ(wrong, "");
@@ -268,7 +268,34 @@ TEST(BitRot, AnIndexIsOnlyAHint) {
   EXPECT_EQ(wrong, "");
 }
 
-// A check that cannot fail is none: damage that a writer made good by a checksum is not found by one.
+// It is not there at all: as when it is damaged.
+TEST(BitRot, AStateThatIsGone) {
+  const closed_log log = make_log(32 * 1024, 60 * 1024, 900);
+  for (const bool is_closed : {true, false}) {
+    const auto disk = log.disk->clone();
+    log_life life(*disk, 5);
+    life.options().segment_bytes = log.segment_bytes;
+    std::vector<std::uint64_t> others;
+    if (!is_closed) {
+      ASSERT_TRUE(life.open_only());
+      life.set_salt(1'000'000);
+      others.push_back(life.log()->next_seq());
+      ASSERT_TRUE(life.append(1, 100, true));
+    }
+    ASSERT_EQ(disk->remove(log_life::directory() + "/state"), 0);
+    ASSERT_TRUE(life.open_only()) << life.failure();
+    EXPECT_TRUE(life.report().state_rebuilt);
+    EXPECT_EQ(life.log()->next_seq(), log.count() + 1 + others.size());
+    others.push_back(life.log()->next_seq());
+    ASSERT_TRUE(life.append(1, 100, true)) << life.failure();
+    const auto got = read_log(log, *disk);
+    EXPECT_EQ(got.wrong, "");
+    EXPECT_EQ(got.found, std::vector<bool>(log.count(), true));
+    EXPECT_EQ(got.others, others);
+  }
+}
+
+// A check that cannot fail is none.
 TEST(BitRot, SeededBugIsCaught) {
   closed_log log = make_log(32 * 1024, 60 * 1024, 900);
   log.contents[5][0] ^= std::byte{1};

@@ -1,5 +1,6 @@
-/// power_loss: random lives of a log, each with a power loss before every change of the disk, in many of the states that
-/// it may leave. From each the log is opened, checked against the book (log_life), and goes on; some lose power again.
+/// power_loss: random lives of a log, each with a power loss before every change of the disk, in many of the states
+/// that it may leave. From each the log is opened, checked against the book (log_life), and goes on; some lose power
+/// again.
 ///
 ///   BUS_STORAGE_SECONDS=N   how long
 ///   BUS_TEST_SEED=N         the first life, and so all others
@@ -40,6 +41,7 @@ class power_losses {
     disk->holds_writes = random.percent(50);
     disk->direct_alignment = random.percent(25) ? 4096 : 512;
     uses_spares_ = random.percent(25);
+    is_fast_ = random.percent(25);
     (void)disk->make_directory(log_life::directory());
     auto life = begin(*disk, random());
     watch(*disk, *life);
@@ -68,7 +70,9 @@ class power_losses {
         if (is_good(*life) && random.percent(50)) life->begin_epoch();
         continue;
       }
+      const std::uint64_t fired = disk->faults_fired();
       life->live_on();
+      if (disk->faults_fired() != fired && life->log() != nullptr && random.percent(30)) life->open();
       if (life->log() == nullptr) {  // a fault while it was opened again
         disk->end_faults();
         if (!life->open() && life->wrong().empty()) life->blame("open() failed: " + life->failure());
@@ -87,6 +91,7 @@ class power_losses {
     auto life = std::make_unique<log_life>(disk, seed);
     life->believes_written = options_.believes_written;
     life->uses_spares = uses_spares_;
+    if (is_fast_) life->options().fast_segment = std::chrono::hours(1);
     return life;
   }
   bool is_good(log_life& life) {
@@ -152,7 +157,7 @@ class power_losses {
 
   const std::uint64_t seed_;
   const life_options options_;
-  bool uses_spares_ = false;
+  bool uses_spares_ = false, is_fast_ = false;
   std::uint64_t states_ = 0, top_states_ = 0;
   std::string wrong_;
 };
@@ -181,15 +186,40 @@ summary run_lives(std::uint64_t seed, const life_options& options, std::chrono::
 TEST(PowerLoss, LosesNothingThatWasConfirmedAndOnlyASuffixOfTheRest) {
   const std::uint64_t seed = number_from("BUS_TEST_SEED", std::random_device{}());
   const std::uint64_t only = number_from("BUS_TEST_STATE", ~0ull);
-  const auto seconds = std::chrono::seconds(number_from("BUS_STORAGE_SECONDS", 20));
+  const auto seconds = std::chrono::seconds(number_from("BUS_STORAGE_SECONDS", 16));
   const auto done = run_lives(seed, {disk_lie::none, false, only}, seconds, only == ~0ull ? ~0ull : 1);
-  std::printf("BUS_TEST_SEED=%llu: %llu lives, %llu states after a power loss\n",
-              static_cast<unsigned long long>(seed), static_cast<unsigned long long>(done.lives),
-              static_cast<unsigned long long>(done.states));
+  std::printf("BUS_TEST_SEED=%llu: %llu lives, %llu states after a power loss\n", static_cast<unsigned long long>(seed),
+              static_cast<unsigned long long>(done.lives), static_cast<unsigned long long>(done.states));
   EXPECT_EQ(done.wrong, "");
   if (only == ~0ull) {
     EXPECT_GT(done.states, 1000u);
   }
+}
+
+// A block torn right behind a frame's head, and a mark behind the frame: zeroes where its record was, as at a clean
+// end.
+TEST(PowerLoss, AFrameOfWhichOnlyTheHeadIsThere) {
+  simulated_disk disk;
+  (void)disk.make_directory(log_life::directory());
+  log_life life(disk, 1);
+  ASSERT_TRUE(life.create() && life.append(2, 100, true) && life.append(1, 100, false) && life.write_mark());
+  const std::string path = log::segment_path(log_life::directory(), 1);
+  std::uint64_t from = 0, to = 0;
+  {
+    log::segment_reader reader(disk);
+    ASSERT_EQ(reader.open(path, life.log()->log_id(), 1), 0);
+    for (log::logged_record record; reader.next(record) == log::walk_outcome::record;) {
+      from = reader.frame_offset() + layout::log_unit;
+      to = reader.position();
+    }
+  }
+  const std::vector<std::byte> nothing(to - from);
+  disk.overwrite(path, nothing, from);
+  ASSERT_TRUE(life.open()) << life.failure() << life.wrong();
+  EXPECT_EQ(life.log()->next_seq(), 3u);
+  ASSERT_TRUE(life.append(3, 100, true));
+  EXPECT_TRUE(life.look()) << life.wrong();
+  EXPECT_TRUE(life.open()) << life.failure() << life.wrong();
 }
 
 struct seeded_bug {

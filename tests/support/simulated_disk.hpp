@@ -48,8 +48,9 @@ enum class disk_call : std::uint8_t {
 };
 
 constexpr const char* name_of(disk_call call) noexcept {
-  constexpr const char* names[] = {"open",           "read",           "write", "reserve", "sync",        "size",      "rename", "remove",
-                                   "make_directory", "sync_directory", "list",  "space",   "begin_write", "begin_sync"};
+  constexpr const char* names[] = {"open", "read",   "write",       "reserve",        "sync",
+                                   "size", "rename", "remove",      "make_directory", "sync_directory",
+                                   "list", "space",  "begin_write", "begin_sync"};
   return names[static_cast<std::size_t>(call)];
 }
 
@@ -127,8 +128,12 @@ template <class Random>
 class random_fate final : public fate {
  public:
   explicit random_fate(Random& random)
-      : random_(random), kept_of_8_(random_() % 9), turns_one_in_(random_() % 3 == 0 ? 6 : 0), keeps_(random_() % 2 == 0),
-        torn_one_in_(random_() % 2 == 0 ? 6 : 0), directories_(random_() % 3) {}
+      : random_(random),
+        kept_of_8_(random_() % 9),
+        turns_one_in_(random_() % 3 == 0 ? 6 : 0),
+        keeps_(random_() % 2 == 0),
+        torn_one_in_(random_() % 2 == 0 ? 6 : 0),
+        directories_(random_() % 3) {}
   std::size_t done_operations(std::size_t count) override {
     return directories_ == 0 ? 0 : directories_ == 1 ? count : random_() % (count + 1);
   }
@@ -169,7 +174,6 @@ class simulated_disk : public log::disk {
   void set_fault(fault_plan plan) {
     plan_ = std::move(plan);
     plan_calls_ = 0;
-    fired_ = 0;
   }
   void end_faults() { plan_.reset(); }
   std::uint64_t faults_fired() const noexcept { return fired_; }
@@ -586,14 +590,14 @@ class simulated_disk : public log::disk {
       const block_fate fate = decides.of_block(unsynced.versions.size());
       if (index >= made->cached.size()) continue;
       const auto version = [&](std::size_t number) {
-        return number == 0 ? at(file.durable, index) : unsynced.versions[std::min(number, unsynced.versions.size()) - 1];
+        return number == 0 ? at(file.durable, index)
+                           : unsynced.versions[std::min(number, unsynced.versions.size()) - 1];
       };
       made->cached[index] = version(fate.version);
       if (fate.torn_at == 0) continue;
       block_bits head{}, tail{};
       if (const auto bits = version(fate.version)) head = *bits;
-      const std::size_t other =
-          fate.torn_tail || fate.version == 0 ? fate.version + 1 : fate.version - 1;
+      const std::size_t other = fate.torn_tail || fate.version == 0 ? fate.version + 1 : fate.version - 1;
       if (const auto bits = version(other)) tail = *bits;
       std::memcpy(head.data() + fate.torn_at, tail.data() + fate.torn_at, block_bytes - fate.torn_at);
       made->cached[index] = block_of(head.data());
