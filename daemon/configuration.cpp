@@ -21,48 +21,49 @@ error bad(const std::string& where, std::string why) {
           "man busd tells the settings"};
 }
 
-// The parser (toml++ 3.3) must not meet characters outside of ASCII but in comments and in texts of
-// one line: where it looks for white space, some of them are undefined behaviour. Answers the first
-// line with such a character; 0: there is none. A file with texts of several lines has ASCII only.
-std::size_t strange_line(std::string_view text) noexcept {
-  if (std::all_of(text.begin(), text.end(), [](char c) { return static_cast<signed char>(c) >= 0; }))
-    return 0;
-  const bool has_long_texts = text.find("\"\"\"") != text.npos || text.find("'''") != text.npos;
-  std::size_t line = 1;
-  char quote = 0;
-  bool comment = false;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (c == '\n') {
-      ++line;
-      quote = 0;
-      comment = false;
-    } else if (static_cast<signed char>(c) < 0) {
-      if (has_long_texts || (quote == 0 && !comment)) return line;
-    } else if (comment) {
-      continue;
-    } else if (quote != 0) {
-      const char next = i + 1 < text.size() ? text[i + 1] : '\0';
-      if (c == '\\' && quote == '"' && (next == '"' || next == '\\'))
-        ++i;
-      else if (c == quote)
-        quote = 0;
-    } else if (c == '"' || c == '\'') {
-      quote = c;
-    } else if (c == '#') {
-      comment = true;
-    }
+// What a line may be: nothing, or KEY = VALUE with a text in quotes or a word; then perhaps a
+// comment. The parser (toml++ 3.3) takes more, but does not bear everything: some characters outside
+// of ASCII, names of tables and times make it stop, or worse. Answers why a line is none of these.
+const char* flaw_of_line(std::string_view line) noexcept {
+  std::size_t at = 0;
+  const auto skip = [&](const char* these) {
+    const std::size_t begin = at;
+    at = std::min(line.find_first_not_of(these, at), line.size());
+    return at != begin;
+  };
+  constexpr const char* word = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-._";
+  const auto at_end = [&] {
+    skip(" \t");
+    return at == line.size() || line[at] == '#';
+  };
+  if (at_end()) return nullptr;
+  if (!skip(word)) return "a line is KEY = VALUE";
+  skip(" \t");
+  if (at == line.size() || line[at++] != '=') return "a line is KEY = VALUE";
+  skip(" \t");
+  if (at < line.size() && (line[at] == '"' || line[at] == '\'')) {
+    const char quote = line[at++];
+    while (at < line.size() && line[at] != quote) at += line[at] == '\\' && quote == '"' ? 2 : 1;
+    if (at >= line.size()) return "its text does not end on its line";
+    ++at;
+  } else if (!skip(word)) {
+    return "a value is a text in quotes, or a number";
   }
-  return 0;
+  return at_end() ? nullptr : "something follows the value";
 }
 
 }  // namespace
 
 result<void> parse_configuration(std::string_view text, const std::string& name,
                                  configuration& into) {
-  if (const std::size_t line = strange_line(text); line != 0)
-    return bad(name + ":" + std::to_string(line),
-               "a character outside of ASCII belongs into a text on one line, or a comment");
+  for (std::size_t number = 1, at = 0; at < text.size(); ++number) {
+    const std::size_t end = std::min(text.find('\n', at), text.size());
+    std::string_view line = text.substr(at, end - at);
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    if (const char* flaw = flaw_of_line(line); flaw != nullptr)
+      return bad(name + ":" + std::to_string(number), flaw);
+    at = end + 1;
+  }
   const toml::parse_result parsed = toml::parse(text, name);
   if (!parsed) {
     std::ostringstream where;

@@ -106,7 +106,10 @@ void engine::housekeep(clock::time_point now) {
   for (auto& lane : lanes_) {
     lane->housekeep(now);
     if (const auto news = lane->take_news())
-      told_(news->code == errc::no_space ? "full" : "failed", lane->stream().name(), *news);
+      told_(news->code == errc::ok         ? "recovered"
+            : news->code == errc::no_space ? "full"
+                                           : "failed",
+            lane->stream().name(), *news);
   }
 }
 

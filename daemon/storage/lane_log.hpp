@@ -87,7 +87,7 @@ class lane_log {
   static result<std::unique_ptr<lane_log>> create(log::disk& on, std::string directory,
                                                   const log_identity& who, std::uint64_t high_water,
                                                   const log_options& options);
-  /// Errors: not_found, corrupt (another stream's), unsupported (version), no_space, system
+  /// Errors: not_found, unsupported (version), no_space, system
   static result<std::unique_ptr<lane_log>> open(log::disk& on, std::string directory,
                                                 const log_identity& who, const log_options& options,
                                                 recovery_report& report);

@@ -73,6 +73,14 @@ void lane_logger::announce_health() {
   os::futex_wake(os::futex_half(words().logged_position), INT_MAX);
 }
 
+// Something was written, or there is nothing to write: what had failed is over.
+void lane_logger::all_is_well() {
+  announce_health();
+  if (std::exchange(said_, errc::ok) == errc::ok) return;
+  news_ = error{errc::ok, 0, "the log of stream '" + config_.name + "' is written again",
+                "the disk takes it again", ""};
+}
+
 void lane_logger::set_full(bool yes) {
   full_ = yes;
   announce_health();
@@ -296,6 +304,7 @@ void lane_logger::finished(int failure) {
   sync::store_release(words().logged_seq, log_->written_seq());  // [D1]
   if (syncs_each()) sync::store_release(words().durable_seq, log_->durable_seq());  // [D2] K2
   publish_progress(end);
+  all_is_well();
 }
 
 // A lane that spills: is anybody so far behind that the ring would overwrite it? From where?
@@ -360,12 +369,15 @@ bool lane_logger::work(clock::time_point now) {
     }
     lost_place_ = spills();
   }
-  if (spills() && !filling_ && !choose_spill()) return false;
-  const bool gathered = gather();
-  if (trouble_ || !filling_ || log_->in_flight()) return gathered;
+  const bool idle = spills() && !filling_ && !choose_spill();
+  const bool gathered = !idle && gather();
+  if (trouble_ || log_->in_flight()) return gathered;
+  if (!filling_) {
+    if (!gathered) all_is_well();  // else nobody would be let in who could bring something to write
+    return gathered;
+  }
   if (!begin()) return false;
   // Good is said when something was begun: a full disk may still be full.
-  said_ = errc::ok;
   announce_health();
   return true;
 }
@@ -401,9 +413,8 @@ void lane_logger::housekeep(clock::time_point now) {
                  os::wall_ns());
 }
 
-void lane_logger::purge(std::uint64_t below) {
-  auto purged = log_->purge(std::min(below, log_->next_seq()));
-  if (!purged) trouble(std::move(purged.error()));
+result<void> lane_logger::purge(std::uint64_t below) {
+  return log_->purge(std::min(below, log_->next_seq()));
 }
 
 void lane_logger::close() {

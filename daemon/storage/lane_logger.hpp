@@ -72,7 +72,8 @@ class lane_logger {
   void set_full(bool yes);
   /// What can be written is, and marked so. Blocks.
   void close();
-  void purge(std::uint64_t below);
+  /// Errors: no_space, system
+  result<void> purge(std::uint64_t below);
   void set_config(const stream_config& config) { config_ = config; }
 
   lane_log& log() noexcept { return *log_; }
@@ -82,7 +83,7 @@ class lane_logger {
   layout::log_health health() const noexcept;
   std::uint64_t bytes_written() const noexcept { return bytes_written_; }
   std::uint64_t commits() const noexcept { return commits_; }
-  /// Set once per trouble, for the log line and the event; taken by the engine.
+  /// Set once per trouble, and with `ok` when it is over: for the log line and the event; taken by the engine.
   std::optional<error> take_news() noexcept { return std::exchange(news_, std::nullopt); }
 
   recovery_report recovered;
@@ -103,6 +104,7 @@ class lane_logger {
   void trouble(error why);
   void recover_from_trouble(clock::time_point now);
   void announce_health();
+  void all_is_well();
   bool save_subjects();
   void drop_filling() noexcept;
   bool syncs_each() const noexcept {

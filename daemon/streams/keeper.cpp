@@ -312,12 +312,16 @@ result<void> keeper::remove_stream(const std::string& name) {
 result<void> keeper::purge_stream(const std::string& name, std::uint64_t below) {
   const std::lock_guard guard(mutex_);
   if (!streams_.contains(name)) return no_such(name);
+  result<void> outcome;
   engine_.call([&] {
-    for (auto& lane : engine_.lanes())
-      if (lane->stream().name() == name) lane->purge(below);
+    for (auto& lane : engine_.lanes()) {
+      if (lane->stream().name() != name) continue;
+      auto purged = lane->purge(below);
+      if (!purged) outcome = std::move(purged);
+    }
   });
-  spdlog::info("stream {}: purged", name);
-  return {};
+  if (outcome) spdlog::info("stream {}: purged", name);
+  return outcome;
 }
 
 result<void> keeper::seal_stream(const std::string& name, bool sealed) {

@@ -142,7 +142,14 @@ result<void> session_core::add_stream(const stream_config& config) {
   if (config.storage != storage_class::memory) {
     auto checked = client::check_config(config);
     if (!checked) return checked;
-    auto answer = ask_keeper({{"do", "add_stream"}, {"stream", wire::to_json(config)}});
+    // What JSON cannot carry would come out as another pattern.
+    const nlohmann::json sent = wire::to_json(config);
+    auto back = wire::stream_from_json(nlohmann::json::parse(
+        sent.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace), nullptr, false));
+    if (!back || back->subjects != config.subjects)
+      return error{errc::invalid_argument, 0, "cannot add the stream '" + config.name + "'",
+                   "its subjects are not valid UTF-8", ""};
+    auto answer = ask_keeper({{"do", "add_stream"}, {"stream", sent}});
     if (answer) return {};
     if (answer.error().code == errc::unavailable)
       return client::no_keeper(address.name, "cannot add the stream '" + config.name +

@@ -2,8 +2,9 @@
 /// log: what the files of a durable lane hold: segments of frames of records, an index beside each
 /// segment, the lane's state, the stream's subjects.
 ///
-/// Everything on disk is little-endian. Every part proves itself by a checksum that is seeded with
-/// the log's id, so that nothing left over from another log is ever taken for this one's.
+/// Everything on disk is little-endian. Every part proves itself by a checksum; those of frames,
+/// records and index entries are seeded with the log's id, so that nothing left over from another
+/// log is ever taken for this one's.
 /// Format     docs/format/log.md
 
 #include <cstddef>
@@ -74,7 +75,7 @@ struct log_frame {
   std::uint32_t header_crc;    // of these 64 bytes with this field 0, seeded with the log's id
   std::uint64_t base_seq;      // of the first record
   std::uint64_t durable_upto;  // the highest sequence that was durable when this was written
-  std::uint64_t time_max_ns;   // running maximum of the records' times
+  std::uint64_t time_max_ns;   // of the frame's records; 0 in a mark
   std::uint32_t count;
   std::uint32_t bytes;         // of records; the frame ends at the next multiple of align_bytes
   std::uint32_t previous_crc;  // header_crc of the frame before; 0 for the first of a segment

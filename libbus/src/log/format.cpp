@@ -24,7 +24,8 @@ std::uint32_t frame_crc(std::uint32_t seed, layout::log_frame frame) noexcept {
 std::optional<layout::log_frame> parse_frame(std::uint32_t seed, const std::byte* at) noexcept {
   layout::log_frame frame;
   std::memcpy(&frame, at, sizeof frame);
-  if (frame.magic != layout::frame_magic || frame.header_crc != frame_crc(seed, frame))
+  if (frame.magic != layout::frame_magic || frame.header_crc != frame_crc(seed, frame) ||
+      frame.base_seq == 0 || frame.base_seq > layout::sequence_mask)
     return std::nullopt;
   return frame;
 }
@@ -74,7 +75,9 @@ std::optional<std::uint64_t> base_of_name(const std::string& name) noexcept {
   if (name.size() != 24 || !name.ends_with(".log")) return std::nullopt;
   std::uint64_t base_seq = 0;
   const auto parsed = std::from_chars(name.data(), name.data() + 20, base_seq);
-  if (parsed.ec != std::errc() || parsed.ptr != name.data() + 20) return std::nullopt;
+  if (parsed.ec != std::errc() || parsed.ptr != name.data() + 20 || base_seq == 0 ||
+      base_seq > layout::sequence_mask)
+    return std::nullopt;
   return base_seq;
 }
 

@@ -112,7 +112,7 @@ walk_outcome history::locate() {
 }
 
 walk_outcome history::next(logged_record& found, std::uint64_t limit) {
-  while (next_seq_ <= limit) {
+  while (next_seq_ <= limit && next_seq_ <= layout::sequence_mask) {
     if (!segment_.is_open()) {
       const walk_outcome located = locate();
       if (located != walk_outcome::record) return located;
@@ -196,8 +196,12 @@ int history::seek_time(std::uint64_t time_ns) {
   if (bases_.empty()) return 0;
   std::uint64_t from = bases_[low];
   const auto entries = read_index(*disk_, directory_, bases_[low], log_id_, bytes_read_);
-  for (const auto& entry : entries)
-    if (entry.time_ns < time_ns) from = entry.seq;
+  segment_reader probe(*disk_);
+  const bool opened =
+      probe.open(segment_path(directory_, bases_[low]), log_id_, bases_[low]) == 0;
+  for (const auto& entry : entries)  // a hint, as in enter_segment
+    if (opened && entry.time_ns < time_ns && probe.has_frame_at(entry.seq, entry.offset))
+      from = entry.seq;
   seek(std::max(from, first_seq()));
   return 0;
 }

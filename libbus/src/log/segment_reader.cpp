@@ -8,6 +8,7 @@ namespace bus::log {
 namespace {
 
 constexpr std::uint64_t unit = layout::log_unit;
+constexpr std::uint64_t resync_budget = 64;  // bytes that are summed up, per byte of the file
 
 bool is_zero(const std::byte* at, std::uint64_t bytes) noexcept {
   // memcmp against itself, shifted: the first byte decides for all.
@@ -104,7 +105,8 @@ void segment_reader::start_at(std::uint64_t seq, std::uint64_t offset) noexcept 
 }
 
 bool segment_reader::has_frame_at(std::uint64_t seq, std::uint64_t offset) {
-  if (offset % unit != 0 || offset < layout::log_header_bytes || offset + unit > file_bytes_)
+  if (offset % unit != 0 || offset < layout::log_header_bytes || offset >= file_bytes_ ||
+      file_bytes_ - offset < unit)
     return false;
   std::uint64_t available = 0;
   const std::byte* at = need(offset, unit, available);
@@ -222,6 +224,8 @@ walk_outcome segment_reader::next(logged_record& found) {
 // Not what was expected here. Everything behind is tried, unit by unit; `record` means: go on.
 walk_outcome segment_reader::resync() {
   const std::uint64_t from = at_;
+  // A payload may be made of what looks like heads of large records: trying them all must end.
+  std::uint64_t budget = resync_budget * file_bytes_;
   for (std::uint64_t at = from; at + unit <= file_bytes_; at += unit) {
     std::uint64_t available = 0;
     const std::byte* bytes = need(at, unit, available);
@@ -247,7 +251,8 @@ walk_outcome segment_reader::resync() {
         static_cast<std::uint32_t>(static_cast<std::uint32_t>(first) - static_cast<std::uint32_t>(expected_));
     if (ahead > (file_bytes_ - from) / unit) continue;  // more than ever fit in between
     const std::uint64_t claimed = claimed_bytes(bytes);
-    if (claimed == 0 || at + claimed > file_bytes_) continue;
+    if (claimed == 0 || at + claimed > file_bytes_ || claimed > budget) continue;
+    budget -= claimed;
     if (claimed > available) {
       bytes = need(at, claimed, available);
       if (bytes == nullptr) return walk_outcome::failure;

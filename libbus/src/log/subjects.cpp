@@ -14,6 +14,11 @@ int read_subjects(disk& from, const std::string& path, std::vector<known_subject
   const int file = from.open(path, disk_mode::read, false);
   if (file < 0) return file;
   const std::int64_t size = from.size(file);
+  constexpr std::int64_t largest = 8ll << 30;  // 16 million subjects of 255 bytes have half of it
+  if (size > largest) {
+    from.close(file);
+    return -EFBIG;
+  }
   std::vector<std::byte> bytes(size > 0 ? static_cast<std::size_t>(size) : 0);
   const int failure = size < 0 ? static_cast<int>(size) : read_all(from, file, bytes, 0);
   from.close(file);

@@ -19,7 +19,7 @@ namespace bus::wire {
 inline constexpr std::size_t head_bytes = 12;
 inline constexpr std::uint32_t magic = 0x43535542u;  // "BUSC"
 inline constexpr std::uint32_t version = 1;
-inline constexpr std::uint32_t largest_body_bytes = 1 << 20;
+inline constexpr std::uint32_t largest_body_bytes = 16 << 20;
 
 /// Head and body, ready to be sent. REQUIRES: the text is not longer than largest_body_bytes.
 std::string pack(const nlohmann::json& message);

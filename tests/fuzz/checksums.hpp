@@ -1,0 +1,77 @@
+#pragma once
+/// checksums: makes the checksums of a log's parts right, so that a mutation gets behind them.
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+
+#include "log/format.hpp"
+
+namespace bus::fuzz {
+
+/// No lane comes to larger sequences (62 bits), and nothing that is whole claims any.
+inline constexpr std::uint64_t largest_seq = layout::sequence_mask - (1u << 20);
+
+/// Of a whole segment file: header, frames wherever they begin, the records that follow each.
+inline void mend_segment(std::span<std::byte> file, std::uint64_t log_id) {
+  constexpr std::size_t unit = layout::log_unit;
+  if (file.size() >= sizeof(layout::log_segment_header)) {
+    layout::log_segment_header header;
+    std::memcpy(&header, file.data(), sizeof header);
+    header.base_seq = std::min(header.base_seq, largest_seq);
+    header.header_crc = log::segment_header_crc(header);
+    std::memcpy(file.data(), &header, sizeof header);
+  }
+  const std::uint32_t seed = log::seed_of(log_id);
+  for (std::size_t at = layout::log_header_bytes; at + unit <= file.size(); at += unit) {
+    layout::log_frame frame;
+    std::memcpy(&frame, file.data() + at, sizeof frame);
+    if (frame.magic != layout::frame_magic) continue;
+    frame.base_seq = std::min(frame.base_seq, largest_seq);
+    frame.header_crc = log::frame_crc(seed, frame);
+    std::memcpy(file.data() + at, &frame, sizeof frame);
+    std::uint64_t seq = frame.base_seq;
+    for (std::uint32_t i = 0; i < frame.count && at + 2 * unit <= file.size(); ++i, ++seq) {
+      std::byte* record = file.data() + at + unit;
+      const std::uint64_t bytes = log::claimed_bytes(record);
+      if (bytes == 0 || bytes > file.size() - at - unit) break;
+      const std::uint64_t first = std::uint64_t{log::record_crc(seed, seq, record, bytes)} << 32 | (seq & 0xffffffffu);
+      std::memcpy(record, &first, sizeof first);
+      at += bytes;
+    }
+  }
+}
+
+inline void mend_index(std::span<std::byte> file, std::uint64_t log_id) {
+  layout::log_index_entry entry;
+  for (std::size_t at = 0; at + sizeof entry <= file.size(); at += sizeof entry) {
+    std::memcpy(&entry, file.data() + at, sizeof entry);
+    entry.crc = log::index_crc(log::seed_of(log_id), entry);
+    std::memcpy(file.data() + at, &entry, sizeof entry);
+  }
+}
+
+inline void mend_state(std::span<std::byte> copy) {
+  if (copy.size() < sizeof(layout::log_state)) return;
+  layout::log_state state;
+  std::memcpy(&state, copy.data(), sizeof state);
+  state.crc = log::state_crc(state);
+  std::memcpy(copy.data(), &state, sizeof state);
+}
+
+inline void mend_subjects(std::span<std::byte> file) {
+  std::uint64_t id = 0;
+  for (std::size_t at = 0; at + sizeof(layout::log_subject) <= file.size(); ++id) {
+    layout::log_subject head;
+    std::memcpy(&head, file.data() + at, sizeof head);
+    if (head.length > file.size() - at - sizeof head) return;
+    const auto* text = reinterpret_cast<const char*>(file.data() + at + sizeof head);
+    head.crc = log::subject_crc(id, head, text);
+    std::memcpy(file.data() + at, &head, sizeof head);
+    at += sizeof head + base::round_up(head.length, 8);
+  }
+}
+
+}  // namespace bus::fuzz

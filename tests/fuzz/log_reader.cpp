@@ -1,0 +1,123 @@
+#include <vector>
+
+#include "checksums.hpp"
+#include "memory_disk.hpp"
+#include "target.hpp"
+#include "log/history.hpp"
+
+namespace bus::fuzz {
+
+namespace {
+
+// Input: a byte of modes, then a segment without the zeroes between its header and 4096.
+enum mode : std::uint8_t {
+  mend_checksums = 1,
+  know_id = 2,        // as a reader that has read `state`; else the header's word is taken for it
+  two_segments = 4,   // the second half is a segment of its own
+  with_limit = 8,     // as beside a writer: nothing above a sequence is looked at
+  jump = 16,          // begins in the middle
+};
+
+constexpr std::uint64_t log_id = 0x0123456789abcdefu;
+
+std::vector<std::byte> segment_of(input bytes, bool mend, std::uint64_t& base_seq) {
+  layout::log_segment_header header{};
+  const std::size_t head = std::min(bytes.size(), sizeof header);
+  std::vector<std::byte> file(layout::log_header_bytes + bytes.size() - head);
+  std::memcpy(file.data(), bytes.data(), head);
+  const input rest = bytes.subspan(head);
+  if (!rest.empty()) std::memcpy(file.data() + layout::log_header_bytes, rest.data(), rest.size());
+  if (mend) mend_segment(file, log_id);
+  std::memcpy(&header, file.data(), sizeof header);
+  base_seq = std::min(header.base_seq, largest_seq);  // the name's
+  return file;
+}
+
+// D1, and that it comes to an end: each step needs a unit of the file, or says that sequences are missing.
+void walk_segment(memory_disk& disk, const std::string& path, std::uint64_t id, std::uint64_t base_seq,
+                  std::uint64_t file_bytes) {
+  log::segment_reader reader(disk);
+  if (reader.open(path, id, base_seq) != 0) return;
+  const std::uint32_t seed = log::seed_of(reader.log_id());
+  const std::uint64_t most = 3 * (file_bytes / layout::log_unit) + 3;
+  std::uint64_t next = base_seq;
+  for (std::uint64_t steps = 0;; ++steps) {
+    require(steps <= most, "the walk through a segment ends");
+    log::logged_record record;
+    const auto outcome = reader.next(record);
+    require(outcome != log::walk_outcome::failure, "the disk does not fail");
+    if (outcome == log::walk_outcome::end) break;
+    if (outcome == log::walk_outcome::gap) {
+      require(reader.gap_first() == next, "a gap begins where the records ended");
+      require(reader.expected() > next, "a gap has a length");
+      next = reader.expected();
+      continue;
+    }
+    require(record.seq == next, "records come in order");
+    const std::uint64_t bytes = record.shape.total_bytes();
+    std::uint64_t first;
+    std::memcpy(&first, record.data, sizeof first);
+    require(static_cast<std::uint32_t>(first >> 32) == log::record_crc(seed, record.seq, record.data, bytes),
+            "a record's checksum holds");
+    ++next;
+  }
+  for (const log::damage& d : reader.damages()) {
+    const std::uint64_t most_bytes =
+        reader.header() ? std::max(file_bytes, reader.header()->segment_bytes) : file_bytes;
+    require(d.offset <= most_bytes || d.offset <= layout::log_header_bytes, "damage lies in the file");
+  }
+  require(disk.bytes_read < 64 * (file_bytes + 4096) + (64u << 20), "the file is not read again and again");
+}
+
+// H1, H2, H3.
+void walk_history(memory_disk& disk, std::uint64_t from, std::uint64_t limit, std::uint64_t file_bytes) {
+  log::history history(disk, "log");
+  if (history.open() != 0) return;
+  history.seek(from);
+  std::uint64_t next = from;
+  const std::uint64_t most = 8 * (file_bytes / layout::log_unit) + 64;
+  for (std::uint64_t steps = 0;; ++steps) {
+    require(steps <= most, "the walk through a log ends");
+    log::logged_record record;
+    const auto outcome = history.next(record, limit);
+    if (outcome == log::walk_outcome::end || outcome == log::walk_outcome::failure) break;
+    if (outcome == log::walk_outcome::gap) {
+      require(history.loss().first == next && history.loss().count != 0, "a gap follows what was before");
+      next += history.loss().count;
+    } else {
+      require(record.seq == next, "records follow each other");
+      require(record.seq <= limit, "nothing above the limit");
+      ++next;
+    }
+    require(history.next_seq() == next, "it knows what comes next");
+  }
+}
+
+}  // namespace
+
+void log_reader(input bytes) {
+  reader in(bytes);
+  const std::uint8_t modes = in.byte();
+  const std::uint8_t where = (modes & (with_limit | jump)) != 0 ? in.byte() : std::uint8_t{0};
+  const bool mend = (modes & mend_checksums) != 0;
+  const input all = in.rest();
+  memory_disk disk;
+  std::uint64_t file_bytes = 0, first_base = 0;
+  const std::size_t parts = (modes & two_segments) != 0 ? 2 : 1;
+  for (std::size_t part = 0; part < parts; ++part) {
+    const std::size_t half = all.size() / parts;
+    std::uint64_t base_seq = 0;
+    auto file = segment_of(part == 0 ? all.first(half) : all.subspan(half), mend, base_seq);
+    const std::string path = log::segment_path("log", base_seq);
+    const std::uint64_t size = file.size();
+    disk.files[path] = std::move(file);
+    walk_segment(disk, path, (modes & know_id) != 0 ? log_id : 0, base_seq, size);
+    if (part == 0) first_base = base_seq;
+    file_bytes += size;
+  }
+  const std::uint64_t from = (modes & jump) != 0 ? first_base + where % 16 : 1;
+  const std::uint64_t limit = (modes & with_limit) != 0 ? first_base + where / 4 : ~0ull;
+  walk_history(disk, from, limit, file_bytes);
+}
+
+}  // namespace bus::fuzz

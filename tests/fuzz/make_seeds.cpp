@@ -1,0 +1,139 @@
+// Makes the seeds of the targets that read a log's files:   fuzz_make_seeds tests/fuzz/seeds
+// Seeds that a fuzzer found are kept beside them, named after what they found.
+
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <string>
+
+#include "golden.hpp"
+
+namespace {
+
+using namespace bus;
+using namespace bus::test;
+using bytes = std::vector<std::byte>;
+
+std::string root;
+
+void put(const std::string& name, const bytes& modes, const bytes& content) {
+  std::filesystem::create_directories(std::filesystem::path(root + "/" + name).parent_path());
+  std::ofstream file(root + "/" + name, std::ios::binary | std::ios::trunc);
+  for (const bytes* part : {&modes, &content})
+    file.write(reinterpret_cast<const char*>(part->data()), static_cast<std::streamsize>(part->size()));
+}
+
+bytes modes(std::initializer_list<int> values) {
+  bytes made;
+  for (const int value : values) made.push_back(static_cast<std::byte>(value));
+  return made;
+}
+
+/// A segment as the target takes it: without the zeroes behind the header.
+bytes short_segment(const bytes& file) {
+  bytes made(file.begin(), file.begin() + sizeof(layout::log_segment_header));
+  made.insert(made.end(), file.begin() + layout::log_header_bytes, file.end());
+  return made;
+}
+
+/// Frames without padding between them: a fuzzer likes small inputs.
+bytes dense_segment(std::uint64_t base_seq, int frames, std::uint32_t flags = 0) {
+  bytes file(4096);
+  auto header = golden::segment_header();
+  header.base_seq = base_seq;
+  header.align_bytes = 64;
+  header.segment_bytes = 0;
+  header.gap_first = 0;
+  header.gap_reason = 0;
+  header.flags = flags;
+  header.header_crc = log::segment_header_crc(header);
+  std::memcpy(file.data(), &header, sizeof header);
+  std::uint32_t crc = 0;
+  std::uint64_t seq = base_seq;
+  for (int i = 0; i < frames; ++i) {
+    bytes buffer(1024);
+    log::frame_builder frame({buffer.data(), buffer.size()}, golden::log_id, 64);
+    frame.begin(seq);
+    for (int r = 0; r <= i % 3; ++r, ++seq)
+      frame.add({static_cast<std::uint32_t>(20 * r), 0, 0}, 1, seq,
+                [&](std::byte* to) { std::memset(to, 'm', 20u * static_cast<unsigned>(r)); });
+    const auto whole = frame.finish(seq - 2, crc, crc);
+    file.insert(file.end(), whole.begin(), whole.end());
+    if (flags != 0) seq += 2;  // a spill log skips
+  }
+  return file;
+}
+
+bytes joined(bytes a, const bytes& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 2) {
+    std::cerr << "usage: fuzz_make_seeds DIRECTORY\n";
+    return 2;
+  }
+  root = argv[1];
+  const bytes golden_segment = short_segment(golden::segment());
+  put("log_reader/golden", modes({2}), golden_segment);
+  put("log_reader/golden_unknown_id", modes({0}), golden_segment);
+  put("log_reader/dense", modes({1}), short_segment(dense_segment(1, 6)));
+  put("log_reader/spill", modes({3}), short_segment(dense_segment(1, 6, layout::log_flag_spill)));
+  put("log_reader/limit", modes({9, 20}), short_segment(dense_segment(1, 6)));
+  put("log_reader/jump", modes({17, 5}), short_segment(dense_segment(1, 6)));
+  const bytes begin = short_segment(dense_segment(1, 4));
+  put("log_reader/two_segments", modes({7}), joined(begin, short_segment(dense_segment(7, 4))));
+  put("log_reader/two_with_gap", modes({7}), joined(begin, short_segment(dense_segment(20, 4))));
+  put("log_reader/overlap", modes({7}), joined(begin, short_segment(dense_segment(4, 4))));
+  bytes torn = short_segment(dense_segment(1, 6));
+  torn.resize(torn.size() - 70);
+  put("log_reader/torn", modes({2}), torn);
+  bytes damaged = golden_segment;
+  damaged[128 + 64 + 70] ^= std::byte{0x40};
+  put("log_reader/damaged_record", modes({2}), damaged);
+  damaged = golden_segment;
+  damaged[128 + 512 + 9] ^= std::byte{0x40};
+  put("log_reader/damaged_frame", modes({2}), damaged);
+  damaged = golden_segment;
+  damaged[20] ^= std::byte{1};
+  put("log_reader/damaged_header", modes({2}), damaged);
+  put("log_reader/empty", modes({1}), short_segment(dense_segment(1, 0)));
+
+  std::vector<layout::log_index_entry> entries{
+      {103, 102'000, 4608, 0, 0}, {112, 111'000, 6144, 0, 0}, {130, 129'000, 9216, 0, 0}};
+  put("log_index/right", modes({1, 20}), golden::bytes_of(entries.data(), entries.size()));
+  entries[1].offset = 6208;
+  put("log_index/no_frame_there", modes({1, 20}), golden::bytes_of(entries.data(), entries.size()));
+  entries[1].offset = ~0ull - 63;
+  put("log_index/offset_near_the_top", modes({1, 20}), golden::bytes_of(entries.data(), 2));
+  entries[1] = {90, 0, 6144, 0, 0};
+  put("log_index/falling", modes({1, 20}), golden::bytes_of(entries.data(), entries.size()));
+  put("log_index/wrong_checksums", modes({0, 40}), golden::bytes_of(entries.data(), entries.size()));
+  put("log_index/none", modes({0, 40}), {});
+
+  bytes copies = golden::bytes_of(std::array{golden::older_state(), golden::state()}.data(), 2);
+  put("log_state/golden", modes({0}), copies);
+  put("log_state/mended", modes({1}), copies);
+  copies[60] ^= std::byte{1};
+  put("log_state/older_is_damaged", modes({0}), copies);
+  copies[4] ^= std::byte{1};
+  put("log_state/none_is_whole", modes({0}), copies);
+  put("log_state/first", modes({1}), [] {
+    layout::log_state first{layout::log_state_magic, 0, golden::log_id, 1, 100, 1, 0, 0};
+    return golden::bytes_of(&first, 1);
+  }());
+  put("log_state/short", modes({2}), bytes(100));
+
+  put("log_subjects/golden", modes({0}), golden::subjects_file());
+  put("log_subjects/mended", modes({1}), golden::subjects_file());
+  bytes cut = golden::subjects_file();
+  cut.resize(cut.size() - 9);
+  put("log_subjects/torn", modes({1}), cut);
+  cut = golden::subjects_file();
+  cut[4] = std::byte{0};
+  put("log_subjects/empty_text", modes({1}), cut);
+  return 0;
+}
