@@ -22,8 +22,9 @@ error bad(const std::string& where, std::string why) {
 }
 
 // What a line may be: nothing, or KEY = VALUE with a text in quotes or a word; then perhaps a
-// comment. The parser (toml++ 3.3) takes more, but does not bear everything: some characters outside
-// of ASCII, names of tables and times make it stop, or worse. Answers why a line is none of these.
+// comment. The parser (toml++ 3.3) takes more, but does not bear everything: some characters
+// outside of ASCII, names of tables and times make it stop, or worse. Answers why a line is none of
+// these.
 const char* flaw_of_line(std::string_view line) noexcept {
   std::size_t at = 0;
   const auto skip = [&](const char* these) {
@@ -95,16 +96,26 @@ result<void> parse_configuration(std::string_view text, const std::string& name,
       return {};
     };
     result<void> done;
-    if (field == "bus") done = text_into(into.bus);
-    else if (field == "data") done = text_into(into.data);
-    else if (field == "io") done = text_into(into.io);
-    else if (field == "log_level") done = text_into(into.log_level);
-    else if (field == "log_file") done = text_into(into.log_file);
-    else if (field == "disk_warn") done = share_into(into.disk_warn);
-    else if (field == "disk_block") done = share_into(into.disk_block);
-    else if (field == "buffers") done = number_into(into.buffers);
-    else if (field == "buffer_bytes") done = number_into(into.buffer_bytes);
-    else done = bad(at.str(), "there is no setting '" + field + "'");
+    if (field == "bus")
+      done = text_into(into.bus);
+    else if (field == "data")
+      done = text_into(into.data);
+    else if (field == "io")
+      done = text_into(into.io);
+    else if (field == "log_level")
+      done = text_into(into.log_level);
+    else if (field == "log_file")
+      done = text_into(into.log_file);
+    else if (field == "disk_warn")
+      done = share_into(into.disk_warn);
+    else if (field == "disk_block")
+      done = share_into(into.disk_block);
+    else if (field == "buffers")
+      done = number_into(into.buffers);
+    else if (field == "buffer_bytes")
+      done = number_into(into.buffer_bytes);
+    else
+      done = bad(at.str(), "there is no setting '" + field + "'");
     if (!done) return done;
   }
   return {};

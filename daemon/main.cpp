@@ -29,7 +29,8 @@ using bus::error;
 
 int fail(const error& why) {
   spdlog::error("{}", why.message());
-  if (spdlog::default_logger()->sinks().empty()) std::fprintf(stderr, "busd: %s\n", why.message().c_str());
+  if (spdlog::default_logger()->sinks().empty())
+    std::fprintf(stderr, "busd: %s\n", why.message().c_str());
   return bus::exit_status(why.code);
 }
 
@@ -89,7 +90,8 @@ int run(const bus::configuration& settings) {
   if (auto made = bus::os::make_directory(directory, 0700); !made) return fail(made.error());
   auto held = bus::os::file_lock::take(directory + "/lock", 0600, std::chrono::milliseconds(0));
   if (!held)
-    return fail({errc::conflict, 0, "cannot use " + directory, "another busd does: " + held.error().why,
+    return fail({errc::conflict, 0, "cannot use " + directory,
+                 "another busd does: " + held.error().why,
                  "end that one first, or choose another --data"});
 
   auto session = bus::session_core::open({settings.bus, "busd", true});
@@ -133,7 +135,8 @@ int run(const bus::configuration& settings) {
       if ((wait[0].revents & POLLIN) != 0) stop = true;
       if ((wait[1].revents & POLLIN) != 0) (*server)->accept();
       if ((*session)->directory->removed()) {
-        spdlog::error("the bus '{}' was removed: ends; its logs stay in {}", settings.bus, directory);
+        spdlog::error("the bus '{}' was removed: ends; its logs stay in {}", settings.bus,
+                      directory);
         status = bus::exit_status(errc::closed);
         stop = true;
       }
@@ -149,7 +152,8 @@ int run(const bus::configuration& settings) {
 
 int main(int argc, char** argv) {
   CLI::App app{
-      "busd keeps the logs of a bus: durable streams, and what slow readers of spilling streams still\n"
+      "busd keeps the logs of a bus: durable streams, and what slow readers of spilling streams "
+      "still\n"
       "need. Live traffic does not pass through it.\n\n"
       "  busd --bus default --data /var/lib/bus        in the foreground; SIGTERM ends it cleanly\n"
       "  bus stream add orders --subjects 'orders.>' --storage durable"};
@@ -173,9 +177,11 @@ int main(int argc, char** argv) {
   app.add_option("--io", settings.io, "auto, io_uring or posix")->capture_default_str();
   app.add_option("--disk-warn", settings.disk_warn, "warn above this share of the disk")
       ->capture_default_str();
-  app.add_option("--disk-block", settings.disk_block, "stop publishers above this share of the disk")
+  app.add_option("--disk-block", settings.disk_block,
+                 "stop publishers above this share of the disk")
       ->capture_default_str();
-  app.add_option("--buffers", settings.buffers, "buffers that all logs share")->capture_default_str();
+  app.add_option("--buffers", settings.buffers, "buffers that all logs share")
+      ->capture_default_str();
   app.add_option("--buffer-bytes", settings.buffer_bytes,
                  "of each: the most that is written at once")
       ->capture_default_str();

@@ -29,14 +29,14 @@ struct bus_of {
 outcome run(const durable_question& asked) {
   const scratch_directory here;
   const std::string answer = here / "answer";
+  std::optional<bus_of> bus;  // removed after the program has ended
   // Half of its time is for confirms, half for throughput.
-  std::optional<bus_of> bus;
   server program({bus_program(asked), "bench", "durable", "--size", std::to_string(asked.bytes), "--json", "--dir",
                   here / "", "--seconds", std::to_string(2 * asked.seconds)},
                  answer);
   bus.emplace(program.pid());
-  program.wait_for("bus bench durable", durable_patience_s(asked), [&] { return program.ended(); });
-  if (!program.succeeded()) fail("bus bench durable: " + program.last_words());
+  if (!program.ends_well("bus bench durable", durable_patience_s(asked)))
+    fail("bus bench durable: " + program.last_words());
   const auto told = nlohmann::json::parse(std::ifstream(answer));
   outcome result;
   result.p50_ns = told.at("confirm_p50_us").get<double>() * 1000;

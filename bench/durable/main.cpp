@@ -22,14 +22,23 @@ namespace {
 struct options {
   durable_question asked;
   int rounds = 2;
+  double pause = 1.5;
   std::string directory = "/var/tmp";
   std::vector<std::string> only;
   bool json = false, quiet = false;
 };
 
-void measure(durable_row& into, const durable_question& asked) {
+// What the last system wrote is on the disk, and the disk has rested, before the next one is measured.
+void rest(double seconds) {
+  ::sync();
+  for (const auto until = from_now(seconds); bench_clock::now() < until && !interrupted();) ::usleep(20'000);
+}
+
+void measure(durable_row& into, const options& o) {
   if (!into.system.absent.empty() || !into.failure.empty()) return;
-  const outcome got = into.system.run(asked);
+  rest(o.pause);
+  if (interrupted()) return;
+  const outcome got = into.system.run(o.asked);
   into.failure = got.failure;
   if (!got.failure.empty()) return;
   into.p50_ns.push_back(got.p50_ns);
@@ -47,7 +56,7 @@ int run(const options& o) {
       durable_row& row = rows[round % 2 == 0 ? i : rows.size() - 1 - i];  // there and back
       if (!o.quiet)
         std::fprintf(stderr, "\r\033[Kround %d of %d: %s", round + 1, o.rounds, row.system.title.c_str());
-      measure(row, o.asked);
+      measure(row, o);
       if (interrupted()) return std::fprintf(stderr, "\nbench_durable_peers: interrupted\n"), 130;
     }
   }
@@ -73,6 +82,8 @@ int main(int argc, char** argv) {
       ->capture_default_str()->check(CLI::Range(0.01, 600.0));
   app.add_option("--rounds", o.rounds, "Figures are medians of so many rounds")
       ->capture_default_str()->check(CLI::Range(1, 99));
+  app.add_option("--pause", o.pause, "Seconds of rest for the disk before each measurement")
+      ->capture_default_str()->check(CLI::Range(0.0, 600.0));
   app.add_option("--bus-program", o.asked.bus_program, "The program bus; default: beside this one, or in PATH");
   app.add_option("--only", o.only, "These systems")->delimiter(',')->check(CLI::IsMember(known));
   app.add_flag("--json", o.json, "One JSON object instead of the table");

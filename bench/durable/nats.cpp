@@ -106,11 +106,17 @@ std::string absence(bool synced) {
   const std::string program = find_program("nats-server");
   if (program.empty()) return "nats-server is not installed";
   if (!synced) return {};
-  const scratch_directory here;
-  write_configuration(here / "nats.conf", here / "store", 4222, synced);
-  server check({program, "-t", "-c", here / "nats.conf"}, here / "nats.log");
-  check.wait_for("nats-server -t", 20, [&] { return check.ended(); });
-  return check.succeeded() ? "" : "this nats-server does not know sync_interval (2.10 does)";
+  try {
+    const scratch_directory here;
+    write_configuration(here / "nats.conf", here / "store", free_port(), synced);
+    server check({program, "-t", "-c", here / "nats.conf"}, here / "nats.log");
+    if (check.ends_well("nats-server -t", 20)) return {};
+    const std::string why = check.last_words();
+    if (!why.ends_with("unknown field \"sync_interval\"")) return why;
+    return "this nats-server does not know the option sync_interval (2.10 does)";
+  } catch (const std::exception& error) {
+    return error.what();
+  }
 }
 
 }  // namespace

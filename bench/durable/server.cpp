@@ -92,6 +92,14 @@ void server::wait_for(const std::string& what, double seconds_max, const std::fu
   }
 }
 
+bool server::ends_well(const std::string& what, double seconds_max) {
+  for (const auto begin = clock::now(); !ended(); ::usleep(5000)) {
+    if (interrupted()) fail("interrupted");
+    if (seconds_since(begin) > seconds_max) fail(what + " does not end: " + last_words());
+  }
+  return status_ == 0;
+}
+
 std::string server::last_words() const {
   std::ifstream file(log_);
   std::string last;

@@ -24,9 +24,10 @@ class server {
 
   pid_t pid() const { return pid_; }
   bool ended();
-  bool succeeded() const { return status_ == 0; }
   /// Waits until `ready` says so; throws when the program ends before, or the time is over.
   void wait_for(const std::string& what, double seconds_max, const std::function<bool()>& ready);
+  /// Waits until it has ended by itself; true: well.
+  bool ends_well(const std::string& what, double seconds_max);
   std::string last_words() const;
 
  private:

@@ -75,6 +75,8 @@ nlohmann::ordered_json to_json(const std::vector<durable_row>& rows, const durab
       one["bytes_per_s"] = rate * bytes_of(row, asked);
       one["rounds_p50_us"] = nlohmann::ordered_json::array();
       for (const double each : row.p50_ns) one["rounds_p50_us"].push_back(each / 1e3);
+      one["rounds_p99_us"] = nlohmann::ordered_json::array();
+      for (const double each : row.p99_ns) one["rounds_p99_us"].push_back(each / 1e3);
       one["rounds_messages_per_s"] = row.messages_per_s;
     }
     results.push_back(std::move(one));

@@ -55,7 +55,8 @@ result<json> answer(streams::keeper& keeper, const json& request) {
     return agree(keeper.add_lane(*name, static_cast<std::uint32_t>(*lane)));
   }
   return error{errc::invalid_argument, 0, "cannot do what was asked of busd",
-               "it does not know '" + wanted.substr(0, 64) + "'", "use the same version of libbus and busd"};
+               "it does not know '" + wanted.substr(0, 64) + "'",
+               "use the same version of libbus and busd"};
 }
 
 }  // namespace bus::control

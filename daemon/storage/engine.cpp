@@ -61,9 +61,8 @@ void engine::hand_out_answers(std::uint64_t wait_ns) {
   std::array<log::disk_completion, answers_at_once> answers;
   const std::size_t count = disk_->reap(answers, wait_ns);
   for (std::size_t i = 0; i < count; ++i) {
-    const auto lane = std::find_if(lanes_.begin(), lanes_.end(), [&](const auto& l) {
-      return l->token() == answers[i].token;
-    });
+    const auto lane = std::find_if(lanes_.begin(), lanes_.end(),
+                                   [&](const auto& l) { return l->token() == answers[i].token; });
     if (lane != lanes_.end()) (*lane)->finished(answers[i].failure);
   }
 }
@@ -82,8 +81,8 @@ void engine::housekeep(clock::time_point now) {
   if (now >= next_space_) {
     next_space_ = now + space_every;
     if (disk_->space(options_.data_directory, space_) == 0 && space_.total_bytes != 0) {
-      const double used = 1.0 - static_cast<double>(space_.free_bytes) /
-                                    static_cast<double>(space_.total_bytes);
+      const double used =
+          1.0 - static_cast<double>(space_.free_bytes) / static_cast<double>(space_.total_bytes);
       const bool full = used > options_.block_above;
       const bool warn = used > options_.warn_above;
       const auto percent = [](double share) {
@@ -96,7 +95,9 @@ void engine::housekeep(clock::time_point now) {
       if (full != blocked_) {
         blocked_ = full;
         for (auto& lane : lanes_) lane->set_full(full);
-        told_(full ? "full" : "recovered", "", state);
+        const error over{errc::ok, 0, "the disk of " + options_.data_directory + " has space again",
+                         percent(used) + " of it is used", ""};
+        told_(full ? "full" : "recovered", "", full ? state : over);
       } else if (warn && !warned_ && !full) {
         told_("warning", "", state);
       }

@@ -25,7 +25,7 @@ struct engine_options {
   bool use_uring = true;
   std::size_t buffers = 8;
   std::uint64_t buffer_bytes = 4ull << 20;
-  double warn_above = 0.70;  // share of the disk that is used
+  double warn_above = 0.70;   // share of the disk that is used
   double block_above = 0.85;  // publishers are told
 };
 
@@ -33,8 +33,7 @@ class engine {
  public:
   using clock = std::chrono::steady_clock;
   /// What happened: "full", "failed", "recovered", "warning".
-  using tell =
-      std::function<void(const char* kind, const std::string& stream, const error& what)>;
+  using tell = std::function<void(const char* kind, const std::string& stream, const error& what)>;
 
   /// `told` is called in the engine's thread. Never fails: without io_uring plain calls are used,
   /// and that is told.

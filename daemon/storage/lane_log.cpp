@@ -146,7 +146,8 @@ result<std::unique_ptr<lane_log>> lane_log::open(log::disk& on, std::string dire
     made->state_.high_water = std::max(made->state_.high_water, made->next_seq_) + never_reached;
   failure = report.state_rebuilt ? log::create_state(on, made->directory_, made->state_)
                                  : log::write_state(on, made->directory_, made->state_);
-  if (failure == 0 && report.state_damaged) failure = log::write_state(on, made->directory_, made->state_);
+  if (failure == 0 && report.state_damaged)
+    failure = log::write_state(on, made->directory_, made->state_);
   // Also when nothing was wrong: a process that was killed, or met a disk that fails, may have left
   // a state or a name that only the page cache knows.
   if (failure == 0) failure = on.sync_directory(made->directory_);
@@ -227,13 +228,12 @@ result<void> lane_log::recover(recovery_report& report) {
   durable_seq_ = durable;
   written_seq_ = last;
   next_seq_ = last + 1;
-  const bool whole =
-      reader.header().has_value() && report.damages.empty() && !torn && !lost_end &&
-      reader.expected() == last + 1;
+  const bool whole = reader.header().has_value() && report.damages.empty() && !torn && !lost_end &&
+                     reader.expected() == last + 1;
   if (whole && last == durable && reader.clean_end() != 0 &&
       reader.header()->epoch == state_.epoch) {
-    const int file = disk_.open(log::segment_path(directory_, base_seq), log::disk_mode::write,
-                                options_.direct);
+    const int file =
+        disk_.open(log::segment_path(directory_, base_seq), log::disk_mode::write, options_.direct);
     if (file < 0) return failed(file, "cannot open the log");
     align_ = reader.header()->align_bytes;
     if (disk_.alignment(file) <= align_) {
@@ -242,8 +242,8 @@ result<void> lane_log::recover(recovery_report& report) {
       file_bytes_ = reader.file_bytes();
       previous_crc_ = reader.last_frame_crc();
       index_due_ = offset_ + index_stride_bytes;
-      const auto entries = log::read_index(disk_, directory_, base_seq, state_.log_id,
-                                           report.bytes_read);
+      const auto entries =
+          log::read_index(disk_, directory_, base_seq, state_.log_id, report.bytes_read);
       index_written_ = entries.size();
       return {};
     }
@@ -325,8 +325,7 @@ result<void> lane_log::copy_tail(std::uint64_t first, std::uint64_t last) {
   frame.begin(first);
   for (log::logged_record record; copied < last;) {
     const auto outcome = from.next(record, last);
-    if (outcome == log::walk_outcome::failure)
-      return failed(from.failure(), "cannot read the log");
+    if (outcome == log::walk_outcome::failure) return failed(from.failure(), "cannot read the log");
     if (outcome == log::walk_outcome::end) break;
     if (outcome == log::walk_outcome::gap) continue;
     const bool follows = record.seq == frame.next_seq();
@@ -383,7 +382,7 @@ result<void> lane_log::open_new_file(std::string& path, std::uint64_t wanted_byt
   index_pending_.clear();
   index_written_ = 0;
   const std::uint64_t least =
-      base::round_up(layout::log_header_bytes + 2 * options_.largest_frame_bytes, page);
+      base::round_up(layout::log_header_bytes + options_.largest_frame_bytes + page, page);
   // The first one is small: a lane may stay quiet for ever.
   const bool is_first = segments_.empty() || written_seq_ < segments_.back().base_seq;
   // A lane that fills a segment within moments makes large commits. Writing zeroes first would cost
@@ -483,7 +482,8 @@ result<void> lane_log::roll(std::uint64_t base_seq, std::uint64_t gap_first,
   }
   // The old one stays what it is, should the new one not come to be.
   const auto old_file = file_;
-  const auto old = std::tuple(offset_, file_bytes_, align_, previous_crc_, index_due_, index_written_);
+  const auto old =
+      std::tuple(offset_, file_bytes_, align_, previous_crc_, index_due_, index_written_);
   file_ = -1;
   const bool first = segments_.empty();
   std::string path;
@@ -613,8 +613,8 @@ void lane_log::note_index(std::uint64_t seq, std::uint64_t time_max_ns) {
 void lane_log::flush_index() {
   if (index_pending_.empty() || segments_.empty()) return;
   const std::string path = directory_ + "/" + log::index_name(segments_.back().base_seq);
-  int file = disk_.open(path, index_written_ == 0 ? log::disk_mode::create : log::disk_mode::write,
-                        false);
+  int file =
+      disk_.open(path, index_written_ == 0 ? log::disk_mode::create : log::disk_mode::write, false);
   if (file == -EEXIST) file = disk_.open(path, log::disk_mode::write, false);
   if (file >= 0) {
     const std::span<const std::byte> bytes{

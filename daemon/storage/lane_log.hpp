@@ -2,7 +2,8 @@
 /// lane_log: the writing side of one lane's log: frames into segments, recovery, retention.
 ///
 /// Invariants
-///   W1  One write is in flight at most, and it goes behind everything that was written before: what
+///   W1  One write is in flight at most, and it goes behind everything that was written before:
+///   what
 ///       a crash can take is a suffix.
 ///   W2  durable_seq() names only what a sync that succeeded covered. It is said in a frame only
 ///       afterwards.
@@ -126,8 +127,8 @@ class lane_log {
   /// Syncs what is written but not durable. Blocks. Errors: system: poisoned
   result<void> sync();
   /// After a failure: whatever is written but not durable goes into a new segment, from the old one
-  /// where it can be read. What is not there is up to the caller: next_seq() tells where it goes on.
-  /// Errors: no_space, system
+  /// where it can be read. What is not there is up to the caller: next_seq() tells where it goes
+  /// on. Errors: no_space, system
   result<void> restart();
 
   /// The sequences up to `seq` are not to be had any more: it goes on behind them, and says so.

@@ -58,8 +58,8 @@ lane_logger::~lane_logger() {
 }
 
 layout::log_health lane_logger::health() const noexcept {
-  if (trouble_) return trouble_->code == errc::no_space ? layout::log_health::full
-                                                        : layout::log_health::failed;
+  if (trouble_)
+    return trouble_->code == errc::no_space ? layout::log_health::full : layout::log_health::failed;
   return full_ ? layout::log_health::full : layout::log_health::good;
 }
 
@@ -127,10 +127,10 @@ result<void> lane_logger::take_over() {
                    "remove the bus (bus rm --force) and start busd: it goes on above "
                    "everything that was ever given out"};
     log_->skip_to(oldest.seq, layout::log_gap::not_logged);
-    news_ = error{errc::corrupt, 0, "stream '" + config_.name + "' lost messages",
-                  "the log in " + log_->directory() +
-                      " does not have what the ring has given up already",
-                  "bus stream gaps " + config_.name + " tells which"};
+    news_ = error{
+        errc::corrupt, 0, "stream '" + config_.name + "' lost messages",
+        "the log in " + log_->directory() + " does not have what the ring has given up already",
+        "bus stream gaps " + config_.name + " tells which"};
     if (!place_reader(oldest.seq))
       return error{errc::busy, 0, "cannot go on with the log in " + log_->directory(),
                    "its place in the ring moves", "start busd again"};
@@ -168,9 +168,8 @@ struct lane_logger::sink {
     if (frame.count() == 0 && frame.base_seq() != view.seq) frame.begin(view.seq);
     before = frame.used_bytes();
     const auto age = static_cast<std::int64_t>(tick_base - view.ticks);
-    const auto time =
-        wall_base - static_cast<std::uint64_t>(
-                        static_cast<std::int64_t>(static_cast<double>(age) * ns_per_tick));
+    const auto time = wall_base - static_cast<std::uint64_t>(static_cast<std::int64_t>(
+                                      static_cast<double>(age) * ns_per_tick));
     frame.add(view.shape, view.origin, time, [&](std::byte* to) {
       sync::hardware::copy_out(to, view.header(),
                                std::size_t{view.shape.header_bytes} + view.shape.payload_bytes);
@@ -189,10 +188,9 @@ bool lane_logger::gather() {
   if (!filling_) {
     const int buffer = buffers_.take();
     if (buffer < 0) return false;
-    filling_.emplace(filling{buffer,
-                             log::frame_builder(buffers_.bytes(buffer), log_->log_id(),
-                                                log_->align()),
-                             reader_.position()});
+    filling_.emplace(
+        filling{buffer, log::frame_builder(buffers_.bytes(buffer), log_->log_id(), log_->align()),
+                reader_.position()});
     filling_->frame.begin(reader_.next_seq());
   }
   const std::uint64_t ticks = clock_.now();
@@ -290,18 +288,18 @@ void lane_logger::finished(int failure) {
   const std::uint64_t end = flight_end_;
   buffers_.give_back(std::exchange(flight_buffer_, -1));
   if (log_->finished(failure) != 0) {
-    trouble({failure == -ENOSPC || failure == -EDQUOT ? errc::no_space : errc::system, -failure,
-             "cannot write the log of stream '" + config_.name + "'",
-             "the disk answered with error " + std::to_string(-failure) + " in " +
-                 log_->directory(),
-             "look at the disk (dmesg); what waits is written by itself when it works again"});
+    trouble(
+        {failure == -ENOSPC || failure == -EDQUOT ? errc::no_space : errc::system, -failure,
+         "cannot write the log of stream '" + config_.name + "'",
+         "the disk answered with error " + std::to_string(-failure) + " in " + log_->directory(),
+         "look at the disk (dmesg); what waits is written by itself when it works again"});
     return;
   }
   ++commits_;
   bytes_written_ += flight_bytes_;
   marked_ = false;
   last_commit_ = clock::now();
-  sync::store_release(words().logged_seq, log_->written_seq());  // [D1]
+  sync::store_release(words().logged_seq, log_->written_seq());                     // [D1]
   if (syncs_each()) sync::store_release(words().durable_seq, log_->durable_seq());  // [D2] K2
   publish_progress(end);
   all_is_well();

@@ -83,7 +83,8 @@ class lane_logger {
   layout::log_health health() const noexcept;
   std::uint64_t bytes_written() const noexcept { return bytes_written_; }
   std::uint64_t commits() const noexcept { return commits_; }
-  /// Set once per trouble, and with `ok` when it is over: for the log line and the event; taken by the engine.
+  /// Set once per trouble, and with `ok` when it is over: for the log line and the event; taken by
+  /// the engine.
   std::optional<error> take_news() noexcept { return std::exchange(news_, std::nullopt); }
 
   recovery_report recovered;

@@ -71,18 +71,16 @@ result<std::unique_ptr<uring_disk>> uring_disk::make() {
     failed = ::io_uring_queue_init_params(ring_entries, &made->uring, &wish);
   }
   if (failed != 0)
-    return error{errc::unavailable, -failed, "cannot use io_uring",
-                 os::failure(-failed, "").why, "nothing: plain system calls are used instead"};
+    return error{errc::unavailable, -failed, "cannot use io_uring", os::failure(-failed, "").why,
+                 "nothing: plain system calls are used instead"};
   ::io_uring_probe* probe = ::io_uring_get_probe_ring(&made->uring);
-  const bool able = probe != nullptr &&
-                    ::io_uring_opcode_supported(probe, IORING_OP_WRITE) != 0 &&
+  const bool able = probe != nullptr && ::io_uring_opcode_supported(probe, IORING_OP_WRITE) != 0 &&
                     ::io_uring_opcode_supported(probe, IORING_OP_WRITE_FIXED) != 0 &&
                     ::io_uring_opcode_supported(probe, IORING_OP_FSYNC) != 0;
   if (probe != nullptr) ::io_uring_free_probe(probe);
   std::unique_ptr<uring_disk> disk(new uring_disk(std::move(made)));
   if (!able)
-    return error{errc::unavailable, 0, "cannot use io_uring",
-                 "this kernel's lacks writes or syncs",
+    return error{errc::unavailable, 0, "cannot use io_uring", "this kernel's lacks writes or syncs",
                  "nothing: plain system calls are used instead"};
   return disk;
 }

@@ -21,13 +21,9 @@ void events::publish(const char* kind, const std::string& stream, const error& w
     if (!made) return;
     publisher_ = std::move(*made);
   }
-  const nlohmann::json event{{"kind", kind},
-                             {"stream", stream},
-                             {"code", errc_name(what.code)},
-                             {"what", what.what},
-                             {"why", what.why},
-                             {"fix", what.fix},
-                             {"time_ns", os::wall_ns()}};
+  const nlohmann::json event{
+      {"kind", kind},    {"stream", stream}, {"code", errc_name(what.code)}, {"what", what.what},
+      {"why", what.why}, {"fix", what.fix},  {"time_ns", os::wall_ns()}};
   const std::string text = event.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   (void)publisher_->publish_with(subject, std::as_bytes(std::span(text.data(), text.size())), {});
 }

@@ -87,8 +87,7 @@ result<void> keeper::restore(const definition& found) {
   const std::string path = catalog_.directory_of(made.config.name);
   auto subjects = storage::subject_log::open(engine_.disk(), path + "/subjects");
   if (!subjects) return std::move(subjects.error());
-  const auto facts =
-      client::read_stream_file(session_->directory->stream_path(made.config.name));
+  const auto facts = client::read_stream_file(session_->directory->stream_path(made.config.name));
   const bool is_there = facts && facts->stream_id == made.stream_id;
   if (facts && !is_there)
     return error{errc::conflict, 0, "cannot open the stream '" + made.config.name + "' of " + path,
@@ -102,15 +101,16 @@ result<void> keeper::restore(const definition& found) {
     auto opened = open_log(made, lane, reports[lane]);
     if (!opened) return std::move(opened.error());
     const auto& report = reports[lane];
-    spdlog::info("stream {} lane {}: sequences {} to {}, {} segments, {} bytes read, {} records "
-                 "written anew, {} bytes of a torn end cut",
-                 made.config.name, lane, (*opened)->first_seq(), (*opened)->next_seq() - 1,
-                 (*opened)->segments(), report.bytes_read, report.rewritten, report.cut_bytes);
+    spdlog::info(
+        "stream {} lane {}: sequences {} to {}, {} segments, {} bytes read, {} records "
+        "written anew, {} bytes of a torn end cut",
+        made.config.name, lane, (*opened)->first_seq(), (*opened)->next_seq() - 1,
+        (*opened)->segments(), report.bytes_read, report.rewritten, report.cut_bytes);
     for (const log::damage& damage : report.damages)
-      spdlog::error("stream {} lane {}: {} bytes at {} of the last segment are damaged, {} records "
-                    "from sequence {} on are missing",
-                    made.config.name, lane, damage.bytes, damage.offset, damage.missing,
-                    damage.first_seq);
+      spdlog::error(
+          "stream {} lane {}: {} bytes at {} of the last segment are damaged, {} records "
+          "from sequence {} on are missing",
+          made.config.name, lane, damage.bytes, damage.offset, damage.missing, damage.first_seq);
     logs.push_back(std::move(*opened));
   }
   if (!is_there) {
@@ -126,8 +126,7 @@ result<void> keeper::restore(const definition& found) {
     with.log_directory = path;
     for (auto& log : logs) {
       auto begun = log->begin_epoch(made.epoch);
-      if (begun)
-        begun = log->raise_high_water(log->next_seq() + least_high_water(made.config), 0);
+      if (begun) begun = log->raise_high_water(log->next_seq() + least_high_water(made.config), 0);
       if (!begun) return begun;
       with.first_seqs.push_back(log->next_seq());
     }
@@ -138,8 +137,7 @@ result<void> keeper::restore(const definition& found) {
     if (!added) return added;
     for (std::uint32_t lane = 1; config.mode == lane_mode::per_publisher && lane < made.lanes;
          ++lane) {
-      const auto now =
-          client::read_stream_file(session_->directory->stream_path(made.config.name));
+      const auto now = client::read_stream_file(session_->directory->stream_path(made.config.name));
       if (now) (void)session_->directory->add_lane(*now, lane, logs[lane]->next_seq());
     }
     auto handle = session_->stream(made.config.name);
@@ -221,8 +219,7 @@ result<void> keeper::add_stream(const stream_config& config) {
       for (std::uint32_t lane = 0; lane < made.lanes; ++lane) {
         auto log = storage::lane_log::create(
             engine_.disk(), *building + "/lane-" + std::to_string(lane),
-            {made.stream_id, made.epoch, lane}, least_high_water(config),
-            options_for(config));
+            {made.stream_id, made.epoch, lane}, least_high_water(config), options_for(config));
         if (!log) return std::move(log.error());
         (void)engine_.disk().sync_directory((*log)->directory());
       }
@@ -241,7 +238,8 @@ result<void> keeper::add_stream(const stream_config& config) {
       return restore(made);
     }();
   });
-  if (outcome) spdlog::info("stream {}: added, storage {}", config.name, storage_name(config.storage));
+  if (outcome)
+    spdlog::info("stream {}: added, storage {}", config.name, storage_name(config.storage));
   return outcome;
 }
 
@@ -388,7 +386,8 @@ result<void> keeper::add_lane(const std::string& name, std::uint32_t lane) {
   if (lane != stream.made.lanes)
     return lane < stream.made.lanes
                ? error{errc::conflict, 0, "cannot add a lane", "it is there", ""}
-               : error{errc::invalid_argument, 0, "cannot add a lane", "there is one before it", ""};
+               : error{errc::invalid_argument, 0, "cannot add a lane", "there is one before it",
+                       ""};
   if (lane >= stream.made.config.lanes)
     return error{errc::invalid_argument, 0, "cannot add a lane to the stream '" + name + "'",
                  "it has all " + std::to_string(stream.made.config.lanes), ""};
@@ -396,10 +395,10 @@ result<void> keeper::add_lane(const std::string& name, std::uint32_t lane) {
   engine_.call([&] {
     outcome = [&]() -> result<void> {
       const std::string path = catalog_.directory_of(name);
-      auto log = storage::lane_log::create(
-          engine_.disk(), path + "/lane-" + std::to_string(lane),
-          {stream.made.stream_id, stream.made.epoch, lane},
-          least_high_water(stream.made.config), options_for(stream.made.config));
+      auto log = storage::lane_log::create(engine_.disk(), path + "/lane-" + std::to_string(lane),
+                                           {stream.made.stream_id, stream.made.epoch, lane},
+                                           least_high_water(stream.made.config),
+                                           options_for(stream.made.config));
       if (!log) return std::move(log.error());
       definition changed = stream.made;
       changed.lanes = lane + 1;

@@ -21,7 +21,9 @@ struct spill_words {
 };
 
 // Reads everything from now on up to `target`; judges that each came once, in order.
-int read_in_order(const std::string& url, const std::string& pattern, spill_words& words) {
+// `slow`: so that it reads the log all the time, close behind what is written to it.
+int read_in_order(const std::string& url, const std::string& pattern, spill_words& words,
+                  bool slow = false) {
   auto session = bus::open(url);
   if (!session) return words.say(session.error().message()), 1;
   std::string gap_text;
@@ -50,6 +52,7 @@ int read_in_order(const std::string& url, const std::string& pattern, spill_word
     if (!gap_text.empty()) return words.say(gap_text), 2;
     if (subscriber->failure()) return words.say(subscriber->failure()->message()), 2;
     if (wrong != 0) return 2;
+    if (slow && words.target == 0) ::usleep(words.read % 7 == 0 ? 20'000 : 500);
     if (count == 0) {
       if (words.target != 0 && std::chrono::steady_clock::now() > since + 60s)
         return words.say("stands at " + std::to_string(next)), 3;
@@ -186,6 +189,24 @@ TEST_F(Spill, AReaderThatStandsStillLosesNothingAndHoldsNobodyBack) {
   for (auto* words : {&*stopped, &*quick}) words->target = published_, words->stop = true;
   EXPECT_TRUE(standing.succeeded()) << stopped->flaw.data();
   EXPECT_TRUE(going.succeeded()) << quick->flaw.data();
+}
+
+TEST_F(Spill, ReadersOfTheLogFollowItIntoEachNewSegment) {
+  std::array<shared_value<spill_words>, 3> words;
+  std::vector<child> readers;
+  for (auto& one : words)
+    readers.emplace_back([&] { return read_in_order(place_.url(), "s.>", *one, true); });
+  for (auto& one : words) ASSERT_TRUE(eventually([&] { return one->ready.load(); }));
+  for (int rings = 0; rings < 40; ++rings) {
+    publish_bytes(ring_bytes);
+    ::usleep(10'000);
+  }
+  report("slow readers");
+  for (auto& one : words) one->target = published_, one->stop = true;
+  for (std::size_t i = 0; i < readers.size(); ++i) {
+    EXPECT_TRUE(readers[i].succeeded()) << words[i]->flaw.data();
+    EXPECT_GT(words[i]->from_log.load(), 0u);
+  }
 }
 
 TEST_F(Spill, SeveralThatStandAtDifferentPlacesLoseNothing) {

@@ -99,12 +99,12 @@ void check_keeper(const bus::session& session, std::size_t streams_with_log,
                        keeper->data_directory + " by " + keeper->disk + ", ready after " +
                        show_duration(keeper->recovery),
                    ""});
-  found.push_back({used > 0.85  ? grade::bad
-                   : used > 0.7 ? grade::note
-                                : grade::good,
-                   "its disk has " + show_bytes(free) + " of " + show_bytes(all) + " free",
-                   used > 0.7 ? "free space, or lower the limits of the streams (bus stream edit)"
-                              : ""});
+  found.push_back(
+      {used > 0.85  ? grade::bad
+       : used > 0.7 ? grade::note
+                    : grade::good,
+       "its disk has " + show_bytes(free) + " of " + show_bytes(all) + " free",
+       used > 0.7 ? "free space, or lower the limits of the streams (bus stream edit)" : ""});
   for (const std::string& problem : keeper->problems)
     found.push_back({grade::bad, problem, "see busd's messages"});
   for (const auto& log : keeper->logs) {

@@ -134,9 +134,8 @@ int verify(const context& c, const options& o, bool gaps_only) {
   auto directory = log_directory(c, o, gaps_only ? "stream gaps" : "stream verify");
   if (!directory) return c.fail(directory.error());
   progress_bar bar(gaps_only ? "reading" : "verifying", !c.json);
-  auto report = bus::verify_log(*directory, [&](std::uint64_t done, std::uint64_t all) {
-    bar.show(done, all);
-  });
+  auto report = bus::verify_log(
+      *directory, [&](std::uint64_t done, std::uint64_t all) { bar.show(done, all); });
   bar.done();
   if (!report) return c.fail(report.error());
   const bool whole = report->is_whole();
@@ -170,8 +169,8 @@ int verify(const context& c, const options& o, bool gaps_only) {
   }
   for (const auto& lane : report->lanes) {
     if (!gaps_only)
-      std::printf("lane %u: sequences %llu to %llu, %llu messages, %s in %llu segments\n", lane.lane,
-                  static_cast<unsigned long long>(lane.first_sequence),
+      std::printf("lane %u: sequences %llu to %llu, %llu messages, %s in %llu segments\n",
+                  lane.lane, static_cast<unsigned long long>(lane.first_sequence),
                   static_cast<unsigned long long>(lane.last_sequence),
                   static_cast<unsigned long long>(lane.messages),
                   show_bytes(static_cast<double>(lane.bytes)).c_str(),
@@ -189,9 +188,10 @@ int verify(const context& c, const options& o, bool gaps_only) {
                     static_cast<unsigned long long>(one.first_sequence));
   }
   if (gaps_only) return 0;
-  std::printf("%s\n", whole ? "whole: every byte is as it was written"
-                            : "DAMAGED: what is intact is still delivered; restore from a backup, or "
-                              "replay the missing sequences from their source");
+  std::printf("%s\n", whole
+                          ? "whole: every byte is as it was written"
+                          : "DAMAGED: what is intact is still delivered; restore from a backup, or "
+                            "replay the missing sequences from their source");
   return whole ? 0 : bus::exit_status(bus::errc::corrupt);
 }
 
@@ -199,9 +199,8 @@ int backup(const context& c, const options& o) {
   auto directory = log_directory(c, o, "stream backup");
   if (!directory) return c.fail(directory.error());
   progress_bar bar("copying", !c.json);
-  auto copied = bus::copy_log(*directory, o.to, [&](std::uint64_t done, std::uint64_t all) {
-    bar.show(done, all);
-  });
+  auto copied = bus::copy_log(*directory, o.to,
+                              [&](std::uint64_t done, std::uint64_t all) { bar.show(done, all); });
   bar.done();
   if (!copied) return c.fail(copied.error());
   // A backup that cannot be read is none.
@@ -210,8 +209,9 @@ int backup(const context& c, const options& o) {
   std::uint64_t messages = 0;
   for (const auto& lane : report->lanes) messages += lane.messages;
   if (c.json)
-    std::printf("%s\n",
-                dump({{"to", o.to}, {"messages", messages}, {"whole", report->is_whole()}}).c_str());
+    std::printf(
+        "%s\n",
+        dump({{"to", o.to}, {"messages", messages}, {"whole", report->is_whole()}}).c_str());
   else
     std::printf("%llu messages in %s%s\n", static_cast<unsigned long long>(messages), o.to.c_str(),
                 report->is_whole() ? "" : ", DAMAGED as the log itself is");
@@ -239,7 +239,8 @@ int edit(const context& c, const options& o) {
     if (parsed)
       into = *parsed;
     else
-      c.usage(std::string("invalid ") + option + " '" + text + "'", "it is not a duration such as 7d");
+      c.usage(std::string("invalid ") + option + " '" + text + "'",
+              "it is not a duration such as 7d");
     return parsed.has_value();
   };
   if (!duration(o.max_age, "--max-age", config.max_age) ||
@@ -248,7 +249,8 @@ int edit(const context& c, const options& o) {
     return exit_usage;
   if (!o.max_bytes.empty()) {
     const auto bytes = parse_bytes(o.max_bytes);
-    if (!bytes) return c.usage("invalid --max-bytes '" + o.max_bytes + "'", "it is not a size such as 10GiB");
+    if (!bytes)
+      return c.usage("invalid --max-bytes '" + o.max_bytes + "'", "it is not a size such as 10GiB");
     config.max_bytes = *bytes;
   }
   if (o.max_messages) config.max_messages = *o.max_messages;

@@ -128,9 +128,10 @@ void add_pub(CLI::App& app, context& c) {
   command->add_option("--timeout", o->timeout,
                       "How long to wait for space on a stream that blocks (default: the stream's)");
   command
-      ->add_option("--confirm", o->confirm,
-                   "What each message must have reached before the next: memory (the ring), disk (synced; "
-                   "of a durable stream)")
+      ->add_option(
+          "--confirm", o->confirm,
+          "What each message must have reached before the next: memory (the ring), disk (synced; "
+          "of a durable stream)")
       ->capture_default_str()
       ->check(CLI::IsMember({"none", "memory", "disk"}));
   command->footer(

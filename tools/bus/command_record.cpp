@@ -1,4 +1,5 @@
-// bus record, bus replay: messages into a portable file and back; streams again, at their own speed.
+// bus record, bus replay: messages into a portable file and back; streams again, at their own
+// speed.
 
 #include <cstdio>
 #include <memory>
@@ -89,8 +90,8 @@ class sender {
   sender(bus::session& session, const options& o) : session_(session), o_(o) {}
   bus::result<void> send(std::string_view subject, std::span<const std::byte> payload,
                          std::span<const bus::header> headers) {
-    const std::string to = o_.prefix.empty() ? std::string(subject)
-                                             : o_.prefix + "." + std::string(subject);
+    const std::string to =
+        o_.prefix.empty() ? std::string(subject) : o_.prefix + "." + std::string(subject);
     auto known = publishers_.find(to);
     if (known == publishers_.end()) {
       bus::publisher_options how;
@@ -127,8 +128,8 @@ int replay_file(const context& c, const options& o, double speed) {
     if (!found) break;
     if (!first) first = found->time;
     if (speed > 0)
-      std::this_thread::sleep_until(
-          begun + std::chrono::duration_cast<std::chrono::nanoseconds>((found->time - *first) / speed));
+      std::this_thread::sleep_until(begun + std::chrono::duration_cast<std::chrono::nanoseconds>(
+                                                (found->time - *first) / speed));
     if (interrupted()) break;
     auto sent = out.send(found->subject, found->payload, found->headers);
     if (!sent) return c.fail(sent.error());
@@ -136,8 +137,9 @@ int replay_file(const context& c, const options& o, double speed) {
   }
   if (reader->failure()) return c.fail(*reader->failure());
   if (c.json)
-    std::printf("%s\n",
-                dump({{"file", o.file}, {"messages", count}, {"damaged", reader->damaged()}}).c_str());
+    std::printf(
+        "%s\n",
+        dump({{"file", o.file}, {"messages", count}, {"damaged", reader->damaged()}}).c_str());
   else
     std::printf("%llu messages from %s\n", static_cast<unsigned long long>(count), o.file.c_str());
   if (reader->damaged() == 0) return 0;
@@ -156,7 +158,8 @@ int replay_streams(const context& c, const options& o, double speed) {
     if (text->empty()) continue;
     const auto time = parse_time(*text);
     if (!time)
-      return c.usage("invalid time '" + *text + "'", "use 5m (ago), 10:15:00 or 2026-11-22T10:15:00");
+      return c.usage("invalid time '" + *text + "'",
+                     "use 5m (ago), 10:15:00 or 2026-11-22T10:15:00");
     if (into == 0)
       how.from = *time;
     else
@@ -189,8 +192,9 @@ void add_record(CLI::App& app, context& c) {
   recording->add_option("--since", o->since, "Start at a time: 5m (ago), 10:15:00");
   recording->add_option("--count,-n", o->count, "End after so many");
   recording->add_option("--duration", o->duration, "End after this time");
-  recording->footer("Examples:\n  bus record 'md.>' --to feed.rec --duration 1h\n"
-                    "  bus record 'orders.>' --to orders.rec --all");
+  recording->footer(
+      "Examples:\n  bus record 'md.>' --to feed.rec --duration 1h\n"
+      "  bus record 'orders.>' --to orders.rec --all");
   recording->callback([o, &c] { c.run = [o, &c] { return record(c, *o); }; });
 
   auto* replaying = app.add_subcommand(
@@ -207,8 +211,9 @@ void add_record(CLI::App& app, context& c) {
   replaying->add_option("--pattern", o->patterns, "Of the streams: which subjects")->needs(streams);
   replaying->add_option("--since", o->since, "Of the streams: from this time on")->needs(streams);
   replaying->add_option("--until", o->until, "Of the streams: up to this time")->needs(streams);
-  replaying->footer("Examples:\n  bus replay feed.rec --speed max --prefix test\n"
-                    "  bus replay --stream trades --stream quotes --since 10m --speed 10");
+  replaying->footer(
+      "Examples:\n  bus replay feed.rec --speed max --prefix test\n"
+      "  bus replay --stream trades --stream quotes --since 10m --speed 10");
   replaying->callback([o, &c] {
     c.run = [o, &c] {
       const auto speed = parse_speed(o->speed);

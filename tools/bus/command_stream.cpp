@@ -22,7 +22,8 @@ struct options {
 };
 
 /// The options of a log. Empty: they are fine.
-std::optional<int> read_log_options(const context& c, const options& o, bus::stream_config& config) {
+std::optional<int> read_log_options(const context& c, const options& o,
+                                    bus::stream_config& config) {
   auto storage = bus::parse_storage(o.storage);
   if (!storage) return c.fail(storage.error());
   auto fsync = bus::parse_fsync(o.fsync);
@@ -30,8 +31,10 @@ std::optional<int> read_log_options(const context& c, const options& o, bus::str
   const auto interval = parse_duration(o.fsync_interval), age = parse_duration(o.max_age);
   const auto segment = parse_bytes(o.segment), bytes = parse_bytes(o.max_bytes);
   if (!interval)
-    return c.usage("invalid --fsync-interval '" + o.fsync_interval + "'", "it is not a duration such as 100ms");
-  if (!age) return c.usage("invalid --max-age '" + o.max_age + "'", "it is not a duration such as 7d");
+    return c.usage("invalid --fsync-interval '" + o.fsync_interval + "'",
+                   "it is not a duration such as 100ms");
+  if (!age)
+    return c.usage("invalid --max-age '" + o.max_age + "'", "it is not a duration such as 7d");
   if (!segment)
     return c.usage("invalid --segment-bytes '" + o.segment + "'", "it is not a size such as 64MiB");
   if (!bytes)
@@ -76,12 +79,12 @@ int list(const context& c) {
     std::printf("%s\n", dump(all, true).c_str());
     return 0;
   }
-  std::printf("%-24s %-8s %-12s %5s %10s %12s %9s  %s\n", "STREAM", "STORAGE", "OVERFLOW", "LANES", "RING",
-              "MESSAGES", "SUBJECTS", "CAPTURES");
+  std::printf("%-24s %-8s %-12s %5s %10s %12s %9s  %s\n", "STREAM", "STORAGE", "OVERFLOW", "LANES",
+              "RING", "MESSAGES", "SUBJECTS", "CAPTURES");
   for (const auto& s : *streams)
     std::printf("%-24s %-8s %-12s %5zu %10s %12llu %9u  %s\n", s.config.name.c_str(),
-                bus::storage_name(s.config.storage),                 bus::overflow_name(s.config.overflow), s.lanes.size(),
-                show_bytes(static_cast<double>(s.config.ring_bytes)).c_str(),
+                bus::storage_name(s.config.storage), bus::overflow_name(s.config.overflow),
+                s.lanes.size(), show_bytes(static_cast<double>(s.config.ring_bytes)).c_str(),
                 static_cast<unsigned long long>(s.messages()), s.subjects_interned,
                 joined(s.config.subjects).c_str());
   return 0;
@@ -212,7 +215,8 @@ int list_buses(const context& c) {
 
 void add_stream(CLI::App& app, context& c) {
   auto o = std::make_shared<options>();
-  auto* command = app.add_subcommand("stream", "List, add, inspect, check, copy and remove streams");
+  auto* command =
+      app.add_subcommand("stream", "List, add, inspect, check, copy and remove streams");
   command->require_subcommand(1);
 
   command->add_subcommand("ls", "List the streams")->callback([&c] {
@@ -245,9 +249,10 @@ void add_stream(CLI::App& app, context& c) {
   adding->add_option("--max-readers", o->max_readers, "Subscribers per lane")
       ->capture_default_str();
   adding
-      ->add_option("--storage", o->storage,
-                   "Where messages go that the ring does not hold any more: memory (nowhere), spill "
-                   "(to disk while a reader lags), durable (to disk, all)")
+      ->add_option(
+          "--storage", o->storage,
+          "Where messages go that the ring does not hold any more: memory (nowhere), spill "
+          "(to disk while a reader lags), durable (to disk, all)")
       ->capture_default_str();
   adding->add_option("--segment-bytes", o->segment, "Size of a log file")->capture_default_str();
   add_log_options(adding, *o);

@@ -70,13 +70,14 @@ int run(const context& c, const options& o) {
                                   {"count", gap.count},
                                   {"stream", gap.stream},
                                   {"lane", gap.lane},
-                                 {"reason", bus::gap_reason_name(gap.reason)}}}})
+                                  {"reason", bus::gap_reason_name(gap.reason)}}}})
                               .c_str());
     else if (gap.reason == bus::gap_reason::unsynced && !o.raw && !o.quiet)
-      std::printf("-- shared memory was lost here: up to %llu messages of stream %s, from #%llu, none of "
-                  "them confirmed on disk --\n",
-                  static_cast<unsigned long long>(gap.count), std::string(gap.stream).c_str(),
-                  static_cast<unsigned long long>(gap.first));
+      std::printf(
+          "-- shared memory was lost here: up to %llu messages of stream %s, from #%llu, none of "
+          "them confirmed on disk --\n",
+          static_cast<unsigned long long>(gap.count), std::string(gap.stream).c_str(),
+          static_cast<unsigned long long>(gap.first));
     else if (!o.raw && !o.quiet)
       std::printf("-- %llu messages of stream %s lost, from #%llu --\n",
                   static_cast<unsigned long long>(gap.count), std::string(gap.stream).c_str(),

@@ -76,7 +76,7 @@ class message {
   // The record's words as they were read; docs/format/ring.md.
   static constexpr unsigned header_shift = 32, flags_shift = 48;
   static constexpr std::uint64_t flag_logged = 1ull << 61,  // its stamp is the wall clock
-                                 flag_open = 1ull << 62,
+      flag_open = 1ull << 62,
                                  flag_in_place = 1ull << 63;  // of our own, unused in records
 
   const std::byte* payload_data() const noexcept { return area_ + header_bytes(); }

@@ -42,7 +42,7 @@ enum class publish_status : std::uint8_t {
   unavailable,  ///< a log is behind, and no busd runs to write it
   no_space,     ///< the disk of the stream's log is full, or fails: last_error()
   unconfirmed,  ///< published, but its confirm did not come in time: it may still
-  failed,  ///< anything else: last_error()
+  failed,       ///< anything else: last_error()
 };
 
 BUS_EXPORT const char* publish_status_name(publish_status status) noexcept;

@@ -76,8 +76,8 @@ class BUS_EXPORT session {
   result<void> purge_stream(std::string_view name, std::uint64_t below);
   /// Nobody can publish to it any more, until it is unsealed.
   result<void> seal_stream(std::string_view name, bool sealed = true);
-  /// Makes a stream from a copy that copy_log made; busd reads it from there. New messages go on above
-  /// every sequence of the copy. Errors: unavailable (no busd), not_found, conflict, corrupt
+  /// Makes a stream from a copy that copy_log made; busd reads it from there. New messages go on
+  /// above every sequence of the copy. Errors: unavailable (no busd), not_found, conflict, corrupt
   result<void> restore_stream(std::string_view name, std::string_view directory);
   /// How busd does. Errors: unavailable (no busd)
   result<keeper_info> keeper() const;

@@ -55,7 +55,7 @@ struct log_info {
   std::uint64_t written_sequence = 0;
   std::uint64_t durable_sequence = 0;
   std::uint64_t segments = 0;
-  std::uint64_t bytes = 0;      ///< on disk
+  std::uint64_t bytes = 0;          ///< on disk
   std::uint64_t bytes_written = 0;  ///< since busd was started
   std::uint64_t commits = 0;
   std::uint64_t recovery_bytes_read = 0;

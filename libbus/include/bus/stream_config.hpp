@@ -64,8 +64,8 @@ struct stream_config {
   fsync_policy fsync = fsync_policy::batch;
   std::chrono::nanoseconds fsync_interval = std::chrono::milliseconds(100);
   std::uint64_t segment_bytes = 64ull << 20;  ///< of a log file; 1 MiB - 4 GiB
-  std::chrono::nanoseconds max_age{0};        ///< limits of the log, whichever comes first; 0: none.
-  std::uint64_t max_bytes = 0;                ///< They remove whole segments
+  std::chrono::nanoseconds max_age{0};  ///< limits of the log, whichever comes first; 0: none.
+  std::uint64_t max_bytes = 0;          ///< They remove whole segments
   std::uint64_t max_messages = 0;
 };
 

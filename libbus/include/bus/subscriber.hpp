@@ -89,8 +89,8 @@ struct subscriber_stats {
   std::uint64_t delivered = 0;
   std::uint64_t lost = 0;  ///< sum of the gaps
   std::uint64_t gaps = 0;
-  std::uint64_t aborted = 0;  ///< early messages whose publisher died
-  std::size_t lanes = 0;      ///< rings being read
+  std::uint64_t aborted = 0;   ///< early messages whose publisher died
+  std::size_t lanes = 0;       ///< rings being read
   std::uint64_t replayed = 0;  ///< of the delivered ones: from a log
 };
 

@@ -48,9 +48,8 @@ result<void> wait_durable(session_core& session, stream_handle& stream, const re
     const auto health = static_cast<layout::log_health>(sync::load_acquire(durability.health));
     if (health > layout::log_health::good)
       return error{errc::no_space, 0, what,
-                   health == layout::log_health::full
-                       ? "the disk of its log is full, or nearly so"
-                       : "its log cannot be written",
+                   health == layout::log_health::full ? "the disk of its log is full, or nearly so"
+                                                      : "its log cannot be written",
                    "free space, or look at the disk (bus doctor); the message waits in the ring"};
     const auto keeper = static_cast<std::uint32_t>(sync::load_acquire(control.keeper));
     const bool is_kept = keeper != 0 && session.peers->state(keeper) == sync::life_state::alive;

@@ -21,8 +21,7 @@ result<nlohmann::json> ask_keeper(const std::string& bus_directory, const std::s
   const auto until = std::chrono::steady_clock::now() + wait;
   auto socket = os::connect_local(keeper_socket_path(bus_directory));
   if (!socket) {
-    if (socket.error().code == errc::not_found)
-      return no_keeper(bus_name, "cannot ask busd");
+    if (socket.error().code == errc::not_found) return no_keeper(bus_name, "cannot ask busd");
     return std::move(socket.error());
   }
   auto sent = os::send_all(socket->get(), wire::pack(request), until);

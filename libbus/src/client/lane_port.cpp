@@ -358,8 +358,8 @@ publish_status lane_port::when_log_is_behind(std::uint64_t tail, std::uint64_t t
     const auto keeper =
         static_cast<std::uint32_t>(sync::load_acquire(session_.directory->control().keeper));
     if (keeper == 0 || session_.peers->state(keeper) != sync::life_state::alive) {
-      error_ = no_keeper(session_.address.name,
-                         "cannot publish to stream '" + stream_->name() + "'");
+      error_ =
+          no_keeper(session_.address.name, "cannot publish to stream '" + stream_->name() + "'");
       error_.why += ", and the ring is full of messages that are not in the log";
       return publish_status::unavailable;
     }

@@ -104,7 +104,10 @@ result<log_report> verify_log(const std::string& directory, const log_progress& 
       }
       if (outcome == log::walk_outcome::gap) {
         if (history.loss().reason != layout::log_gap::consumed)
-          lane.gaps.push_back({{}, index, history.loss().first, history.loss().count,
+          lane.gaps.push_back({{},
+                               index,
+                               history.loss().first,
+                               history.loss().count,
                                public_reason(history.loss().reason)});
         continue;
       }
@@ -152,7 +155,8 @@ result<void> copy_log(const std::string& directory, const std::string& to,
   const auto lanes = lanes_of(directory);
   if (lanes.empty()) return no_log(directory);
   if (os::exists(to))
-    return error{errc::conflict, 0, "cannot copy to " + to, "it exists", "choose another directory"};
+    return error{errc::conflict, 0, "cannot copy to " + to, "it exists",
+                 "choose another directory"};
   const std::string early = to + ".part";
   os::remove_tree(early);
   std::uint64_t all = 0, done = 0;
@@ -168,7 +172,8 @@ result<void> copy_log(const std::string& directory, const std::string& to,
     if (failure == 0) failure = disk.make_directory(into);
     std::vector<std::uint64_t> bases;
     if (failure == 0) failure = log::list_segments(disk, from, bases);
-    for (const std::uint64_t base_seq : bases) all += size_of(disk, log::segment_path(from, base_seq));
+    for (const std::uint64_t base_seq : bases)
+      all += size_of(disk, log::segment_path(from, base_seq));
     for (const std::uint64_t base_seq : bases) {
       if (failure != 0) break;
       failure = copy_file(disk, log::segment_path(from, base_seq),

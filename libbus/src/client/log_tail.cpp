@@ -19,8 +19,8 @@ error log_tail::failed(int failure) const {
     return {errc::corrupt, 0, "cannot read the log in " + directory_,
             "neither its state nor any segment is whole", "bus stream verify tells what is left"};
   if (failure == -EPROTONOSUPPORT)
-    return {errc::unsupported, 0, "cannot read the log in " + directory_,
-            "a newer busd wrote it", "use the newer library here, too"};
+    return {errc::unsupported, 0, "cannot read the log in " + directory_, "a newer busd wrote it",
+            "use the newer library here, too"};
   return os::failure(-failure, "cannot read the log in " + directory_);
 }
 

@@ -29,9 +29,8 @@ std::uint32_t message::lane() const noexcept { return source_->lane->index(); }
 
 std::chrono::system_clock::time_point message::publish_time() const noexcept {
   return std::chrono::system_clock::time_point(
-      std::chrono::duration_cast<std::chrono::system_clock::duration>(
-          std::chrono::nanoseconds((shape_ & flag_logged) != 0 ? ticks_
-                                                               : source_->clock.to_wall_ns(ticks_))));
+      std::chrono::duration_cast<std::chrono::system_clock::duration>(std::chrono::nanoseconds(
+          (shape_ & flag_logged) != 0 ? ticks_ : source_->clock.to_wall_ns(ticks_))));
 }
 
 std::chrono::nanoseconds message::age() const noexcept {

@@ -63,6 +63,14 @@ result<std::unique_ptr<publisher_core>> publisher_core::make(std::shared_ptr<ses
   core->generation_seen = core->session->directory->generation();
   auto stream = core->session->stream_of_subject(subject);
   if (!stream) return std::move(stream.error());
+  if (const auto& config = (*stream)->facts().config;
+      core->options.confirm == confirm::disk &&
+      (config.storage != storage_class::durable || config.fsync == fsync_policy::never))
+    return error{errc::invalid_argument, 0,
+                 "cannot publish to '" + core->subject + "' with confirm disk",
+                 "the storage of stream '" + config.name + "' is " + storage_name(config.storage) +
+                     ", its fsync " + fsync_name(config.fsync) + ": nothing is confirmed on disk",
+                 "make it with --storage durable --fsync batch, or choose another confirm"};
   const publish_status status = core->bind(std::move(*stream));
   if (status != publish_status::ok) {
     if (core->last_error.what.empty())
@@ -173,7 +181,8 @@ publish_status publisher_core::open_ports() {
                      "all its " + std::to_string(config.lanes) + " lanes have a publisher",
                      "make it anew with more --lanes"});
       if (stream->has_log()) {  // its log comes first
-        auto asked = session->ask_keeper({{"do", "add_lane"}, {"name", config.name}, {"lane", lanes}});
+        auto asked =
+            session->ask_keeper({{"do", "add_lane"}, {"name", config.name}, {"lane", lanes}});
         if (!asked && asked.error().code != errc::conflict)
           return fail(status_of(asked.error().code), std::move(asked.error()));
         continue;
@@ -348,8 +357,8 @@ std::size_t publisher_core::call_waiters() {
 }
 
 published publisher_core::confirmed(published outcome) noexcept {
-  auto done = wait_durable(last_receipt_, options.send_timeout.value_or(
-                                              stream->facts().config.send_timeout));
+  auto done = wait_durable(last_receipt_,
+                           options.send_timeout.value_or(stream->facts().config.send_timeout));
   if (done) return outcome;
   last_error = std::move(done.error());
   return {publish_status::unconfirmed, outcome.sequence};

@@ -70,13 +70,12 @@ result<replay> replay::open(session& from, replay_options options) {
   for (const std::string& name : options.streams)
     if (std::none_of(streams->begin(), streams->end(),
                      [&](const auto& stream) { return stream.config.name == name; }))
-      return error{errc::not_found, 0, "no stream '" + name + "'",
-                   "this bus has none of that name", "bus stream ls"};
+      return error{errc::not_found, 0, "no stream '" + name + "'", "this bus has none of that name",
+                   "bus stream ls"};
   const std::vector<std::string_view> patterns(options.patterns.begin(), options.patterns.end());
   for (const stream_info& stream : *streams) {
-    if (!options.streams.empty() &&
-        std::find(options.streams.begin(), options.streams.end(), stream.config.name) ==
-            options.streams.end())
+    if (!options.streams.empty() && std::find(options.streams.begin(), options.streams.end(),
+                                              stream.config.name) == options.streams.end())
       continue;
     for (const lane_info& lane : stream.lanes) {
       subscriber_options how;
@@ -98,7 +97,8 @@ std::optional<message> replay::next() {
   state::track* first = nullptr;
   for (state::track& track : s.tracks) {
     s.fill(track);
-    if (track.head && (first == nullptr || track.head->publish_time() < first->head->publish_time()))
+    if (track.head &&
+        (first == nullptr || track.head->publish_time() < first->head->publish_time()))
       first = &track;
   }
   if (first == nullptr || s.stopped.load()) return std::nullopt;
@@ -110,9 +110,10 @@ std::optional<message> replay::next() {
       s.first_time = time;
       s.begun = steady::now();
     }
-    const auto due = s.begun + std::chrono::duration_cast<std::chrono::nanoseconds>(
-                                   std::chrono::duration<double, std::nano>(
-                                       static_cast<double>((time - *s.first_time).count()) / s.speed));
+    const auto due =
+        s.begun + std::chrono::duration_cast<std::chrono::nanoseconds>(
+                      std::chrono::duration<double, std::nano>(
+                          static_cast<double>((time - *s.first_time).count()) / s.speed));
     while (!s.stopped.load() && steady::now() < due)
       std::this_thread::sleep_until(std::min(due, steady::now() + look_again));
     if (s.stopped.load()) return std::nullopt;

@@ -333,8 +333,7 @@ result<void> session::seal_stream(std::string_view name, bool sealed) {
 
 result<void> session::restore_stream(std::string_view name, std::string_view directory) {
   if (!core_->guard.same_process()) return core_->forked_error();
-  auto answer =
-      core_->ask_keeper({{"do", "restore_stream"}, {"name", name}, {"from", directory}});
+  auto answer = core_->ask_keeper({{"do", "restore_stream"}, {"name", name}, {"from", directory}});
   if (!answer) return std::move(answer.error());
   return {};
 }

@@ -145,9 +145,8 @@ bool source::go_to_ring() noexcept {
   if (!entered) return false;
   const std::uint64_t since =
       tail->skip_before_ns != 0 ? clock.from_wall_ns(tail->skip_before_ns) : 0;
-  const auto outcome = reader.walk([&](const ring::record_view& view) {
-    return view.seq >= next && view.ticks >= since;
-  });
+  const auto outcome = reader.walk(
+      [&](const ring::record_view& view) { return view.seq >= next && view.ticks >= since; });
   if (outcome == ring::poll_outcome::lapped || reader.next_seq() < next) return false;
   tail.reset();
   reader.release();
@@ -166,7 +165,8 @@ result<void> source::enter_log(const start& from) {
     case start::kind::from_sequence: {
       const std::uint64_t first_wanted = std::max<std::uint64_t>(from.sequence, 1);
       // Beyond the end: new messages.
-      if (first_wanted > std::max(logged_seq(), sync::load_acquire(lane->header().durability.first_seq)))
+      if (first_wanted >
+          std::max(logged_seq(), sync::load_acquire(lane->header().durability.first_seq)))
         return tail.reset(), error{errc::not_found, 0, "", "", ""};
       history.seek(first_wanted);
       break;
@@ -320,8 +320,7 @@ result<void> source::enter(const start& from) {
         if (!found && found.error().code != errc::unavailable) return std::move(found.error());
         failed.reset();
       }
-    } else if (from.at != start::kind::from_all &&
-               from.at != start::kind::from_last_per_subject) {
+    } else if (from.at != start::kind::from_all && from.at != start::kind::from_last_per_subject) {
       outcome = reader.walk([&](const ring::record_view& view) {
         switch (from.at) {
           case start::kind::from_new:

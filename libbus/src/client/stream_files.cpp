@@ -54,9 +54,10 @@ result<void> check_storage(const stream_config& config) {
     return bad_field(config, "storage", "not one of memory, spill, durable");
   if (config.storage == storage_class::memory) return {};
   if (config.overflow == overflow::drop_oldest)
-    return bad_field(config, "overflow",
-                     "drop_oldest loses messages, and a stream with a log loses none: choose block, "
-                     "reject or drop_new");
+    return bad_field(
+        config, "overflow",
+        "drop_oldest loses messages, and a stream with a log loses none: choose block, "
+        "reject or drop_new");
   if (config.ephemeral)
     return bad_field(config, "ephemeral", "a stream with a log is not removed with its processes");
   if (config.fsync < fsync_policy::batch || config.fsync > fsync_policy::never)

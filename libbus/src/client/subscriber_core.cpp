@@ -216,7 +216,8 @@ void subscriber_core::report_gap(detail::source& from, std::uint64_t first, std:
   from.lost += count;
   ++from.gaps;
   sync::store_relaxed(from.pin->lost, from.lost);
-  if (options.on_gap) options.on_gap({from.stream->name(), from.lane->index(), first, count, reason});
+  if (options.on_gap)
+    options.on_gap({from.stream->name(), from.lane->index(), first, count, reason});
 }
 
 // Views into what was read of the log; the next call may read more.
@@ -250,7 +251,7 @@ std::size_t subscriber_core::fill_from_log(detail::source& from, std::size_t max
     }
     if (record.time_ns < tail.skip_before_ns) continue;
     tail.skip_before_ns = 0;
-    const ring::record_view view{record.data,   0,    record.seq, record.shape, record.origin,
+    const ring::record_view view{record.data,    0,    record.seq, record.shape, record.origin,
                                  record.time_ns, false};
     if (from.match_of(view) != detail::source::match::yes ||
         (wish_.type != 0 && record.shape.payload_bytes != wish_.type_bytes) ||
@@ -369,11 +370,10 @@ std::size_t subscriber_core::refill_slowly(std::size_t max) noexcept {
   }
   if (changed())
     refresh_sources(start::by_sequence(1));  // from the beginning: what is gone already is a gap
-  plain_source_ =
-      sources_.size() == 1 && !sources_.front()->draining && !sources_.front()->tail &&
-              sources_.front()->join_seq == 0
-          ? sources_.front().get()
-          : nullptr;
+  plain_source_ = sources_.size() == 1 && !sources_.front()->draining && !sources_.front()->tail &&
+                          sources_.front()->join_seq == 0
+                      ? sources_.front().get()
+                      : nullptr;
   max = std::min(max, batch_max);
   for (std::size_t looked = 0; looked < sources_.size(); ++looked) {
     if (next_source_ >= sources_.size()) next_source_ = 0;

@@ -57,11 +57,10 @@ std::uint64_t writer_gate::lowest_pin(std::uint64_t tail) noexcept {
     }
     const known_reader& reader = readers_[i];
     if (reader.pin == nullptr) continue;
-    const std::uint64_t held =
-        spills ? ring::held_position_of_spill<sync::hardware>(*reader.pin, lane_->lane_key(), tail,
-                                                              capacity, logged)
-               : ring::held_position<sync::hardware>(*reader.pin, lane_->lane_key(), tail,
-                                                     capacity);
+    const std::uint64_t held = spills ? ring::held_position_of_spill<sync::hardware>(
+                                            *reader.pin, lane_->lane_key(), tail, capacity, logged)
+                                      : ring::held_position<sync::hardware>(
+                                            *reader.pin, lane_->lane_key(), tail, capacity);
     if (held < lowest) {
       lowest = held;
       slowest_ = {reader.pin, reader.process.get(), process_of(entry), held};

@@ -25,7 +25,7 @@ struct control_header {
       generation;      // rises whenever a stream or lane comes or goes; low half is a futex
   base::word removed;  // 1: the whole bus was removed by force; whoever has it mapped is told so
   alignas(128) base::word next_process_id;
-  base::word next_object_id;  // publishers and subscribers
+  base::word next_object_id;       // publishers and subscribers
   alignas(128) base::word keeper;  // process id of busd; 0: there is none
   base::word keeper_bell;          // 1: it sleeps; whoever needs it sets 0 and wakes it
 };

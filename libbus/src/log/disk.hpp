@@ -1,6 +1,6 @@
 #pragma once
-/// disk: the one seam between the log and a disk. io_uring, plain POSIX and a simulated disk (tests)
-/// stand behind it.
+/// disk: the one seam between the log and a disk. io_uring, plain POSIX and a simulated disk
+/// (tests) stand behind it.
 ///
 /// Answers are 0, or a count, or a negative errno. A call that was interrupted is repeated inside.
 /// A failed write or sync is final for what it covered: it is never repeated on the same bytes.

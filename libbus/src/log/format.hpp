@@ -2,10 +2,9 @@
 /// format: how frames and records of a log are made and recognised.
 ///
 /// A record in the log is the record of the ring with two words changed: word 0 holds its checksum
-/// and the low half of its sequence, word 3 the wall clock. The checksum is seeded with the log's id
-/// and the full sequence, and covers all bytes behind word 0, the padding too. So a record proves
-/// itself, wherever it is found.
-/// Format     docs/format/log.md
+/// and the low half of its sequence, word 3 the wall clock. The checksum is seeded with the log's
+/// id and the full sequence, and covers all bytes behind word 0, the padding too. So a record
+/// proves itself, wherever it is found. Format     docs/format/log.md
 
 #include <algorithm>
 #include <cstddef>

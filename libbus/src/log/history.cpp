@@ -152,8 +152,7 @@ walk_outcome history::next(logged_record& found, std::uint64_t limit) {
       return walk_outcome::record;
     }
     // The record is not where it should be. What this segment has next, if anything:
-    const std::uint64_t there =
-        pending_ ? pending_->seq : std::max(segment_.expected(), next_seq_);
+    const std::uint64_t there = pending_ ? pending_->seq : std::max(segment_.expected(), next_seq_);
     if (end != ~0ull && (there >= end || !pending_)) {  // nothing more of its own
       layout::log_gap reason = layout::log_gap::corrupt;
       const std::uint64_t first = next_seq_;
@@ -166,7 +165,7 @@ walk_outcome history::next(logged_record& found, std::uint64_t limit) {
     }
     if (!pending_ && limit == ~0ull) return walk_outcome::end;
     // It may have been written anew elsewhere meanwhile: look once more.
-    if (looked_for_ != next_seq_ && frame_gap() != layout::log_gap::consumed) {
+    if (looked_for_ != next_seq_) {
       looked_for_ = next_seq_;
       leave_segment();
       continue;
@@ -197,8 +196,7 @@ int history::seek_time(std::uint64_t time_ns) {
   std::uint64_t from = bases_[low];
   const auto entries = read_index(*disk_, directory_, bases_[low], log_id_, bytes_read_);
   segment_reader probe(*disk_);
-  const bool opened =
-      probe.open(segment_path(directory_, bases_[low]), log_id_, bases_[low]) == 0;
+  const bool opened = probe.open(segment_path(directory_, bases_[low]), log_id_, bases_[low]) == 0;
   for (const auto& entry : entries)  // a hint, as in enter_segment
     if (opened && entry.time_ns < time_ns && probe.has_frame_at(entry.seq, entry.offset))
       from = entry.seq;

@@ -27,7 +27,8 @@ struct log_loss {
 
 class history {
  public:
-  history(disk& from, std::string directory) : disk_(&from), directory_(std::move(directory)), segment_(from) {}
+  history(disk& from, std::string directory)
+      : disk_(&from), directory_(std::move(directory)), segment_(from) {}
 
   /// Looks which segments there are. 0 or a negative errno; -ENOENT: there is no log.
   int open();
@@ -44,7 +45,9 @@ class history {
 
   /// `limit`: the last sequence that is surely written; ~0 when nobody writes.
   walk_outcome next(logged_record& found, std::uint64_t limit);
-  bool next_is_buffered() const noexcept { return segment_.is_open() && segment_.next_is_buffered(); }
+  bool next_is_buffered() const noexcept {
+    return segment_.is_open() && segment_.next_is_buffered();
+  }
   const log_loss& loss() const noexcept { return loss_; }
   std::uint64_t next_seq() const noexcept { return next_seq_; }
   int failure() const noexcept { return failure_; }

@@ -18,8 +18,8 @@ namespace bus::log {
 /// Bases of the segments, rising. 0 or a negative errno.
 int list_segments(disk& from, const std::string& directory, std::vector<std::uint64_t>& bases);
 
-/// The newest whole copy. Empty: none; `failure` tells why: 0, or a negative errno. `damaged`: there
-/// is a byte that no write that succeeded left so; the newest copy may be lost.
+/// The newest whole copy. Empty: none; `failure` tells why: 0, or a negative errno. `damaged`:
+/// there is a byte that no write that succeeded left so; the newest copy may be lost.
 std::optional<layout::log_state> read_state(disk& from, const std::string& directory, int& failure,
                                             bool* damaged = nullptr);
 /// Over the older copy. `state.generation` is raised. 0 or a negative errno.

@@ -39,8 +39,8 @@ void posix_disk::close(disk_file file) {
 std::int64_t posix_disk::read(disk_file file, std::span<std::byte> into, std::uint64_t offset) {
   std::size_t done = 0;
   while (done < into.size()) {
-    const ssize_t got = ::pread(file, into.data() + done, into.size() - done,
-                                static_cast<off_t>(offset + done));
+    const ssize_t got =
+        ::pread(file, into.data() + done, into.size() - done, static_cast<off_t>(offset + done));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return -errno;
     if (got == 0) break;
@@ -52,8 +52,8 @@ std::int64_t posix_disk::read(disk_file file, std::span<std::byte> into, std::ui
 int posix_disk::write(disk_file file, std::span<const std::byte> from, std::uint64_t offset) {
   std::size_t done = 0;
   while (done < from.size()) {
-    const ssize_t put = ::pwrite(file, from.data() + done, from.size() - done,
-                                 static_cast<off_t>(offset + done));
+    const ssize_t put =
+        ::pwrite(file, from.data() + done, from.size() - done, static_cast<off_t>(offset + done));
     if (put < 0 && errno == EINTR) continue;
     if (put < 0) return -errno;
     if (put == 0) return -EIO;

@@ -247,8 +247,8 @@ walk_outcome segment_reader::resync() {
       gap_first_ = std::exchange(expected_, frame_.base_seq);
       return walk_outcome::gap;
     }
-    const std::uint64_t ahead =
-        static_cast<std::uint32_t>(static_cast<std::uint32_t>(first) - static_cast<std::uint32_t>(expected_));
+    const std::uint64_t ahead = static_cast<std::uint32_t>(static_cast<std::uint32_t>(first) -
+                                                           static_cast<std::uint32_t>(expected_));
     if (ahead > (file_bytes_ - from) / unit) continue;  // more than ever fit in between
     const std::uint64_t claimed = claimed_bytes(bytes);
     if (claimed == 0 || at + claimed > file_bytes_ || claimed > budget) continue;
@@ -265,9 +265,8 @@ walk_outcome segment_reader::resync() {
     return walk_outcome::gap;
   }
   if (all_zero(from, file_bytes_)) {
-    clean_end_ = from == frame_end_ || from == layout::log_header_bytes
-                     ? base::round_up(from, align_)
-                     : 0;
+    clean_end_ =
+        from == frame_end_ || from == layout::log_header_bytes ? base::round_up(from, align_) : 0;
   } else {
     clean_end_ = 0;
     damages_.push_back({from, file_bytes_ - from, expected_, 0});

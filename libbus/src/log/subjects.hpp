@@ -14,7 +14,8 @@ struct known_subject {
   std::uint64_t type = 0;
 };
 
-/// Up to the first entry that is not whole; `end` is where the next one goes. 0 or a negative errno.
+/// Up to the first entry that is not whole; `end` is where the next one goes. 0 or a negative
+/// errno.
 int read_subjects(disk& from, const std::string& path, std::vector<known_subject>& subjects,
                   std::uint64_t& end);
 

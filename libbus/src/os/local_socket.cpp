@@ -35,8 +35,8 @@ bool wait_for(int socket, short events, socket_deadline until) {
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
         until - std::chrono::steady_clock::now());
     ::pollfd one{socket, events, 0};
-    const int ready = ::poll(
-        &one, 1, static_cast<int>(std::clamp<std::int64_t>(left.count() + 1, 0, INT_MAX)));
+    const int ready =
+        ::poll(&one, 1, static_cast<int>(std::clamp<std::int64_t>(left.count() + 1, 0, INT_MAX)));
     if (ready > 0) return true;
     if (ready == 0) return false;
     if (errno != EINTR) return true;  // the call that follows tells
@@ -44,7 +44,8 @@ bool wait_for(int socket, short events, socket_deadline until) {
 }
 
 error timed_out() {
-  return {errc::timed_out, 0, "no answer on a control socket", "the other side does not answer", ""};
+  return {errc::timed_out, 0, "no answer on a control socket", "the other side does not answer",
+          ""};
 }
 
 }  // namespace
@@ -99,7 +100,8 @@ result<void> send_all(int socket, std::string_view bytes, socket_deadline until)
     } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
       if (!wait_for(socket, POLLOUT, until)) return timed_out();
     } else if (errno != EINTR) {
-      return error{errc::closed, errno, "cannot send on a control socket", std::strerror(errno), ""};
+      return error{errc::closed, errno, "cannot send on a control socket", std::strerror(errno),
+                   ""};
     }
   }
   return {};
@@ -114,8 +116,8 @@ result<std::string> receive_exactly(int socket, std::size_t bytes, socket_deadli
     if (count > 0) {
       done += static_cast<std::size_t>(count);
     } else if (count == 0) {
-      return error{errc::closed, 0, "cannot receive on a control socket", "the other side closed it",
-                   ""};
+      return error{errc::closed, 0, "cannot receive on a control socket",
+                   "the other side closed it", ""};
     } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
       if (!wait_for(socket, POLLIN, until)) return timed_out();
     } else if (errno != EINTR) {

@@ -23,7 +23,8 @@ struct task_facts {
 
 constexpr std::uint64_t pf_exiting = 0x4;  // include/linux/sched.h
 
-// "pid (name) state ppid ... flags(9) ... threads(20) ... starttime(22)"; the name may hold anything, so the last
+// "pid (name) state ppid ... flags(9) ... threads(20) ... starttime(22)"; the name may hold
+// anything, so the last
 // ')' counts. `gone` only when the kernel says that there is no such task: a lack of descriptors is
 // not an answer.
 enum class look : std::uint8_t { seen, gone, unknown };
@@ -67,7 +68,8 @@ identity self() {
   struct stat ns {};
   if (::stat("/proc/thread-self/ns/pid", &ns) == 0) me.namespaces = ns.st_ino;
   // Start times are told in the time of whoever asks: they compare within one time namespace only.
-  if (::stat("/proc/thread-self/ns/time", &ns) == 0) me.namespaces ^= std::uint64_t{ns.st_ino} << 32;
+  if (::stat("/proc/thread-self/ns/time", &ns) == 0)
+    me.namespaces ^= std::uint64_t{ns.st_ino} << 32;
   me.program = program_invocation_short_name;
   return me;
 }

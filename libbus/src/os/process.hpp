@@ -9,7 +9,7 @@ namespace bus::os {
 
 struct identity {
   std::int64_t pid = 0;
-  std::uint64_t start_time = 0;     // clock ticks after boot
+  std::uint64_t start_time = 0;  // clock ticks after boot
   std::uint64_t namespaces = 0;  // inodes of its pid and time namespaces, in one word
   std::string program;
 };

@@ -64,8 +64,8 @@ result<json> check_answer(json answer) {
   const auto said = answer.find("error");
   if (said == answer.end()) return broken("it neither agrees nor says why");
   error failure{errc::system, static_cast<int>(number_of(*said, "errno").value_or(0)),
-                text_of(*said, "what").value_or("busd refused"),
-                text_of(*said, "why").value_or(""), text_of(*said, "fix").value_or("")};
+                text_of(*said, "what").value_or("busd refused"), text_of(*said, "why").value_or(""),
+                text_of(*said, "fix").value_or("")};
   const std::string code = text_of(*said, "code").value_or("");
   // Not `ok`: a refusal is an error, whatever it says.
   for (int c = static_cast<int>(errc::ok) + 1; c <= static_cast<int>(errc::system); ++c)

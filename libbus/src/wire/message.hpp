@@ -1,11 +1,12 @@
 #pragma once
-/// message: what client and busd say to each other over the control socket. Twelve bytes, then JSON:
+/// message: what client and busd say to each other over the control socket. Twelve bytes, then
+/// JSON:
 ///
 ///   "BUSC":32 | version:32 | length:32 | text                     docs/format/control.md
 ///
 /// A request is an object with `do`; an answer one with `ok`, and `error` {code, what, why, fix}
-/// when it is false. Everything is input: a message that is too long, of another version, or no JSON
-/// is refused with a clear error.
+/// when it is false. Everything is input: a message that is too long, of another version, or no
+/// JSON is refused with a clear error.
 
 #include <nlohmann/json.hpp>
 

@@ -20,7 +20,9 @@ class Recording : public ::testing::Test {
   void TearDown() override { std::filesystem::remove_all(root_); }
   std::string file() const { return root_ + "/file.rec"; }
 
-  static std::string payload_of(int i) { return std::string(static_cast<std::size_t>(i * 37 % 5000), char('a' + i % 26)); }
+  static std::string payload_of(int i) {
+    return std::string(static_cast<std::size_t>(i * 37 % 5000), char('a' + i % 26));
+  }
   static std::chrono::system_clock::time_point time_of(int i) {
     return std::chrono::system_clock::time_point(1'700'000'000s) + std::chrono::microseconds(i);
   }

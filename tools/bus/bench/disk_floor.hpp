@@ -1,6 +1,7 @@
 #pragma once
 /// disk_floor: what the disk of a directory can do at best: a write past the page cache into a file
-/// that was written before, and fdatasync; reads from the page cache. Nothing of libbus is used here.
+/// that was written before, and fdatasync; reads from the page cache. Nothing of libbus is used
+/// here.
 
 #include <cstdint>
 #include <string>

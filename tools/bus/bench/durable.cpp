@@ -200,9 +200,9 @@ bus::result<replay_report> run_replay(const replay_options& options) {
   if (!confirmed) return std::move(confirmed.error());
   // The last of them may still be in the ring: those are not counted.
   const std::uint64_t in_ring = stream_of(how).ring_bytes / 64;
-  const std::uint64_t wanted =
-      total > 2 * in_ring * 64 / (options.bytes + 64) ? total - in_ring * 64 / (options.bytes + 64)
-                                                      : total / 2;
+  const std::uint64_t wanted = total > 2 * in_ring * 64 / (options.bytes + 64)
+                                   ? total - in_ring * 64 / (options.bytes + 64)
+                                   : total / 2;
   replay_report report;
   std::vector<double> rates;
   report.floor_bytes_per_s = read_bandwidth(here.lane());

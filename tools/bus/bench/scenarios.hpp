@@ -60,7 +60,7 @@ struct durable_options {
   double seconds = 6;
 };
 struct durable_report {
-  double messages_per_s = 0, bytes_per_s = 0;  // under load, confirmed
+  double messages_per_s = 0, bytes_per_s = 0;     // under load, confirmed
   double confirm_p50_us = 0, confirm_p99_us = 0;  // one at a time
   double floor_p50_us = 0, floor_p99_us = 0;      // 4 KiB past the page cache, and fdatasync
   double floor_bytes_per_s = 0;                   // the same with 1 MiB
