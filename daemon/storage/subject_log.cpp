@@ -14,13 +14,33 @@ result<subject_log> subject_log::open(log::disk& on, std::string path) {
   if (failure == -ENOENT) {
     const int file = on.open(made.path_, log::disk_mode::create, false);
     if (file < 0) return os::failure(-file, "cannot make " + made.path_);
-    const int synced = on.sync(file);
+    int synced = on.sync(file);
     on.close(file);
+    if (synced == 0) synced = on.sync_directory(made.path_.substr(0, made.path_.rfind('/')));
     if (synced != 0) return os::failure(-synced, "cannot sync " + made.path_);
   } else if (failure != 0) {
     return os::failure(-failure, "cannot read " + made.path_);
   }
+  auto cut = made.cut_end();
+  if (!cut) return std::move(cut.error());
   return made;
+}
+
+// Behind a torn entry there may be whole ones: they must not come back when another one takes the
+// place of the torn one.
+result<void> subject_log::cut_end() {
+  const int file = disk_->open(path_, log::disk_mode::write, false);
+  if (file < 0) return os::failure(-file, "cannot open " + path_);
+  const std::int64_t size = disk_->size(file);
+  int failure = size < 0 ? static_cast<int>(size) : 0;
+  if (failure == 0 && static_cast<std::uint64_t>(size) > end_) {
+    const std::vector<std::byte> zeroes(static_cast<std::uint64_t>(size) - end_);
+    failure = disk_->write(file, zeroes, end_);
+    if (failure == 0) failure = disk_->sync(file);
+  }
+  disk_->close(file);
+  if (failure != 0) return os::failure(-failure, "cannot write " + path_);
+  return {};
 }
 
 result<void> subject_log::append(const std::vector<log::known_subject>& more) {

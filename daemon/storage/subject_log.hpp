@@ -27,6 +27,8 @@ class subject_log {
  private:
   subject_log(log::disk& on, std::string path) : disk_(&on), path_(std::move(path)) {}
 
+  result<void> cut_end();
+
   log::disk* disk_;
   std::string path_;
   std::vector<log::known_subject> known_;
