@@ -334,7 +334,8 @@ std::int64_t stage::recover(std::uint32_t life) {
       if (first() != 0) took = std::max<std::int64_t>(1, first() - killed);
     }
     // Everything that was published before this message of the survivor has come when it has come.
-    const std::uint64_t barrier = survivor_done() + 1;
+    // A batch that is under way may be in the ring already: only what comes behind it is later.
+    const std::uint64_t barrier = survivor_begun();
     const std::uint64_t gaps = checker_->gaps();
     if (!pump_until([&] { return checker_->last_of(0) > barrier || failed(); }))
       checker_->complain(complaint_kind::stalled,
