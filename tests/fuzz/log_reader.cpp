@@ -24,7 +24,7 @@ std::vector<std::byte> segment_of(input bytes, bool mend, std::uint64_t& base_se
   layout::log_segment_header header{};
   const std::size_t head = std::min(bytes.size(), sizeof header);
   std::vector<std::byte> file(layout::log_header_bytes + bytes.size() - head);
-  std::memcpy(file.data(), bytes.data(), head);
+  if (head != 0) std::memcpy(file.data(), bytes.data(), head);
   const input rest = bytes.subspan(head);
   if (!rest.empty()) std::memcpy(file.data() + layout::log_header_bytes, rest.data(), rest.size());
   if (mend) mend_segment(file, log_id);

@@ -21,6 +21,7 @@ struct replay::state {
     subscriber from;
     std::uint64_t last_sequence = 0;  // of what was there at the opening
     std::optional<message> head;
+    wall::time_point time{};  // of the head: told once, for telling it again may differ by a hair
     bool ended = false;
   };
   std::vector<track> tracks;
@@ -36,7 +37,8 @@ struct replay::state {
     while (!of.head && !of.ended) {
       of.head = of.from.try_next();
       if (of.head) {
-        if (of.head->publish_time() > to) {
+        of.time = of.head->publish_time();
+        if (of.time > to) {
           of.head.reset();
           of.ended = true;
         } else if (of.head->sequence() >= of.last_sequence) {
@@ -86,7 +88,7 @@ result<replay> replay::open(session& from, replay_options options) {
       how.start = options.from == wall::time_point{} ? start::all() : start::by_time(options.from);
       auto subscribed = from.subscribe(patterns, how);
       if (!subscribed) return std::move(subscribed.error());
-      made->tracks.push_back({std::move(*subscribed), lane.last_sequence, {}, false});
+      made->tracks.push_back({std::move(*subscribed), lane.last_sequence, {}, {}, false});
     }
   }
   return replay(std::move(made));
@@ -97,15 +99,13 @@ std::optional<message> replay::next() {
   state::track* first = nullptr;
   for (state::track& track : s.tracks) {
     s.fill(track);
-    if (track.head &&
-        (first == nullptr || track.head->publish_time() < first->head->publish_time()))
-      first = &track;
+    if (track.head && (first == nullptr || track.time < first->time)) first = &track;
   }
   if (first == nullptr || s.stopped.load()) return std::nullopt;
   const message found = *first->head;
   first->head.reset();
   if (s.speed > 0) {
-    const auto time = found.publish_time();
+    const auto time = first->time;
     if (!s.first_time) {
       s.first_time = time;
       s.begun = steady::now();
