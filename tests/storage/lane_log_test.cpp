@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cerrno>
 #include <cstdlib>
 #include <filesystem>
 #include <numeric>
@@ -174,6 +175,41 @@ TEST_P(LaneLog, FollowsAWriter) {
     }
     ASSERT_EQ(seen, log->written_seq());
   }
+}
+
+// A device that takes every write and knows no sync: whoever claims success has not asked for one.
+TEST_P(LaneLog, ItsDiskAnswersWithTheSyncAndNotBeforeIt) {
+  const int file = disk_->open("/dev/null", log::disk_mode::write, false);
+  ASSERT_GE(file, 0);
+  const auto outcome = [&](bool sync) {
+    disk_->begin_write(file, memory_.bytes().first(4096), 0, sync, 5, -1);
+    log::disk_completion done;
+    while (disk_->reap({&done, 1}, 1'000'000'000) == 0) {
+    }
+    EXPECT_EQ(done.token, 5u);
+    return done.failure;
+  };
+  EXPECT_EQ(outcome(false), 0);
+  EXPECT_EQ(outcome(true), -EINVAL);
+  disk_->begin_sync(file, 6);
+  log::disk_completion done;
+  while (disk_->reap({&done, 1}, 1'000'000'000) == 0) {
+  }
+  EXPECT_EQ(done.failure, -EINVAL);
+  disk_->close(file);
+}
+
+TEST_P(LaneLog, ItsDiskTellsAWriteThatFailed) {
+  const int file = disk_->open("/dev/full", log::disk_mode::write, false);
+  ASSERT_GE(file, 0);
+  for (const bool sync : {false, true}) {
+    disk_->begin_write(file, memory_.bytes().first(4096), 0, sync, 5, -1);
+    log::disk_completion done;
+    while (disk_->reap({&done, 1}, 1'000'000'000) == 0) {
+    }
+    EXPECT_EQ(done.failure, -ENOSPC);
+  }
+  disk_->close(file);
 }
 
 INSTANTIATE_TEST_SUITE_P(Disks, LaneLog, ::testing::Values("posix", "io_uring"),

@@ -164,13 +164,17 @@ result<void> session_core::add_stream(const stream_config& config) {
 result<void> session_core::remove_stream(std::string_view name) {
   const auto facts = client::read_stream_file(directory->stream_path(name));
   if (facts && facts->config.storage != storage_class::memory) {
-    auto answer = ask_keeper({{"do", "remove_stream"}, {"name", name}});
-    if (answer) return {};
-    return std::move(answer.error());
+    return tell_keeper({{"do", "remove_stream"}, {"name", name}});
   }
   auto lock = directory->lock_changes();
   if (!lock) return std::move(lock.error());
   return directory->remove_stream(name);
+}
+
+result<void> session_core::tell_keeper(const nlohmann::json& request) {
+  auto answer = ask_keeper(request);
+  if (!answer) return std::move(answer.error());
+  return {};
 }
 
 result<nlohmann::json> session_core::ask_keeper(const nlohmann::json& request) {
@@ -312,30 +316,22 @@ result<void> session::remove_stream(std::string_view name) {
 
 result<void> session::edit_stream(const stream_config& config) {
   if (!core_->guard.same_process()) return core_->forked_error();
-  auto answer = core_->ask_keeper({{"do", "edit_stream"}, {"stream", wire::to_json(config)}});
-  if (!answer) return std::move(answer.error());
-  return {};
+  return core_->tell_keeper({{"do", "edit_stream"}, {"stream", wire::to_json(config)}});
 }
 
 result<void> session::purge_stream(std::string_view name, std::uint64_t below) {
   if (!core_->guard.same_process()) return core_->forked_error();
-  auto answer = core_->ask_keeper({{"do", "purge_stream"}, {"name", name}, {"below", below}});
-  if (!answer) return std::move(answer.error());
-  return {};
+  return core_->tell_keeper({{"do", "purge_stream"}, {"name", name}, {"below", below}});
 }
 
 result<void> session::seal_stream(std::string_view name, bool sealed) {
   if (!core_->guard.same_process()) return core_->forked_error();
-  auto answer = core_->ask_keeper({{"do", "seal_stream"}, {"name", name}, {"sealed", sealed}});
-  if (!answer) return std::move(answer.error());
-  return {};
+  return core_->tell_keeper({{"do", "seal_stream"}, {"name", name}, {"sealed", sealed}});
 }
 
 result<void> session::restore_stream(std::string_view name, std::string_view directory) {
   if (!core_->guard.same_process()) return core_->forked_error();
-  auto answer = core_->ask_keeper({{"do", "restore_stream"}, {"name", name}, {"from", directory}});
-  if (!answer) return std::move(answer.error());
-  return {};
+  return core_->tell_keeper({{"do", "restore_stream"}, {"name", name}, {"from", directory}});
 }
 
 result<keeper_info> session::keeper() const {

@@ -46,6 +46,8 @@ struct session_core {
   result<void> remove_stream(std::string_view name);
   /// Errors: unavailable (no busd), timed_out, what busd answers
   result<nlohmann::json> ask_keeper(const nlohmann::json& request);
+  /// The same, when nothing but yes is answered.
+  result<void> tell_keeper(const nlohmann::json& request);
 
   std::uint32_t next_object_id() noexcept;
   error forked_error() const;

@@ -18,35 +18,6 @@ bool is_zero(const std::byte* at, std::uint64_t bytes) noexcept {
 
 }  // namespace
 
-segment_reader& segment_reader::operator=(segment_reader&& other) noexcept {
-  if (this == &other) return *this;
-  close();
-  disk_ = other.disk_;
-  file_ = std::exchange(other.file_, -1);
-  header_ = other.header_;
-  log_id_ = other.log_id_;
-  seed_ = other.seed_;
-  align_ = other.align_;
-  file_bytes_ = other.file_bytes_;
-  at_ = other.at_;
-  expected_ = other.expected_;
-  gap_first_ = other.gap_first_;
-  clean_end_ = other.clean_end_;
-  durable_upto_ = other.durable_upto_;
-  time_max_ns_ = other.time_max_ns_;
-  last_frame_crc_ = other.last_frame_crc_;
-  frame_offset_ = other.frame_offset_;
-  frame_end_ = other.frame_end_;
-  frame_ = other.frame_;
-  damages_ = std::move(other.damages_);
-  buffer_ = std::move(other.buffer_);
-  buffer_offset_ = other.buffer_offset_;
-  buffer_bytes_ = other.buffer_bytes_;
-  bytes_read_ = other.bytes_read_;
-  failure_ = other.failure_;
-  return *this;
-}
-
 void segment_reader::close() noexcept {
   if (file_ >= 0) disk_->close(file_);
   file_ = -1;

@@ -39,8 +39,8 @@ class segment_reader {
   static constexpr std::size_t chunk_bytes = 1 << 20;
 
   explicit segment_reader(disk& from) noexcept : disk_(&from) {}
-  segment_reader(segment_reader&& other) noexcept { *this = std::move(other); }
-  segment_reader& operator=(segment_reader&& other) noexcept;
+  segment_reader(const segment_reader&) = delete;
+  segment_reader& operator=(const segment_reader&) = delete;
   ~segment_reader() { close(); }
 
   /// `log_id`: 0 takes the header's word for it. Answers 0 or a negative errno; -EBADMSG when the
