@@ -7,6 +7,8 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cstring>
 #include <fstream>
@@ -94,8 +96,16 @@ class busd_process {
     return yes;
   }
 
+  /// SIGSTOP: none of its threads runs any more when it returns; the signal itself reaches them one by one.
   void signal(int number) const {
-    if (pid_ > 0) ::kill(pid_, number);
+    if (pid_ <= 0) return;
+    ::kill(pid_, number);
+    if (number != SIGSTOP) return;
+    siginfo_t info{};
+    for (int tries = 0; tries < 20'000 && info.si_pid == 0; ++tries) {
+      if (::waitid(P_PID, static_cast<id_t>(pid_), &info, WSTOPPED | WNOHANG) != 0) return;
+      if (info.si_pid == 0) ::usleep(100);
+    }
   }
   /// kill -9. False: it was dead already.
   bool kill() {
