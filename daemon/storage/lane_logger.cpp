@@ -48,7 +48,7 @@ lane_logger::lane_logger(session_core& session, std::shared_ptr<client::stream_h
       buffers_(buffers),
       token_(token),
       config_(stream_->facts().config),
-      gate_(lane_, *session.peers),
+      gate_(lane_, *session.peers, stream_->directory()),
       reader_(lane_->memory(), nullptr, false),
       clock_(session.directory->clock()) {}
 

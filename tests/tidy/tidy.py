@@ -20,7 +20,8 @@ ROOMS = {
     "subject": {"sync", "layout", "os", "base"},
     "log": {"layout", "os", "base"},
     "wire": {"os", "base"},
-    "client": {"log", "wire", "subject", "ring", "sync", "layout", "os", "base"},
+    "group": {"ring", "sync", "os", "layout", "base"},
+    "client": {"group", "log", "wire", "subject", "ring", "sync", "layout", "os", "base"},
 }
 # What the rooms below client may know of the public interface.
 PUBLIC_FOR_ALL = {"bus/error.hpp", "bus/stream_config.hpp", "bus/export.hpp"}

@@ -28,7 +28,8 @@ struct header {
 
 namespace detail {
 struct source;  // one lane of a subscriber
-}
+struct claim_feed;
+}  // namespace detail
 
 class message {
  public:
@@ -72,6 +73,8 @@ class message {
   friend class subscriber;
   friend struct detail::source;
   friend struct subscriber_core;
+  friend struct consumer_core;
+  friend struct detail::claim_feed;
 
   // The record's words as they were read; docs/format/ring.md.
   static constexpr unsigned header_shift = 32, flags_shift = 48;

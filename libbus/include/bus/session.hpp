@@ -13,7 +13,9 @@
 #include <string_view>
 #include <vector>
 
+#include <bus/consumer.hpp>
 #include <bus/error.hpp>
+#include <bus/group.hpp>
 #include <bus/publisher.hpp>
 #include <bus/statistics.hpp>
 #include <bus/stream_config.hpp>
@@ -61,6 +63,41 @@ class BUS_EXPORT session {
   result<subscriber> subscribe(std::string_view pattern, subscriber_options options = {}) {
     return subscribe(std::span<const std::string_view>(&pattern, 1), std::move(options));
   }
+
+  /// A consumer of a group, which is made when it does not exist. `subject`: a subject or pattern;
+  /// it names the stream, and what of it is for the group. Empty: options.stream, and all of it.
+  /// Errors: invalid_argument (several streams have such subjects; an option), conflict (the group
+  /// exists, and differs: the fields are named), busy (exclusive: somebody is its consumer),
+  /// no_space, unsupported (streams with a log)
+  result<bus::consumer> consume(std::string_view subject, consumer_options options);
+
+  /// Errors: invalid_argument (each field), conflict (it exists), no_space, not_found (stream)
+  result<void> add_group(const group_config& config);
+  /// Its dead letters go with it. Errors: not_found, busy
+  result<void> remove_group(std::string_view stream, std::string_view group);
+  /// Nobody gets messages until then, or for ever. Leases that are out stay. Errors: not_found
+  result<void> pause_group(std::string_view stream, std::string_view group,
+                           std::optional<std::chrono::nanoseconds> time = {});
+  result<void> resume_group(std::string_view stream, std::string_view group);
+  /// Makes the group's indexes anew from what its messages say of themselves, also when its state
+  /// is damaged. How many of them were nonsense, and were dropped. Errors: not_found, busy
+  result<std::uint32_t> repair_group(std::string_view stream, std::string_view group);
+  result<group_info> group(std::string_view stream, std::string_view group) const;
+  /// Of one stream, or of all.
+  result<std::vector<group_info>> groups(std::string_view stream = {}) const;
+  /// What is out, or waits to be handed out again; at most `max`.
+  result<std::vector<pending_message>> pending(std::string_view stream, std::string_view group,
+                                               std::size_t max = 1000) const;
+  /// The next messages that nobody has claimed, without claiming them.
+  result<std::vector<peeked_message>> peek(std::string_view stream, std::string_view group,
+                                           std::size_t max = 10) const;
+  /// Dead letters from a sequence on, at most `max`.
+  result<std::vector<dead_letter>> dead_letters(std::string_view stream, std::string_view group,
+                                                std::uint64_t from = 0,
+                                                std::size_t max = 1000) const;
+  /// Drops all dead letters up to `sequence`. How many went.
+  result<std::uint64_t> drop_dead_letters(std::string_view stream, std::string_view group,
+                                          std::uint64_t sequence = ~0ull);
 
   /// Errors: invalid_argument (each field), conflict (exists differently, or overlaps: both are
   /// named), no_space, busy Adding a stream that exists with the same configuration is ok.

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <new>
 
+#include "client/group_files.hpp"
 #include "layout/validate.hpp"
 #include "os/failure.hpp"
 #include "os/futex.hpp"
@@ -235,7 +236,11 @@ result<void> bus_directory::check_new_stream(const stream_config& config) {
       continue;  // takes what is left over
     for (const std::string& text : other->config.subjects) {
       const auto theirs = *subject::pattern::parse(text);
+      // Dead letters are published by their group only: whatever captures everything is no
+      // conflict.
+      if (text.starts_with(dead_letter_subjects)) continue;
       for (const auto& pattern : mine) {
+        if (pattern.text().starts_with(dead_letter_subjects)) continue;
         if (pattern.overlaps(theirs))
           return error{errc::conflict, 0, "cannot add the stream '" + config.name + "'",
                        "its subjects '" + pattern.text() + "' overlap '" + text +
@@ -289,6 +294,7 @@ result<void> bus_directory::add_lane(const stream_facts& facts, std::uint32_t la
   with.epoch = facts.epoch;
   with.first_seqs.assign(lane + 1, first_seq);
   auto made = create_lane_files(stream_path(facts.config.name), facts.config, lane, with);
+  if (made) announce_groups(stream_path(facts.config.name), facts, lane);
   if (made) announce_change();
   return made;
 }

@@ -30,7 +30,7 @@ lane_port::lane_port(session_core& session, std::shared_ptr<stream_handle> strea
     : session_(session),
       stream_(std::move(stream)),
       lane_(std::move(lane)),
-      gate_(lane_, *session.peers),
+      gate_(lane_, *session.peers, stream_->directory()),
       writer_(lane_->memory()),
       clock_(session.directory->clock()),
       send_timeout_(std::clamp<std::chrono::nanoseconds>(send_timeout, std::chrono::nanoseconds(0),
@@ -239,6 +239,7 @@ void lane_port::end_turn() noexcept {
 void lane_port::note_holder(publish_status status, std::uint64_t tail) {
   const auto& slowest = gate_.slowest();
   const std::string who = slowest.process != nullptr ? session_.peers->describe(slowest.process_id)
+                          : slowest.group != nullptr ? "the group '" + slowest.group->name() + "'"
                                                      : std::string("a reader");
   const std::string lag = std::to_string(tail - std::min(tail, slowest.position));
   const std::string what = "cannot publish to stream '" + stream_->name() + "'";
@@ -320,12 +321,17 @@ publish_status lane_port::when_full(std::uint64_t tail, std::uint64_t total, dea
     sync::hardware::step(sync::failpoint::full_waiting);
     // [W2] waiting before the second look; pairs with the fence in lane_reader::tick.
     sync::full_fence();
-    if (!go_on(room_now(), now) && gate_.slowest().pin == pin && life != nullptr) {
-      const std::array<os::futex_expectation, 2> words{{
-          {os::futex_half(pin->tick), static_cast<std::uint32_t>(seen)},
-          {&life->word, sync::life_value(*life)},
-      }};
-      os::futex_wait_any(words, std::min<std::chrono::nanoseconds>(longest_wait, until - now));
+    if (!go_on(room_now(), now) && gate_.slowest().pin == pin) {
+      const auto nap = std::min<std::chrono::nanoseconds>(longest_wait, until - now);
+      if (life != nullptr) {
+        const std::array<os::futex_expectation, 2> words{{
+            {os::futex_half(pin->tick), static_cast<std::uint32_t>(seen)},
+            {&life->word, sync::life_value(*life)},
+        }};
+        os::futex_wait_any(words, nap);
+      } else {  // a group does not die
+        os::futex_wait(os::futex_half(pin->tick), static_cast<std::uint32_t>(seen), nap);
+      }
     }
     sync::hardware::step(sync::failpoint::full_slept);
   }

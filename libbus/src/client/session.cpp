@@ -2,7 +2,10 @@
 
 #include <algorithm>
 
+#include "client/consumer_core.hpp"
+#include "client/group_status.hpp"
 #include "client/publisher_core.hpp"
+#include "layout/group.hpp"
 #include "client/session_core.hpp"
 #include "client/statistics.hpp"
 #include "client/subscriber_core.hpp"
@@ -54,7 +57,7 @@ void session_core::forget_readers() {
       for (std::uint32_t i = 0; i < (*map)->reader_entries(); ++i) {
         base::word& entry = (*map)->reader_entry(i);
         const std::uint64_t seen = sync::load_relaxed(entry);  // the compare-and-swap decides
-        if (seen != 0 &&
+        if (seen != 0 && !layout::is_group_reader(seen) &&
             peers->state(static_cast<std::uint32_t>(seen >> 32)) == sync::life_state::left)
           sync::replace(entry, seen, 0);
       }
@@ -168,7 +171,12 @@ result<void> session_core::remove_stream(std::string_view name) {
   }
   auto lock = directory->lock_changes();
   if (!lock) return std::move(lock.error());
-  return directory->remove_stream(name);
+  const auto groups = client::list_groups(directory->stream_path(name));
+  auto removed = directory->remove_stream(name);
+  // Dead letters of a stream that is gone have nowhere to go back to.
+  for (const std::string& group : removed&& groups ? *groups : std::vector<std::string>())
+    (void)directory->remove_stream(dead_letter_stream(name, group));
+  return removed;
 }
 
 result<void> session_core::tell_keeper(const nlohmann::json& request) {
@@ -273,6 +281,102 @@ result<subscriber> session::subscribe(std::span<const std::string_view> patterns
   auto core = subscriber_core::make(core_, patterns, std::move(options));
   if (!core) return std::move(core.error());
   return subscriber(std::move(*core));
+}
+
+result<bus::consumer> session::consume(std::string_view subject, consumer_options options) {
+  if (!core_->guard.same_process()) return core_->forked_error();
+  auto core = consumer_core::make(core_, subject, std::move(options));
+  if (!core) return std::move(core.error());
+  return bus::consumer(std::move(*core));
+}
+
+result<void> session::add_group(const group_config& config) {
+  if (!core_->guard.same_process()) return core_->forked_error();
+  auto stream = core_->stream(config.stream);
+  if (!stream) return std::move(stream.error());
+  auto made = client::create_group(*core_, **stream, config);
+  if (!made) return made;
+  // Entered at once: what is published from now on is for it.
+  auto opened = client::group_handle::open(*core_, *stream, config.name);
+  if (!opened) return std::move(opened.error());
+  return {};
+}
+
+result<void> session::remove_group(std::string_view stream, std::string_view group) {
+  if (!core_->guard.same_process()) return core_->forked_error();
+  auto handle = core_->stream(std::string(stream));
+  if (!handle) return std::move(handle.error());
+  return client::remove_group(*core_, **handle, group);
+}
+
+namespace {
+
+template <class Act>
+auto with_group(const std::shared_ptr<session_core>& core, std::string_view stream,
+                std::string_view group, Act&& act)
+    -> decltype(act(std::declval<client::group_handle&>())) {
+  if (!core->guard.same_process()) return core->forked_error();
+  auto opened = client::open_group(*core, stream, group);
+  if (!opened) return std::move(opened.error());
+  return act(**opened);
+}
+
+}  // namespace
+
+result<void> session::pause_group(std::string_view stream, std::string_view group,
+                                  std::optional<std::chrono::nanoseconds> time) {
+  return with_group(core_, stream, group, [&](auto& g) { return client::pause_group(g, time); });
+}
+result<void> session::resume_group(std::string_view stream, std::string_view group) {
+  return with_group(core_, stream, group, [&](auto& g) { return client::resume_group(g); });
+}
+result<std::uint32_t> session::repair_group(std::string_view stream, std::string_view group) {
+  return with_group(core_, stream, group, [&](auto& g) { return client::repair_group(g); });
+}
+result<group_info> session::group(std::string_view stream, std::string_view group) const {
+  return with_group(core_, stream, group, [&](auto& g) { return client::describe_group(g); });
+}
+result<std::vector<pending_message>> session::pending(std::string_view stream,
+                                                      std::string_view group,
+                                                      std::size_t max) const {
+  return with_group(core_, stream, group, [&](auto& g) { return client::list_pending(g, max); });
+}
+result<std::vector<peeked_message>> session::peek(std::string_view stream, std::string_view group,
+                                                  std::size_t max) const {
+  return with_group(core_, stream, group, [&](auto& g) { return client::peek_group(g, max); });
+}
+result<std::vector<dead_letter>> session::dead_letters(std::string_view stream,
+                                                       std::string_view group, std::uint64_t from,
+                                                       std::size_t max) const {
+  return with_group(core_, stream, group,
+                    [&](auto& g) { return client::list_dead_letters(g, from, max); });
+}
+result<std::uint64_t> session::drop_dead_letters(std::string_view stream, std::string_view group,
+                                                 std::uint64_t sequence) {
+  return with_group(core_, stream, group,
+                    [&](auto& g) { return client::drop_dead_letters(g, sequence); });
+}
+
+result<std::vector<group_info>> session::groups(std::string_view stream) const {
+  if (!core_->guard.same_process()) return core_->forked_error();
+  std::vector<group_info> all;
+  bool found = stream.empty();
+  for (const auto& handle : core_->streams()) {
+    if (!stream.empty() && handle->name() != stream) continue;
+    found = true;
+    auto names = client::list_groups(handle->directory());
+    if (!names) return std::move(names.error());
+    for (const std::string& name : *names) {
+      auto info = group(handle->name(), name);
+      if (!info && info.error().code == errc::not_found) continue;  // removed this moment
+      if (!info) return std::move(info.error());
+      all.push_back(std::move(*info));
+    }
+  }
+  if (!found)
+    return error{errc::not_found, 0, "no stream '" + std::string(stream) + "'",
+                 "this bus has none of that name", "bus stream ls"};
+  return all;
 }
 
 result<void> session::add_stream(const stream_config& config) {

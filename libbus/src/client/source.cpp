@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/cycles.hpp"
+#include "client/reader_table.hpp"
 #include "layout/header_area.hpp"
 #include "layout/validate.hpp"
 #include "os/futex.hpp"
@@ -75,31 +76,43 @@ source::~source() {
 // The announcement comes before the pin: a publisher that sees the pin's gate has seen who it
 // belongs to.
 result<void> source::announce() {
-  const std::uint64_t mine = layout::pack_reader(session->me->id(), slot_index_);
-  auto& header = lane->readers();
-  for (int pass = 0; pass < 2; ++pass) {
-    for (std::uint32_t i = 0; i < lane->reader_entries(); ++i) {
-      base::word& entry = lane->reader_entry(i);
-      const std::uint64_t seen = sync::load_relaxed(entry);  // the compare-and-swap decides
-      if (seen != 0) {
-        // Second pass: entries of processes that are gone are free, too.
-        if (pass == 0 || session->peers->state(static_cast<std::uint32_t>(seen >> 32)) ==
-                             sync::life_state::alive)
-          continue;
-      }
-      if (!sync::replace(entry, seen, mine)) continue;
-      for (std::uint64_t high = sync::load_acquire(header.high_water); high < i + 1;) {
-        if (sync::replace(header.high_water, high, i + 1)) break;
-        high = sync::load_acquire(header.high_water);
-      }
-      entry_ = i;
-      sync::reach(sync::failpoint::attach_announced);
-      return {};
-    }
-  }
+  entry_ = client::announce_reader(
+      *lane, layout::pack_reader(session->me->id(), slot_index_), [this](std::uint32_t process) {
+        return session->peers->state(process) != sync::life_state::alive;
+      });
+  if (entry_) return {};
   return error{errc::no_space, 0, "cannot subscribe to stream '" + stream->name() + "'",
                "its " + std::to_string(lane->reader_entries()) + " reader entries are used",
                "make the stream with more --max-readers"};
+}
+
+result<std::unique_ptr<source>> source::observe(session_core& session,
+                                                std::shared_ptr<client::stream_handle> stream,
+                                                std::uint32_t lane_index, const wish& wanted) {
+  auto prepared = stream->prepare_reading();
+  if (!prepared) return std::move(prepared.error());
+  auto lane = stream->lane(lane_index, false);
+  if (!lane) return std::move(lane.error());
+  auto made = std::make_unique<source>();
+  made->session = &session;
+  made->wanted = &wanted;
+  made->stream = std::move(stream);
+  made->lane = std::move(*lane);
+  made->clock = session.directory->clock();
+  made->reader = reader_type(made->lane->memory(), nullptr, false);
+  return made;
+}
+
+result<void> source::enter_through(ring::pin_words& held, const start& from) {
+  pin = &held;
+  reader = reader_type(lane->memory(), pin, true);
+  auto entered = enter(from);
+  const std::uint64_t position = reader.position(), seq = reader.next_seq();
+  pin = nullptr;
+  first_gap_from.reset();
+  reader = reader_type(lane->memory(), nullptr, false);
+  reader.set_position(position, seq);
+  return entered;
 }
 
 void source::withdraw() noexcept {

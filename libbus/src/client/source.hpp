@@ -42,6 +42,12 @@ struct source {
                                                 std::shared_ptr<client::stream_handle> stream,
                                                 std::uint32_t lane, const wish& wanted,
                                                 const start& from);
+  /// For a group: no slot, no pin, no position of its own. Errors: corrupt, unsupported, permission
+  static result<std::unique_ptr<source>> observe(session_core& session,
+                                                 std::shared_ptr<client::stream_handle> stream,
+                                                 std::uint32_t lane, const wish& wanted);
+  /// Finds where `from` is and holds it with `held`. The reader stands there afterwards.
+  result<void> enter_through(ring::pin_words& held, const start& from);
   ~source();
 
   /// Does the record's subject match? Learns a subject at its first record.

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <map>
 
+#include "client/group_files.hpp"
 #include "ring/gate.hpp"
 #include "ring/lane_reader.hpp"
 #include "sync/words.hpp"
@@ -69,6 +70,14 @@ result<stream_info> describe_stream(session_core& session, stream_handle& stream
     for (std::uint32_t i = 0; i < (*map)->reader_entries(); ++i) {
       const std::uint64_t entry = sync::load_acquire((*map)->reader_entry(i));
       if (entry == 0) continue;
+      if (layout::is_group_reader(entry)) {
+        bool gone = false;
+        if (const auto group = group_pins::find(stream.directory(), entry, gone))
+          slowest = std::min(
+              slowest, ring::held_position<sync::hardware>(group->pin(index), (*map)->lane_key(),
+                                                           end.position, memory.capacity_bytes));
+        continue;
+      }
       const auto process = session.peers->find(static_cast<std::uint32_t>(entry >> 32));
       const auto* slot = process ? process->slot(static_cast<std::uint32_t>(entry) - 1) : nullptr;
       if (slot == nullptr) continue;

@@ -63,7 +63,7 @@ std::uint64_t writer_gate::lowest_pin(std::uint64_t tail) noexcept {
                                             *reader.pin, lane_->lane_key(), tail, capacity);
     if (held < lowest) {
       lowest = held;
-      slowest_ = {reader.pin, reader.process.get(), process_of(entry), held};
+      slowest_ = {reader.pin, reader.process.get(), reader.group.get(), process_of(entry), held};
     }
   }
   return lowest;
@@ -79,6 +79,10 @@ void writer_gate::resolve() {
     reader = {};
     reader.entry = entry;
     if (entry == 0) continue;
+    if (layout::is_group_reader(entry)) {
+      resolve_group(reader, i);
+      continue;
+    }
     reader.process = peers_.find(process_of(entry));
     if (reader.process) {
       reader.slot = reader.process->slot(slot_of(entry));
@@ -92,6 +96,18 @@ void writer_gate::resolve() {
     }
   }
   unresolved_ = false;
+}
+
+// A group that cannot be looked at just now stays unresolved, and holds everything back meanwhile.
+void writer_gate::resolve_group(known_reader& reader, std::uint32_t index) {
+  bool gone = false;
+  reader.group = group_pins::find(stream_directory_, reader.entry, gone);
+  if (reader.group) {
+    reader.pin = &reader.group->pin(lane_->index());
+    return;
+  }
+  if (gone) sync::replace(lane_->reader_entry(index), reader.entry, 0);
+  reader.entry = 0;
 }
 
 std::optional<writer_gate::laggard> writer_gate::slowest_reader(std::uint64_t tail) const noexcept {

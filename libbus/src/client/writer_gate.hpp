@@ -11,6 +11,7 @@
 #include <optional>
 #include <vector>
 
+#include "client/group_files.hpp"
 #include "client/process_table.hpp"
 #include "client/stream_files.hpp"
 #include "os/fd.hpp"
@@ -20,8 +21,12 @@ namespace bus::client {
 
 class writer_gate {
  public:
-  writer_gate(std::shared_ptr<lane_map> lane, process_table& peers)
-      : lane_(std::move(lane)), may_sleep_(&lane_->readers().may_sleep), peers_(peers) {}
+  /// `stream_directory`: where the groups are that hold publishers back.
+  writer_gate(std::shared_ptr<lane_map> lane, process_table& peers, std::string stream_directory)
+      : lane_(std::move(lane)),
+        may_sleep_(&lane_->readers().may_sleep),
+        peers_(peers),
+        stream_directory_(std::move(stream_directory)) {}
 
   /// Lowest position that a gating reader needs, at most `tail`. No system call.
   std::uint64_t lowest_pin(std::uint64_t tail) noexcept;
@@ -33,6 +38,7 @@ class writer_gate {
   struct holder {
     const ring::pin_words* pin = nullptr;
     const peer* process = nullptr;
+    const group_pins* group = nullptr;  // of a group instead of a process
     std::uint32_t process_id = 0;
     std::uint64_t position = 0;
   };
@@ -66,6 +72,7 @@ class writer_gate {
     const ring::pin_words* pin = nullptr;
     const layout::slot* slot = nullptr;
     std::shared_ptr<const peer> process;
+    std::shared_ptr<const group_pins> group;
     os::fd bell;
     std::uint64_t bell_owner = 0;
   };
@@ -75,7 +82,10 @@ class writer_gate {
 
   std::shared_ptr<lane_map> lane_;
   const base::word* may_sleep_;
+  void resolve_group(known_reader& reader, std::uint32_t index);
+
   process_table& peers_;
+  const std::string stream_directory_;
   std::vector<known_reader> readers_;
   holder slowest_;
   bool unresolved_ = false;

@@ -20,6 +20,7 @@ enum class segment_kind : std::uint32_t {
   readers = 5,
   process = 6,
   bell = 7,
+  group = 8,
 };
 
 inline constexpr std::uint64_t segment_magic =

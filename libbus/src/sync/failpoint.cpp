@@ -30,6 +30,15 @@ const char* failpoint_name(failpoint at) noexcept {
       "intern_committed",      "create_stream_built",
       "create_stream_named",   "create_process_built",
       "create_process_named",  "remove_stream_renamed",
+      "claim_begin",           "claim_slots",
+      "claim_cursor",          "claim_again",
+      "claim_unlocked",        "settle_begin",
+      "settle_marked",         "settle_pushed",
+      "return_marked",         "death_announced",
+      "death_decided",         "death_written",
+      "death_freed",           "group_repaired",
+      "group_file_built",      "group_file_named",
+      "group_announced",
   };
   static_assert(sizeof names / sizeof *names == static_cast<std::size_t>(failpoint::count));
   return at < failpoint::count ? names[static_cast<std::size_t>(at)] : "unknown";

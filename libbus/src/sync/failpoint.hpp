@@ -63,6 +63,23 @@ enum class failpoint : std::uint8_t {
   create_process_built,
   create_process_named,
   remove_stream_renamed,
+  claim_begin,
+  claim_slots,
+  claim_cursor,
+  claim_again,
+  claim_unlocked,
+  settle_begin,
+  settle_marked,
+  settle_pushed,
+  return_marked,
+  death_announced,
+  death_decided,
+  death_written,
+  death_freed,
+  group_repaired,
+  group_file_built,
+  group_file_named,
+  group_announced,
   count
 };
 

@@ -61,6 +61,12 @@ inline void bump_release(base::word& w) noexcept {
 /// [W2] [G1] A store before it and a load after it are not swapped.
 inline void full_fence() noexcept { hardware::fence(std::memory_order_seq_cst, edge::waiting); }
 
+/// [Q5] Has the word still this value, as far as what was read before this call goes?
+inline bool is_unchanged(const base::word& w, std::uint64_t value) noexcept {
+  hardware::fence(std::memory_order_acquire, edge::none);
+  return w.load(std::memory_order_relaxed) == value;
+}
+
 /// [R2] Were bytes at `position` overwritten, as far as what was read before this call goes?
 template <class A>
 bool overwritten(const base::word& reserved_end, std::uint64_t position,

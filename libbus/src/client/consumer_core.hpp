@@ -1,0 +1,119 @@
+#pragma once
+/// consumer_core: one member of a group: claims, hands out, settles, waits.
+///
+/// Threads    the consumer's; stop from anywhere; with keep_alive one of its own
+
+#include <atomic>
+#include <chrono>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include <bus/consumer.hpp>
+
+#include "client/group_handle.hpp"
+#include "client/lease_keeper.hpp"
+
+namespace bus {
+
+namespace detail {
+
+/// A message in hand: a copy, in memory that is used again.
+struct lease_entry {
+  consumer_core* owner = nullptr;
+  group::lease_token token;
+  bus::message message;
+  std::uint32_t acquired = 0, failed = 0;
+  std::uint32_t lane = 0;
+  bool started = false;
+  bool settled = false;
+  bool copied = false;
+  std::uint64_t place = 0;
+  std::unique_ptr<std::byte[]> memory;
+  std::size_t capacity = 0;
+};
+
+}  // namespace detail
+
+struct consumer_core {
+  static result<std::unique_ptr<consumer_core>> make(std::shared_ptr<session_core> session,
+                                                     std::string_view subject,
+                                                     consumer_options options);
+  ~consumer_core();
+
+  /// Claims up to `max`, waits for the first. They are in `claimed()`.
+  std::size_t fetch(std::size_t max, std::uint64_t max_bytes, std::chrono::nanoseconds wait,
+                    bool start_first) noexcept;
+  std::vector<detail::lease_entry*>& claimed() noexcept { return claimed_; }
+  /// Claimed ahead, in order; null: none.
+  detail::lease_entry* take_ahead() noexcept;
+
+  settle_result ack(detail::lease_entry& entry) noexcept;
+  settle_result nack(detail::lease_entry& entry, std::optional<std::chrono::nanoseconds> delay,
+                     std::string_view reason) noexcept;
+  settle_result release(detail::lease_entry& entry) noexcept;
+  settle_result reject(detail::lease_entry& entry, std::string_view reason) noexcept;
+  settle_result extend(detail::lease_entry& entry,
+                       std::optional<std::chrono::nanoseconds> duration) noexcept;
+  settle_result start(detail::lease_entry& entry) noexcept;
+  bool is_held(const detail::lease_entry& entry) noexcept;
+  std::size_t ack_all(detail::lease_entry& upto) noexcept;
+  /// The lease object is gone.
+  void give_up(detail::lease_entry* entry) noexcept;
+
+  void stop() noexcept;
+  bool stopped() const noexcept { return stopped_.load(); }
+  std::uint64_t active_token() const noexcept;
+  const group_config& config() const noexcept { return group_->config(); }
+
+  std::shared_ptr<session_core> session;
+  consumer_options options;
+  consumer_stats stats;
+  std::optional<error> failure;
+
+ private:
+  friend struct detail::claim_feed;
+  enum class verb : std::uint8_t { nack, release, reject, extend };
+
+  result<void> join();
+  void leave() noexcept;
+  bool take_part() noexcept;
+  std::size_t claim(std::size_t max, std::uint64_t max_bytes, bool start_first) noexcept;
+  group::nothing_because claim_lanes(std::size_t max, std::uint64_t now,
+                                     detail::claim_feed& feed) noexcept;
+  std::uint32_t next_lane() noexcept;
+  bool finish_copies() noexcept;
+  bool copy_later(detail::lease_entry& entry) noexcept;
+  void learn(detail::lease_entry& entry) noexcept;
+  detail::lease_entry* new_entry(std::size_t bytes) noexcept;
+  void free_entry(detail::lease_entry* entry) noexcept;
+  template <class Settle>
+  settle_result under_lock(detail::lease_entry& entry, Settle&& settle, bool ends) noexcept;
+  void after_settle(std::uint32_t lane) noexcept;
+  void ended(detail::lease_entry& entry) noexcept;
+  bool may_claim_now() noexcept;
+  bool wait(std::chrono::steady_clock::time_point deadline) noexcept;
+  void sleep(std::chrono::steady_clock::time_point deadline) noexcept;
+  bool refresh() noexcept;
+
+  std::unique_ptr<client::group_handle> group_;
+  std::uint32_t member_ = 0;
+  bool joined_ = false;
+  sync::fork_guard guard_;
+  std::deque<detail::lease_entry> entries_;
+  std::vector<detail::lease_entry*> free_entries_;
+  std::vector<detail::lease_entry*> claimed_;
+  std::size_t ahead_ = 0;  // of claimed_: handed out by take_ahead
+  group::nothing_because why_ = group::nothing_because::empty;
+  std::uint64_t bell_seen_ = 0;
+  std::uint64_t next_deaths_look_ = 0;
+  std::uint64_t look_for_deaths_every_ = 0;
+  std::uint64_t next_event_ = ~0ull;
+  std::chrono::steady_clock::time_point last_activity_{};
+  std::unique_ptr<client::lease_keeper> keeper_;
+  std::atomic<bool> stopped_{false};
+  std::vector<std::uint32_t> armed_;
+};
+
+}  // namespace bus

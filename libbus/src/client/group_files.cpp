@@ -1,0 +1,442 @@
+#include "client/group_files.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <new>
+
+#include "client/bus_directory.hpp"
+#include "client/reader_table.hpp"
+#include "layout/validate.hpp"
+#include "os/failure.hpp"
+#include "os/files.hpp"
+#include "os/random.hpp"
+#include "subject/subject.hpp"
+#include "sync/failpoint.hpp"
+
+namespace bus::client {
+
+namespace {
+
+constexpr unsigned file_mode = 0600;
+constexpr std::uint32_t spare_slots = 64;  // for messages that die
+constexpr std::uint32_t first_blocks = 1024;
+constexpr auto ack_wait_max = std::chrono::hours(12);
+
+error bad(const group_config& config, const char* field, std::string why) {
+  return {errc::invalid_argument, 0,
+          "invalid " + std::string(field) + " of group '" + config.name + "'", std::move(why), ""};
+}
+
+std::uint32_t slots_of(const group_config& config) noexcept {
+  if (config.ack == ack_policy::none) return spare_slots;
+  return config.max_ack_pending + config.max_delayed +
+         (config.order == group_order::key ? config.max_parked + 1024 : 0) + spare_slots;
+}
+
+result<void> check_filter(const group_config& config) {
+  std::size_t bytes = 0;
+  for (const std::string& text : config.filter) {
+    auto parsed = subject::pattern::parse(text);
+    if (!parsed) return std::move(parsed.error());
+    bytes += text.size() + 1;
+  }
+  for (const auto& [key, value] : config.headers) {
+    if (key.empty() || key.find('=') != key.npos || key.find('\0') != key.npos ||
+        value.find('\0') != value.npos)
+      return bad(config, "headers", "a key must not be empty, nor contain '='");
+    bytes += key.size() + value.size() + 2;
+  }
+  if (bytes > layout::group_filter_bytes)
+    return bad(config, "filter", "more than 2048 bytes of patterns and headers");
+  return {};
+}
+
+result<void> check_combination(const group_config& config, const stream_config& stream) {
+  if (config.ack == ack_policy::all && config.mode == group_mode::shared)
+    return bad(config, "ack",
+               "ack=all settles what other consumers have: it needs mode exclusive or failover");
+  if (config.ack == ack_policy::all && config.order == group_order::key)
+    return bad(config, "ack", "ack=all and order=key: the order of a key is not that of the lane");
+  if (config.ack == ack_policy::none && config.order != group_order::none)
+    return bad(config, "ack",
+               "with ack=none nothing is ever out: there is no order to keep but the stream's");
+  if (config.order == group_order::total) {
+    if (stream.lanes != 1)
+      return bad(config, "order",
+                 "order=total needs a stream of one lane, this one may have " +
+                     std::to_string(stream.lanes));
+    if (config.on_fail == on_fail::skip)
+      return bad(config, "on_fail", "order=total cannot skip a message");
+  }
+  if (stream.storage != storage_class::memory)
+    return bad(config, "stream",
+               std::string("groups of streams with storage ") + storage_name(stream.storage) +
+                   " are not supported yet");
+  return {};
+}
+
+}  // namespace
+
+std::string groups_path(const std::string& stream_directory) {
+  return stream_directory + "/groups";
+}
+std::string group_path(const std::string& stream_directory, std::string_view name) {
+  return groups_path(stream_directory) + "/" + std::string(name);
+}
+
+result<void> check_group(const group_config& config, const stream_config& stream) {
+  if (const auto flaw = name_flaw(config.name); !flaw.empty())
+    return error{errc::invalid_argument, 0, "invalid group name '" + config.name + "'",
+                 std::string(flaw), ""};
+  if (config.dead_letters && !name_flaw(dead_letter_stream(stream.name, config.name)).empty())
+    return bad(config, "name",
+               "with the stream's it is too long for the name of the dead-letter stream");
+  auto checked = check_filter(config);
+  if (!checked) return checked;
+  if (config.ack < ack_policy::explicit_ack || config.ack > ack_policy::all)
+    return bad(config, "ack", "not one of explicit, none, all");
+  if (config.order < group_order::none || config.order > group_order::total)
+    return bad(config, "order", "not one of none, key, total");
+  if (config.on_fail < on_fail::block || config.on_fail > on_fail::skip)
+    return bad(config, "on_fail", "neither block nor skip");
+  if (config.mode < group_mode::shared || config.mode > group_mode::failover)
+    return bad(config, "mode", "not one of shared, exclusive, failover");
+  if (config.max_ack_pending < 1 || config.max_ack_pending > 1'000'000)
+    return bad(config, "max_ack_pending", "must be 1 to 1000000");
+  if (config.max_delayed > 1'000'000) return bad(config, "max_delayed", "must be at most 1000000");
+  if (config.max_parked > 1'000'000) return bad(config, "max_parked", "must be at most 1000000");
+  if (config.ack_wait.count() < 0 || config.ack_wait > ack_wait_max)
+    return bad(config, "ack_wait", "must be 0 (none) to 12 h");
+  if (config.ack_wait.count() > 0 && config.ack_wait < std::chrono::milliseconds(1))
+    return bad(config, "ack_wait", "must be at least 1 ms, or 0 for none");
+  if (config.max_lease < config.ack_wait || config.max_lease > ack_wait_max)
+    return bad(config, "max_lease", "must be ack_wait to 12 h");
+  if (config.max_deliver != -1 && (config.max_deliver < 1 || config.max_deliver > 1000))
+    return bad(config, "max_deliver", "must be 1 to 1000, or -1 for no limit");
+  if (config.backoff.size() > layout::group_backoff_max)
+    return bad(config, "backoff", "at most 16 delays");
+  for (const auto delay : config.backoff)
+    if (delay.count() < 0 || delay > std::chrono::hours(24 * 365))
+      return bad(config, "backoff", "each must be 0 to a year");
+  if (!(config.jitter >= 0) || config.jitter > 1) return bad(config, "jitter", "must be 0 to 1");
+  if (config.hold_bytes < 64 * 1024 || config.hold_bytes > 1ull << 40)
+    return bad(config, "hold_bytes", "must be 64 KiB to 1 TiB");
+  if (config.max_consumers < 1 || config.max_consumers > layout::group_members_max)
+    return bad(config, "max_consumers", "must be 1 to 4095");
+  if (config.idle_release.count() < 0) return bad(config, "idle_release", "must not be negative");
+  return check_combination(config, stream);
+}
+
+result<std::vector<std::string>> list_groups(const std::string& stream_directory) {
+  auto names = os::list_directory(groups_path(stream_directory));
+  if (!names) {
+    if (names.error().code == errc::not_found) return std::vector<std::string>();
+    return std::move(names.error());
+  }
+  std::erase_if(*names, [](const std::string& name) { return name.starts_with("."); });
+  std::sort(names->begin(), names->end());
+  return std::move(*names);
+}
+
+namespace {
+
+void describe_group(layout::group_header& header, const group_config& config,
+                    const stream_facts& stream) {
+  auto& info = header.info;
+  info.stream_id = stream.stream_id;
+  info.group_epoch = os::random_id();
+  // Never that of another group: publishers know groups by it.
+  info.ordinal = static_cast<std::uint32_t>(os::random_id() & 0x7fffffff);
+  info.slot_count = slots_of(config);
+  info.member_count = config.max_consumers;
+  info.key_capacity =
+      config.order == group_order::key ? std::bit_ceil(2 * info.slot_count) : std::uint32_t{2};
+  info.block_count = static_cast<std::uint32_t>(config.hold_bytes / layout::group_block_bytes);
+  info.ack = static_cast<std::uint32_t>(config.ack);
+  info.order = static_cast<std::uint32_t>(config.order);
+  info.on_fail = static_cast<std::uint32_t>(config.on_fail);
+  info.mode = static_cast<std::uint32_t>(config.mode);
+  info.start_kind = static_cast<std::uint32_t>(config.deliver.at);
+  info.start_value =
+      config.deliver.at == start::kind::from_time
+          ? static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(
+                                           config.deliver.time.time_since_epoch())
+                                           .count())
+          : config.deliver.sequence;
+  info.max_ack_pending = config.max_ack_pending;
+  info.max_delayed = config.max_delayed;
+  info.max_parked = config.max_parked;
+  info.max_deliver = config.max_deliver;
+  info.backoff_count = static_cast<std::uint32_t>(config.backoff.size());
+  for (std::size_t i = 0; i < config.backoff.size(); ++i)
+    info.backoff_ns[i] = static_cast<std::uint64_t>(config.backoff[i].count());
+  info.jitter_permille = static_cast<std::uint32_t>(config.jitter * 1000 + 0.5);
+  info.dead_letters = config.dead_letters ? 1 : 0;
+  info.headers_all = config.headers_all ? 1 : 0;
+  info.ack_wait_ns = static_cast<std::uint64_t>(config.ack_wait.count());
+  info.max_lease_ns = static_cast<std::uint64_t>(config.max_lease.count());
+  info.idle_release_ns = static_cast<std::uint64_t>(config.idle_release.count());
+  info.hold_bytes = config.hold_bytes;
+  std::memcpy(info.name, config.name.data(), config.name.size());
+  std::memcpy(info.stream, stream.config.name.data(), stream.config.name.size());
+  char* to = info.filter;
+  const auto put = [&](const std::string& text) {
+    std::memcpy(to, text.data(), text.size());
+    to += text.size() + 1;
+  };
+  for (const std::string& pattern : config.filter) put(pattern);
+  for (const auto& [key, value] : config.headers) put(key + "=" + value);
+  info.filter_count = static_cast<std::uint32_t>(config.filter.size());
+  info.header_count = static_cast<std::uint32_t>(config.headers.size());
+}
+
+void begin_indexes(std::byte* at, layout::group_header& header) {
+  auto& l = header.lists;
+  l.free_first = l.ready_first = l.ready_last = l.lease_first = l.lease_last = layout::no_index;
+  l.dying_first = l.dying_last = l.block_first = layout::no_index;
+  auto* cursors = reinterpret_cast<layout::group_cursor*>(at + layout::group_cursors_offset);
+  for (std::uint32_t lane = 0; lane < layout::group_lanes_max; ++lane)
+    cursors[lane].ring_first = cursors[lane].ring_last = layout::no_index;
+}
+
+layout::group_geometry geometry_of(const layout::group_info& info) noexcept {
+  return layout::group_geometry::of(info.member_count, info.slot_count, info.key_capacity,
+                                    info.block_count);
+}
+
+}  // namespace
+
+result<void> create_group_file(const std::string& stream_directory, const stream_facts& stream,
+                               const group_config& config, std::uint64_t bus_id) {
+  auto made = os::make_directory(groups_path(stream_directory), 0700);
+  if (!made && made.error().code != errc::conflict) return made;
+  auto header = std::make_unique<layout::group_header>();
+  describe_group(*header, config, stream);
+  const auto geometry = geometry_of(header->info);
+  auto file = os::create_nameless(groups_path(stream_directory), geometry.total, geometry.blocks,
+                                  file_mode);
+  if (!file) return std::move(file.error());
+  auto map = os::mapping::map(file->get(), 0, geometry.blocks, true, false);
+  if (!map) return std::move(map.error());
+  auto* at = new (map->data()) layout::group_header{};
+  at->segment = layout::make_header(layout::segment_kind::group, sizeof *at, geometry.total, bus_id,
+                                    stream.stream_id, os::wall_ns());
+  at->info = header->info;
+  begin_indexes(map->data(), *at);
+  sync::reach(sync::failpoint::group_file_built);
+  auto named = os::give_name(file->get(), group_path(stream_directory, config.name));
+  sync::reach(sync::failpoint::group_file_named);
+  return named;
+}
+
+namespace {
+
+// Every number that the code relies on later is checked here, once.
+result<group_config> config_of(const layout::group_info& info, const stream_facts& stream,
+                               const std::string& path) {
+  const auto impossible = [&](const char* what) {
+    return layout::corrupt(path, std::string("its configuration is impossible: ") + what);
+  };
+  if (info.stream_id != stream.stream_id)
+    return layout::corrupt(path, "it belongs to another stream");
+  group_config config;
+  config.name.assign(info.name, ::strnlen(info.name, sizeof info.name));
+  config.stream = stream.config.name;
+  const char* at = info.filter;
+  const char* end = info.filter + sizeof info.filter;
+  const auto take = [&](std::string& text) {
+    if (at >= end) return false;
+    const std::size_t length = ::strnlen(at, static_cast<std::size_t>(end - at));
+    text.assign(at, length);
+    at += length + 1;
+    return true;
+  };
+  std::string text;
+  for (std::uint32_t i = 0; i < info.filter_count; ++i) {
+    if (!take(text)) return impossible("filter");
+    config.filter.push_back(text);
+  }
+  for (std::uint32_t i = 0; i < info.header_count; ++i) {
+    const bool taken = take(text);
+    const auto equals = text.find('=');
+    if (!taken || equals == text.npos) return impossible("headers");
+    config.headers.emplace_back(text.substr(0, equals), text.substr(equals + 1));
+  }
+  config.headers_all = info.headers_all != 0;
+  config.ack = static_cast<ack_policy>(info.ack);
+  config.order = static_cast<group_order>(info.order);
+  config.on_fail = static_cast<on_fail>(info.on_fail);
+  config.mode = static_cast<group_mode>(info.mode);
+  config.deliver.at = static_cast<start::kind>(info.start_kind);
+  if (config.deliver.at > start::kind::from_last_per_subject) return impossible("deliver");
+  config.deliver.sequence = info.start_value;
+  if (config.deliver.at == start::kind::from_time)
+    config.deliver.time = std::chrono::system_clock::time_point(
+        std::chrono::nanoseconds(static_cast<std::int64_t>(info.start_value)));
+  config.max_ack_pending = info.max_ack_pending;
+  config.max_delayed = info.max_delayed;
+  config.max_parked = info.max_parked;
+  config.max_deliver = info.max_deliver;
+  if (info.backoff_count > layout::group_backoff_max) return impossible("backoff");
+  config.backoff.clear();
+  for (std::uint32_t i = 0; i < info.backoff_count; ++i)
+    config.backoff.emplace_back(static_cast<std::int64_t>(info.backoff_ns[i]));
+  config.jitter = info.jitter_permille / 1000.0;
+  config.dead_letters = info.dead_letters != 0;
+  config.ack_wait = std::chrono::nanoseconds(info.ack_wait_ns);
+  config.max_lease = std::chrono::nanoseconds(info.max_lease_ns);
+  config.idle_release = std::chrono::nanoseconds(info.idle_release_ns);
+  config.hold_bytes = info.hold_bytes;
+  config.max_consumers = info.member_count;
+  auto checked = check_group(config, stream.config);
+  if (!checked) return impossible(checked.error().why.c_str());
+  if (info.slot_count != slots_of(config) || !std::has_single_bit(info.key_capacity) ||
+      info.key_capacity > 1u << 23 ||
+      (config.order == group_order::key && info.key_capacity < info.slot_count) ||
+      info.block_count != config.hold_bytes / layout::group_block_bytes)
+    return impossible("its tables");
+  return config;
+}
+
+group::rules rules_of(const group_config& config, const os::tick_clock& clock) {
+  const double per_tick = clock.ns_per_tick();
+  const auto ticks = [&](std::chrono::nanoseconds time) {
+    return static_cast<std::uint64_t>(static_cast<double>(time.count()) / per_tick);
+  };
+  group::rules rules;
+  rules.ack =
+      static_cast<group::ack_rule>(config.ack == ack_policy::explicit_ack ? group::ack_rule::each
+                                   : config.ack == ack_policy::none       ? group::ack_rule::none
+                                                                    : group::ack_rule::cumulative);
+  rules.order = static_cast<group::order_rule>(config.order);
+  rules.on_fail = static_cast<group::fail_rule>(config.on_fail);
+  rules.mode = static_cast<group::mode_rule>(config.mode);
+  rules.max_ack_pending = config.max_ack_pending;
+  rules.max_delayed = config.max_delayed;
+  rules.max_parked = config.max_parked;
+  rules.max_deliver = config.max_deliver;
+  rules.dead_letters = config.dead_letters;
+  rules.ack_wait = ticks(config.ack_wait);
+  rules.max_lease = ticks(config.max_lease);
+  rules.backoff_count = static_cast<std::uint32_t>(config.backoff.size());
+  for (std::size_t i = 0; i < config.backoff.size(); ++i)
+    rules.backoff[i] = ticks(config.backoff[i]);
+  rules.jitter = config.jitter;
+  return rules;
+}
+
+}  // namespace
+
+result<std::shared_ptr<group_map>> group_map::open(const std::string& stream_directory,
+                                                   const stream_facts& stream,
+                                                   std::string_view name,
+                                                   const os::tick_clock& clock) {
+  if (!name_flaw(name).empty())
+    return error{errc::invalid_argument, 0, "invalid group name '" + std::string(name) + "'",
+                 std::string(name_flaw(name)), ""};
+  const std::string path = group_path(stream_directory, name);
+  auto found = os::open_existing(path, true);
+  if (!found) {
+    if (found.error().code != errc::not_found) return std::move(found.error());
+    return error{errc::not_found, 0,
+                 "no group '" + std::string(name) + "' of stream '" + stream.config.name + "'",
+                 "the stream has none of that name", "bus group ls"};
+  }
+  if (found->bytes < layout::group_members_offset)
+    return layout::corrupt(path, "it is too short: truncated");
+  auto made = std::make_shared<group_map>();
+  auto map = os::mapping::map(found->file.get(), 0, found->bytes, true, false);
+  if (!map) return std::move(map.error());
+  made->map_ = std::move(*map);
+  std::byte* at = made->map_.data();
+  auto* header = reinterpret_cast<layout::group_header*>(at);
+  auto checked =
+      layout::check_header(header->segment, layout::segment_kind::group, found->bytes, path);
+  if (!checked) return std::move(checked.error());
+  layout::group_info info;
+  std::memcpy(&info, &header->info, sizeof info);
+  auto config = config_of(info, stream, path);
+  if (!config) return std::move(config.error());
+  const auto geometry = geometry_of(info);
+  if (geometry.total != found->bytes)
+    return layout::corrupt(path, "it has the wrong size: truncated");
+  made->config_ = std::move(*config);
+  auto& m = made->memory_;
+  m.header = header;
+  m.cursors = reinterpret_cast<layout::group_cursor*>(at + layout::group_cursors_offset);
+  m.pins = at + layout::group_pins_offset;
+  m.members = reinterpret_cast<layout::group_member*>(at + layout::group_members_offset);
+  m.timers = reinterpret_cast<layout::group_timer*>(at + geometry.timers);
+  m.keys = reinterpret_cast<layout::group_key*>(at + geometry.keys);
+  m.slots = reinterpret_cast<layout::group_slot*>(at + geometry.slots);
+  m.stories = reinterpret_cast<layout::group_slot_story*>(at + geometry.stories);
+  m.chain = reinterpret_cast<std::uint32_t*>(at + geometry.chain);
+  m.blocks = at + geometry.blocks;
+  m.slot_count = info.slot_count;
+  m.member_count = info.member_count;
+  m.key_capacity = info.key_capacity;
+  m.block_count = info.block_count;
+  m.epoch = info.group_epoch;
+  m.rules = rules_of(made->config_, clock);
+  made->file_ = std::move(found->file);
+  made->blocks_offset_ = geometry.blocks;
+  made->reader_entry_ = layout::pack_reader(layout::group_reader, info.ordinal);
+  return made;
+}
+
+result<std::uint32_t> group_map::reserve_blocks(std::uint32_t from, std::uint32_t count) const {
+  count = std::min(std::max(count, first_blocks),
+                   memory_.block_count - std::min(from, memory_.block_count));
+  if (count == 0) return std::uint32_t{0};
+  auto reserved = os::reserve(
+      file_.get(), blocks_offset_ + std::uint64_t{from} * layout::group_block_bytes,
+      std::uint64_t{count} * layout::group_block_bytes, "the group '" + config_.name + "'");
+  if (!reserved) return std::move(reserved.error());
+  return count;
+}
+
+std::shared_ptr<const group_pins> group_pins::find(const std::string& stream_directory,
+                                                   std::uint64_t entry, bool& surely_gone) {
+  surely_gone = false;
+  const auto names = list_groups(stream_directory);
+  if (!names) return nullptr;
+  for (const std::string& name : *names) {
+    const auto file = os::open_existing(group_path(stream_directory, name), false);
+    if (!file || file->bytes < layout::group_members_offset) {
+      if (!file && file.error().code == errc::not_found) continue;
+      return nullptr;
+    }
+    auto map = os::mapping::map(file->file.get(), 0, layout::group_members_offset, false, true);
+    if (!map) return nullptr;
+    const auto* header = reinterpret_cast<const layout::group_header*>(map->data());
+    if (layout::pack_reader(layout::group_reader, header->info.ordinal) != entry) continue;
+    auto found = std::make_shared<group_pins>();
+    found->map_ = std::move(*map);
+    found->name_ = name;
+    return found;
+  }
+  surely_gone = true;
+  return nullptr;
+}
+
+void announce_groups(const std::string& stream_directory, const stream_facts& stream,
+                     std::uint32_t lane) {
+  const auto names = list_groups(stream_directory);
+  const auto map = lane_map::open(stream_directory, stream, lane, false, false);
+  if (!names || !map || lane >= layout::group_lanes_max) return;
+  for (const std::string& name : *names) {
+    // Its clock does not matter here.
+    const auto group = group_map::open(stream_directory, stream, name, os::tick_clock());
+    if (!group) continue;
+    auto& pin = (*group)->pin(lane);
+    if (sync::load_relaxed((*group)->memory().cursors[lane].attached) != 0) continue;
+    sync::store_relaxed(pin.lane_key, (*map)->lane_key());
+    sync::store_relaxed(pin.cursor, 0);
+    sync::store_release(pin.state, ring::pin_gating);
+    (void)announce_reader(**map, (*group)->reader_entry(), [](std::uint32_t) { return false; });
+    sync::reach(sync::failpoint::group_announced);
+  }
+}
+
+}  // namespace bus::client

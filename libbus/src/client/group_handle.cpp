@@ -1,0 +1,308 @@
+#include "client/group_handle.hpp"
+
+#include <algorithm>
+#include <climits>
+
+#include "client/reader_table.hpp"
+#include "layout/validate.hpp"
+#include "os/files.hpp"
+#include "os/futex.hpp"
+#include "sync/owner_lock.hpp"
+
+namespace bus::client {
+
+namespace {
+
+constexpr auto open_patience = std::chrono::seconds(5);
+constexpr std::uint32_t low_blocks = 256;
+constexpr std::uint32_t blocks_at_once = 8192;
+
+}  // namespace
+
+group_handle::group_handle(session_core& session, std::shared_ptr<stream_handle> stream,
+                           std::shared_ptr<group_map> map)
+    : session_(session),
+      stream_(std::move(stream)),
+      map_(std::move(map)),
+      memory_(map_->memory()),
+      clock_(session.directory->clock()),
+      ns_per_tick_(clock_.ns_per_tick()),
+      core_(memory_, nullptr) {
+  for (const std::string& text : map_->config().filter) {
+    wish_.patterns.push_back(*subject::pattern::parse(text));
+    wish_.everything = wish_.everything || wish_.patterns.back().matches_everything();
+  }
+  if (map_->config().filter.empty()) wish_.everything = true;
+}
+
+result<std::unique_ptr<group_handle>> group_handle::open(session_core& session,
+                                                         std::shared_ptr<stream_handle> stream,
+                                                         std::string_view name) {
+  auto map =
+      group_map::open(stream->directory(), stream->facts(), name, session.directory->clock());
+  if (!map) return std::move(map.error());
+  std::unique_ptr<group_handle> made(new group_handle(session, std::move(stream), std::move(*map)));
+  if (made->config().dead_letters) {
+    auto opened = made->open_letters();
+    if (!opened) return std::move(opened.error());
+  }
+  made->keep_arena_backed();
+  auto ready = made->refresh();
+  if (!ready) return std::move(ready.error());
+  return made;
+}
+
+result<void> group_handle::open_letters() {
+  auto letters = session_.stream(dead_letter_stream(stream_->name(), config().name));
+  if (!letters) return std::move(letters.error());
+  auto lane = (*letters)->lane(0, true);
+  if (!lane) return std::move(lane.error());
+  letters_lane_ = std::move(*lane);
+  letters_.emplace(memory_, letters_lane_->memory(), clock_, [this](std::uint32_t id) {
+    auto text = stream_->subject_text(id);
+    return text ? *text : std::string_view();
+  });
+  letters_gate_.emplace(letters_lane_, *session_.peers, (*letters)->directory());
+  core_.use_letters(&*letters_);
+  return {};
+}
+
+result<void> group_handle::refresh() {
+  const std::uint64_t generation = session_.directory->generation();
+  const std::uint32_t count = stream_->lane_count();
+  for (auto lane = static_cast<std::uint32_t>(lanes_.size());
+       lane < std::min(count, layout::group_lanes_max); ++lane) {
+    auto made = detail::source::observe(session_, stream_, lane, wish_);
+    if (!made) return std::move(made.error());
+    core_.know_lane(lane, (*made)->lane->memory());
+    lanes_.push_back(std::move(*made));
+  }
+  const auto is_missing = [&](std::uint32_t lane) {
+    return sync::load_acquire(memory_.cursors[lane].attached) == 0;
+  };
+  bool missing = sync::load_acquire(header().begun) == 0;
+  for (std::uint32_t lane = 0; lane < lanes_.size(); ++lane) missing = missing || is_missing(lane);
+  if (missing) {
+    if (!lock(clock::now() + open_patience)) return *failure;
+    // Lanes that come later are read from their beginning.
+    const start from = sync::load_relaxed(header().begun) == 0 ? config().deliver : start::all();
+    result<void> entered;
+    for (std::uint32_t lane = 0; lane < lanes_.size() && entered; ++lane)
+      if (is_missing(lane)) entered = attach(lane, from);
+    if (entered) sync::store_release(header().begun, 1);
+    unlock();
+    if (!entered) return entered;
+  }
+  generation_seen_ = generation;
+  return {};
+}
+
+// REQUIRES: the lock. Announced, entered, and only then there.
+result<void> group_handle::attach(std::uint32_t lane, const start& from) {
+  auto& source = *lanes_[lane];
+  auto& pin = map_->pin(lane);
+  sync::store_relaxed(pin.lane_key, source.lane->lane_key());
+  const std::uint64_t mine = map_->reader_entry();
+  if (!is_announced(*source.lane, mine) &&
+      !announce_reader(*source.lane, mine, [this](std::uint32_t process) {
+        return session_.peers->state(process) != sync::life_state::alive;
+      }))
+    return error{errc::no_space, 0, "cannot use the group '" + config().name + "'",
+                 "the reader entries of stream '" + stream_->name() + "' are used",
+                 "make the stream with more --max-readers"};
+  sync::reach(sync::failpoint::group_announced);
+  auto entered = source.enter_through(pin, from);
+  if (!entered) return entered;
+  auto& cursor = memory_.cursors[lane];
+  core_.store_stand(lane, {source.reader.position(), source.reader.next_seq(), 0, 0});
+  sync::store_relaxed(cursor.first_seq, source.reader.next_seq());
+  sync::store_release(cursor.attached, 1);
+  return {};
+}
+
+bool group_handle::lock(clock::time_point until) {
+  if (!try_lock()) [[unlikely]] {
+    std::uint32_t holder = 0;
+    switch (sync::wait_lock(header().lock, session_.me->id(), until, *session_.peers, holder)) {
+      case sync::lock_result::taken: break;
+      case sync::lock_result::taken_over: repair_after_death(); break;
+      case sync::lock_result::busy:
+        failure = error{errc::busy, 0, "cannot use the group '" + config().name + "'",
+                        "it is locked by " + session_.peers->describe(holder),
+                        "if that process is stopped (SIGSTOP, a debugger), let it go on or end it"};
+        return false;
+    }
+  }
+  memory_.broken = false;
+  if (sync::load_relaxed(header().damaged) == 0) [[likely]]
+    return true;
+  sync::unlock(header().lock);
+  failure = error{errc::corrupt, 0, "cannot use the group '" + config().name + "'",
+                  "its state in shared memory is impossible: something wrote over it",
+                  "bus group repair " + stream_->name() + " " + config().name};
+  return false;
+}
+
+void group_handle::repair_after_death() noexcept {
+  if (letters_) letters_->repair();
+  core_.repair();
+}
+
+result<std::uint32_t> group_handle::repair_by_hand() {
+  std::uint32_t holder = 0;
+  if (!try_lock() && sync::wait_lock(header().lock, session_.me->id(), clock::now() + open_patience,
+                                     *session_.peers, holder) == sync::lock_result::busy)
+    return error{errc::busy, 0, "cannot repair the group '" + config().name + "'",
+                 "it is locked by " + session_.peers->describe(holder),
+                 "if that process is stopped (SIGSTOP, a debugger), let it go on or end it"};
+  if (letters_) letters_->repair();
+  const std::uint32_t nonsense = core_.repair();
+  update_pins(true);
+  unlock();
+  return nonsense;
+}
+
+void group_handle::unlock() noexcept {
+  if (memory_.broken) [[unlikely]]
+    sync::store_relaxed(header().damaged, 1);
+  const bool news = core_.take_news();
+  const bool letters = core_.take_letters();
+  arena_low_ = memory_.lists().block_free < low_blocks && !arena_full_;
+  sync::unlock(header().lock);
+  sync::reach(sync::failpoint::claim_unlocked);
+  if (news) ring_bell();
+  if (letters && letters_gate_) letters_gate_->wake_readers();
+  for (const std::uint32_t lane : ticked_)
+    os::futex_wake(os::futex_half(map_->pin(lane).tick), INT_MAX);
+  ticked_.clear();
+  if (arena_low_) [[unlikely]]
+    keep_arena_backed();
+}
+
+void group_handle::update_pins(bool idle) noexcept {
+  for (std::uint32_t lane = 0; lane < lanes_.size(); ++lane) {
+    core_.relieve(lane);
+    const bool rose = core_.update_pin(lane);
+    if (!rose && !idle) continue;
+    auto& counters = lanes_[lane]->lane->header().counters;
+    // [W2] as lane_reader::tick; while there is work a late look costs a publisher 5 ms at most.
+    if (idle && rose) sync::full_fence();
+    if (sync::load_relaxed(counters.waiting) == 0) continue;
+    sync::bump_release(map_->pin(lane).tick);
+    ticked_.push_back(lane);
+  }
+}
+
+void group_handle::ring_bell() noexcept {
+  sync::full_fence();  // what happened before the look; pairs with the fence of a sleeper
+  if (sync::load_relaxed(header().sleepers) == 0) return;
+  sync::add_release(header().bell, 1);
+  os::futex_wake(os::futex_half(header().bell), INT_MAX);
+}
+
+// Memory for copies is taken in pieces, so that a group that holds nothing needs none.
+void group_handle::keep_arena_backed() noexcept {
+  const auto from = static_cast<std::uint32_t>(sync::load_relaxed(header().blocks_reserved));
+  if (from >= memory_.block_count) {
+    arena_full_ = true;
+    return;
+  }
+  const auto count = map_->reserve_blocks(from, from == 0 ? 0 : blocks_at_once);
+  if (!count || *count == 0) {
+    arena_full_ = true;  // no memory: what cannot be copied stays in the ring
+    return;
+  }
+  if (!lock(clock::now() + std::chrono::milliseconds(100))) return;
+  core_.add_blocks(from, *count);
+  sync::unlock(header().lock);
+}
+
+void group_handle::return_leases_of_dead() {
+  const auto used = static_cast<std::uint32_t>(
+      std::min<std::uint64_t>(sync::load_acquire(header().members_used), memory_.member_count));
+  for (std::uint32_t member = 0; member < used; ++member) {
+    auto& who = memory_.members[member].who;
+    const std::uint64_t seen = sync::load_acquire(who);
+    const auto process = static_cast<std::uint32_t>(seen >> 32);
+    if (seen == 0 || process == session_.me->id()) continue;
+    const auto* life = session_.peers->life_of(process);
+    if (life != nullptr && sync::read_life(*life) == sync::life_state::alive) continue;
+    if (life == nullptr && session_.peers->state(process) == sync::life_state::alive) continue;
+    const bool gone = session_.peers->proven_gone(process);
+    if (!lock(clock::now() + std::chrono::milliseconds(100))) return;
+    if (sync::load_relaxed(who) == seen) {
+      core_.member_died(member, now());
+      if (gone) {
+        core_.member_gone(member);
+        sync::store_relaxed(memory_.members[member].settling, 0);
+        sync::store_release(who, 0);
+      }
+      update_pins(true);
+    }
+    unlock();
+  }
+}
+
+result<void> create_group(session_core& session, stream_handle& stream,
+                          const group_config& config) {
+  auto checked = check_group(config, stream.facts().config);
+  if (!checked) return checked;
+  if (config.deliver.at == start::kind::from_last_per_subject)
+    return error{errc::unsupported, 0, "cannot make the group '" + config.name + "'",
+                 "deliver=last_per_subject is for subscribers", "use all, new, last or a sequence"};
+  auto lock = session.directory->lock_changes();
+  if (!lock) return std::move(lock.error());
+  if (os::exists(group_path(stream.directory(), config.name)))
+    return error{errc::conflict, 0, "cannot make the group '" + config.name + "'", "it exists",
+                 "bus group info " + stream.name() + " " + config.name};
+  if (config.dead_letters) {
+    stream_config letters;
+    letters.name = dead_letter_stream(stream.name(), config.name);
+    letters.subjects = {std::string(dead_letter_subjects) + stream.name() + "." + config.name};
+    letters.overflow = overflow::drop_oldest;  // for readers; nothing is overwritten
+    letters.max_message_bytes = stream.facts().config.max_message_bytes;
+    letters.max_subjects = 1024;
+    letters.max_readers = 64;
+    letters.ring_bytes = 8ull << 20;
+    while (letters.ring_bytes / layout::largest_record_share <
+           letters.max_message_bytes + layout::header_area_max_bytes + 4096)
+      letters.ring_bytes *= 2;
+    birth with = session.directory->new_birth();
+    with.sealed = true;  // nobody but the group writes there
+    auto made = session.directory->add_stream(letters, with);
+    if (!made && made.error().code != errc::conflict) return made;
+    auto opened = session.stream(letters.name);
+    if (!opened) return std::move(opened.error());
+    auto interned = (*opened)->intern(letters.subjects.front(), session.me->id(), *session.peers);
+    if (!interned) return std::move(interned.error());
+  }
+  return create_group_file(stream.directory(), stream.facts(), config, session.directory->bus_id());
+}
+
+result<void> remove_group(session_core& session, stream_handle& stream, std::string_view name) {
+  auto lock = session.directory->lock_changes();
+  if (!lock) return std::move(lock.error());
+  auto map = group_map::open(stream.directory(), stream.facts(), name, session.directory->clock());
+  if (!map && map.error().code == errc::not_found) return std::move(map.error());
+  os::remove_file(group_path(stream.directory(), name));
+  if (map) {
+    auto& header = (*map)->header();
+    sync::store_release(header.closed, 1);
+    for (std::uint32_t lane = 0; lane < stream.lane_count(); ++lane)
+      if (auto opened = stream.lane(lane, false)) {
+        withdraw_reader(**opened, (*map)->reader_entry());
+        auto& pin = (*map)->pin(lane);
+        sync::store_release(pin.state, ring::pin_free);
+        sync::bump_release(pin.tick);
+        os::futex_wake(os::futex_half(pin.tick), INT_MAX);
+      }
+    sync::add_release(header.bell, 1);
+    os::futex_wake(os::futex_half(header.bell), INT_MAX);
+  }
+  const std::string letters = dead_letter_stream(stream.name(), name);
+  if (os::exists(session.directory->stream_path(letters)))
+    return session.directory->remove_stream(letters);
+  return {};
+}
+
+}  // namespace bus::client

@@ -1,0 +1,110 @@
+#pragma once
+/// group_handle: one group as one thread of this process uses it: its file, its lanes, its dead
+/// letters, its lock, and whom to wake.
+///
+/// Threads    one
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "client/group_files.hpp"
+#include "client/session_core.hpp"
+#include "client/source.hpp"
+#include "client/writer_gate.hpp"
+#include "group/core.hpp"
+#include "group/dead_letters.hpp"
+
+namespace bus::client {
+
+class group_handle {
+ public:
+  using clock = std::chrono::steady_clock;
+
+  /// Errors: not_found, corrupt, unsupported, permission, no_space, busy
+  static result<std::unique_ptr<group_handle>> open(session_core& session,
+                                                    std::shared_ptr<stream_handle> stream,
+                                                    std::string_view name);
+  group_handle(const group_handle&) = delete;
+  group_handle& operator=(const group_handle&) = delete;
+
+  /// Lanes that came since. Errors: no_space, corrupt, busy
+  result<void> refresh();
+  bool is_current() const noexcept { return session_.directory->generation() == generation_seen_; }
+  bool is_removed() const noexcept { return sync::load_acquire(map_->header().closed) != 0; }
+
+  /// False: somebody who lives has it (`failure` says who), or its state is damaged.
+  bool lock(clock::time_point until);
+  bool try_lock() noexcept {
+    return sync::try_lock<sync::hardware>(map_->header().lock, session_.me->id());
+  }
+  /// Wakes whom what happened under the lock concerns.
+  void unlock() noexcept;
+  std::optional<error> failure;
+  /// Also when the state is damaged. How many slots were nonsense. Errors: busy
+  result<std::uint32_t> repair_by_hand();
+
+  /// After what a holder of the lock does to the rings: publishers that wait go on.
+  void update_pins(bool idle) noexcept;
+  void ring_bell() noexcept;
+  /// Consumers of processes that died: their leases go back, their places are free. System calls;
+  /// takes the lock when there is one. Cost: a load per consumer while all live.
+  void return_leases_of_dead();
+
+  group::core& core() noexcept { return core_; }
+  const group_config& config() const noexcept { return map_->config(); }
+  layout::group_header& header() const noexcept { return map_->header(); }
+  const group::group_memory& memory() const noexcept { return memory_; }
+  std::vector<std::unique_ptr<detail::source>>& lanes() noexcept { return lanes_; }
+  session_core& session() noexcept { return session_; }
+  stream_handle& stream() noexcept { return *stream_; }
+  const std::shared_ptr<stream_handle>& shared_stream() const noexcept { return stream_; }
+  const std::shared_ptr<group_map>& map() const noexcept { return map_; }
+  std::uint64_t now() const noexcept { return clock_.now(); }
+  std::uint64_t ticks(std::chrono::nanoseconds time) const noexcept {
+    return static_cast<std::uint64_t>(static_cast<double>(time.count()) / ns_per_tick_);
+  }
+  std::chrono::nanoseconds time(std::uint64_t ticks) const noexcept {
+    return std::chrono::nanoseconds(
+        static_cast<std::int64_t>(static_cast<double>(ticks) * ns_per_tick_));
+  }
+  bool everything_matches() const noexcept { return wish_.everything && config().headers.empty(); }
+  const std::shared_ptr<lane_map>& letters_lane() const noexcept { return letters_lane_; }
+  std::uint64_t letters_tail() noexcept { return letters_ ? letters_->tail() : 0; }
+  std::uint64_t letters_written() noexcept { return letters_ ? letters_->next_seq() - 1 : 0; }
+
+ private:
+  group_handle(session_core& session, std::shared_ptr<stream_handle> stream,
+               std::shared_ptr<group_map> map);
+  result<void> open_letters();
+  result<void> attach(std::uint32_t lane, const start& from);
+  void repair_after_death() noexcept;
+  void keep_arena_backed() noexcept;
+
+  session_core& session_;
+  std::shared_ptr<stream_handle> stream_;
+  std::shared_ptr<group_map> map_;
+  group::group_memory memory_;
+  os::tick_clock clock_;
+  double ns_per_tick_;
+  detail::source::wish wish_;
+  std::vector<std::unique_ptr<detail::source>> lanes_;
+  std::shared_ptr<lane_map> letters_lane_;
+  std::optional<group::dead_letters> letters_;
+  std::optional<writer_gate> letters_gate_;
+  group::core core_;
+  std::uint64_t generation_seen_ = 0;
+  std::vector<std::uint32_t> ticked_;  // lanes whose pin rose under this lock
+  bool arena_low_ = false;
+  bool arena_full_ = false;
+};
+
+/// Makes the group, and the stream of its dead letters. Errors: invalid_argument, conflict,
+/// no_space
+result<void> create_group(session_core& session, stream_handle& stream, const group_config& config);
+/// Errors: not_found, busy
+result<void> remove_group(session_core& session, stream_handle& stream, std::string_view name);
+
+}  // namespace bus::client

@@ -1,0 +1,226 @@
+#pragma once
+/// claim: the templates of core that read lanes. Included by core.hpp only.
+
+#include "group/core.hpp"
+#include "group/key_table.hpp"
+#include "group/slot_lists.hpp"
+#include "group/timers.hpp"
+#include "sync/failpoint.hpp"
+
+namespace bus::group {
+
+/// So many records are looked at under the lock, at most.
+inline constexpr std::uint32_t looked_at_once = 256;
+
+template <class Feed>
+struct core::claim_sink {
+  core& c;
+  Feed& feed;
+  const std::uint32_t lane;
+  const std::uint32_t member;
+  const std::uint64_t now;
+  const bool keeps_slots;
+  const bool by_key;
+  std::uint64_t filtered = 0;
+  std::uint64_t last_filtered_seq = 0;
+  std::uint32_t looked = 0;
+  nothing_because why = nothing_because::empty;
+  std::uint32_t last = no_index;  // the slot made last
+
+  ring::verdict stop(nothing_because reason) noexcept {
+    why = reason;
+    return ring::verdict::full;
+  }
+  ring::verdict take(const ring::record_view& view) noexcept {
+    last = no_index;
+    if (++looked > looked_at_once || feed.full(view)) return stop(nothing_because::window);
+    switch (feed.match(view)) {
+      case Feed::matched::no:
+        ++filtered;
+        last_filtered_seq = view.seq;
+        return ring::verdict::skipped;
+      case Feed::matched::unknown: return stop(nothing_because::unknown);
+      default: break;
+    }
+    claimed one;
+    one.acquired = 1;
+    if (!keeps_slots) {
+      one.token.origin = layout::pack_origin_of(lane, view.seq);
+      feed.take(view, one);
+      return ring::verdict::taken;
+    }
+    const std::uint64_t key = by_key ? feed.key(view) : 0;
+    if (key != 0 && c.is_passed_over(key, lane)) return ring::verdict::skipped;
+    const std::uint32_t index = c.new_slot(lane, view, key);
+    if (index == no_index) return stop(nothing_because::slots);
+    last = index;
+    if (key != 0) {
+      switch (c.admit_key(index)) {
+        case admission::out: break;
+        case admission::parked:
+        case admission::passed_over: return ring::verdict::skipped;
+        case admission::no_room:
+          c.undo_slot(std::exchange(last, no_index));
+          return stop(nothing_because::slots);
+      }
+    }
+    auto& slot = c.m_.slots[index];
+    const slot_truth before = slot_truth::unpack(sync::load_relaxed(slot.truth));  // by the lock
+    const slot_truth out{slot_state::leased, feed.starts(), member, 1, 0, before.generation + 1};
+    sync::store_relaxed(slot.since, now);  // ordered by the truth
+    leases(c.m_).push_back(index);
+    ++c.m_.lists().lease_count;
+    c.store_truth(index, out);
+    one.token = {index, out.generation & slot_truth::generation_mask,
+                 sync::load_relaxed(slot.origin)};
+    one.place = sync::load_relaxed(slot.place);
+    feed.take(view, one);
+    return ring::verdict::taken;
+  }
+  void undo() noexcept {
+    feed.undo();
+    if (last != no_index) c.undo_slot(std::exchange(last, no_index));
+  }
+  /// The record that was looked at last was overwritten meanwhile, and does not count.
+  void lapped(std::uint64_t next_seq) noexcept {
+    if (last_filtered_seq == next_seq) --filtered;
+    last_filtered_seq = 0;
+    if (last != no_index &&
+        layout::seq_of_origin(sync::load_relaxed(c.m_.slots[last].origin)) == next_seq)
+      c.undo_slot(last);
+    last = no_index;
+  }
+};
+
+template <class Reader, class Feed>
+nothing_because core::claim(std::uint32_t lane, std::uint32_t member, std::uint32_t max,
+                            std::uint64_t now, Reader& reader, Feed& feed) noexcept {
+  const bool by_key = m_.rules.order == order_rule::key;
+  if (by_key && m_.lists().rescan_first != 0) return rescan(lane, reader, feed);
+  stand at = stand_of(lane);
+  claim_sink<Feed> sink{*this, feed, lane, member, now, m_.rules.ack != ack_rule::none, by_key};
+  reader.set_position(at.position, at.seq);
+  sync::reach(sync::failpoint::claim_begin);
+  for (int laps = 0; laps < 4; ++laps) {
+    sink.why = nothing_because::empty;
+    const auto outcome = reader.poll(max, sink);
+    if (outcome == ring::poll_outcome::aborted) continue;
+    if (outcome == ring::poll_outcome::lapped) {
+      sink.lapped(reader.next_seq());
+      std::uint64_t first_lost = 0;
+      if (!reader.resume(first_lost)) break;
+      at.dropped += reader.next_seq() - first_lost;
+      continue;
+    }
+    if (outcome == ring::poll_outcome::corrupt || outcome == ring::poll_outcome::unsupported)
+      sink.why = nothing_because::broken_lane;
+    break;
+  }
+  if (reader.position() == at.position) return sink.why;
+  sync::reach(sync::failpoint::claim_slots);
+  at.position = reader.position();
+  at.seq = reader.next_seq();
+  at.filtered += sink.filtered;
+  store_stand(lane, at);
+  sync::reach(sync::failpoint::claim_cursor);
+  return sink.why;
+}
+
+/// Looks again at what was passed over of one key, and brings some of it into slots: ready or
+/// parked. Nothing is handed out.
+template <class Feed>
+struct core::rescan_sink {
+  core& c;
+  Feed& feed;
+  const std::uint32_t lane;
+  const std::uint64_t key;
+  const std::uint64_t end;  // the cursor's sequence
+  std::uint32_t looked = 0;
+  std::uint32_t found = 0;
+  bool reached_end = false;
+  bool needs_learning = false;
+
+  static constexpr std::uint32_t found_max = 64;
+
+  ring::verdict take(const ring::record_view& view) noexcept {
+    if (view.seq >= end) return reached_end = true, ring::verdict::full;
+    if (++looked > looked_at_once || found == found_max) return ring::verdict::full;
+    const auto matched = feed.match(view);
+    if (matched == Feed::matched::unknown) return needs_learning = true, ring::verdict::full;
+    if (matched == Feed::matched::no || feed.key(view) != key) return ring::verdict::skipped;
+    if (free_slots(c.m_) < 2) return ring::verdict::full;  // one is for the new place to go on
+    const std::uint32_t index = c.new_slot(lane, view, key);
+    if (index == no_index) return ring::verdict::full;
+    ++found;
+    c.take_up(index);
+    return ring::verdict::skipped;
+  }
+  void undo() noexcept {}
+};
+
+template <class Reader, class Feed>
+nothing_because core::rescan(std::uint32_t lane, Reader& reader, Feed& feed) noexcept {
+  const std::uint32_t skip = m_.lists().rescan_first - 1;
+  auto& slot = m_.slot(skip);
+  const std::uint64_t origin = sync::load_relaxed(slot.origin);
+  const std::uint64_t key = sync::load_relaxed(slot.key);
+  if (layout::lane_of_origin(origin) != lane || m_.broken) return nothing_because::empty;
+  const stand at = stand_of(lane);
+  reader.set_position(sync::load_relaxed(slot.place), layout::seq_of_origin(origin));
+  rescan_sink<Feed> sink{*this, feed, lane, key, at.seq};
+  ring::poll_outcome outcome = reader.poll(looked_at_once + 1, sink);
+  while (outcome == ring::poll_outcome::aborted) outcome = reader.poll(looked_at_once + 1, sink);
+  if (reader.position() >= at.position) sink.reached_end = true;
+  go_on_from(skip, sink.reached_end, reader.position(), reader.next_seq(), sink.found != 0);
+  if (sink.needs_learning) return nothing_because::unknown;
+  return outcome == ring::poll_outcome::more || outcome == ring::poll_outcome::empty
+             ? nothing_because::rescanning
+             : nothing_because::broken_lane;
+}
+
+template <class Feed>
+std::uint32_t core::claim_ready(std::uint32_t member, std::uint32_t max, std::uint64_t now,
+                                Feed& feed) noexcept {
+  const auto ready = ready_queue(m_);
+  std::uint32_t count = 0;
+  while (count < max && m_.lists().ready_count != 0) {
+    const std::uint32_t index = m_.lists().ready_first;
+    if (index >= m_.slot_count) {
+      m_.broken = true;
+      break;
+    }
+    auto& slot = m_.slots[index];
+    slot_truth t = truth(index);
+    if (t.state != slot_state::ready) {
+      m_.broken = true;
+      break;
+    }
+    claimed one;
+    one.token = {index, (t.generation + 1) & slot_truth::generation_mask,
+                 sync::load_relaxed(slot.origin)};
+    one.place = sync::load_relaxed(slot.place);
+    one.acquired = std::min(t.acquired + 1, slot_truth::count_max);
+    one.failed = t.failed;
+    if (!feed.again(one)) break;
+    ready.pop_front();
+    t.state = slot_state::leased;
+    t.started = feed.starts();
+    t.owner = member;
+    t.acquired = one.acquired;
+    ++t.generation;
+    sync::store_relaxed(slot.since, now);
+    auto& story = m_.story(index);
+    story.due = 0;
+    story.lease_begin = 0;
+    if (story.first_ticks == 0) story.first_ticks = now;
+    leases(m_).push_back(index);
+    ++m_.lists().lease_count;
+    store_truth(index, t);
+    sync::reach(sync::failpoint::claim_again);
+    if (t.acquired > 1) sync::bump(m_.header->counters.redelivered, 1);
+    ++count;
+  }
+  return count;
+}
+
+}  // namespace bus::group

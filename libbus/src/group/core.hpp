@@ -1,0 +1,244 @@
+#pragma once
+/// core: what happens to the messages of a group: claim, settle, failure, retry, death, and what a
+/// crash left of them.
+///
+/// Invariants
+///   Q0  A message at or above the cursor is unclaimed; below it and in no slot it is settled,
+///       filtered, dropped, or a dead letter.
+///   Q1  The truth about a message is one word. leased -> settled is the only change without the
+///       lock, a compare-and-swap by the holder; every change away from leased is one, too: exactly
+///       one wins, and the generation makes whoever held it before `stale`.
+///   Q2  Slots are filled first, then the cursor is stored: a slot at or above its lane's cursor is
+///       void. So a crash in a claim claims nothing.
+///   Q3  A settled slot is pushed to `returned` by who settled it, and by nobody else; the next
+///       holder of the lock collects it. `settling` of the member says which one it has not pushed
+///       yet: who dies in between leaves an orphan, collected when its process is proven gone.
+///   Q4  A dead letter is announced (move_intent), decided (moving), written, and only then its
+///   slot
+///       is freed: after a crash it is in the dead letters, or will be, exactly once.
+///   Q5  The record of a slot is in its lane's ring, held by the group's pin, or in the arena.
+///   Q6  Of one key at most one message is out: ready, leased, or delayed while on_fail=block.
+///
+/// REQUIRES the group's lock for everything but ack, start and check.
+/// Nothing here waits or enters the kernel, and nothing but repair allocates.
+
+#include <cstdint>
+#include <string_view>
+#include <utility>
+
+#include "group/group_memory.hpp"
+#include "group/hold_arena.hpp"
+#include "ring/lane_memory.hpp"
+#include "ring/lane_reader.hpp"
+#include "ring/pin.hpp"
+
+namespace bus::group {
+
+enum class settled : std::uint8_t { ok, stale, already };
+
+enum class death : std::uint32_t { none, rejected, expired, max_deliver };
+
+struct lease_token {
+  std::uint32_t slot = no_index;
+  std::uint32_t generation = 0;
+  std::uint64_t origin = 0;
+};
+
+/// One message as it was handed out.
+struct claimed {
+  lease_token token;
+  std::uint64_t place = 0;
+  std::uint32_t acquired = 0;  // this time included
+  std::uint32_t failed = 0;
+};
+
+enum class nothing_because : std::uint8_t {
+  empty,   // every message that there is is out
+  window,  // max_ack_pending
+  slots,   // no slot for another one: delayed, parked and dying ones have them
+  paused,
+  standby,      // another member is the active one
+  unknown,      // a subject that must be learned first, outside the lock
+  broken_lane,  // its reader says why
+  rescanning,   // ready messages may be there now: ask again
+};
+
+/// Where dead letters go. Implemented by dead_letters; null in tests of what never dies.
+class letter_sink {
+ public:
+  struct letter {
+    std::uint32_t attempts = 0;
+    std::uint64_t first_ticks = 0;  // handed out first
+    std::uint32_t lane = 0;
+    std::uint64_t seq = 0;
+    death why = death::none;
+    const std::byte* record = nullptr;  // whole, in one piece
+    std::uint64_t record_bytes = 0;
+    std::string_view member, reason;  // who had it last, and what was wrong
+  };
+  virtual ~letter_sink() = default;
+  /// The sequence that the next letter gets.
+  virtual std::uint64_t next_seq() noexcept = 0;
+  virtual bool has_room(std::uint64_t record_bytes) noexcept = 0;
+  /// REQUIRES: has_room
+  virtual void append(const letter& l) noexcept = 0;
+  /// A buffer for a record in one piece. Null: it is too large for it.
+  virtual std::byte* scratch(std::uint64_t bytes) noexcept = 0;
+};
+
+inline constexpr std::uint64_t intent_mask = (1ull << 40) - 1;
+
+class core {
+ public:
+  core(group_memory& memory, letter_sink* letters) noexcept : m_(memory), letters_(letters) {}
+
+  void use_letters(letter_sink* letters) noexcept { letters_ = letters; }
+  /// The lanes as this process has them mapped.
+  void know_lane(std::uint32_t lane, const ring::lane_memory& memory) noexcept {
+    lanes_[lane] = memory;
+  }
+  bool knows_lane(std::uint32_t lane) const noexcept {
+    return lane < layout::group_lanes_max && lanes_[lane].header != nullptr;
+  }
+
+  // --- without the lock
+
+  /// One thread per member.
+  settled ack(const lease_token& token, std::uint32_t member) noexcept;
+  /// The lease counts as failed from now on, should its holder die.
+  settled start(const lease_token& token) noexcept;
+  bool is_held(const lease_token& token) const noexcept;
+
+  // --- under the lock
+
+  /// What others settled, timers that are due, leases that ended, dead letters that had no room.
+  void housekeep(std::uint64_t now) noexcept;
+  /// A feed takes what is handed out, and knows the messages:
+  ///   match(view)         yes, no, unknown: is it for this group?
+  ///   key(view)           hash of its key, 0: none
+  ///   full(view)          no more of them now
+  ///   take(view, claimed) a new message;  undo(): it was overwritten, take it back
+  ///   again(claimed)      one that was out before; false: no more
+  ///   starts()            is work on it about to begin?
+  template <class Reader, class Feed>
+  nothing_because claim(std::uint32_t lane, std::uint32_t member, std::uint32_t max,
+                        std::uint64_t now, Reader& reader, Feed& feed) noexcept;
+  /// Messages that were out before, or whose key got free. How many.
+  template <class Feed>
+  std::uint32_t claim_ready(std::uint32_t member, std::uint32_t max, std::uint64_t now,
+                            Feed& feed) noexcept;
+  std::uint32_t window(std::uint32_t max) const noexcept;
+
+  settled nack(const lease_token& token, std::uint64_t now, const std::uint64_t* delay,
+               std::string_view reason) noexcept;
+  settled release(const lease_token& token) noexcept;
+  settled reject(const lease_token& token, std::string_view reason) noexcept;
+  settled extend(const lease_token& token, std::uint64_t now,
+                 const std::uint64_t* duration) noexcept;
+  /// Everything of the lane up to the sequence that this member has. How many.
+  std::uint32_t ack_all(std::uint32_t member, std::uint32_t lane, std::uint64_t seq) noexcept;
+
+  /// Its leases go back. Returns how many.
+  std::uint32_t member_died(std::uint32_t member, std::uint64_t now) noexcept;
+  /// No thread of it stores any more: what it settled and did not return is collected.
+  void member_gone(std::uint32_t member) noexcept;
+
+  /// Makes all indexes anew. Answers how many slots were nonsense and were dropped.
+  std::uint32_t repair() noexcept;
+
+  /// Blocks of the arena from `from` on have memory behind them now; those of another call:
+  /// nothing.
+  void add_blocks(std::uint32_t from, std::uint32_t count) noexcept;
+
+  /// Publishers may overwrite what is below. True: it rose.
+  bool update_pin(std::uint32_t lane) noexcept;
+  /// Copies out what lags half a ring behind.
+  void relieve(std::uint32_t lane) noexcept;
+  /// When housekeep has something to do; ~0: no time is known.
+  std::uint64_t next_event() const noexcept;
+
+  struct stand {
+    std::uint64_t position = 0, seq = 0, filtered = 0, dropped = 0;
+  };
+  stand stand_of(std::uint32_t lane) const noexcept;
+  void store_stand(std::uint32_t lane, const stand& to) noexcept;
+
+  ring::pin_words& pin(std::uint32_t lane) const noexcept {
+    return reinterpret_cast<ring::pin_words*>(m_.pins)[lane];
+  }
+  group_memory& memory() noexcept { return m_; }
+  const ring::lane_memory& lane_memory(std::uint32_t lane) const noexcept { return lanes_[lane]; }
+
+  /// A message's record, wherever it lies: `bytes` of it from `offset` on.
+  void read_record(const layout::group_slot& slot, std::uint64_t offset, std::byte* to,
+                   std::uint64_t bytes) const noexcept;
+  layout::record_shape shape_of(const layout::group_slot& slot) const noexcept;
+
+  /// Something became ready, or a place in the window free: whoever sleeps shall look.
+  bool take_news() noexcept { return std::exchange(news_, false); }
+  /// A dead letter was written: its readers shall look.
+  bool take_letters() noexcept { return std::exchange(wrote_letter_, false); }
+
+ private:
+  friend struct repairer;
+  template <class Feed>
+  struct claim_sink;
+
+  slot_truth truth(std::uint32_t index) const noexcept {
+    return slot_truth::unpack(sync::load_acquire(m_.slot(index).truth));
+  }
+  void store_truth(std::uint32_t index, slot_truth to) const noexcept {
+    // [Q1] release: the other fields before the word that makes them count.
+    sync::store_release(m_.slot(index).truth, to.pack());
+  }
+  bool leave_lease(std::uint32_t index, slot_truth from, slot_truth to) noexcept;
+  settled held(const lease_token& token, slot_truth& found) const noexcept;
+
+  void collect() noexcept;
+  void finish(std::uint32_t index) noexcept;
+  void unlink_lease(std::uint32_t index) noexcept;
+  void leave_ring(std::uint32_t index) noexcept;
+  void drop_record(std::uint32_t index) noexcept;
+  bool copy_out_of_ring(std::uint32_t index) noexcept;
+  void fail(std::uint32_t index, slot_truth old, const std::uint64_t* delay, death last,
+            std::uint64_t now) noexcept;
+  void to_ready(std::uint32_t index, slot_truth to, bool in_front) noexcept;
+  void to_delayed(std::uint32_t index, slot_truth to, std::uint64_t due) noexcept;
+  void timer_due(std::uint32_t index, std::uint64_t now) noexcept;
+  void to_death(std::uint32_t index, slot_truth to, death why) noexcept;
+  void decide_move(std::uint32_t index, slot_truth t, std::uint64_t number) noexcept;
+  bool try_move(std::uint32_t index) noexcept;
+  void finish_move(std::uint32_t index) noexcept;
+  void note_failure(std::uint32_t index, std::uint32_t owner, std::string_view reason) noexcept;
+  std::uint64_t backoff_of(std::uint32_t failed, std::uint64_t salt) const noexcept;
+
+  void release_key(std::uint32_t index) noexcept;
+  void promote(layout::group_key* entry) noexcept;
+  enum class admission : std::uint8_t { out, parked, passed_over, no_room };
+  /// Is its key free? If not, the slot waits, or stands for all that were passed over.
+  admission admit_key(std::uint32_t index) noexcept;
+  /// Messages of this key are passed over, this one too.
+  bool is_passed_over(std::uint64_t key, std::uint32_t lane) noexcept;
+  template <class Reader, class Feed>
+  nothing_because rescan(std::uint32_t lane, Reader& reader, Feed& feed) noexcept;
+  template <class Feed>
+  struct rescan_sink;
+  /// A message that was passed over, in a slot now: out when its key is free, else parked.
+  void take_up(std::uint32_t index) noexcept;
+  /// What is passed over begins later from now on, or nothing is any more.
+  void go_on_from(std::uint32_t skip, bool nothing_left, std::uint64_t position, std::uint64_t seq,
+                  bool found) noexcept;
+  std::uint32_t new_slot(std::uint32_t lane, const ring::record_view& view,
+                         std::uint64_t key) noexcept;
+  void undo_slot(std::uint32_t index) noexcept;
+
+  group_memory& m_;
+  letter_sink* letters_;
+  ring::lane_memory lanes_[layout::group_lanes_max] = {};
+  bool news_ = false;
+  bool wrote_letter_ = false;
+};
+
+}  // namespace bus::group
+
+#include "group/claim.hpp"

@@ -1,0 +1,81 @@
+#pragma once
+/// group_memory: where a group's file is mapped, and its rules as they were validated. Plain
+/// addresses; the mapping is owned by client/group_files.
+///
+/// Whatever is read from the file as an index is input: an impossible one ends at a slot that
+/// belongs to nobody, and says so (`broken`). The operation goes to its end and answers `corrupt`.
+
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+
+#include "layout/group.hpp"
+#include "layout/lane.hpp"
+#include "sync/words.hpp"
+
+namespace bus::group {
+
+using layout::no_index;
+using layout::slot_state;
+using layout::slot_truth;
+
+enum class ack_rule : std::uint32_t { each = 1, none = 2, cumulative = 3 };
+enum class order_rule : std::uint32_t { none = 1, key = 2, total = 3 };
+enum class fail_rule : std::uint32_t { block = 1, skip = 2 };
+enum class mode_rule : std::uint32_t { shared = 1, exclusive = 2, failover = 3 };
+
+/// Durations in ticks.
+struct rules {
+  ack_rule ack = ack_rule::each;
+  order_rule order = order_rule::none;
+  fail_rule on_fail = fail_rule::block;
+  mode_rule mode = mode_rule::shared;
+  std::uint32_t max_ack_pending = 1000;
+  std::uint32_t max_delayed = 8192;
+  std::uint32_t max_parked = 4096;
+  std::int32_t max_deliver = 5;
+  bool dead_letters = true;
+  std::uint64_t ack_wait = 0;  // 0: a lease has no end
+  std::uint64_t max_lease = 0;
+  std::uint32_t backoff_count = 0;
+  std::array<std::uint64_t, layout::group_backoff_max> backoff{};
+  double jitter = 0;
+};
+
+struct group_memory {
+  layout::group_header* header = nullptr;
+  layout::group_cursor* cursors = nullptr;
+  std::byte* pins = nullptr;
+  layout::group_member* members = nullptr;
+  layout::group_timer* timers = nullptr;
+  layout::group_key* keys = nullptr;
+  layout::group_slot* slots = nullptr;
+  layout::group_slot_story* stories = nullptr;
+  std::uint32_t* chain = nullptr;  // of the hold arena: the next block
+  std::byte* blocks = nullptr;
+  // From the validated header; never read from shared memory again.
+  std::uint32_t slot_count = 0, member_count = 0, key_capacity = 0, block_count = 0;
+  std::uint64_t epoch = 0;
+  group::rules rules;
+
+  mutable bool broken = false;  // an impossible index was met
+
+  layout::group_slot& slot(std::uint32_t index) const noexcept {
+    if (index < slot_count) [[likely]]
+      return slots[index];
+    broken = true;
+    static thread_local layout::group_slot nobody;
+    return nobody;
+  }
+  layout::group_slot_story& story(std::uint32_t index) const noexcept {
+    if (index < slot_count) [[likely]]
+      return stories[index];
+    broken = true;
+    static thread_local layout::group_slot_story nothing;
+    return nothing;
+  }
+  layout::group_lists& lists() const noexcept { return header->lists; }
+};
+
+}  // namespace bus::group

@@ -1,0 +1,65 @@
+#pragma once
+/// key_table: which keys are busy, who holds them, and who waits: open addressing over the hash
+/// of the key, so that two keys with one hash are in order with each other, too.
+///
+/// REQUIRES for all: the group's lock. An index: repair makes it anew.
+
+#include "base/hash.hpp"
+#include "group/group_memory.hpp"
+
+namespace bus::group {
+
+class key_table {
+ public:
+  explicit key_table(const group_memory& memory) noexcept : memory_(memory) {}
+
+  /// Null: the key is not busy.
+  layout::group_key* find(std::uint64_t key) const noexcept {
+    for (std::uint32_t at = home(key), looked = 0; looked < memory_.key_capacity;
+         at = after(at), ++looked) {
+      if (memory_.keys[at].key == key) return &memory_.keys[at];
+      if (memory_.keys[at].key == 0) return nullptr;
+    }
+    return nullptr;
+  }
+  /// REQUIRES: find(key) is null. Null: the table is full, which its size rules out.
+  layout::group_key* add(std::uint64_t key) const noexcept {
+    if (memory_.lists().key_count + 1 >= memory_.key_capacity) {
+      memory_.broken = true;
+      return nullptr;
+    }
+    std::uint32_t at = home(key);
+    while (memory_.keys[at].key != 0) at = after(at);
+    memory_.keys[at] = {key, 0, 0, 0, 0, 0, 0};
+    ++memory_.lists().key_count;
+    return &memory_.keys[at];
+  }
+  // Entries behind the hole move up, so that no search ends at it too early.
+  void remove(layout::group_key* entry) const noexcept {
+    auto hole = static_cast<std::uint32_t>(entry - memory_.keys);
+    std::uint32_t looked = 0;
+    for (std::uint32_t at = after(hole); memory_.keys[at].key != 0 && looked < memory_.key_capacity;
+         at = after(at), ++looked) {
+      const std::uint32_t wish = home(memory_.keys[at].key);
+      // May the entry stand at the hole? Only when its home is not in (hole, at].
+      const bool stays = hole < at ? wish > hole && wish <= at : wish > hole || wish <= at;
+      if (stays) continue;
+      memory_.keys[hole] = memory_.keys[at];
+      hole = at;
+    }
+    memory_.keys[hole] = {};
+    --memory_.lists().key_count;
+  }
+
+ private:
+  std::uint32_t home(std::uint64_t key) const noexcept {
+    return static_cast<std::uint32_t>(base::mix(key)) & (memory_.key_capacity - 1);
+  }
+  std::uint32_t after(std::uint32_t at) const noexcept {
+    return (at + 1) & (memory_.key_capacity - 1);
+  }
+
+  const group_memory& memory_;
+};
+
+}  // namespace bus::group

@@ -1,0 +1,294 @@
+// What a holder of the lock that died may have left: indexes that are half changed. Slots and
+// cursors are whole by Q1 and Q2; everything else is made of them.
+
+#include <algorithm>
+#include <vector>
+
+#include "group/core.hpp"
+#include "group/key_table.hpp"
+#include "group/slot_lists.hpp"
+#include "group/timers.hpp"
+#include "sync/failpoint.hpp"
+
+namespace bus::group {
+
+struct repairer {
+  core& c;
+  group_memory& m;
+  std::vector<bool> used_blocks;
+  std::vector<std::uint32_t> leased, ready, dying, in_rings, keyed;
+  std::vector<std::uint32_t> pushed;  // settled, and surely returned
+  std::uint32_t nonsense = 0;
+
+  explicit repairer(core& of) : c(of), m(of.memory()), used_blocks(of.memory().block_count) {}
+
+  std::uint64_t origin(std::uint32_t index) const noexcept {
+    return sync::load_relaxed(m.slots[index].origin);
+  }
+  std::uint64_t place(std::uint32_t index) const noexcept {
+    return sync::load_relaxed(m.slots[index].place);
+  }
+  std::uint32_t lane(std::uint32_t index) const noexcept {
+    return layout::lane_of_origin(origin(index));
+  }
+
+  /// Takes a chain of blocks for its own; false: it is none, or another one has part of it.
+  bool take_chain(std::uint32_t first, std::uint64_t bytes) {
+    std::uint64_t count = std::max<std::uint64_t>(hold_arena::blocks_for(bytes), 1);
+    std::vector<std::uint32_t> mine;
+    for (std::uint32_t at = first; count != 0; --count, at = m.chain[at]) {
+      if (at >= m.block_count || used_blocks[at]) break;
+      used_blocks[at] = true;
+      mine.push_back(at);
+    }
+    if (count == 0) return true;
+    for (const std::uint32_t at : mine) used_blocks[at] = false;
+    return false;
+  }
+
+  enum class kind : std::uint8_t { good, unclaimed, bad };
+  kind judge(std::uint32_t index) {
+    const std::uint32_t at = lane(index);
+    if (!c.knows_lane(at)) return kind::bad;
+    const auto stand = c.stand_of(at);
+    const std::uint64_t seq = layout::seq_of_origin(origin(index));
+    if (seq >= stand.seq) return kind::unclaimed;  // Q2
+    if (seq < sync::load_relaxed(m.cursors[at].first_seq)) return kind::bad;
+    const auto& memory = c.lane_memory(at);
+    if ((place(index) & layout::place_in_arena) != 0) {
+      const auto first = static_cast<std::uint32_t>(place(index));
+      if (first >= m.block_count) return kind::bad;
+      std::uint64_t words[2];
+      hold_arena(m).copy_out(reinterpret_cast<std::byte*>(words), first, 0, sizeof words);
+      const auto shape = layout::record_shape::unpack(words[1]);
+      if (words[0] != seq || shape.payload_bytes > memory.max_message_bytes) return kind::bad;
+      return take_chain(first, layout::record_header_bytes + std::uint64_t{shape.header_bytes} +
+                                   shape.payload_bytes)
+                 ? kind::good
+                 : kind::bad;
+    }
+    if (place(index) % layout::record_align != 0 || place(index) >= stand.position ||
+        stand.position - place(index) > memory.capacity_bytes + memory.capacity_bytes / 2)
+      return kind::bad;
+    return sync::load_relaxed(memory.word_at(place(index))) == seq ? kind::good : kind::bad;
+  }
+
+  void forget(std::uint32_t index, slot_truth t) noexcept {
+    t.state = slot_state::free;
+    sync::store_release(m.slots[index].truth, t.pack());
+  }
+
+  void drop_indexes() noexcept {
+    auto& l = m.lists();
+    l = {};
+    l.free_first = l.ready_first = l.ready_last = l.lease_first = l.lease_last = no_index;
+    l.dying_first = l.dying_last = l.block_first = no_index;
+    for (std::uint32_t at = 0; at < layout::group_lanes_max; ++at)
+      m.cursors[at].ring_first = m.cursors[at].ring_last = no_index;
+    for (std::uint32_t at = 0; at < m.key_capacity; ++at) m.keys[at] = {};
+    m.broken = false;
+  }
+
+  // Every slot is judged by what it says of itself.
+  void sort_slots() {
+    for (std::uint32_t index = 0; index < m.slot_count; ++index) {
+      auto& slot = m.slots[index];
+      slot.heap_index = no_index;
+      slot.lease_previous = slot.lease_next = slot.ring_previous = slot.ring_next = no_index;
+      slot_truth t = slot_truth::unpack(sync::load_acquire(slot.truth));
+      if (sync::load_relaxed(slot.truth) != 0) m.lists().slots_used = index + 1;
+      if (t.state == slot_state::free) continue;
+      const kind is = t.state > slot_state::skipped ? kind::bad : judge(index);
+      if (is != kind::good) {
+        nonsense += is == kind::bad ? 1 : 0;
+        forget(index, t);
+        continue;
+      }
+      if (t.state == slot_state::moving) {
+        if (was_written(index)) {
+          release_chain(index);
+          forget(index, t);
+          continue;
+        }
+        t.state = slot_state::dying;
+        sync::store_release(slot.truth, t.pack());
+      }
+      keep_text(index);
+      if ((place(index) & layout::place_in_arena) == 0) in_rings.push_back(index);
+      if (sync::load_relaxed(slot.key) != 0) keyed.push_back(index);
+      switch (t.state) {
+        case slot_state::settled:
+          // [Q3] acquire: pairs with the release in ack.
+          if (t.owner >= m.member_count ||
+              sync::load_acquire(m.members[t.owner].settling) != std::uint64_t{index} + 1)
+            pushed.push_back(index);
+          leased.push_back(index);
+          break;
+        case slot_state::leased: leased.push_back(index); break;
+        case slot_state::ready: ready.push_back(index); break;
+        case slot_state::dying: dying.push_back(index); break;
+        case slot_state::delayed:
+          timers(m).add(index, m.stories[index].due);
+          ++m.lists().delayed_count;
+          break;
+        default: break;  // parked and skipped: by their keys
+      }
+    }
+  }
+
+  // Q4: did the dead letter that was announced for this slot come to be?
+  bool was_written(std::uint32_t index) noexcept {
+    const std::uint64_t intent = sync::load_relaxed(m.header->move_intent);
+    if ((intent & 0xffffff) != index) return false;
+    const std::uint64_t now = m.rules.dead_letters
+                                  ? (c.letters_ != nullptr ? c.letters_->next_seq() : 0)
+                                  : sync::load_relaxed(m.header->discarded);
+    return (now & intent_mask) != intent >> 24;
+  }
+  void release_chain(std::uint32_t index) {
+    if ((place(index) & layout::place_in_arena) == 0) return;
+    for (std::uint32_t at = static_cast<std::uint32_t>(place(index));
+         at < m.block_count && used_blocks[at]; at = m.chain[at])
+      used_blocks[at] = false;
+  }
+  void keep_text(std::uint32_t index) {
+    auto& story = m.stories[index];
+    if (story.reason_bytes == 0) return;
+    if (story.reason_bytes > 1024 || !take_chain(story.reason_block, story.reason_bytes))
+      story.reason_bytes = 0;
+  }
+
+  void link() {
+    const auto by_seq = [&](std::uint32_t a, std::uint32_t b) { return origin(a) < origin(b); };
+    std::sort(in_rings.begin(), in_rings.end(),
+              [&](std::uint32_t a, std::uint32_t b) { return place(a) < place(b); });
+    for (const std::uint32_t index : in_rings) in_ring(m, lane(index)).push_back(index);
+    std::sort(leased.begin(), leased.end(), [&](std::uint32_t a, std::uint32_t b) {
+      return sync::load_relaxed(m.slots[a].since) < sync::load_relaxed(m.slots[b].since);
+    });
+    for (const std::uint32_t index : leased) {
+      // Of an extended one: it ends at a time of its own.
+      if (m.stories[index].due != 0 && m.stories[index].lease_begin != 0)
+        timers(m).add(index, m.stories[index].due);
+      else
+        leases(m).push_back(index);
+      ++m.lists().lease_count;
+    }
+    std::sort(ready.begin(), ready.end(), by_seq);
+    for (const std::uint32_t index : dying) dying_queue(m).push_back(index);
+    link_keys();
+    for (const std::uint32_t index : ready)
+      if (c.truth(index).state == slot_state::ready) ready_queue(m).push_back(index);
+  }
+
+  void link_keys() {
+    if (m.rules.order != order_rule::key) return;
+    const auto key = [&](std::uint32_t i) { return sync::load_relaxed(m.slots[i].key); };
+    std::sort(keyed.begin(), keyed.end(), [&](std::uint32_t a, std::uint32_t b) {
+      return std::pair(key(a), origin(a)) < std::pair(key(b), origin(b));
+    });
+    for (auto first = keyed.begin(); first != keyed.end();) {
+      const auto last =
+          std::find_if(first, keyed.end(), [&](std::uint32_t i) { return key(i) != key(*first); });
+      link_key(key(*first), std::vector<std::uint32_t>(first, last));
+      first = last;
+    }
+  }
+  void link_key(std::uint64_t key, const std::vector<std::uint32_t>& all) {
+    std::uint32_t skip = no_index;
+    for (const std::uint32_t index : all) {
+      if (c.truth(index).state != slot_state::skipped) continue;
+      if (skip != no_index) drop(skip);  // of two the later counts
+      skip = index;
+    }
+    key_table keys(m);
+    layout::group_key* entry = nullptr;
+    for (const std::uint32_t index : all) {
+      const slot_truth t = c.truth(index);
+      if (index == skip || t.state == slot_state::free || t.state == slot_state::dying) continue;
+      if (skip != no_index && t.acquired == 0 && lane(index) == lane(skip) &&
+          layout::seq_of_origin(origin(index)) >= layout::seq_of_origin(origin(skip))) {
+        drop(index);  // looked at again, and not counted yet
+        continue;
+      }
+      if (t.state == slot_state::delayed && m.rules.on_fail == fail_rule::skip) continue;
+      if (entry == nullptr && (entry = keys.add(key)) == nullptr) return;
+      if (t.state != slot_state::parked && (t.state != slot_state::ready || entry->holder == 0)) {
+        entry->holder = index + 1;
+        continue;
+      }
+      if (t.state == slot_state::ready) {
+        slot_truth parked = t;
+        parked.state = slot_state::parked;
+        sync::store_release(m.slots[index].truth, parked.pack());
+      }
+      m.slots[index].next = 0;
+      if (entry->parked++ == 0)
+        entry->first = index + 1;
+      else
+        m.slots[entry->last - 1].next = index + 1;
+      entry->last = index + 1;
+      ++m.lists().parked_count;
+    }
+    if (skip != no_index) {
+      if (entry == nullptr && (entry = keys.add(key)) == nullptr) return;
+      entry->skip = skip + 1;
+    }
+    if (entry != nullptr && entry->holder == 0) c.promote(entry);
+  }
+  void drop(std::uint32_t index) {
+    release_chain(index);
+    c.leave_ring(index);
+    std::erase(ready, index);
+    forget(index, c.truth(index));
+  }
+
+  void free_the_rest() noexcept {
+    for (std::uint32_t index = m.lists().slots_used; index-- != 0;)
+      if (c.truth(index).state == slot_state::free) put_free(m, index);
+    auto& l = m.lists();
+    const auto blocks = static_cast<std::uint32_t>(
+        std::min<std::uint64_t>(sync::load_relaxed(m.header->blocks_reserved), m.block_count));
+    for (std::uint32_t at = blocks; at-- != 0;) {
+      if (used_blocks[at]) continue;
+      m.chain[at] = l.block_free == 0 ? no_index : l.block_first;
+      l.block_first = at;
+      ++l.block_free;
+    }
+  }
+};
+
+std::uint32_t core::repair() noexcept {
+  repairer r(*this);
+  r.drop_indexes();
+  r.sort_slots();
+  r.link();
+  r.free_the_rest();
+  // Settled slots stand among the leases until they are collected: those that were returned are
+  // now. One that was taken from the stack, and no more, is returned, but not on the stack. The
+  // stack is taken after the slots were looked at: it has all that were not returned then.
+  std::vector<bool> done(m_.slot_count);
+  const std::uint64_t returned = sync::exchange_both(m_.header->returned, 0);
+  auto index = returned == 0 ? no_index : static_cast<std::uint32_t>(returned - 1);
+  const auto collect_one = [&](std::uint32_t at) {
+    if (truth(at).state != slot_state::settled || done[at]) return;
+    done[at] = true;
+    unlink_lease(at);
+    finish(at);
+  };
+  for (std::uint32_t steps = 0; index < m_.slot_count && steps < m_.slot_count; ++steps) {
+    const std::uint32_t next = m_.slots[index].next;
+    collect_one(index);
+    index = next;
+  }
+  for (const std::uint32_t at : r.pushed) collect_one(at);
+  for (std::uint32_t lane = 0; lane < layout::group_lanes_max; ++lane)
+    if (knows_lane(lane) && sync::load_relaxed(m_.cursors[lane].attached) != 0) update_pin(lane);
+  sync::bump(m_.header->counters.repaired, 1);
+  sync::store_relaxed(m_.header->damaged, m_.broken ? 1 : 0);
+  news_ = true;
+  sync::reach(sync::failpoint::group_repaired);
+  return r.nonsense;
+}
+
+}  // namespace bus::group

@@ -1,0 +1,132 @@
+#pragma once
+/// slot_lists: the lists that slots are in. Singly linked by `next` (free, ready, dying, the parked
+/// ones of a key), doubly by `lease_*` and `ring_*`.
+///
+/// REQUIRES for all: the group's lock. They are indexes: repair makes them anew.
+
+#include <algorithm>
+
+#include "group/group_memory.hpp"
+
+namespace bus::group {
+
+/// A queue through `next`.
+struct slot_queue {
+  const group_memory& memory;
+  std::uint32_t& first;
+  std::uint32_t& last;
+  std::uint32_t& count;
+
+  void push_back(std::uint32_t index) const noexcept {
+    memory.slot(index).next = no_index;
+    if (count == 0)
+      first = index;
+    else
+      memory.slot(last).next = index;
+    last = index;
+    ++count;
+  }
+  void push_front(std::uint32_t index) const noexcept {
+    memory.slot(index).next = count == 0 ? no_index : first;
+    if (count == 0) last = index;
+    first = index;
+    ++count;
+  }
+  /// no_index: empty.
+  std::uint32_t pop_front() const noexcept {
+    if (count == 0) return no_index;
+    const std::uint32_t index = first;
+    first = memory.slot(index).next;
+    --count;
+    return index;
+  }
+};
+
+inline slot_queue ready_queue(const group_memory& m) noexcept {
+  auto& l = m.lists();
+  return {m, l.ready_first, l.ready_last, l.ready_count};
+}
+inline slot_queue dying_queue(const group_memory& m) noexcept {
+  auto& l = m.lists();
+  return {m, l.dying_first, l.dying_last, l.dying_count};
+}
+
+// A stack: the slot that was used last is still in the cache.
+inline std::uint32_t take_free(const group_memory& m) noexcept {
+  auto& l = m.lists();
+  if (l.free_count != 0) {
+    const std::uint32_t index = l.free_first;
+    l.free_first = m.slot(index).next;
+    --l.free_count;
+    return index;
+  }
+  return l.slots_used < m.slot_count ? l.slots_used++ : no_index;
+}
+inline std::uint32_t free_slots(const group_memory& m) noexcept {
+  const auto& l = m.lists();
+  return l.free_count + (m.slot_count - std::min(l.slots_used, m.slot_count));
+}
+inline void put_free(const group_memory& m, std::uint32_t index) noexcept {
+  auto& l = m.lists();
+  m.slot(index).next = l.free_count == 0 ? no_index : l.free_first;
+  l.free_first = index;
+  ++l.free_count;
+}
+
+/// A list through two links: `Previous` and `Next` are members of the slot.
+template <auto Previous, auto Next>
+struct linked_list {
+  const group_memory& memory;
+  std::uint32_t& first;
+  std::uint32_t& last;
+
+  void push_back(std::uint32_t index) const noexcept {
+    auto& slot = memory.slot(index);
+    slot.*Previous = last;
+    slot.*Next = no_index;
+    if (last == no_index)
+      first = index;
+    else
+      memory.slot(last).*Next = index;
+    last = index;
+  }
+  void insert_behind(std::uint32_t behind, std::uint32_t index) const noexcept {
+    auto& slot = memory.slot(index);
+    const std::uint32_t next = memory.slot(behind).*Next;
+    slot.*Previous = behind;
+    slot.*Next = next;
+    memory.slot(behind).*Next = index;
+    if (next == no_index)
+      last = index;
+    else
+      memory.slot(next).*Previous = index;
+  }
+  void remove(std::uint32_t index) const noexcept {
+    auto& slot = memory.slot(index);
+    if (slot.*Previous == no_index)
+      first = slot.*Next;
+    else
+      memory.slot(slot.*Previous).*Next = slot.*Next;
+    if (slot.*Next == no_index)
+      last = slot.*Previous;
+    else
+      memory.slot(slot.*Next).*Previous = slot.*Previous;
+    slot.*Previous = slot.*Next = no_index;
+  }
+};
+
+using lease_list =
+    linked_list<&layout::group_slot::lease_previous, &layout::group_slot::lease_next>;
+using ring_list = linked_list<&layout::group_slot::ring_previous, &layout::group_slot::ring_next>;
+
+/// All leases that end `ack_wait` after `since`, by that time.
+inline lease_list leases(const group_memory& m) noexcept {
+  return {m, m.lists().lease_first, m.lists().lease_last};
+}
+/// All slots whose record lies in the ring of `lane`, by position.
+inline ring_list in_ring(const group_memory& m, std::uint32_t lane) noexcept {
+  auto& cursor = m.cursors[lane % layout::group_lanes_max];
+  return {m, cursor.ring_first, cursor.ring_last};
+}
+
+}  // namespace bus::group

@@ -1,0 +1,80 @@
+#pragma once
+/// timers: a heap of slots by the time that something is due: a retry, or a lease with a time of
+/// its own.
+///
+/// REQUIRES for all: the group's lock. An index: repair makes it anew from the slots' stories.
+
+#include <utility>
+
+#include "group/group_memory.hpp"
+
+namespace bus::group {
+
+class timers {
+ public:
+  explicit timers(const group_memory& memory) noexcept
+      : memory_(memory), count_(memory.lists().timer_count) {
+    if (count_ > memory.slot_count) {
+      memory.broken = true;
+      count_ = 0;
+    }
+  }
+
+  bool empty() const noexcept { return count_ == 0; }
+  std::uint64_t next_due() const noexcept { return count_ == 0 ? ~0ull : memory_.timers[0].due; }
+  std::uint32_t next_slot() const noexcept { return memory_.timers[0].slot; }
+
+  void add(std::uint32_t slot, std::uint64_t due) const noexcept {
+    if (count_ >= memory_.slot_count) {
+      memory_.broken = true;
+      return;
+    }
+    place(count_, {due, slot, 0});
+    rise(count_++);
+  }
+  void remove(std::uint32_t slot) const noexcept {
+    const std::uint32_t at = memory_.slot(slot).heap_index;
+    memory_.slot(slot).heap_index = no_index;
+    if (at >= count_ || memory_.timers[at].slot != slot) {
+      memory_.broken = true;
+      return;
+    }
+    const layout::group_timer last = memory_.timers[--count_];
+    if (at == count_) return;
+    place(at, last);
+    rise(at);
+    sink(memory_.slot(last.slot).heap_index);
+  }
+
+ private:
+  void place(std::uint32_t at, const layout::group_timer& entry) const noexcept {
+    memory_.timers[at] = entry;
+    memory_.slot(entry.slot).heap_index = at;
+  }
+  void exchange(std::uint32_t a, std::uint32_t b) const noexcept {
+    const layout::group_timer first = memory_.timers[a];
+    place(a, memory_.timers[b]);
+    place(b, first);
+  }
+  void rise(std::uint32_t at) const noexcept {
+    for (std::uint32_t above = (at - 1) / 2;
+         at != 0 && memory_.timers[at].due < memory_.timers[above].due; above = (at - 1) / 2)
+      exchange(at, std::exchange(at, above));
+  }
+  void sink(std::uint32_t at) const noexcept {
+    if (at >= count_) return;
+    for (;;) {
+      std::uint32_t least = at;
+      for (std::uint32_t child = 2 * at + 1; child <= 2 * at + 2 && child < count_; ++child)
+        if (memory_.timers[child].due < memory_.timers[least].due) least = child;
+      if (least == at) return;
+      exchange(at, least);
+      at = least;
+    }
+  }
+
+  const group_memory& memory_;
+  std::uint32_t& count_;
+};
+
+}  // namespace bus::group

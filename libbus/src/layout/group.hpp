@@ -1,0 +1,257 @@
+#pragma once
+/// group: the file `streams/S/groups/G`: what a group has claimed and not settled, and where it
+/// stands.
+///
+/// Who may write: every consumer of the group. Words are changed without the lock only where it is
+/// said; everything else is changed under `lock`.
+/// Truth is in the slots' first words and in the cursors. Lists, the heap, the table of keys and
+/// all counts are indexes: a repair makes them anew.
+/// Format     docs/format/group.md
+
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+#include "base/word.hpp"
+#include "layout/segment_header.hpp"
+
+namespace bus::layout {
+
+inline constexpr std::uint32_t group_lanes_max = 64;
+inline constexpr std::uint32_t group_members_max = 4095;  // what an owner's bits hold
+inline constexpr std::uint32_t group_slots_max = 1u << 22;
+inline constexpr std::uint32_t group_backoff_max = 16;
+inline constexpr std::uint32_t group_filter_bytes = 2048;
+inline constexpr std::uint32_t group_name_bytes = 64;
+inline constexpr std::uint32_t group_block_bytes = 256;  // of the hold arena
+inline constexpr std::uint32_t no_index = 0xffffffffu;
+
+enum class slot_state : std::uint32_t {
+  free = 0,
+  ready = 1,    // to be handed out again
+  leased = 2,   // a member has it
+  delayed = 3,  // to be handed out again at `due`
+  parked = 4,   // its key is busy
+  dying = 5,    // on its way to the dead letters, which have no room
+  moving = 6,   // being written there, by the holder of the lock
+  settled = 7,  // by its holder, without the lock; not collected yet
+  skipped = 8,  // not a message: from here on, this key's messages were passed over
+};
+
+/// The truth about one message, in one word.
+struct slot_truth {
+  slot_state state = slot_state::free;
+  bool started = false;
+  std::uint32_t owner = 0;       // member
+  std::uint32_t acquired = 0;    // times handed out
+  std::uint32_t failed = 0;      // times that counted
+  std::uint32_t generation = 0;  // of the lease
+
+  static constexpr std::uint32_t count_max = (1u << 12) - 1;
+  static constexpr std::uint32_t failed_max = (1u << 10) - 1;
+  static constexpr std::uint32_t generation_mask = (1u << 25) - 1;
+
+  constexpr std::uint64_t pack() const noexcept {
+    return std::uint64_t{static_cast<std::uint32_t>(state)} | std::uint64_t{started} << 4 |
+           std::uint64_t{owner & 0xfffu} << 5 | std::uint64_t{acquired & count_max} << 17 |
+           std::uint64_t{failed & failed_max} << 29 |
+           std::uint64_t{generation & generation_mask} << 39;
+  }
+  static constexpr slot_truth unpack(std::uint64_t packed) noexcept {
+    return {static_cast<slot_state>(packed & 0xf),
+            (packed >> 4 & 1) != 0,
+            static_cast<std::uint32_t>(packed >> 5 & 0xfff),
+            static_cast<std::uint32_t>(packed >> 17 & count_max),
+            static_cast<std::uint32_t>(packed >> 29 & failed_max),
+            static_cast<std::uint32_t>(packed >> 39 & generation_mask)};
+  }
+};
+
+/// 64 bytes, one line: all that claim and settle touch.
+struct alignas(64) group_slot {
+  base::word truth;   // slot_truth. leased -> settled by the holder without the lock  edge Q1
+  base::word origin;  // sequence:56 | lane:8
+  base::word place;   // position in the ring; with bit 63: first block in the hold arena
+  base::word since;   // ticks: leased since, or extended at
+  base::word key;     // hash of the key; 0 = none
+  // Under the lock, but for `next` of a settled slot, which belongs to who settled it.
+  std::uint32_t next;  // of the list that the state says: free, ready, parked, dying, returned
+  std::uint32_t lease_previous, lease_next;
+  std::uint32_t ring_previous, ring_next;  // of those whose record lies in the ring, by position
+  std::uint32_t heap_index;                // in the heap of timers, or no_index
+};
+static_assert(sizeof(group_slot) == 64);
+
+inline constexpr std::uint64_t place_in_arena = 1ull << 63;
+constexpr std::uint64_t pack_origin_of(std::uint32_t lane, std::uint64_t seq) noexcept {
+  return seq << 8 | lane;
+}
+constexpr std::uint32_t lane_of_origin(std::uint64_t origin) noexcept {
+  return static_cast<std::uint32_t>(origin & 0xff);
+}
+constexpr std::uint64_t seq_of_origin(std::uint64_t origin) noexcept { return origin >> 8; }
+
+/// What only messages that failed, or wait, need to know. Under the lock.
+struct alignas(64) group_slot_story {
+  std::uint64_t due;           // ticks; of a delayed one, or of a lease with a time of its own
+  std::uint64_t first_ticks;   // first time handed out
+  std::uint64_t lease_begin;   // of an extended lease: when it was claimed
+  std::uint64_t skipped;       // of a skipped key: how many, for people
+  std::uint32_t reason_block;  // in the arena: name of the member, newline, text of the failure
+  std::uint32_t reason_bytes;  // 0: none
+  std::uint32_t death;         // why it dies
+  std::uint32_t reserved[5];
+};
+static_assert(sizeof(group_slot_story) == 64);
+
+struct group_timer {
+  std::uint64_t due;
+  std::uint32_t slot;
+  std::uint32_t reserved;
+};
+static_assert(sizeof(group_timer) == 16);
+
+/// A key that something in the window has, or waits for. Open addressing; slot numbers are + 1, so
+/// that zeroes are empty.
+struct group_key {
+  std::uint64_t key;          // 0 = empty
+  std::uint32_t holder;       // the message that is out, or next
+  std::uint32_t first, last;  // parked
+  std::uint32_t parked;
+  std::uint32_t skip;  // the slot that says from where on they were passed over
+  std::uint32_t reserved;
+};
+static_assert(sizeof(group_key) == 32);
+
+struct alignas(64) group_member {
+  base::word who;       // process id:32 | consumer id:32; 0 = free. Taken by compare-and-swap
+  base::word settling;  // slot + 1 that it settles and has not returned yet      edge Q3
+  base::word claimed, settled;  // statistics; writer: the member
+  char name[32];
+};
+static_assert(sizeof(group_member) == 64);
+
+/// Where the group stands in a lane: everything at or above is unclaimed. Two copies, so that one
+/// store changes all of it.
+struct group_stand {
+  base::word position;
+  base::word seq;
+  base::word filtered;  // messages below that did not match
+  base::word dropped;   // messages below that the ring had lost
+};
+struct alignas(128) group_cursor {
+  group_stand stand[2];
+  base::word which;      // 0 or 1: the copy that counts                           edge Q2
+  base::word attached;   // the lane was entered; 0: not yet
+  base::word first_seq;  // where the group began
+  std::uint32_t ring_first, ring_last;  // list of slots whose record lies in this ring
+  base::word reserved[4];
+};
+static_assert(sizeof(group_cursor) == 128);
+
+/// What never changes about a group. Durations in nanoseconds.
+struct group_info {
+  std::uint64_t stream_id;
+  std::uint64_t group_epoch;  // random; no two groups have the same
+  std::uint32_t ordinal;      // in readers tables
+  std::uint32_t slot_count, member_count, key_capacity, block_count;
+  std::uint32_t ack, order, on_fail, mode, start_kind;
+  std::uint32_t max_ack_pending, max_delayed, max_parked;
+  std::int32_t max_deliver;  // -1: no limit
+  std::uint32_t backoff_count, jitter_permille;
+  std::uint32_t dead_letters;  // 1: there is a dead-letter stream
+  std::uint32_t headers_all;   // all header conditions must hold; 0: any
+  std::uint32_t filter_count, header_count;
+  std::uint64_t ack_wait_ns, max_lease_ns, idle_release_ns;
+  std::uint64_t start_value;  // sequence, or wall clock in ns
+  std::uint64_t hold_bytes;
+  std::uint64_t backoff_ns[group_backoff_max];
+  char name[group_name_bytes];
+  char stream[group_name_bytes];
+  char filter[group_filter_bytes];  // patterns, then key=value conditions, each with a zero byte
+};
+
+/// Heads of lists and counts. Indexes.
+struct group_lists {
+  std::uint32_t free_first, free_count;
+  std::uint32_t ready_first, ready_last, ready_count;
+  std::uint32_t lease_first, lease_last, lease_count;
+  std::uint32_t timer_count, delayed_count, parked_count;
+  std::uint32_t dying_first, dying_last, dying_count;
+  std::uint32_t rescan_first;  // skipped keys that nothing holds any more
+  std::uint32_t block_first, block_free;
+  std::uint32_t slots_used;  // slots above were never used
+  std::uint32_t key_count;
+  std::uint32_t reserved;
+};
+
+/// Sums that people look at. No decision depends on them.
+struct group_counters {
+  base::word claimed, redelivered, nacked, released, rejected, expired, died, dead, repaired,
+      returned_unstarted, held_copies, extended;
+};
+
+struct group_header {
+  segment_header segment;
+  group_info info;
+  alignas(128) base::word lock;      // as a lane's lock                                   edge L1
+  base::word damaged;                // 1: something impossible was met; `bus group repair`
+  alignas(128) base::word returned;  // settled slots: index + 1; a stack               edge Q1
+  alignas(128) base::word bell;      // low half a futex: rises when something may be claimed
+  base::word sleepers;               // consumers that sleep, or are about to
+  base::word settle_sleepers;        // those of them that wait for a message to be settled
+  alignas(128) base::word paused_until;  // ticks; 0 = not paused, ~0 = until resumed
+  base::word active;                     // exclusive and failover: member + 1:32 | token:32
+  base::word tokens;                     // fencing tokens given out
+  base::word next_timer;                 // ticks of the next timer or expiry, for sleepers
+  base::word last_member_ticks;          // somebody was here
+  base::word released_ring;              // 1: idle for too long, does not hold publishers back
+  base::word closed;                     // 1: the group was removed
+  base::word blocks_reserved;            // blocks of the arena that are backed by memory
+  base::word members_used;               // members above were never there
+  base::word begun;                      // 1: all lanes that there were at first are entered
+  alignas(128) base::word move_intent;   // slot:24 | low bits of the dead letter's sequence:40
+  base::word discarded;                  // dead letters that dlq=none dropped: count:40 | seq:24
+  base::word letters_floor;              // position in the dead-letter lane: below, dropped
+  base::word letters_floor_seq;
+  base::word letters_dropped;
+  alignas(128) group_lists lists;
+  alignas(128) group_counters counters;
+};
+static_assert(std::is_standard_layout_v<group_header>);
+
+inline constexpr std::uint64_t group_cursors_offset = 8192;
+inline constexpr std::uint64_t group_pins_offset =
+    group_cursors_offset + group_lanes_max * sizeof(group_cursor);
+inline constexpr std::uint64_t group_pin_bytes = 64;
+inline constexpr std::uint64_t group_members_offset =
+    group_pins_offset + group_lanes_max * group_pin_bytes;
+static_assert(sizeof(group_header) <= group_cursors_offset);
+static_assert(group_members_offset % 4096 == 0);
+
+/// Where the tables lie.
+struct group_geometry {
+  std::uint64_t timers = 0, keys = 0, slots = 0, stories = 0, chain = 0, blocks = 0, total = 0;
+
+  static constexpr group_geometry of(std::uint32_t members, std::uint32_t slots, std::uint32_t keys,
+                                     std::uint32_t blocks) noexcept {
+    constexpr auto page = [](std::uint64_t bytes) { return (bytes + 4095) / 4096 * 4096; };
+    group_geometry g;
+    g.timers = group_members_offset + page(members * sizeof(group_member));
+    g.keys = g.timers + page(slots * sizeof(group_timer));
+    g.slots = g.keys + page(keys * sizeof(group_key));
+    g.stories = g.slots + page(slots * sizeof(group_slot));
+    g.chain = g.stories + page(slots * sizeof(group_slot_story));
+    g.blocks = g.chain + page(blocks * sizeof(std::uint32_t));
+    g.total = g.blocks + page(std::uint64_t{blocks} * group_block_bytes);
+    return g;
+  }
+};
+
+/// In a readers table a group stands with this in place of a process; its pins lie in its file.
+inline constexpr std::uint32_t group_reader = 0xffffffffu;
+constexpr bool is_group_reader(std::uint64_t entry) noexcept {
+  return static_cast<std::uint32_t>(entry >> 32) == group_reader;
+}
+
+}  // namespace bus::layout
