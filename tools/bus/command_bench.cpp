@@ -281,6 +281,7 @@ void add_bench(CLI::App& app, context& c) {
       ->check(CLI::Range(1u, 64u));
   replay->add_option("--dir", o->replay.directory, "Where the log is")->capture_default_str();
   replay->callback([o, &c] { c.run = [o, &c] { return run_replay(c, *o); }; });
+  add_bench_group(*command, c);
   command->footer(
       "Every figure is a median of interleaved rounds, the floor is measured in the same "
       "run.\nExample:\n  bus bench rtt --size 64 --seconds 5");

@@ -40,6 +40,7 @@ void add_record(CLI::App& app, context& c);
 /// What concerns the log; below `bus stream`.
 void add_log(CLI::App& stream, context& c);
 void add_bench(CLI::App& app, context& c);
+void add_bench_group(CLI::App& command, context& c);  // below `bench`
 void add_doctor(CLI::App& app, context& c);
 void add_completion(CLI::App& app, context& c);
 
