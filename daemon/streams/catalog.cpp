@@ -5,6 +5,7 @@
 
 #include "base/crc32c.hpp"
 #include "os/failure.hpp"
+#include "storage/subject_log.hpp"
 #include "wire/stream_json.hpp"
 
 namespace bus::streams {
@@ -18,6 +19,10 @@ constexpr std::int64_t largest_definition_bytes = 1 << 20;
 
 std::string sum_of(std::string_view text) {
   return std::to_string(base::crc32c(0, text.data(), text.size()));
+}
+
+std::string lane_in(const std::string& directory, std::uint32_t lane) {
+  return directory + "/lane-" + std::to_string(lane);
 }
 
 error unreadable(const std::string& path, std::string why) {
@@ -34,11 +39,36 @@ result<void> catalog::prepare() {
   std::vector<std::string> names;
   if (const int failure = disk_.list(directory_ + "/streams", names); failure != 0)
     return os::failure(-failure, "cannot look into " + directory_ + "/streams");
+  // First: a stream that lost its name in the page cache only would come back without its files.
+  auto synced = sync_all(names);
+  if (!synced) return synced;
   for (const std::string& name : names)
     if (name.starts_with(half_made) || name.starts_with(half_removed))
       remove_tree(directory_of(name));
-  if (const int failure = disk_.sync_directory(directory_); failure != 0)
-    return os::failure(-failure, "cannot sync " + directory_);
+  return {};
+}
+
+// C3: also when nothing was made just now. Lanes see to their own files when they are opened.
+result<void> catalog::sync_all(const std::vector<std::string>& names) {
+  std::vector<std::string> ours = {directory_, directory_ + "/streams"};
+  for (const std::string& name : names) ours.push_back(directory_of(name));
+  for (const std::string& path : ours)
+    if (const int failure = disk_.sync_directory(path); failure != 0 && failure != -ENOTDIR)
+      return os::failure(-failure, "cannot sync " + path);
+  for (const std::string& name : names) {
+    const std::string path = directory_of(name) + "/subjects";
+    const int file = disk_.open(path, log::disk_mode::write, false);
+    if (file < 0) continue;
+    const int failure = disk_.sync(file);
+    disk_.close(file);
+    if (failure != 0) return os::failure(-failure, "cannot sync " + path);
+  }
+  // Whoever made the ones above may not have synced them. What we may not open is another's.
+  for (auto end = directory_.rfind('/'); end != std::string::npos;
+       end = end == 0 ? std::string::npos : directory_.rfind('/', end - 1)) {
+    const std::string above = directory_.substr(0, std::max<std::size_t>(end, 1));
+    if (disk_.sync_directory(above) == -EIO) return os::failure(EIO, "cannot sync " + above);
+  }
   return {};
 }
 
@@ -60,12 +90,25 @@ result<std::vector<definition>> catalog::load(std::vector<error>& problems) {
     auto made = read(directory_of(name));
     if (made && made->config.name != name)
       made = unreadable(directory_of(name), "stream.json is another stream's");
+    if (made) count_lanes(*made);
     if (made)
       all.push_back(std::move(*made));
     else
       problems.push_back(std::move(made.error()));
   }
   return all;
+}
+
+// A lane whose log came to be belongs to the stream, whoever was killed before counting it, and
+// should stream.json be an old one that somebody restored.
+void catalog::count_lanes(definition& made) {
+  while (made.lanes < made.config.lanes) {
+    const std::string state = lane_directory_of(made.config.name, made.lanes) + "/state";
+    const int file = disk_.open(state, log::disk_mode::read, false);
+    if (file < 0) return;
+    disk_.close(file);
+    ++made.lanes;
+  }
 }
 
 result<definition> catalog::read(const std::string& path) {
@@ -128,7 +171,16 @@ result<void> catalog::write_definition(const std::string& directory, const defin
   return {};
 }
 
-result<std::string> catalog::begin(const definition& made) {
+std::string catalog::building_for(const definition& made) const {
+  return directory_of(std::string(half_made) + std::to_string(made.stream_id));
+}
+
+std::string catalog::lane_directory_of(const std::string& name, std::uint32_t lane) const {
+  return lane_in(directory_of(name), lane);
+}
+
+result<void> catalog::add(const definition& made, std::uint64_t high_water,
+                          const storage::log_options& options) {
   std::vector<std::string> names;
   if (const int failure = disk_.list(directory_ + "/streams", names); failure != 0)
     return os::failure(-failure, "cannot look into " + directory_ + "/streams");
@@ -137,27 +189,58 @@ result<std::string> catalog::begin(const definition& made) {
       return error{errc::conflict, 0, "cannot add the stream '" + name + "'",
                    "there is a log of that name in " + directory_of(name),
                    "remove the stream first (bus stream rm), or move that directory away"};
-  const std::string building =
-      directory_of(std::string(half_made) + std::to_string(made.stream_id));
+  const std::string building = building_for(made);
+  auto built = build(building, made, high_water, options);
+  if (!built) {
+    remove_tree(building);
+    return built;
+  }
+  return commit(building, made);
+}
+
+result<void> catalog::build(const std::string& building, const definition& made,
+                            std::uint64_t high_water, const storage::log_options& options) {
   if (const int failure = disk_.make_directory(building); failure != 0)
     return os::failure(-failure, "cannot make " + building);
   auto written = write_definition(building, made);
-  if (!written) {
-    remove_tree(building);
-    return std::move(written.error());
+  if (!written) return written;
+  auto subjects = storage::subject_log::open(disk_, building + "/subjects");
+  if (!subjects) return std::move(subjects.error());
+  for (std::uint32_t lane = 0; lane < made.lanes; ++lane) {
+    auto log = storage::lane_log::create(disk_, lane_in(building, lane),
+                                         {made.stream_id, made.epoch, lane}, high_water, options);
+    if (!log) return std::move(log.error());
   }
-  return building;
+  return {};
 }
 
 result<void> catalog::commit(const std::string& building, const definition& made) {
+  const std::string path = directory_of(made.config.name);
   int failure = disk_.sync_directory(building);
-  if (failure == 0) failure = disk_.rename(building, directory_of(made.config.name));
-  if (failure == 0) failure = disk_.sync_directory(directory_ + "/streams");
+  if (failure == 0) failure = disk_.rename(building, path);
   if (failure != 0) {
     remove_tree(building);
-    return os::failure(-failure, "cannot add the stream '" + made.config.name + "'");
+  } else {
+    failure = disk_.sync_directory(directory_ + "/streams");
+    // Its files stay until the next start: the name may be on the disk (C2).
+    if (failure != 0) (void)disk_.rename(path, building);
   }
+  if (failure != 0)
+    return os::failure(-failure, "cannot add the stream '" + made.config.name + "'");
   return {};
+}
+
+result<std::unique_ptr<storage::lane_log>> catalog::add_lane(const definition& changed,
+                                                             std::uint64_t high_water,
+                                                             const storage::log_options& options) {
+  const std::uint32_t lane = changed.lanes - 1;
+  auto log =
+      storage::lane_log::create(disk_, lane_directory_of(changed.config.name, lane),
+                                {changed.stream_id, changed.epoch, lane}, high_water, options);
+  if (!log) return log;
+  auto stored = store(changed);
+  if (!stored) return std::move(stored.error());
+  return log;
 }
 
 result<void> catalog::store(const definition& changed) {

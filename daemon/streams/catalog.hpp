@@ -6,6 +6,14 @@
 ///   streams/NAME/subjects        docs/format/log.md
 ///   streams/NAME/lane-N/...
 ///
+/// Invariants
+///   C1  A new stream takes its name when all of it is durable, and the name is durable when add()
+///       returns.
+///   C2  A stream loses its name first, and durably: a power loss never shows half of one.
+///   C3  What is served is durable: a busd that was killed may have left names and subjects that
+///   only
+///       the page cache knows, and nothing may be confirmed on top of them before they are synced.
+///
 /// Threads    one
 
 #include <string>
@@ -15,6 +23,7 @@
 #include <bus/stream_config.hpp>
 
 #include "log/disk.hpp"
+#include "storage/lane_log.hpp"
 
 namespace bus::streams {
 
@@ -34,16 +43,21 @@ class catalog {
   result<void> prepare();
   /// Definitions that cannot be read are problems, each with what to do about it.
   result<std::vector<definition>> load(std::vector<error>& problems);
-
   /// The definition in a directory. Errors: corrupt, not_found
   result<definition> read(const std::string& path);
+
+  /// A new stream with empty logs. Errors: conflict, no_space
+  result<void> add(const definition& made, std::uint64_t high_water,
+                   const storage::log_options& options);
   /// A directory that was built elsewhere, with a new definition. Errors: conflict, no_space
   result<void> adopt(const std::string& building, const definition& made);
-
-  /// A directory under another name, for everything that belongs to a new stream; commit() names
-  /// it. Errors: conflict, no_space
-  result<std::string> begin(const definition& made);
-  result<void> commit(const std::string& building, const definition& made);
+  /// Where adopt() takes it from: swept when that never happens.
+  std::string building_for(const definition& made) const;
+  /// An empty log for the last of changed.lanes, and then the definition that counts it.
+  /// Errors: no_space, system
+  result<std::unique_ptr<storage::lane_log>> add_lane(const definition& changed,
+                                                      std::uint64_t high_water,
+                                                      const storage::log_options& options);
   /// Over the old definition. Errors: no_space, system
   result<void> store(const definition& changed);
   result<void> remove(const std::string& name);
@@ -51,8 +65,14 @@ class catalog {
   std::string directory_of(const std::string& name) const {
     return directory_ + "/streams/" + name;
   }
+  std::string lane_directory_of(const std::string& name, std::uint32_t lane) const;
 
  private:
+  result<void> sync_all(const std::vector<std::string>& names);
+  void count_lanes(definition& made);
+  result<void> build(const std::string& building, const definition& made, std::uint64_t high_water,
+                     const storage::log_options& options);
+  result<void> commit(const std::string& building, const definition& made);
   result<void> write_definition(const std::string& directory, const definition& made);
   void remove_tree(const std::string& path);
 

@@ -76,9 +76,9 @@ result<void> keeper::start() {
 result<std::unique_ptr<storage::lane_log>> keeper::open_log(const definition& made,
                                                             std::uint32_t lane,
                                                             storage::recovery_report& report) {
-  return storage::lane_log::open(
-      engine_.disk(), catalog_.directory_of(made.config.name) + "/lane-" + std::to_string(lane),
-      {made.stream_id, made.epoch, lane}, options_for(made.config), report);
+  return storage::lane_log::open(engine_.disk(), catalog_.lane_directory_of(made.config.name, lane),
+                                 {made.stream_id, made.epoch, lane}, options_for(made.config),
+                                 report);
 }
 
 // REQUIRES for what follows: in the engine's thread.
@@ -93,8 +93,6 @@ result<void> keeper::restore(const definition& found) {
     return error{errc::conflict, 0, "cannot open the stream '" + made.config.name + "' of " + path,
                  "the bus has another stream of that name",
                  "remove that one (bus stream rm) and start busd again"};
-  if (is_there && facts->config.mode == lane_mode::per_publisher)
-    while (os::exists(path + "/lane-" + std::to_string(made.lanes))) ++made.lanes;
   std::vector<std::unique_ptr<storage::lane_log>> logs;
   std::vector<storage::recovery_report> reports(made.lanes);
   for (std::uint32_t lane = 0; lane < made.lanes; ++lane) {
@@ -156,6 +154,15 @@ result<void> keeper::restore(const definition& found) {
   } else {
     // busd may keep its files elsewhere now.
     (void)os::make_link(session_->directory->stream_path(made.config.name) + "/log", path);
+    // One that was killed may have made the log of a lane, and not yet its ring.
+    auto handle = session_->stream(made.config.name);
+    if (!handle) return std::move(handle.error());
+    for (std::uint32_t lane = (*handle)->lane_count(); lane < made.lanes; ++lane) {
+      auto lock = session_->directory->lock_changes();
+      if (!lock) return std::move(lock.error());
+      auto added = session_->directory->add_lane(*facts, lane, logs[lane]->next_seq());
+      if (!added && added.error().code != errc::conflict) return added;
+    }
   }
   kept& entry = streams_[made.config.name];
   entry.made = made;
@@ -214,19 +221,8 @@ result<void> keeper::add_stream(const stream_config& config) {
       made.config = config;
       made.stream_id = os::random_id();
       made.lanes = config.mode == lane_mode::fixed ? config.lanes : 1;
-      auto building = catalog_.begin(made);
-      if (!building) return std::move(building.error());
-      for (std::uint32_t lane = 0; lane < made.lanes; ++lane) {
-        auto log = storage::lane_log::create(
-            engine_.disk(), *building + "/lane-" + std::to_string(lane),
-            {made.stream_id, made.epoch, lane}, least_high_water(config), options_for(config));
-        if (!log) return std::move(log.error());
-        (void)engine_.disk().sync_directory((*log)->directory());
-      }
-      auto subjects = storage::subject_log::open(engine_.disk(), *building + "/subjects");
-      if (!subjects) return std::move(subjects.error());
-      auto named = catalog_.commit(*building, made);
-      if (!named) return named;
+      auto added_log = catalog_.add(made, least_high_water(config), options_for(config));
+      if (!added_log) return added_log;
       client::birth with = session_->directory->new_birth();
       with.stream_id = made.stream_id;
       with.log_directory = catalog_.directory_of(config.name);
@@ -364,7 +360,7 @@ result<void> keeper::restore_stream(const std::string& name, const std::string& 
     auto lock = session_->directory->lock_changes();
     outcome = lock ? session_->directory->check_new_stream(made.config)
                    : result<void>(std::move(lock.error()));
-    building = catalog_.directory_of(".new-" + std::to_string(made.stream_id));
+    building = catalog_.building_for(made);
   });
   if (!outcome) return outcome;
   // The copy takes its time: nobody waits for it meanwhile.
@@ -394,16 +390,11 @@ result<void> keeper::add_lane(const std::string& name, std::uint32_t lane) {
   result<void> outcome;
   engine_.call([&] {
     outcome = [&]() -> result<void> {
-      const std::string path = catalog_.directory_of(name);
-      auto log = storage::lane_log::create(engine_.disk(), path + "/lane-" + std::to_string(lane),
-                                           {stream.made.stream_id, stream.made.epoch, lane},
-                                           least_high_water(stream.made.config),
-                                           options_for(stream.made.config));
-      if (!log) return std::move(log.error());
       definition changed = stream.made;
       changed.lanes = lane + 1;
-      auto stored = catalog_.store(changed);
-      if (!stored) return stored;
+      auto log =
+          catalog_.add_lane(changed, least_high_water(changed.config), options_for(changed.config));
+      if (!log) return std::move(log.error());
       auto lock = session_->directory->lock_changes();
       if (!lock) return std::move(lock.error());
       const auto facts = client::read_stream_file(session_->directory->stream_path(name));

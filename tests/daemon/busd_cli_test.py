@@ -291,6 +291,23 @@ class Confirms(DaemonCase):
         self.assertIn("memory", failed.stderr.decode())
 
 
+class Bench(DaemonCase):
+    def test_readers_beside_a_publisher(self):
+        seen = json.loads(self.bus("bench", "replay", "--beside", "--messages", "20000", "--pace", "8MiB",
+                                   "--seconds", "1", "--dir", self.data, "--json").stdout)
+        for who in ("reader_start", "reader_middle", "pread_start", "pread_middle"):
+            self.assertGreater(seen[who + "_bytes_per_s"], 0, seen)
+        for key in ("alone_messages_per_s", "beside_readers_messages_per_s", "beside_preads_messages_per_s",
+                    "ratio_readers_alone", "ratio_preads_alone", "ratio_readers_preads", "readers_processor_share",
+                    "preads_processor_share"):
+            self.assertGreater(seen[key], 0, seen)
+        self.assertEqual([name for name in os.listdir(self.data) if name.startswith("bus-bench")], [])
+
+    def test_options_that_only_it_has(self):
+        for wrong in (["--pace", "8MiB"], ["--beside", "--readers", "2"], ["--beside", "--pace", "fast"]):
+            self.bus("bench", "replay", *wrong, expect=USAGE)
+
+
 class ControlSocket(DaemonCase):
     def setUp(self):
         super().setUp()

@@ -1,12 +1,11 @@
 // kill -9 of busd, of publishers and of readers at random instants under load; then shared memory is lost, too. What
 // was confirmed is in the log, once and whole; who reads live misses nothing and notices nothing; no sequence is used
 // twice.
-// By hand: --seconds N --seed S.
 
 #include <algorithm>
-#include <cstdlib>
 
 #include "busd_process.hpp"
+#include "kill_run.hpp"
 #include "stage.hpp"
 #include "traffic.hpp"
 
@@ -52,7 +51,7 @@ bool ended_by_kill(worker& of) {
   of.process->kill();
   const int status = of.process->wait();
   of.process.reset();
-  return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+  return was_killed(status);
 }
 
 bool all_durable(bus::session& session) {
@@ -273,24 +272,9 @@ void lose_memory(const scratch& place, busd_process& busd, std::uint64_t seed, t
 }  // namespace
 
 int main(int argc, char** argv) {
-  double seconds = 40;
-  std::uint64_t seed = std::random_device{}();
-  for (int i = 1; i + 1 < argc; i += 2) {
-    const std::string_view option = argv[i];
-    if (option == "--seconds") {
-      seconds = std::atof(argv[i + 1]);
-    } else if (option == "--seed") {
-      seed = std::strtoull(argv[i + 1], nullptr, 10);
-    } else {
-      std::fprintf(stderr, "usage: %s [--seconds N] [--seed S]\n", argv[0]);
-      return 2;
-    }
-  }
-  std::printf("seed %llu (repeat with --seed)\n", static_cast<unsigned long long>(seed));
-  std::fflush(stdout);
-  const alarm_guard watchdog(static_cast<unsigned>(seconds) * 3 + 120);
+  kill_run run(argc, argv, 40);
+  const alarm_guard watchdog(static_cast<unsigned>(run.seconds) * 3 + 120);
   totals sum;
-  const auto share = std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 800));
   traffic shared;
   {
     const scratch place, disk(disk_directory());
@@ -303,10 +287,10 @@ int main(int argc, char** argv) {
       const auto added = session->add_stream(logged_stream(stream_name, bus::storage_class::durable));
       if (!added) return std::printf("%s\n", added.error().message().c_str()), 1;
     }
-    kill_under_load(place, busd, share, seed, shared, sum);
-    const auto end = clock::now() + std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 200));
+    kill_under_load(place, busd, run.share(0.8), run.seed, shared, sum);
+    const auto end = clock::now() + run.share(0.2);
     for (int round = 0; !sum.failed && (round == 0 || clock::now() < end); ++round)
-      lose_memory(place, busd, ++seed, shared, sum);
+      lose_memory(place, busd, ++run.seed, shared, sum);
     if (sum.failed) std::printf("busd said:\n%s\n", busd.log_tail().c_str());
   }
   const auto& words = *shared.words;

@@ -112,7 +112,7 @@ class busd_process {
     if (pid_ <= 0) return false;
     ::kill(pid_, SIGKILL);
     wait();
-    return WIFSIGNALED(status_) && WTERMSIG(status_) == SIGKILL;
+    return was_killed(status_);
   }
   /// Wait status.
   int wait() {

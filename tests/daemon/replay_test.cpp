@@ -409,6 +409,31 @@ TEST_F(Replay, ALanePerPublisherHasALogOfItsOwn) {
   EXPECT_GT(done.sequence, count);
 }
 
+// busd was killed between the log of a new lane and its ring, or the count of lanes.
+TEST_F(Replay, ALaneWhoseRingWasNeverMadeIsMadeAtTheStart) {
+  auto config = logged_stream("k", bus::storage_class::durable);
+  config.mode = bus::lane_mode::per_publisher;
+  config.lanes = 3;
+  add(config);
+  session_.reset();
+  ASSERT_TRUE(busd_.kill());
+  const std::string path = disk_.root() + "/t/streams/k";
+  std::filesystem::create_directory(path + "/lane-1");
+  std::filesystem::copy_file(path + "/lane-0/state", path + "/lane-1/state");
+  ASSERT_TRUE(busd_.start_and_wait()) << busd_.log_tail();
+  open();
+  bus::publisher_options alone;
+  alone.mode = bus::publish_mode::exclusive;
+  std::vector<bus::publisher> publishers;
+  for (int i = 0; i < 3; ++i) publishers.push_back(publisher("k.a", alone));
+  for (bus::publisher& out : publishers) {
+    ASSERT_TRUE(out.publish("x")) << out.last_error().message();
+    const auto confirmed = out.wait_confirmed(out.last_receipt(), 20s);
+    EXPECT_TRUE(confirmed) << confirmed.error().message();
+  }
+  EXPECT_EQ(last_of("k", 2), 1u);
+}
+
 TEST_F(Replay, ANewEpochGoesOnAboveEverything) {
   add(logged_stream("e", bus::storage_class::durable));
   std::uint64_t last = 0;

@@ -109,7 +109,7 @@ class scenario {
     });
     beside(who);
     const int status = stage_.pump_until_ended(who);
-    const bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+    const bool killed = was_killed(status);
     const std::string where =
         at == failpoint::count ? "nowhere" : name_of(at) + " hit " + std::to_string(hit);
     if (status != 0 && !killed)

@@ -1,10 +1,9 @@
 // kill -9 at random instants: publishers and subscribers come, work at full speed and die,
-// thousands of times, while one publisher and one gating subscriber survive and judge. By hand:
-// --seconds N --seed S.
+// thousands of times, while one publisher and one gating subscriber survive and judge.
 
 #include <algorithm>
-#include <cstdlib>
 
+#include "kill_run.hpp"
 #include "stage.hpp"
 
 namespace {
@@ -127,7 +126,7 @@ void run_on(bus::overflow policy, const ring_layout& rings, std::chrono::millise
     sum.any_continued.add((std::chrono::steady_clock::now() - killed).count());
     const int status = s.pump_until_ended(*place.process);
     place.process.reset();
-    if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
+    if (!was_killed(status))
       s.checker().complain(complaint_kind::other,
                            "a victim ended with " + std::to_string(status) + ": " + s.why().text);
     // Beside a live exclusive publisher the others may not publish: that they wait says nothing of
@@ -171,22 +170,8 @@ void run_on(bus::overflow policy, const ring_layout& rings, std::chrono::millise
 }  // namespace
 
 int main(int argc, char** argv) {
-  double seconds = 24;
-  std::uint64_t seed = std::random_device{}();
-  for (int i = 1; i + 1 < argc; i += 2) {
-    const std::string_view option = argv[i];
-    if (option == "--seconds") {
-      seconds = std::atof(argv[i + 1]);
-    } else if (option == "--seed") {
-      seed = std::strtoull(argv[i + 1], nullptr, 10);
-    } else {
-      std::fprintf(stderr, "usage: %s [--seconds N] [--seed S]\n", argv[0]);
-      return 2;
-    }
-  }
-  std::printf("seed %llu (repeat with --seed)\n", static_cast<unsigned long long>(seed));
-  std::fflush(stdout);
-  const alarm_guard watchdog(static_cast<unsigned>(seconds) * 2 + 60);
+  kill_run run(argc, argv, 24);
+  const alarm_guard watchdog(static_cast<unsigned>(run.seconds) * 2 + 60);
   totals sum;
   constexpr ring_layout one{"one lane"}, three{"three lanes", 3},
       own{"a lane per publisher", 8, bus::lane_mode::per_publisher};
@@ -195,9 +180,8 @@ int main(int argc, char** argv) {
       {bus::overflow::reject, &one},  {bus::overflow::drop_new, &one},
       {bus::overflow::block, &three}, {bus::overflow::drop_oldest, &three},
       {bus::overflow::block, &own},   {bus::overflow::drop_oldest, &own}};
-  const auto share =
-      std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000 / std::size(runs)));
-  for (const auto& [policy, rings] : runs) run_on(policy, *rings, share, seed++, sum);
+  const auto share = run.share(1.0 / std::size(runs));
+  for (const auto& [policy, rings] : runs) run_on(policy, *rings, share, run.seed++, sum);
   std::printf(
       "%llu kills (%llu publishers, %llu subscribers, %llu in the middle of a call), %llu messages "
       "judged\n",

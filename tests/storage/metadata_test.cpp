@@ -63,7 +63,7 @@ std::string live(std::uint64_t seed, disk_lie lie, std::atomic<std::uint64_t>& s
   std::mt19937_64 random(seed);
   simulated_disk disk;
   disk.lie = lie;
-  for (const char* path : {"data", "data/streams", "data/streams/s"}) (void)disk.make_directory(path);
+  (void)disk.make_directory(stream_directory);
   book said;
   std::string wrong;
   disk.before_change = [&](disk_call) {

@@ -74,6 +74,9 @@ class shared_value {
   T* value_;
 };
 
+/// Of a wait status: kill -9 ended it, and nothing before.
+inline bool was_killed(int status) { return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL; }
+
 /// A forked process that runs `work` and exits with what it returns; killed and reaped at the end
 /// at the latest.
 class child {

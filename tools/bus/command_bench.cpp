@@ -16,6 +16,9 @@ struct options {
   std::string wait = "spin", overflow = "block", readers_wait = "pause", ring;
   bench::durable_options durable;
   bench::replay_options replay;
+  bench::beside_options beside;
+  bool is_beside = false;
+  std::string pace;
   std::string confirm = "disk", storage = "durable";
 };
 
@@ -183,6 +186,53 @@ int run_replay(const context& c, options& o) {
   return 0;
 }
 
+int run_beside(const context& c, options& o) {
+  o.beside.bytes = o.replay.bytes;
+  o.beside.messages = o.replay.messages;
+  o.beside.directory = o.replay.directory;
+  if (!o.pace.empty()) {
+    const auto bytes = parse_bytes(o.pace);
+    if (!bytes || *bytes == 0)
+      return c.usage("invalid --pace '" + o.pace + "'", "it is not a size such as 256MiB");
+    o.beside.pace_bytes_per_s = static_cast<double>(*bytes);
+  }
+  auto report = bench::run_beside(o.beside);
+  if (!report) return c.fail(report.error());
+  const auto& r = *report;
+  if (c.json) {
+    std::printf("%s\n", dump({{"size", o.beside.bytes},
+                              {"pace_bytes_per_s", o.beside.pace_bytes_per_s},
+                              {"rounds", r.rounds},
+                              {"alone_messages_per_s", r.alone_messages_per_s},
+                              {"beside_readers_messages_per_s", r.readers.messages_per_s},
+                              {"beside_preads_messages_per_s", r.preads.messages_per_s},
+                              {"reader_start_bytes_per_s", r.readers.bytes_per_s[0]},
+                              {"reader_middle_bytes_per_s", r.readers.bytes_per_s[1]},
+                              {"pread_start_bytes_per_s", r.preads.bytes_per_s[0]},
+                              {"pread_middle_bytes_per_s", r.preads.bytes_per_s[1]},
+                              {"readers_processor_share", r.readers.processor_share},
+                              {"preads_processor_share", r.preads.processor_share},
+                              {"ratio_readers_alone", r.readers.ratio_to_alone},
+                              {"ratio_preads_alone", r.preads.ratio_to_alone},
+                              {"ratio_readers_preads", r.ratio}})
+                            .c_str());
+    return 0;
+  }
+  std::printf("a publisher of %u bytes to disk, and two readers of its log; %d rounds\n",
+              o.beside.bytes, r.rounds);
+  std::printf("  alone             %12s msg/s\n", show_count(r.alone_messages_per_s).c_str());
+  const auto line = [&](const char* what, const bench::beside_report::company& one) {
+    std::printf("  %-17s %12s msg/s   ratio %.2f   they read %10s/s and %10s/s, %.2f processors\n",
+                what, show_count(one.messages_per_s).c_str(), one.ratio_to_alone,
+                show_bytes(one.bytes_per_s[0]).c_str(), show_bytes(one.bytes_per_s[1]).c_str(),
+                one.processor_share);
+  };
+  line("beside readers", r.readers);
+  line("beside preads", r.preads);
+  std::printf("  readers to preads: %.2f\n", r.ratio);
+  return 0;
+}
+
 }  // namespace
 
 void add_bench(CLI::App& app, context& c) {
@@ -276,11 +326,25 @@ void add_bench(CLI::App& app, context& c) {
       ->capture_default_str()
       ->check(CLI::Range(0u, 1u << 20));
   replay->add_option("--messages", o->replay.messages, "How many")->capture_default_str();
-  replay->add_option("--readers", o->replay.readers, "Reader processes at once")
-      ->capture_default_str()
-      ->check(CLI::Range(1u, 64u));
+  auto* readers = replay->add_option("--readers", o->replay.readers, "Reader processes at once")
+                      ->capture_default_str()
+                      ->check(CLI::Range(1u, 64u));
   replay->add_option("--dir", o->replay.directory, "Where the log is")->capture_default_str();
-  replay->callback([o, &c] { c.run = [o, &c] { return run_replay(c, *o); }; });
+  auto* beside =
+      replay
+          ->add_flag("--beside", o->is_beside,
+                     "What two readers, one at the start and one in the middle, cost a running "
+                     "publisher, beside two processes that only pread as much")
+          ->excludes(readers);
+  replay->add_option("--pace", o->pace, "With --beside: bytes per second of each reader")
+      ->needs(beside);
+  replay->add_option("--seconds", o->beside.seconds, "With --beside: how long")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber)
+      ->needs(beside);
+  replay->callback([o, &c] {
+    c.run = [o, &c] { return o->is_beside ? run_beside(c, *o) : run_replay(c, *o); };
+  });
   add_bench_group(*command, c);
   command->footer(
       "Every figure is a median of interleaved rounds, the floor is measured in the same "

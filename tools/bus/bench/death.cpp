@@ -86,7 +86,7 @@ bus::result<double> redelivery_once(const death_options& options) {
   if (auto added = session->add_group(group); !added) return std::move(added.error());
   auto out = session->publisher("jobs");
   if (!out) return std::move(out.error());
-  if (!out->publish("job")) return out->error();
+  if (!out->publish("job")) return out->last_error();
   shared_value<hand_over> shared;
   const auto consume = [&](bus::session& own, auto&& with) {
     bus::consumer_options joining{.group = "workers", .stream = "jobs"};

@@ -1,120 +1,16 @@
-#include <fcntl.h>
-#include <signal.h>
-
-#include <cstdio>
-#include <filesystem>
-#include <thread>
-
 #include "disk_floor.hpp"
+#include "kept_bus.hpp"
 #include "scenarios.hpp"
 
 namespace bench {
 
-namespace {
-
 using namespace std::chrono_literals;
 using clock = std::chrono::steady_clock;
-
-double seconds_since(clock::time_point begin) {
-  return std::chrono::duration<double>(clock::now() - begin).count();
-}
-
-// busd lies beside bus, or where an installation puts it.
-std::string find_busd() {
-  std::error_code failed;
-  const auto self = std::filesystem::read_symlink("/proc/self/exe", failed).parent_path();
-  for (const auto& path : {self / "busd", self / "../sbin/busd", self / "../../sbin/busd"})
-    if (std::filesystem::exists(path, failed)) return path.string();
-  return "busd";
-}
-
-/// A bus of this run's own, a busd that keeps it, a directory on the disk that is measured.
-class kept_bus {
- public:
-  kept_bus(const std::string& directory, int core) {
-    std::string pattern = directory + "/bus-bench-XXXXXX";
-    if (::mkdtemp(pattern.data()) == nullptr) {
-      failure_ = {bus::errc::permission, errno, "cannot make a directory in " + directory,
-                  std::strerror(errno), "choose another with --dir"};
-      return;
-    }
-    data = pattern;
-    const std::string busd = find_busd(), log = data + "/busd.log";
-    child_ = ::fork();
-    if (child_ == 0) {
-      pin_to(core);
-      const int out = ::open(log.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-      ::dup2(out, 2);
-      ::execlp(busd.c_str(), "busd", "--bus", name.c_str(), "--data", data.c_str(), "--disk-block",
-               "1", "--disk-warn", "1", static_cast<char*>(nullptr));
-      ::_exit(127);
-    }
-    const auto begin = clock::now();
-    for (;;) {
-      session_ = bus::session::open(bus::session_options{name, "bus bench", true});
-      if (session_ && session_->keeper()) return;
-      int status = 0;
-      if (::waitpid(child_, &status, WNOHANG) == child_ || seconds_since(begin) > 10) {
-        child_ = -1;
-        failure_ = {bus::errc::unavailable, 0, "cannot start " + busd,
-                    "it ended at once, or does not answer: see " + log,
-                    "install busd beside bus, or put it into PATH"};
-        keep_ = true;
-        return;
-      }
-      std::this_thread::sleep_for(5ms);
-    }
-  }
-  ~kept_bus() {
-    session_ = bus::error{};
-    if (child_ > 0) {
-      ::kill(child_, SIGTERM);
-      join(child_);
-    }
-    (void)bus::remove_bus(name, true);
-    std::error_code failed;
-    if (!data.empty() && !keep_) std::filesystem::remove_all(data, failed);
-  }
-  kept_bus(const kept_bus&) = delete;
-  kept_bus& operator=(const kept_bus&) = delete;
-
-  const std::optional<bus::error>& failure() const { return failure_; }
-  bus::session& session() { return *session_; }
-  std::string lane() const { return data + "/" + name + "/streams/bench/lane-0"; }
-
-  std::string name = "bench-" + std::to_string(::getpid());
-  std::string data;
-
- private:
-  bus::result<bus::session> session_ = bus::error{};
-  std::optional<bus::error> failure_;
-  pid_t child_ = -1;
-  bool keep_ = false;
-};
-
-bus::stream_config stream_of(const durable_options& options) {
-  bus::stream_config config;
-  config.name = "bench";
-  config.subjects = {"bench"};
-  config.storage = options.storage;
-  config.max_message_bytes = std::max<std::uint32_t>(options.bytes, 64 * 1024);
-  config.ring_bytes = 8 << 20;
-  while (config.ring_bytes < 8 * (config.max_message_bytes + 4096)) config.ring_bytes *= 2;
-  return config;
-}
-
-bus::error of(const bus::publisher& publisher, bus::publish_status status) {
-  auto why = publisher.last_error();
-  if (why.what.empty()) why.what = bus::publish_status_name(status);
-  return why;
-}
-
-}  // namespace
 
 bus::result<durable_report> run_durable(const durable_options& options) {
   kept_bus here(options.directory, 1);
   if (here.failure()) return *here.failure();
-  auto added = here.session().add_stream(stream_of(options));
+  auto added = here.session().add_stream(stream_of(options.bytes, options.storage));
   if (!added) return std::move(added.error());
   bus::publisher_options how;
   how.mode = bus::publish_mode::exclusive;
@@ -183,9 +79,7 @@ bus::result<durable_report> run_durable(const durable_options& options) {
 bus::result<replay_report> run_replay(const replay_options& options) {
   kept_bus here(options.directory, 1);
   if (here.failure()) return *here.failure();
-  durable_options how;
-  how.bytes = options.bytes;
-  auto added = here.session().add_stream(stream_of(how));
+  auto added = here.session().add_stream(stream_of(options.bytes));
   if (!added) return std::move(added.error());
   bus::publisher_options sending;
   sending.mode = bus::publish_mode::exclusive;
@@ -199,7 +93,7 @@ bus::result<replay_report> run_replay(const replay_options& options) {
   auto confirmed = publisher->wait_confirmed(publisher->last_receipt(), 60s);
   if (!confirmed) return std::move(confirmed.error());
   // The last of them may still be in the ring: those are not counted.
-  const std::uint64_t in_ring = stream_of(how).ring_bytes / 64;
+  const std::uint64_t in_ring = stream_of(options.bytes).ring_bytes / 64;
   const std::uint64_t wanted = total > 2 * in_ring * 64 / (options.bytes + 64)
                                    ? total - in_ring * 64 / (options.bytes + 64)
                                    : total / 2;

@@ -81,4 +81,27 @@ struct replay_report {
 };
 bus::result<replay_report> run_replay(const replay_options& options);
 
+struct beside_options {
+  std::uint32_t bytes = 256;
+  std::uint64_t messages = 2'000'000;  // in the log when it begins
+  double pace_bytes_per_s = 0;         // of each reader; 0: as fast as it can
+  std::string directory = "/var/tmp";
+  double seconds = 6;
+};
+/// What two readers of the log, one at its start and one in its middle, cost a running publisher;
+/// and what two processes cost it that only pread as many bytes and use as much of the processors.
+struct beside_report {
+  struct company {
+    double messages_per_s = 0;   // of the publisher
+    double bytes_per_s[2] = {};  // of the log, of each reader
+    double processor_share = 0;  // of both together; 1: one processor
+    double ratio_to_alone = 0;   // of the same round; median
+  };
+  double alone_messages_per_s = 0;
+  company readers, preads;
+  double ratio = 0;  // beside readers to beside preads, of the same round; median
+  int rounds = 0;
+};
+bus::result<beside_report> run_beside(const beside_options& options);
+
 }  // namespace bench

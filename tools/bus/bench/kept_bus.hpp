@@ -1,0 +1,46 @@
+#pragma once
+/// kept_bus: a bus with a busd for one measurement, and the stream that is measured on it.
+
+#include <bus/bus.hpp>
+
+#include <optional>
+#include <string>
+
+#include "samples.hpp"
+
+namespace bench {
+
+inline double seconds_since(std::chrono::steady_clock::time_point begin) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+/// A bus of this run's own, a busd that keeps it, a directory on the disk that is measured.
+class kept_bus {
+ public:
+  /// busd runs on `core`.
+  kept_bus(const std::string& directory, int core);
+  ~kept_bus();
+  kept_bus(const kept_bus&) = delete;
+  kept_bus& operator=(const kept_bus&) = delete;
+
+  const std::optional<bus::error>& failure() const { return failure_; }
+  bus::session& session() { return *session_; }
+  std::string lane() const { return data + "/" + name + "/streams/bench/lane-0"; }
+
+  std::string name = "bench-" + std::to_string(::getpid());
+  std::string data;
+
+ private:
+  bus::result<bus::session> session_ = bus::error{};
+  std::optional<bus::error> failure_;
+  pid_t child_ = -1;
+  bool keep_ = false;
+};
+
+/// The stream `bench` for messages of that size.
+bus::stream_config stream_of(std::uint32_t bytes,
+                             bus::storage_class storage = bus::storage_class::durable);
+/// Why a publish failed.
+bus::error of(const bus::publisher& publisher, bus::publish_status status);
+
+}  // namespace bench
