@@ -58,7 +58,7 @@ bus::result<void> publish_many(bus::publisher& out, std::uint64_t count, std::ui
       const bus::header headers[] = {{"key", key}};
       done = out.publish(payload, headers);
     }
-    if (!done) return out.error();
+    if (!done) return out.last_error();
   }
   return {};
 }
