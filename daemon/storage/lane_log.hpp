@@ -1,10 +1,10 @@
 #pragma once
-/// lane_log: the writing side of one lane's log: frames into segments, recovery, retention.
+/// lane_log: the writing side of one lane's log: frames into segments (lane_log.cpp), what a crash
+/// or a failure left (lane_log_recovery.cpp), what is kept (lane_log_retention.cpp).
 ///
 /// Invariants
 ///   W1  One write is in flight at most, and it goes behind everything that was written before:
-///   what
-///       a crash can take is a suffix.
+///       what a crash can take is a suffix.
 ///   W2  durable_seq() names only what a sync that succeeded covered. It is said in a frame only
 ///       afterwards.
 ///   W3  A segment that a write or a sync failed on is never written again. What was not durable is
@@ -22,6 +22,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <bus/error.hpp>
@@ -30,22 +31,9 @@
 #include "log/format.hpp"
 #include "log/history.hpp"
 #include "log/lane_files.hpp"
+#include "storage/frame_memory.hpp"
 
 namespace bus::storage {
-
-/// Aligned memory for frames; direct writes need it.
-class frame_memory {
- public:
-  explicit frame_memory(std::size_t bytes);
-  frame_memory(frame_memory&&) noexcept;
-  frame_memory& operator=(frame_memory&&) noexcept;
-  ~frame_memory();
-  std::span<std::byte> bytes() const noexcept { return {data_, bytes_}; }
-
- private:
-  std::byte* data_ = nullptr;
-  std::size_t bytes_ = 0;
-};
 
 struct log_identity {
   std::uint64_t stream_id = 0;
@@ -158,6 +146,9 @@ class lane_log {
     bool synced = false;
     std::uint64_t first_seq = 0;
   };
+
+  static constexpr std::uint64_t index_stride_bytes = 256 * 1024;
+  static constexpr std::string_view half_made = ".tmp";
 
   lane_log(log::disk& on, std::string directory, const log_options& options)
       : disk_(on), directory_(std::move(directory)), options_(options) {}
