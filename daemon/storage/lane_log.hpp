@@ -1,6 +1,7 @@
 #pragma once
 /// lane_log: the writing side of one lane's log: frames into segments (lane_log.cpp), what a crash
-/// or a failure left (lane_log_recovery.cpp), what is kept (lane_log_retention.cpp).
+/// or a failure left (lane_log_recovery.cpp), what becomes of full segments
+/// (lane_log_upkeep.cpp).
 ///
 /// Invariants
 ///   W1  One write is in flight at most, and it goes behind everything that was written before:
@@ -12,10 +13,13 @@
 ///   W4  No byte of a sector that holds something durable is written again (but for `state`, which
 ///       has two copies).
 ///   W5  No sequence is given out above high_water() of the state on disk.
+///   W6  Another file may take the name of a full segment: it gives the same bytes, and was durable
+///       before. A power loss leaves the one or the other.
 ///
 /// Threads    one
 /// Blocks     begin() when a segment is full: some milliseconds, unless a spare one was prepared
 
+#include <algorithm>
 #include <chrono>
 #include <deque>
 #include <functional>
@@ -129,6 +133,15 @@ class lane_log {
   result<void> purge(std::uint64_t seq);
   void drop_consumed(std::uint64_t seq);  // spill: nobody needs what is below
 
+  /// A full segment that nobody has settled, the oldest first.
+  std::optional<std::uint64_t> next_full_segment() const;
+  /// It stays as it is.
+  void settle_segment(std::uint64_t base_seq) noexcept {
+    settled_seq_ = std::max(settled_seq_, base_seq);
+  }
+  /// The file `path` takes its place (W6). 0, or a negative errno: `path` is removed.
+  int replace_segment(std::uint64_t base_seq, const std::string& path, std::uint64_t bytes);
+
   /// Everything is on disk, and says so. Errors: system
   result<void> close();
 
@@ -171,6 +184,7 @@ class lane_log {
   const log_options options_;
   layout::log_state state_{};
   std::deque<segment> segments_;
+  std::uint64_t settled_seq_ = 0;  // base of the last segment that was settled
   log::disk_file file_ = -1;
   std::uint32_t align_ = 512;
   std::uint64_t offset_ = 0;

@@ -144,8 +144,9 @@ result<void> lane_log::recover(recovery_report& report) {
   durable_seq_ = durable;
   written_seq_ = last;
   next_seq_ = last + 1;
-  const bool whole = reader.header().has_value() && report.damages.empty() && !torn && !lost_end &&
-                     reader.expected() == last + 1;
+  // A copy of a log may end with a segment that was full.
+  const bool whole = reader.header().has_value() && !reader.is_compressed() &&
+                     report.damages.empty() && !torn && !lost_end && reader.expected() == last + 1;
   if (whole && last == durable && reader.clean_end() != 0 &&
       reader.header()->epoch == state_.epoch) {
     const int file =

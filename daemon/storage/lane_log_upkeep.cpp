@@ -1,6 +1,7 @@
-/// lane_log, retention: which segments go.
+/// lane_log, upkeep: what becomes of segments that are full. W6 is of lane_log.hpp.
 
 #include <algorithm>
+#include <cerrno>
 
 #include "storage/lane_log.hpp"
 
@@ -56,6 +57,31 @@ result<void> lane_log::purge(std::uint64_t seq) {
   state_ = state;
   drop_consumed(state.first_seq);
   return {};
+}
+
+std::optional<std::uint64_t> lane_log::next_full_segment() const {
+  const auto after =
+      std::upper_bound(segments_.begin(), segments_.end(), settled_seq_,
+                       [](std::uint64_t seq, const segment& one) { return seq < one.base_seq; });
+  if (segments_.end() - after < 2) return std::nullopt;  // the last one is being written
+  return after->base_seq;
+}
+
+int lane_log::replace_segment(std::uint64_t base_seq, const std::string& path,
+                              std::uint64_t bytes) {
+  settle_segment(base_seq);
+  const auto found =
+      std::lower_bound(segments_.begin(), segments_.end(), base_seq,
+                       [](const segment& one, std::uint64_t seq) { return one.base_seq < seq; });
+  // It may be gone, and must not come back.
+  int failure = found != segments_.end() && found->base_seq == base_seq
+                    ? disk_.rename(path, log::segment_path(directory_, base_seq))
+                    : -ENOENT;
+  if (failure != 0)
+    (void)disk_.remove(path);
+  else
+    found->bytes = bytes;
+  return failure;
 }
 
 }  // namespace bus::storage
