@@ -305,6 +305,24 @@ TEST(Compression, WithoutItsTableEachBlockIsFound) {
   }
 }
 
+// No newer segment tells that something is missing.
+TEST(Compression, ALostBlockAtTheEndIsTold) {
+  full_log made(1 << 20, 700, 0);
+  ASSERT_EQ(made.compress_all(), 1);
+  std::vector<std::uint64_t> bases;
+  ASSERT_EQ(log::list_segments(made.disk, made.directory, bases), 0);
+  ASSERT_EQ(made.disk.remove(log::segment_path(made.directory, bases.back())), 0);
+  const std::byte now{0x5a};
+  made.disk.overwrite(made.first_segment(), {&now, 1}, places_of(made.disk.contents(made.first_segment())).begin.back());
+  log::history history(made.disk, made.directory);
+  ASSERT_EQ(history.open(), 0);
+  history.seek(1);
+  std::uint64_t records = 0;
+  for (log::logged_record record; history.next(record, ~0ull) == log::walk_outcome::record;) ++records;
+  EXPECT_GT(records, 1000u);
+  EXPECT_FALSE(history.take_damages().empty());
+}
+
 // ---- power losses and failing disks
 
 TEST(Compression, APowerLossOnTheWayCostsNothing) {
