@@ -20,7 +20,8 @@ constexpr std::uint64_t frame_bytes = 64 * 1024;
 
 /// A log whose first segment is full.
 struct full_log {
-  explicit full_log(std::uint64_t segment_bytes, std::uint32_t record_bytes, std::uint64_t records_bytes) {
+  full_log(std::uint64_t segment_bytes, std::uint32_t record_bytes, std::uint64_t records_bytes,
+           std::uint32_t frame_records = 16) {
     (void)disk.make_directory(directory);
     options.segment_bytes = segment_bytes;
     options.largest_frame_bytes = frame_bytes;
@@ -29,8 +30,8 @@ struct full_log {
     EXPECT_TRUE(made);
     log = std::move(*made);
     for (std::uint64_t written = 0; written < records_bytes || log->segments() < 2;) {
-      EXPECT_EQ(commit(*log, disk, memory, 16, record_bytes), 0);
-      written += 16 * record_bytes;
+      EXPECT_EQ(commit(*log, disk, memory, frame_records, record_bytes), 0);
+      written += frame_records * record_bytes;
     }
   }
   // Answers how many were compressed.
@@ -305,9 +306,9 @@ TEST(Compression, WithoutItsTableEachBlockIsFound) {
   }
 }
 
-// No newer segment tells that something is missing.
+// No newer segment tells that something is missing, and no frame either: each is 4096 bytes, none lies in two blocks.
 TEST(Compression, ALostBlockAtTheEndIsTold) {
-  full_log made(1 << 20, 700, 0);
+  full_log made(1 << 20, 4000, 0, 1);
   ASSERT_EQ(made.compress_all(), 1);
   std::vector<std::uint64_t> bases;
   ASSERT_EQ(log::list_segments(made.disk, made.directory, bases), 0);
@@ -319,7 +320,7 @@ TEST(Compression, ALostBlockAtTheEndIsTold) {
   history.seek(1);
   std::uint64_t records = 0;
   for (log::logged_record record; history.next(record, ~0ull) == log::walk_outcome::record;) ++records;
-  EXPECT_GT(records, 1000u);
+  EXPECT_GT(records, 200u);
   EXPECT_FALSE(history.take_damages().empty());
 }
 
