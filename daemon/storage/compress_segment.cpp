@@ -53,7 +53,7 @@ class segment_copy {
     failure_ = source_.open(from, log_id_);
     const bool made = failure_ == 0 && read_header() && find_end() && write_blocks(to) &&
                       is_worth_it() && write_head() && is_same(to);
-    if (failure_ == 0 && source_.unreadable_bytes() != 0) failure_ = -EIO;
+    if (source_.unreadable_bytes() != 0) return compress_outcome::left;
     if (failure_ != 0) return compress_outcome::failed;
     if (made) return compress_outcome::done;
     return stop_ ? compress_outcome::stopped : compress_outcome::left;

@@ -85,6 +85,7 @@ result<void> lane_log::begin_epoch(std::uint64_t epoch) {
   const int failure = log::write_state(disk_, directory_, state);
   if (failure != 0) return failed(failure, "cannot write the state of a log");
   state_ = state;
+  unread_from_ = 0;  // what is not known of the old epoch is behind
   if (go_on == lost_from) return {};
   auto rolled = roll(go_on, lost_from, layout::log_gap::unsynced);
   if (rolled || segments_.back().base_seq == go_on) {

@@ -15,6 +15,9 @@
 ///   W5  No sequence is given out above high_water() of the state on disk.
 ///   W6  Another file may take the name of a full segment: it gives the same bytes, and was durable
 ///       before. A power loss leaves the one or the other.
+///   W7  A segment of which the disk cannot read a page is left as it is, with all its sequences:
+///   one
+///       that begins below its last record would take from it what may be readable again.
 ///
 /// Threads    one
 /// Blocks     begin() when a segment is full: some milliseconds, unless a spare one was prepared
@@ -61,6 +64,7 @@ struct recovery_report {
   std::uint64_t bytes_read = 0;
   std::uint64_t rewritten = 0;  // records that were not known to be durable, written anew
   std::uint64_t cut_bytes = 0;  // torn tail
+  std::uint64_t unreadable_bytes = 0;
   bool state_rebuilt = false;
   bool state_damaged = false;  // one of its copies
   std::vector<log::damage> damages;
@@ -123,6 +127,13 @@ class lane_log {
   /// on. Errors: no_space, system
   result<void> restart();
 
+  /// Of the last segment not everything could be read when the log was opened. It goes on above
+  /// everything that was ever given out, and tells the sequences in between.
+  bool has_unread_end() const noexcept { return unread_from_ != 0; }
+  /// Shared memory is still there, and knows better: everything up to `seq` - 1 was written.
+  /// REQUIRES: has_unread_end()
+  void resume_at(std::uint64_t seq) noexcept;
+
   /// The sequences up to `seq` are not to be had any more: it goes on behind them, and says so.
   /// REQUIRES: nothing is in flight, everything written is durable
   void skip_to(std::uint64_t seq, layout::log_gap reason) noexcept;
@@ -166,6 +177,7 @@ class lane_log {
   lane_log(log::disk& on, std::string directory, const log_options& options)
       : disk_(on), directory_(std::move(directory)), options_(options) {}
   result<void> recover(recovery_report& report);
+  result<void> leave_unread(std::uint64_t last, recovery_report& report);
   result<void> roll(std::uint64_t base_seq, std::uint64_t gap_first, layout::log_gap reason);
   result<void> open_new_file(std::string& path, std::uint64_t wanted_bytes);
   result<void> write_header(std::uint64_t base_seq, std::uint64_t bytes, std::uint64_t gap_first,
@@ -205,6 +217,9 @@ class lane_log {
   layout::log_gap active_gap_reason_ = layout::log_gap::none;
   std::chrono::steady_clock::time_point segment_begun_{};
   std::optional<flight> in_flight_;
+  std::uint64_t unread_from_ =
+      0;                   // not 0: sequences from here on may be where the disk cannot read
+  bool recovers_ = false;  // what cannot be read must not be left out
   bool poisoned_ = false;
 };
 

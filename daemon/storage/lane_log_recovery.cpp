@@ -60,6 +60,7 @@ result<std::unique_ptr<lane_log>> lane_log::open(log::disk& on, std::string dire
   constexpr std::uint64_t never_reached = 1ull << 32;
   if (report.state_rebuilt || report.state_damaged)
     made->state_.high_water = std::max(made->state_.high_water, made->next_seq_) + never_reached;
+  if (made->has_unread_end()) made->resume_at(made->state_.high_water + 1);
   failure = report.state_rebuilt ? log::create_state(on, made->directory_, made->state_)
                                  : log::write_state(on, made->directory_, made->state_);
   if (failure == 0 && report.state_damaged)
@@ -109,9 +110,15 @@ result<void> lane_log::recover(recovery_report& report) {
   // What was purged had been durable, too, and is not copied below.
   durable = std::max({durable, reader.durable_upto(), fresh - 1});
   report.bytes_read += reader.bytes_read();
+  report.unreadable_bytes = reader.unreadable_bytes();
   if (reader.header()) {
     active_gap_first_ = reader.header()->gap_first;
     active_gap_reason_ = static_cast<layout::log_gap>(reader.header()->gap_reason);
+  }
+  if (report.unreadable_bytes != 0) {
+    report.damages = reader.damages();
+    reader.close();
+    return leave_unread(runs.empty() ? base_seq - 1 : runs.back().last, report);
   }
   // Damage above what was durable is a torn write: it is cut there. Below, it is corruption: what
   // is intact behind it stays.
@@ -172,7 +179,35 @@ result<void> lane_log::recover(recovery_report& report) {
     if (seq <= durable + 1 && offset < end) from = std::max(from, offset);
   unsynced_bytes_ = last > durable ? end - from : 0;
   reader.close();
-  return restart();
+  recovers_ = true;
+  auto restarted = restart();
+  recovers_ = false;
+  if (restarted || !has_unread_end()) return restarted;
+  return leave_unread(runs.back().last, report);
+}
+
+// W7. Neither a torn end nor a hole can be told from what the disk does not give.
+result<void> lane_log::leave_unread(std::uint64_t last, recovery_report& report) {
+  poisoned_ = false;
+  // What can be read may be known to the page cache only.
+  const std::string path = log::segment_path(directory_, segments_.back().base_seq);
+  const int file = disk_.open(path, log::disk_mode::write, false);
+  int failure = file < 0 ? file : disk_.sync(file);
+  if (file >= 0) disk_.close(file);
+  if (failure != 0) return failed(failure, "cannot sync the log");
+  report.rewritten = 0;
+  unread_from_ = std::max(last + 1, state_.first_seq);
+  unsynced_bytes_ = 0;
+  resume_at(state_.high_water + 1);
+  return {};
+}
+
+void lane_log::resume_at(std::uint64_t seq) noexcept {
+  next_seq_ = std::clamp(seq, unread_from_, std::max(unread_from_, state_.high_water + 1));
+  written_seq_ = durable_seq_ = next_seq_ - 1;
+  const bool is_gap = next_seq_ > unread_from_;
+  gap_first_ = is_gap ? unread_from_ : 0;
+  gap_reason_ = is_gap ? layout::log_gap::corrupt : layout::log_gap::none;
 }
 
 // W3. From the files: the page cache has what the disk may not.
@@ -257,6 +292,10 @@ result<void> lane_log::copy_tail(std::uint64_t first, std::uint64_t last) {
                   std::size_t{record.shape.header_bytes} + record.shape.payload_bytes);
     });
     copied = record.seq;
+  }
+  if (recovers_ && from.unreadable_bytes() != 0) {
+    unread_from_ = first;
+    return failed(-EIO, "cannot read the log");
   }
   written_seq_ = copied;
   next_seq_ = copied + 1;

@@ -118,6 +118,7 @@ bool lane_logger::place_reader(std::uint64_t next_seq) {
 
 result<void> lane_logger::take_over() {
   stored_position_ = sync::load_acquire(words().logged_position);
+  if (log_->has_unread_end()) log_->resume_at(sync::load_acquire(words().logged_seq) + 1);
   if (!spills() && !place_reader(log_->next_seq())) {
     // Nothing of the ring is in the way of a publisher any more, and nothing may be lost silently.
     const auto& memory = lane_->memory();

@@ -106,6 +106,10 @@ result<void> keeper::restore(const definition& found) {
         "written anew, {} bytes of a torn end cut",
         made.config.name, lane, (*opened)->first_seq(), (*opened)->next_seq() - 1,
         (*opened)->segments(), report.bytes_read, report.rewritten, report.cut_bytes);
+    if (report.unreadable_bytes != 0)
+      spdlog::error(
+          "stream {} lane {}: the disk cannot read {} bytes of the last segment; it stays as it is",
+          made.config.name, lane, report.unreadable_bytes);
     for (const log::damage& damage : report.damages)
       spdlog::error(
           "stream {} lane {}: {} bytes at {} of the last segment are damaged, {} records "

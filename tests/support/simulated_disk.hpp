@@ -21,6 +21,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -168,6 +169,9 @@ class simulated_disk : public log::disk {
   bool holds_writes = false;  // begin_write and begin_sync are done by reap()
   std::uint32_t direct_alignment = 512;
   disk_lie lie = disk_lie::none;
+  /// Names of files, and pages of them that cannot be read: EIO.
+  std::set<std::pair<std::string, std::uint64_t>> unreadable_pages;
+  static constexpr std::uint64_t page_bytes = 4096;
 
   // ---- faults and counts
 
@@ -189,6 +193,7 @@ class simulated_disk : public log::disk {
     made->direct_alignment = direct_alignment;
     made->holds_writes = holds_writes;
     made->lie = lie;
+    made->unreadable_pages = unreadable_pages;
     std::map<const inode*, std::shared_ptr<inode>> copies;
     for (const auto& [path, directory] : directories_) {
       auto names = directory.durable;
@@ -284,8 +289,12 @@ class simulated_disk : public log::disk {
     const handle* open_file = use(file, false);
     if (open_file == nullptr) return -EBADF;
     const inode& from = *open_file->file;
-    if (offset >= from.cached_bytes) return 0;
+    if (offset >= from.cached_bytes || into.empty()) return 0;
     const std::uint64_t bytes = std::min<std::uint64_t>(into.size(), from.cached_bytes - offset);
+    const auto bad = unreadable_pages.lower_bound({open_file->name, offset / page_bytes});
+    if (bad != unreadable_pages.end() && bad->first == open_file->name &&
+        bad->second <= (offset + bytes - 1) / page_bytes)
+      return -EIO;
     copy_out(from, into.first(bytes), offset);
     return static_cast<std::int64_t>(bytes);
   }

@@ -12,11 +12,11 @@ void segment_file::close() noexcept {
   if (file_ >= 0) disk_->close(file_);
   file_ = -1;
   compressed_.reset();
+  bytes_ = bytes_read_ = unreadable_bytes_ = 0;
 }
 
 int segment_file::open(const std::string& path, std::uint64_t log_id) {
   close();
-  bytes_ = bytes_read_ = unreadable_bytes_ = 0;
   const int file = disk_->open(path, disk_mode::read, false);
   if (file < 0) return file;
   file_ = file;
