@@ -198,7 +198,7 @@ result<void> lane_log::leave_unread(std::uint64_t last, recovery_report& report)
   report.rewritten = 0;
   unread_from_ = std::max(last + 1, state_.first_seq);
   unsynced_bytes_ = 0;
-  resume_at(state_.high_water + 1);
+  resume_at(unread_from_);  // and above the high water, when that is known
   return {};
 }
 

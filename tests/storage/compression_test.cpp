@@ -324,6 +324,23 @@ TEST(Compression, ALostBlockAtTheEndIsTold) {
   EXPECT_FALSE(history.take_damages().empty());
 }
 
+TEST(Compression, APageThatCannotBeReadCostsItsBlocks) {
+  full_log made(1 << 20, 700, 0);
+  const auto records = records_of(made);
+  ASSERT_EQ(made.compress_all(), 1);
+  const auto file = made.disk.contents(made.first_segment());
+  const block_places blocks = places_of(file);
+  constexpr std::uint64_t page_bytes = simulated_disk::page_bytes;
+  for (std::uint64_t page = 0; page < (file.size() + page_bytes - 1) / page_bytes; ++page) {
+    const auto disk = made.disk.clone();
+    disk->unreadable_pages.insert({log::segment_name(1), page});
+    std::set<std::uint64_t> lost;
+    for (std::size_t i = 0; i < blocks.begin.size(); ++i)
+      if (blocks.begin[i] < (page + 1) * page_bytes && blocks.end[i] > page * page_bytes) lost.insert(i);
+    ASSERT_EQ(check_damage(*disk, made, records, lost), "") << "page " << page;
+  }
+}
+
 // ---- power losses and failing disks
 
 TEST(Compression, APowerLossOnTheWayCostsNothing) {

@@ -97,6 +97,26 @@ TEST(Unreadable, ReadersGoAroundEachPage) {
     }
 }
 
+// Each frame is a page: no other one tells that something is missing.
+TEST(Unreadable, AtTheEndItIsTold) {
+  simulated_disk disk;
+  const std::string directory = log_life::directory();
+  (void)disk.make_directory(directory);
+  storage::log_options options;
+  options.segment_bytes = 64 * 1024;
+  auto log = storage::lane_log::create(disk, directory, {7, 1, 0}, 1000, options);
+  ASSERT_TRUE(log);
+  const storage::frame_memory memory(64 * 1024);
+  for (int i = 0; i < 5; ++i) ASSERT_EQ(commit(**log, disk, memory, 1, 4000), 0);
+  disk.unreadable_pages.insert({log::segment_name(1), 5});
+  log::history history(disk, directory);
+  ASSERT_EQ(history.open(), 0);
+  log::logged_record record;
+  for (int i = 0; i < 4; ++i) ASSERT_EQ(history.next(record, ~0ull), log::walk_outcome::record);
+  EXPECT_EQ(history.next(record, ~0ull), log::walk_outcome::end);
+  EXPECT_FALSE(history.take_damages().empty());
+}
+
 // The device is gone: that is no damage of the log.
 TEST(Unreadable, AFileOfWhichNothingCanBeReadIsAFailure) {
   const written_log log = write_log(true);
@@ -122,6 +142,7 @@ void open_and_go_on(const written_log& log, std::uint64_t page, bool lost_memory
     auto begun = life.log()->begin_epoch(2);
     ASSERT_TRUE(begun) << begun.error().message();
     EXPECT_GT(life.log()->next_seq(), log.high_water);
+    EXPECT_FALSE(life.log()->has_unread_end());
   } else {
     life.log()->resume_at(log.places.size() + 1);  // the ring knows
     EXPECT_EQ(life.log()->next_seq(), log.places.size() + 1);
@@ -182,7 +203,7 @@ TEST(Unreadable, OpeningTwiceIsAsOnce) {
 TEST(Unreadable, AReadThatFailsForAWhileTakesNothing) {
   const written_log log = write_log(false);
   std::uint64_t failures = 0, opened = 0;
-  for (const std::uint64_t length : {1, 2, 3, 5, 9})
+  for (std::uint64_t length = 1; length < 24; ++length)
     for (std::uint64_t from = 0;; ++from) {
       const auto disk = log.disk->clone();
       std::uint64_t reads = 0;
@@ -216,6 +237,31 @@ TEST(Unreadable, AReadThatFailsForAWhileTakesNothing) {
   std::printf("%llu times open, %llu times not\n", static_cast<unsigned long long>(opened),
               static_cast<unsigned long long>(failures));
   EXPECT_GT(opened, 10u);
+}
+
+// It could be read when recovery looked, and cannot when it copies what is not known to be durable.
+TEST(Unreadable, APageThatGoesBadMeanwhileTakesNothing) {
+  const written_log log = write_log(false);
+  const std::string path = log.path(log.bases.size() - 1);
+  for (std::uint64_t page = 0; page < log.pages(log.bases.size() - 1); ++page)
+    for (std::uint64_t from = 0;; ++from) {
+      const auto disk = log.disk->clone();
+      std::uint64_t reads = 0;
+      disk->set_fault({0, -EIO, true, false, [&](disk_call call) {
+                         if (call == disk_call::read && reads++ == from)
+                           disk->unreadable_pages.insert({name_of_file(path), page});
+                         return false;
+                       }});
+      log_life life(*disk, from);
+      ASSERT_TRUE(life.open_only()) << life.failure();
+      if (reads <= from) break;
+      disk->end_faults();
+      life.set_salt(1'000'000);
+      ASSERT_TRUE(life.append(2, 300, true)) << life.failure();
+      disk->unreadable_pages.clear();
+      EXPECT_EQ(find_records(*disk, log_life::directory()).records.size(), log.places.size() + 2)
+          << "page " << page << " from read " << from;
+    }
 }
 
 TEST(Unreadable, OneCopyOfTheStateIsEnough) {
