@@ -15,6 +15,7 @@
 #include "log/format.hpp"
 #include "log/lane_files.hpp"
 #include "log/segment_file.hpp"
+#include "log/segment_reader.hpp"
 
 namespace bus::storage {
 
@@ -51,7 +52,7 @@ class segment_copy {
 
   compress_outcome run(const std::string& from, const std::string& to) {
     failure_ = source_.open(from, log_id_);
-    const bool made = failure_ == 0 && read_header() && find_end() && write_blocks(to) &&
+    const bool made = failure_ == 0 && read_header() && find_end(from) && write_blocks(to) &&
                       is_worth_it() && write_head() && is_same(to);
     if (source_.unreadable_bytes() != 0) return compress_outcome::left;
     if (failure_ != 0) return compress_outcome::failed;
@@ -81,13 +82,24 @@ class segment_copy {
     return true;
   }
 
-  // Where the zeroes begin that every segment ends with.
-  bool find_end() {
+  // Where the zeroes begin that every segment ends with. A record may end with zeroes, too.
+  bool find_end(const std::string& from_path) {
+    std::uint64_t records_end = first_block;
+    log::segment_reader reader(disk_);
+    failure_ = reader.open(from_path, log_id_, header_.base_seq);
+    if (failure_ != 0) return false;
+    log::logged_record record;
+    for (auto met = log::walk_outcome::record; met < log::walk_outcome::end && !stop_;) {
+      met = reader.next(record);
+      if (met == log::walk_outcome::record) records_end = reader.position();
+      if (met == log::walk_outcome::failure) failure_ = reader.failure();
+    }
+    if (failure_ != 0) return false;
     std::vector<std::byte> chunk(step_bytes);
     std::uint64_t end = source_.bytes();
-    while (end > first_block && !stop_) {
+    while (end > records_end && !stop_) {
       const std::uint64_t from =
-          std::max<std::uint64_t>(first_block, end - std::min<std::uint64_t>(end, step_bytes));
+          std::max<std::uint64_t>(records_end, end - std::min<std::uint64_t>(end, step_bytes));
       const std::span<std::byte> part{chunk.data(), static_cast<std::size_t>(end - from)};
       if (!read(part, from)) return false;
       const auto last =
@@ -98,7 +110,7 @@ class segment_copy {
       }
       end = from;
     }
-    data_end_ = base::round_up(end, layout::log_unit);
+    data_end_ = base::round_up(std::max(end, records_end), layout::log_unit);
     const std::uint64_t data = data_end_ - first_block;
     offsets_.resize((data + log_block_bytes - 1) / log_block_bytes);
     return !stop_;

@@ -1,5 +1,5 @@
-/// compression: full segments are replaced by compressed ones. Readers get the same from them, wherever they start; a byte
-/// that is changed costs one block; no power loss and no failing disk on the way costs anything.
+/// compression: full segments are replaced by compressed ones. Readers get the same from them, wherever they start; a
+/// byte that is changed costs one block; no power loss and no failing disk on the way costs anything.
 
 #include <gtest/gtest.h>
 
@@ -106,6 +106,25 @@ TEST(Compression, ReadersFindTheSameWhereverTheyStart) {
   EXPECT_TRUE(history.take_damages().empty());
 }
 
+// What it ends with looks as what is behind it.
+TEST(Compression, ALastRecordOfZeroesIsThere) {
+  full_log made(1 << 20, 3000, 0);
+  const auto zeroes = [&](std::uint32_t bytes) {
+    log::frame_builder frame(made.memory.bytes(), made.log->log_id(), made.log->align());
+    frame.begin(made.log->next_seq());
+    frame.add({bytes, 0, 0}, layout::pack_origin(0, 1), 1, [&](std::byte* to) { std::memset(to, 0, bytes); });
+    EXPECT_TRUE(made.log->begin(frame, true, 1, -1));
+    log::disk_completion done;
+    EXPECT_EQ(made.disk.reap({&done, 1}, 1), 1u);
+    EXPECT_EQ(made.log->finished(done.failure), 0);
+  };
+  while (made.log->segments() < 4) zeroes(60'000);
+  ASSERT_GT(made.compress_all(), 2);
+  std::vector<std::uint64_t> seqs = read_all_records(made.disk, made.directory).seqs;
+  EXPECT_EQ(seqs.size(), made.last());
+  EXPECT_TRUE(read_all_records(made.disk, made.directory).losses.empty());
+}
+
 TEST(Compression, AReaderThatIsInTheMiddleGoesOn) {
   full_log made(1 << 20, 3000, 2 << 20);
   log::history history(made.disk, made.directory);
@@ -183,8 +202,8 @@ TEST(Compression, WhatDoesNotGetSmallerStays) {
   const auto again =
       storage::compress_segment(made.disk, made.directory, 1, made.log->log_id(), made.directory + "/copy.tmp", stop);
   EXPECT_EQ(again.outcome, compress_outcome::left);
-  const auto none =
-      storage::compress_segment(made.disk, made.directory, 1, made.log->log_id(), made.directory + "/copy.tmp", stopped);
+  const auto none = storage::compress_segment(made.disk, made.directory, 1, made.log->log_id(),
+                                              made.directory + "/copy.tmp", stopped);
   EXPECT_NE(none.outcome, compress_outcome::done);
   EXPECT_TRUE(made.disk.contents(made.directory + "/copy.tmp").empty());
 }
@@ -314,7 +333,8 @@ TEST(Compression, ALostBlockAtTheEndIsTold) {
   ASSERT_EQ(log::list_segments(made.disk, made.directory, bases), 0);
   ASSERT_EQ(made.disk.remove(log::segment_path(made.directory, bases.back())), 0);
   const std::byte now{0x5a};
-  made.disk.overwrite(made.first_segment(), {&now, 1}, places_of(made.disk.contents(made.first_segment())).begin.back());
+  const block_places blocks = places_of(made.disk.contents(made.first_segment()));
+  made.disk.overwrite(made.first_segment(), {&now, 1}, blocks.begin.back());
   log::history history(made.disk, made.directory);
   ASSERT_EQ(history.open(), 0);
   history.seek(1);

@@ -1,6 +1,6 @@
-/// unreadable: pages that the disk answers EIO for. Readers get everything else, and are told what is missing; the writer
-/// opens the log, changes no byte of what it cannot read, and gives no sequence out again. When the page can be read
-/// once more, nothing is missing.
+/// unreadable: pages that the disk answers EIO for. Readers get everything else, and are told what is missing; the
+/// writer opens the log, changes no byte of what it cannot read, and gives no sequence out again. When the page can be
+/// read once more, nothing is missing.
 
 #include <gtest/gtest.h>
 

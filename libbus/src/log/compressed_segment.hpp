@@ -35,7 +35,7 @@ class compressed_segment {
 
   /// Of the segment as it was written.
   std::uint64_t bytes() const noexcept { return bytes_; }
-  /// From here on there are only zeroes.
+  /// From here on there are only zeroes, and they are of no record.
   std::uint64_t data_end() const noexcept;
   /// False: its table or its length is damaged.
   bool is_whole() const noexcept { return whole_; }

@@ -27,7 +27,7 @@ class segment_file {
   bool is_open() const noexcept { return file_ >= 0; }
 
   std::uint64_t bytes() const noexcept { return bytes_; }
-  /// From here on there are only zeroes.
+  /// From here on there are only zeroes, and they are of no record.
   std::uint64_t data_end() const noexcept { return compressed_ ? compressed_->data_end() : bytes_; }
   bool is_compressed() const noexcept { return compressed_.has_value(); }
   /// False: what holds the blocks together is damaged.

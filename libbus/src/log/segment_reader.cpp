@@ -155,7 +155,7 @@ walk_outcome segment_reader::next(logged_record& found) {
     std::uint32_t low;
     std::memcpy(&low, at, sizeof low);
     if (low == static_cast<std::uint32_t>(expected_) && claimed > available &&
-        at_ + claimed <= file_bytes_) {
+        at_ + claimed <= data_end_) {
       at = need(at_, claimed, available);
       if (at == nullptr) return walk_outcome::failure;
     }
@@ -190,7 +190,7 @@ walk_outcome segment_reader::next(logged_record& found) {
 walk_outcome segment_reader::resync() {
   const std::uint64_t from = at_;
   // A payload may be made of what looks like heads of large records: trying them all must end.
-  std::uint64_t budget = resync_budget * file_bytes_;
+  std::uint64_t budget = resync_budget * data_end_;
   for (std::uint64_t at = from; at + unit <= data_end_; at += unit) {
     std::uint64_t available = 0;
     const std::byte* bytes = need(at, unit, available);
@@ -214,9 +214,9 @@ walk_outcome segment_reader::resync() {
     }
     const std::uint64_t ahead = static_cast<std::uint32_t>(static_cast<std::uint32_t>(first) -
                                                            static_cast<std::uint32_t>(expected_));
-    if (ahead > (file_bytes_ - from) / unit) continue;  // more than ever fit in between
+    if (ahead > (data_end_ - from) / unit) continue;  // more than ever fit in between
     const std::uint64_t claimed = claimed_bytes(bytes);
-    if (claimed == 0 || at + claimed > file_bytes_ || claimed > budget) continue;
+    if (claimed == 0 || at + claimed > data_end_ || claimed > budget) continue;
     budget -= claimed;
     if (claimed > available) {
       bytes = need(at, claimed, available);

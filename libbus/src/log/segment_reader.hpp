@@ -94,7 +94,7 @@ class segment_reader {
   std::uint32_t seed_ = 0;
   std::uint32_t align_ = 512;
   std::uint64_t file_bytes_ = 0;
-  std::uint64_t data_end_ = 0;  // behind it there are only zeroes
+  std::uint64_t data_end_ = 0;  // behind it there are only zeroes, of no record
   std::uint64_t at_ = 0;
   std::uint64_t expected_ = 0;
   std::uint64_t gap_first_ = 0;
