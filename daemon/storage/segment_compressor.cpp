@@ -47,10 +47,10 @@ std::optional<segment_compressor::finished_job> segment_compressor::take(
 }
 
 void segment_compressor::forget(const std::string& directory) {
-  std::unique_lock guard(mutex_);
+  const std::lock_guard guard(mutex_);
   if (job_ && job_->directory == directory) {
     stop_job_ = true;
-    changed_.wait(guard, [&] { return !job_; });
+    job_->directory.clear();  // nobody takes what comes of it
   }
   if (finished_ && finished_->what.directory == directory) {
     log::posix_disk disk;
@@ -75,9 +75,11 @@ void segment_compressor::run() {
       spdlog::warn("cannot compress segment {} in {}: error {}; it stays as it is for now",
                    now.base_seq, now.directory, -copy.failure);
     guard.lock();
+    if (!job_->directory.empty())
+      finished_ = finished_job{now, path, copy};
+    else if (copy.outcome == compress_outcome::done)
+      (void)disk.remove(path);
     job_.reset();
-    finished_ = finished_job{now, path, copy};
-    changed_.notify_all();
   }
 }
 

@@ -35,7 +35,7 @@ class segment_compressor {
   bool begin(const job& next);
   /// What became of a job in `directory`.
   std::optional<finished_job> take(const std::string& directory);
-  /// Nothing is done in `directory` any more when it returns.
+  /// What is done in `directory` is given up. Does not wait: that could take a sync.
   void forget(const std::string& directory);
 
  private:
