@@ -37,3 +37,12 @@ if(BUS_SANITIZE)
   add_link_options(-fsanitize=${BUS_SANITIZE})
 endif()
 find_package(Threads REQUIRED)
+
+# Inside the library only: no public header knows it. Without it compressed logs are refused.
+option(BUS_ZSTD "Read and write compressed logs (needs libzstd)" ON)
+set(BUS_ZSTD_LIBRARY)
+if(BUS_ZSTD)
+  find_package(PkgConfig REQUIRED)
+  pkg_check_modules(LIBZSTD REQUIRED libzstd)
+  set(BUS_ZSTD_LIBRARY zstd)
+endif()

@@ -1,10 +1,11 @@
 #pragma once
-/// lane_log: the writing side of one lane's log: frames into segments, recovery, retention.
+/// lane_log: the writing side of one lane's log: frames into segments (lane_log.cpp), what a crash
+/// or a failure left (lane_log_recovery.cpp), what becomes of full segments
+/// (lane_log_upkeep.cpp).
 ///
 /// Invariants
 ///   W1  One write is in flight at most, and it goes behind everything that was written before:
-///   what
-///       a crash can take is a suffix.
+///       what a crash can take is a suffix.
 ///   W2  durable_seq() names only what a sync that succeeded covered. It is said in a frame only
 ///       afterwards.
 ///   W3  A segment that a write or a sync failed on is never written again. What was not durable is
@@ -12,16 +13,23 @@
 ///   W4  No byte of a sector that holds something durable is written again (but for `state`, which
 ///       has two copies).
 ///   W5  No sequence is given out above high_water() of the state on disk.
+///   W6  Another file may take the name of a full segment: it gives the same bytes, and was durable
+///       before. A power loss leaves the one or the other.
+///   W7  A segment of which the disk cannot read a page is left as it is, with all its sequences:
+///   one
+///       that begins below its last record would take from it what may be readable again.
 ///
 /// Threads    one
 /// Blocks     begin() when a segment is full: some milliseconds, unless a spare one was prepared
 
+#include <algorithm>
 #include <chrono>
 #include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <bus/error.hpp>
@@ -30,22 +38,9 @@
 #include "log/format.hpp"
 #include "log/history.hpp"
 #include "log/lane_files.hpp"
+#include "storage/frame_memory.hpp"
 
 namespace bus::storage {
-
-/// Aligned memory for frames; direct writes need it.
-class frame_memory {
- public:
-  explicit frame_memory(std::size_t bytes);
-  frame_memory(frame_memory&&) noexcept;
-  frame_memory& operator=(frame_memory&&) noexcept;
-  ~frame_memory();
-  std::span<std::byte> bytes() const noexcept { return {data_, bytes_}; }
-
- private:
-  std::byte* data_ = nullptr;
-  std::size_t bytes_ = 0;
-};
 
 struct log_identity {
   std::uint64_t stream_id = 0;
@@ -69,6 +64,7 @@ struct recovery_report {
   std::uint64_t bytes_read = 0;
   std::uint64_t rewritten = 0;  // records that were not known to be durable, written anew
   std::uint64_t cut_bytes = 0;  // torn tail
+  std::uint64_t unreadable_bytes = 0;
   bool state_rebuilt = false;
   bool state_damaged = false;  // one of its copies
   std::vector<log::damage> damages;
@@ -131,6 +127,13 @@ class lane_log {
   /// on. Errors: no_space, system
   result<void> restart();
 
+  /// Of the last segment not everything could be read when the log was opened. It goes on above
+  /// everything that was ever given out, and tells the sequences in between.
+  bool has_unread_end() const noexcept { return unread_from_ != 0; }
+  /// Shared memory is still there, and knows better: everything up to `seq` - 1 was written.
+  /// REQUIRES: has_unread_end()
+  void resume_at(std::uint64_t seq) noexcept;
+
   /// The sequences up to `seq` are not to be had any more: it goes on behind them, and says so.
   /// REQUIRES: nothing is in flight, everything written is durable
   void skip_to(std::uint64_t seq, layout::log_gap reason) noexcept;
@@ -140,6 +143,15 @@ class lane_log {
   /// Everything below `seq` goes. Errors: no_space, system
   result<void> purge(std::uint64_t seq);
   void drop_consumed(std::uint64_t seq);  // spill: nobody needs what is below
+
+  /// A full segment that nobody has settled, the oldest first.
+  std::optional<std::uint64_t> next_full_segment() const;
+  /// It stays as it is.
+  void settle_segment(std::uint64_t base_seq) noexcept {
+    settled_seq_ = std::max(settled_seq_, base_seq);
+  }
+  /// The file `path` takes its place (W6). 0, or a negative errno: `path` is removed.
+  int replace_segment(std::uint64_t base_seq, const std::string& path, std::uint64_t bytes);
 
   /// Everything is on disk, and says so. Errors: system
   result<void> close();
@@ -159,9 +171,13 @@ class lane_log {
     std::uint64_t first_seq = 0;
   };
 
+  static constexpr std::uint64_t index_stride_bytes = 256 * 1024;
+  static constexpr std::string_view half_made = ".tmp";
+
   lane_log(log::disk& on, std::string directory, const log_options& options)
       : disk_(on), directory_(std::move(directory)), options_(options) {}
   result<void> recover(recovery_report& report);
+  result<void> leave_unread(std::uint64_t last, recovery_report& report);
   result<void> roll(std::uint64_t base_seq, std::uint64_t gap_first, layout::log_gap reason);
   result<void> open_new_file(std::string& path, std::uint64_t wanted_bytes);
   result<void> write_header(std::uint64_t base_seq, std::uint64_t bytes, std::uint64_t gap_first,
@@ -180,6 +196,7 @@ class lane_log {
   const log_options options_;
   layout::log_state state_{};
   std::deque<segment> segments_;
+  std::uint64_t settled_seq_ = 0;  // base of the last segment that was settled
   log::disk_file file_ = -1;
   std::uint32_t align_ = 512;
   std::uint64_t offset_ = 0;
@@ -200,6 +217,9 @@ class lane_log {
   layout::log_gap active_gap_reason_ = layout::log_gap::none;
   std::chrono::steady_clock::time_point segment_begun_{};
   std::optional<flight> in_flight_;
+  std::uint64_t unread_from_ =
+      0;                   // not 0: sequences from here on may be where the disk cannot read
+  bool recovers_ = false;  // what cannot be read must not be left out
   bool poisoned_ = false;
 };
 

@@ -14,6 +14,7 @@ namespace {
 constexpr auto retry_every = std::chrono::milliseconds(20);
 constexpr auto mark_after = std::chrono::milliseconds(200);
 constexpr auto retention_every = std::chrono::seconds(1);
+constexpr auto compress_again_after = std::chrono::minutes(1);  // when it failed
 constexpr int place_attempts = 1000;
 
 }  // namespace
@@ -39,13 +40,14 @@ int buffer_pool::take() noexcept {
 lane_logger::lane_logger(session_core& session, std::shared_ptr<client::stream_handle> stream,
                          std::shared_ptr<client::lane_map> lane, std::unique_ptr<lane_log> log,
                          std::shared_ptr<subject_log> subjects, buffer_pool& buffers,
-                         std::uint64_t token) noexcept
+                         segment_compressor& compressor, std::uint64_t token) noexcept
     : session_(session),
       stream_(std::move(stream)),
       lane_(std::move(lane)),
       log_(std::move(log)),
       subjects_(std::move(subjects)),
       buffers_(buffers),
+      compressor_(compressor),
       token_(token),
       config_(stream_->facts().config),
       gate_(lane_, *session.peers, stream_->directory()),
@@ -116,6 +118,7 @@ bool lane_logger::place_reader(std::uint64_t next_seq) {
 
 result<void> lane_logger::take_over() {
   stored_position_ = sync::load_acquire(words().logged_position);
+  if (log_->has_unread_end()) log_->resume_at(sync::load_acquire(words().logged_seq) + 1);
   if (!spills() && !place_reader(log_->next_seq())) {
     // Nothing of the ring is in the way of a publisher any more, and nothing may be lost silently.
     const auto& memory = lane_->memory();
@@ -386,7 +389,24 @@ bool lane_logger::has_news() noexcept {
   return filling_.has_value() || reader_.ready();
 }
 
+void lane_logger::compress(clock::time_point now) {
+  if (auto done = compressor_.take(log_->directory())) {
+    switch (done->copy.outcome) {
+      case compress_outcome::done:
+        (void)log_->replace_segment(done->what.base_seq, done->path, done->copy.bytes);
+        break;
+      case compress_outcome::left: log_->settle_segment(done->what.base_seq); break;
+      case compress_outcome::stopped: break;
+      case compress_outcome::failed: next_compression_ = now + compress_again_after; break;
+    }
+  }
+  if (config_.compress == compression::none || spills() || now < next_compression_) return;
+  if (const auto base_seq = log_->next_full_segment())
+    (void)compressor_.begin({log_->directory(), *base_seq, log_->log_id()});
+}
+
 void lane_logger::housekeep(clock::time_point now) {
+  compress(now);
   if (trouble_ || log_->in_flight()) return;
   if (config_.fsync == fsync_policy::interval && !spills() &&
       log_->written_seq() > log_->durable_seq() && now - last_sync_ >= config_.fsync_interval) {

@@ -21,6 +21,7 @@
 #include "client/writer_gate.hpp"
 #include "ring/lane_reader.hpp"
 #include "storage/lane_log.hpp"
+#include "storage/segment_compressor.hpp"
 #include "storage/subject_log.hpp"
 
 namespace bus::storage {
@@ -52,7 +53,7 @@ class lane_logger {
   lane_logger(session_core& session, std::shared_ptr<client::stream_handle> stream,
               std::shared_ptr<client::lane_map> lane, std::unique_ptr<lane_log> log,
               std::shared_ptr<subject_log> subjects, buffer_pool& buffers,
-              std::uint64_t token) noexcept;
+              segment_compressor& compressor, std::uint64_t token) noexcept;
   ~lane_logger();
 
   /// Finds the place in the ring where the log ends. Errors: corrupt (the ring is behind its log),
@@ -62,7 +63,7 @@ class lane_logger {
   /// Gathers what is there, begins a commit when none is under way. True: it did something.
   bool work(clock::time_point now);
   void finished(int failure);
-  /// Retention, a sync that is due, a mark when idle.
+  /// Retention, compression, a sync that is due, a mark when idle.
   void housekeep(clock::time_point now);
   /// Something may be waiting in the ring.
   bool has_news() noexcept;
@@ -99,6 +100,7 @@ class lane_logger {
 
   bool gather();
   bool begin();
+  void compress(clock::time_point now);
   bool place_reader(std::uint64_t next_seq);
   bool choose_spill();
   void publish_progress(std::uint64_t end_position);
@@ -120,6 +122,7 @@ class lane_logger {
   std::unique_ptr<lane_log> log_;
   std::shared_ptr<subject_log> subjects_;
   buffer_pool& buffers_;
+  segment_compressor& compressor_;
   const std::uint64_t token_;
   stream_config config_;
   client::writer_gate gate_;  // who reads: for a lane that spills
@@ -138,7 +141,8 @@ class lane_logger {
   bool lost_place_ = false;
   std::optional<error> trouble_, news_;
   errc said_ = errc::ok;  // the trouble that was told last
-  clock::time_point retry_at_{}, last_sync_{}, last_commit_{}, next_retention_{};
+  clock::time_point retry_at_{}, last_sync_{}, last_commit_{}, next_retention_{},
+      next_compression_{};
   bool marked_ = true;
   std::uint64_t bytes_written_ = 0;
   std::uint64_t commits_ = 0;

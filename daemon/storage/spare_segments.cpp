@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "log/posix_disk.hpp"
-#include "storage/lane_log.hpp"
+#include "storage/frame_memory.hpp"
 
 namespace bus::storage {
 

@@ -104,6 +104,10 @@ result<void> keeper::restore(const definition& found) {
         "written anew, {} bytes of a torn end cut",
         made.config.name, lane, (*opened)->first_seq(), (*opened)->next_seq() - 1,
         (*opened)->segments(), report.bytes_read, report.rewritten, report.cut_bytes);
+    if (report.unreadable_bytes != 0)
+      spdlog::error(
+          "stream {} lane {}: the disk cannot read {} bytes of the last segment; it stays as it is",
+          made.config.name, lane, report.unreadable_bytes);
     for (const log::damage& damage : report.damages)
       spdlog::error(
           "stream {} lane {}: {} bytes at {} of the last segment are damaged, {} records "
@@ -184,9 +188,9 @@ result<void> keeper::attach(kept& stream, std::uint32_t lane,
   if (!report.damages.empty() || report.rewritten != 0)
     spdlog::info("stream {} lane {}: goes on at sequence {}", stream.made.config.name, lane,
                  log->next_seq());
-  auto logger = std::make_unique<storage::lane_logger>(*session_, *handle, std::move(*map),
-                                                       std::move(log), stream.subjects,
-                                                       engine_.buffers(), engine_.next_token());
+  auto logger = std::make_unique<storage::lane_logger>(
+      *session_, *handle, std::move(*map), std::move(log), stream.subjects, engine_.buffers(),
+      engine_.compressor(), engine_.next_token());
   logger->recovered = std::move(report);
   auto taken = logger->take_over();
   if (!taken) return taken;
@@ -198,6 +202,7 @@ void keeper::detach(const std::string& name) {
   std::erase_if(engine_.lanes(), [&](const auto& lane) {
     if (lane->stream().name() != name) return false;
     engine_.spares().forget(lane->log().directory());
+    engine_.compressor().forget(lane->log().directory());
     return true;
   });
 }

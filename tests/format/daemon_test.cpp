@@ -12,6 +12,8 @@
 
 #include "golden.hpp"
 #include "log/posix_disk.hpp"
+#include "log/segment_file.hpp"
+#include "storage/compress_segment.hpp"
 #include "storage/lane_log.hpp"
 #include "storage/subject_log.hpp"
 #include "streams/catalog.hpp"
@@ -158,6 +160,63 @@ TEST_F(GoldenDaemon, LogIsTakenOver) {
   EXPECT_FALSE(report.state_rebuilt || report.state_damaged);
 }
 
+std::string segment_name() { return "/" + log::segment_name(golden::base_seq); }
+
+storage::compressed_copy compress_golden(log::disk& disk, const std::string& to) {
+  const std::atomic<bool> stop{false};
+  return storage::compress_segment(disk, BUS_GOLDEN_DIRECTORY "/lane-2", golden::base_seq, golden::log_id, to, stop);
+}
+
+TEST_F(GoldenDaemon, CompressedSegmentGivesWhatWasWritten) {
+  const std::string path = golden_ + "/compressed" + segment_name();
+  log::segment_file file(disk_);
+  ASSERT_EQ(file.open(path, golden::log_id), 0);
+  EXPECT_TRUE(file.is_compressed() && file.is_whole());
+  const auto wanted = golden::segment();
+  ASSERT_EQ(file.bytes(), wanted.size());
+  std::vector<std::byte> got(wanted.size());
+  ASSERT_EQ(file.read(got, 0), static_cast<std::int64_t>(got.size()));
+  constexpr std::size_t head = layout::log_header_bytes;
+  EXPECT_EQ(std::memcmp(got.data() + head, wanted.data() + head, wanted.size() - head), 0);
+  log::segment_reader reader(disk_);
+  ASSERT_EQ(reader.open(path, golden::log_id, golden::base_seq), 0);
+  for (const golden::message& m : golden::messages()) {
+    log::logged_record record;
+    ASSERT_EQ(reader.next(record), log::walk_outcome::record);
+    EXPECT_EQ(record.seq, m.seq);
+    EXPECT_EQ(std::string(reinterpret_cast<const char*>(record.payload()), record.shape.payload_bytes), m.payload);
+  }
+  EXPECT_TRUE(reader.damages().empty());
+}
+
+// Byte by byte, without any struct of the product. The bytes of a block are zstd's, and differ with its version.
+TEST_F(GoldenDaemon, CompressedSegmentIsWhereTheFormatSays) {
+  ASSERT_EQ(compress_golden(disk_, root_ + "/copy").outcome, storage::compress_outcome::done);
+  for (const std::string& path : {golden_ + "/compressed" + segment_name(), root_ + "/copy"}) {
+    const std::string file = read_text(path);
+    const auto number = [&](std::size_t at, std::size_t bytes) {
+      std::uint64_t value = 0;
+      for (std::size_t i = bytes; i-- > 0;) value = value << 8 | static_cast<std::uint8_t>(file.at(at + i));
+      return value;
+    };
+    EXPECT_EQ(file.substr(0, 8), std::string("BUSLOG1\0", 8));
+    EXPECT_EQ(number(8, 2), 2u);
+    EXPECT_EQ(number(48, 8), golden::file_bytes);
+    EXPECT_EQ(number(84, 4), 2u);
+    EXPECT_EQ(file.substr(4096, 8), std::string("BUSTLB1\0", 8));
+    EXPECT_EQ(number(4096 + 12, 4), 1u);
+    EXPECT_EQ(number(4096 + 16, 8), golden::file_bytes);
+    EXPECT_EQ(number(4096 + 24, 8), file.size());
+    EXPECT_EQ(number(4096 + 32, 8), 4160u);
+    EXPECT_EQ(file.substr(4160, 4), "BLCK");
+    EXPECT_EQ(number(4160 + 8, 8), 4096u);
+    EXPECT_EQ(number(4160 + 16, 4), 2176u);  // up to the last byte that is not zero
+    EXPECT_EQ(number(4160 + 28, 4), 1u);
+    EXPECT_EQ(number(4160 + 32, 4), 0xfd2fb528u);  // zstd's own
+    EXPECT_EQ((4160 + 32 + number(4160 + 20, 4) + 63) / 64 * 64, file.size());
+  }
+}
+
 int write_golden_file() {
   log::posix_disk disk;
   const std::string root = std::filesystem::temp_directory_path() / ("bus-golden-" + std::to_string(::getpid()));
@@ -166,7 +225,9 @@ int write_golden_file() {
   if (!stored) std::cerr << stored.error().message() << "\n";
   std::ofstream(BUS_GOLDEN_DIRECTORY "/stream.json") << read_text(root + "/streams/orders/stream.json");
   std::filesystem::remove_all(root);
-  return stored ? 0 : 1;
+  std::filesystem::create_directories(BUS_GOLDEN_DIRECTORY "/compressed");
+  const auto copy = compress_golden(disk, BUS_GOLDEN_DIRECTORY "/compressed" + segment_name());
+  return stored && copy.outcome == storage::compress_outcome::done ? 0 : 1;
 }
 
 }  // namespace

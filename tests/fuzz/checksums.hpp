@@ -14,9 +14,56 @@ namespace bus::fuzz {
 /// No lane comes to larger sequences (62 bits), and nothing that is whole claims any.
 inline constexpr std::uint64_t largest_seq = layout::sequence_mask - (1u << 20);
 
-/// Of a whole segment file: header, frames wherever they begin, the records that follow each.
-inline void mend_segment(std::span<std::byte> file, std::uint64_t log_id) {
+/// Of frames, wherever they begin, and of the records that follow each.
+inline void mend_frames(std::span<std::byte> bytes, std::uint32_t seed) {
   constexpr std::size_t unit = layout::log_unit;
+  for (std::size_t at = 0; at + unit <= bytes.size(); at += unit) {
+    layout::log_frame frame;
+    std::memcpy(&frame, bytes.data() + at, sizeof frame);
+    if (frame.magic != layout::frame_magic) continue;
+    frame.base_seq = std::min(frame.base_seq, largest_seq);
+    frame.header_crc = log::frame_crc(seed, frame);
+    std::memcpy(bytes.data() + at, &frame, sizeof frame);
+    std::uint64_t seq = frame.base_seq;
+    for (std::uint32_t i = 0; i < frame.count && at + 2 * unit <= bytes.size(); ++i, ++seq) {
+      std::byte* record = bytes.data() + at + unit;
+      const std::uint64_t length = log::claimed_bytes(record);
+      if (length == 0 || length > bytes.size() - at - unit) break;
+      const std::uint64_t first = std::uint64_t{log::record_crc(seed, seq, record, length)} << 32 | (seq & 0xffffffffu);
+      std::memcpy(record, &first, sizeof first);
+      at += length;
+    }
+  }
+}
+
+/// Of a compressed segment: its table and its blocks; in those that are not packed, the frames.
+inline void mend_blocks(std::span<std::byte> file, std::uint32_t seed) {
+  constexpr std::size_t unit = layout::log_unit;
+  for (std::size_t at = layout::log_header_bytes; at + unit <= file.size(); at += unit) {
+    layout::log_block head;
+    std::memcpy(&head, file.data() + at, sizeof head);
+    if (head.magic != layout::log_block_magic) continue;
+    const std::uint64_t bytes = log::block_file_bytes(head.stored_bytes);
+    if (bytes <= file.size() - at) {
+      const auto body = file.subspan(at + sizeof head, bytes - sizeof head);
+      if (head.method == 0) mend_frames(body, seed);
+      head.crc = base::crc32c(seed, body.data(), body.size());
+    }
+    head.head_crc = log::block_head_crc(seed, head);
+    std::memcpy(file.data() + at, &head, sizeof head);
+  }
+  layout::log_block_table table;
+  const auto bytes = file.subspan(layout::log_header_bytes);
+  if (bytes.size() < sizeof table) return;
+  std::memcpy(&table, bytes.data(), sizeof table);
+  const std::uint64_t table_bytes = log::block_table_bytes(table.block_count);
+  if (table.magic != layout::log_block_table_magic || table_bytes > bytes.size()) return;
+  table.crc = log::block_table_crc(seed, bytes.first(table_bytes));
+  std::memcpy(bytes.data(), &table, sizeof table);
+}
+
+/// Of a whole segment file, compressed or not.
+inline void mend_segment(std::span<std::byte> file, std::uint64_t log_id) {
   if (file.size() >= sizeof(layout::log_segment_header)) {
     layout::log_segment_header header;
     std::memcpy(&header, file.data(), sizeof header);
@@ -25,23 +72,9 @@ inline void mend_segment(std::span<std::byte> file, std::uint64_t log_id) {
     std::memcpy(file.data(), &header, sizeof header);
   }
   const std::uint32_t seed = log::seed_of(log_id);
-  for (std::size_t at = layout::log_header_bytes; at + unit <= file.size(); at += unit) {
-    layout::log_frame frame;
-    std::memcpy(&frame, file.data() + at, sizeof frame);
-    if (frame.magic != layout::frame_magic) continue;
-    frame.base_seq = std::min(frame.base_seq, largest_seq);
-    frame.header_crc = log::frame_crc(seed, frame);
-    std::memcpy(file.data() + at, &frame, sizeof frame);
-    std::uint64_t seq = frame.base_seq;
-    for (std::uint32_t i = 0; i < frame.count && at + 2 * unit <= file.size(); ++i, ++seq) {
-      std::byte* record = file.data() + at + unit;
-      const std::uint64_t bytes = log::claimed_bytes(record);
-      if (bytes == 0 || bytes > file.size() - at - unit) break;
-      const std::uint64_t first = std::uint64_t{log::record_crc(seed, seq, record, bytes)} << 32 | (seq & 0xffffffffu);
-      std::memcpy(record, &first, sizeof first);
-      at += bytes;
-    }
-  }
+  if (file.size() <= layout::log_header_bytes) return;
+  mend_blocks(file, seed);
+  mend_frames(file.subspan(layout::log_header_bytes), seed);
 }
 
 inline void mend_index(std::span<std::byte> file, std::uint64_t log_id) {

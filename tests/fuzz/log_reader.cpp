@@ -34,10 +34,11 @@ std::vector<std::byte> segment_of(input bytes, bool mend, std::uint64_t& base_se
 }
 
 // D1, and that it comes to an end: each step needs a unit of the file, or says that sequences are missing.
-void walk_segment(memory_disk& disk, const std::string& path, std::uint64_t id, std::uint64_t base_seq,
-                  std::uint64_t file_bytes) {
+// Answers how long the segment is, unpacked.
+std::uint64_t walk_segment(memory_disk& disk, const std::string& path, std::uint64_t id, std::uint64_t base_seq) {
   log::segment_reader reader(disk);
-  if (reader.open(path, id, base_seq) != 0) return;
+  if (reader.open(path, id, base_seq) != 0) return disk.files[path].size();
+  const std::uint64_t file_bytes = reader.file_bytes();
   const std::uint32_t seed = log::seed_of(reader.log_id());
   const std::uint64_t most = 3 * (file_bytes / layout::log_unit) + 3;
   std::uint64_t next = base_seq;
@@ -67,6 +68,7 @@ void walk_segment(memory_disk& disk, const std::string& path, std::uint64_t id, 
     require(d.offset <= most_bytes || d.offset <= layout::log_header_bytes, "damage lies in the file");
   }
   require(disk.bytes_read < 64 * (file_bytes + 4096) + (64u << 20), "the file is not read again and again");
+  return file_bytes;
 }
 
 // H1, H2, H3.
@@ -109,11 +111,9 @@ void log_reader(input bytes) {
     std::uint64_t base_seq = 0;
     auto file = segment_of(part == 0 ? all.first(half) : all.subspan(half), mend, base_seq);
     const std::string path = log::segment_path("log", base_seq);
-    const std::uint64_t size = file.size();
     disk.files[path] = std::move(file);
-    walk_segment(disk, path, (modes & know_id) != 0 ? log_id : 0, base_seq, size);
+    file_bytes += walk_segment(disk, path, (modes & know_id) != 0 ? log_id : 0, base_seq);
     if (part == 0) first_base = base_seq;
-    file_bytes += size;
   }
   const std::uint64_t from = (modes & jump) != 0 ? first_base + where % 16 : 1;
   const std::uint64_t limit = (modes & with_limit) != 0 ? first_base + where / 4 : ~0ull;

@@ -64,6 +64,45 @@ bytes dense_segment(std::uint64_t base_seq, int frames, std::uint32_t flags = 0)
   return file;
 }
 
+/// Compressed by nothing: one block that holds what was written as it was. `with_table`: else its magic is wrong.
+bytes packed_segment(bytes file, bool with_table = true) {
+  const std::uint32_t seed = log::seed_of(golden::log_id);
+  file.resize(base::round_up(file.size(), layout::log_unit));
+  const bytes raw(file.begin() + layout::log_header_bytes, file.end());
+  layout::log_block head{layout::log_block_magic, 0, layout::log_header_bytes, static_cast<std::uint32_t>(raw.size()),
+                         static_cast<std::uint32_t>(raw.size()), 0, 0};
+  bytes block(log::block_file_bytes(raw.size()));
+  std::memcpy(block.data() + sizeof head, raw.data(), raw.size());
+  head.crc = base::crc32c(seed, block.data() + sizeof head, block.size() - sizeof head);
+  head.head_crc = log::block_head_crc(seed, head);
+  std::memcpy(block.data(), &head, sizeof head);
+  bytes table(log::block_table_bytes(1));
+  const std::uint64_t at = layout::log_header_bytes + table.size();
+  layout::log_block_table where{with_table ? layout::log_block_table_magic : 1, 0, 1, file.size(), at + block.size()};
+  std::memcpy(table.data(), &where, sizeof where);
+  std::memcpy(table.data() + sizeof where, &at, sizeof at);
+  where.crc = log::block_table_crc(seed, table);
+  std::memcpy(table.data(), &where, sizeof where);
+  layout::log_segment_header header;
+  std::memcpy(&header, file.data(), sizeof header);
+  header.major = layout::log_major_compressed;
+  header.flags |= layout::log_flag_compressed;
+  header.segment_bytes = file.size();
+  header.header_crc = log::segment_header_crc(header);
+  file.resize(layout::log_header_bytes);
+  std::memcpy(file.data(), &header, sizeof header);
+  file.insert(file.end(), table.begin(), table.end());
+  file.insert(file.end(), block.begin(), block.end());
+  return file;
+}
+
+/// By zstd, as it was written once.
+bytes golden_compressed() {
+  std::ifstream file(BUS_GOLDEN_DIRECTORY "/compressed/" + log::segment_name(golden::base_seq), std::ios::binary);
+  const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  return golden::bytes_of(text.data(), text.size());
+}
+
 bytes joined(bytes a, const bytes& b) {
   a.insert(a.end(), b.begin(), b.end());
   return a;
@@ -100,6 +139,14 @@ int main(int argc, char** argv) {
   damaged = golden_segment;
   damaged[20] ^= std::byte{1};
   put("log_reader/damaged_header", modes({2}), damaged);
+  put("log_reader/compressed", modes({2}), short_segment(golden_compressed()));
+  put("log_reader/compressed_unknown_id", modes({0}), short_segment(golden_compressed()));
+  put("log_reader/compressed_stored", modes({3}), short_segment(packed_segment(dense_segment(1, 6))));
+  put("log_reader/compressed_jump", modes({19, 5}), short_segment(packed_segment(dense_segment(1, 6))));
+  put("log_reader/compressed_no_table", modes({3}), short_segment(packed_segment(dense_segment(1, 6), false)));
+  damaged = short_segment(packed_segment(dense_segment(1, 6)));
+  damaged[20] ^= std::byte{1};
+  put("log_reader/compressed_damaged_header", modes({2}), damaged);
   put("log_reader/empty", modes({1}), short_segment(dense_segment(1, 0)));
 
   std::vector<layout::log_index_entry> entries{

@@ -90,6 +90,7 @@ def check_program(source, expected, needs_busd, tools, work):
     if tools.sanitize:
         command.append(f"-fsanitize={tools.sanitize}")
     command += ["-I", tools.include, str(code), "-o", str(binary), tools.library, "-pthread"]
+    command += [f"-l{name}" for name in tools.needs]
     built = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     if built.returncode != 0:
         return "it does not compile:\n" + built.stderr
@@ -190,6 +191,7 @@ def main():
     parser.add_argument("--cxx", required=True)
     parser.add_argument("--include", required=True)
     parser.add_argument("--library", required=True)
+    parser.add_argument("--needs", action="append", default=[], help="a library that this one needs")
     parser.add_argument("--busd", default="")
     parser.add_argument("--launcher", default="")
     parser.add_argument("--sanitize", default="")

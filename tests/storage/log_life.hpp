@@ -7,6 +7,7 @@
 ///   B3  Nothing is there that was never begun, nothing twice, and every hole in the sequences is told.
 ///   B4  next_seq() is above everything that was ever durable; after begin_epoch(), above everything ever begun.
 
+#include <atomic>
 #include <cstring>
 #include <memory>
 #include <string>
@@ -15,6 +16,7 @@
 #include "log/history.hpp"
 #include "log_box.hpp"
 #include "simulated_disk.hpp"
+#include "storage/compress_segment.hpp"
 #include "storage/lane_log.hpp"
 
 namespace bus::test {
@@ -277,6 +279,17 @@ class log_life {
     return done ? true : failed(done.error());
   }
 
+  /// The oldest full segment that was not yet. True: another file has its name now.
+  bool compress() {
+    const auto base_seq = log_->next_full_segment();
+    if (!base_seq) return false;
+    const std::string path = directory() + "/" + log::segment_name(*base_seq) + ".tmp";
+    const std::atomic<bool> stop{false};
+    const auto copy = storage::compress_segment(disk_, directory(), *base_seq, log_->log_id(), path, stop);
+    if (copy.outcome == storage::compress_outcome::left) log_->settle_segment(*base_seq);
+    return copy.outcome == storage::compress_outcome::done && log_->replace_segment(*base_seq, path, copy.bytes) == 0;
+  }
+
   bool begin_epoch() {
     if (!restart_if_poisoned()) return false;
     const std::uint64_t begun_anew = log_->next_seq();
@@ -333,6 +346,8 @@ class log_life {
     } else if (dice < 97) {
       note_durable();
       open();  // the process died
+    } else if (dice < 99) {
+      compress();
     } else {
       look();
     }

@@ -172,6 +172,9 @@ class simulated_disk : public log::disk {
   disk_lie lie = disk_lie::none;
   /// A seeded bug: software that leaves out this sync of a directory.
   std::function<bool(const std::string& path)> forgets_sync_of;
+  /// Names of files, and pages of them that cannot be read: EIO.
+  std::set<std::pair<std::string, std::uint64_t>> unreadable_pages;
+  static constexpr std::uint64_t page_bytes = 4096;
 
   // ---- faults and counts
 
@@ -194,6 +197,7 @@ class simulated_disk : public log::disk {
     made->holds_writes = holds_writes;
     made->lie = lie;
     made->forgets_sync_of = forgets_sync_of;
+    made->unreadable_pages = unreadable_pages;
     std::map<const inode*, std::shared_ptr<inode>> copies;
     for (const auto& [path, directory] : mounts_) made->mounts_[path] = survivor_of(*directory, decides, copies);
     return made;
@@ -264,8 +268,12 @@ class simulated_disk : public log::disk {
     const handle* open_file = use(file, false);
     if (open_file == nullptr) return -EBADF;
     const inode& from = *open_file->file;
-    if (offset >= from.cached_bytes) return 0;
+    if (offset >= from.cached_bytes || into.empty()) return 0;
     const std::uint64_t bytes = std::min<std::uint64_t>(into.size(), from.cached_bytes - offset);
+    const auto bad = unreadable_pages.lower_bound({open_file->name, offset / page_bytes});
+    if (bad != unreadable_pages.end() && bad->first == open_file->name &&
+        bad->second <= (offset + bytes - 1) / page_bytes)
+      return -EIO;
     copy_out(from, into.first(bytes), offset);
     return static_cast<std::int64_t>(bytes);
   }

@@ -16,7 +16,7 @@ struct options {
   std::uint64_t sequence = 0, count = 20, below = 0;
   std::uint32_t lane = 0;
   bool all = false, off = false, raw = false, force = false;
-  std::string max_age, max_bytes, fsync, fsync_interval, timeout;
+  std::string max_age, max_bytes, fsync, fsync_interval, compress, timeout;
   std::optional<std::uint64_t> max_messages;
 };
 
@@ -259,6 +259,11 @@ int edit(const context& c, const options& o) {
     if (!fsync) return c.fail(fsync.error());
     config.fsync = *fsync;
   }
+  if (!o.compress.empty()) {
+    auto compress = bus::parse_compression(o.compress);
+    if (!compress) return c.fail(compress.error());
+    config.compress = *compress;
+  }
   return say(c, session->edit_stream(config), "stream " + o.name + " changed");
 }
 
@@ -343,6 +348,7 @@ void add_log(CLI::App& stream, context& c) {
   editing->add_option("--max-messages", o->max_messages, "The same by number; 0: never");
   editing->add_option("--fsync", o->fsync, "batch, interval or never");
   editing->add_option("--fsync-interval", o->fsync_interval, "With --fsync interval");
+  editing->add_option("--compress", o->compress, "Log files that are full: none or zstd");
   editing->add_option("--send-timeout", o->timeout, "How long a publisher waits for space");
   editing->callback([o, &c] { c.run = [o, &c] { return edit(c, *o); }; });
 }

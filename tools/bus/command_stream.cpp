@@ -17,7 +17,7 @@ struct options {
                 max_readers = bus::stream_config{}.max_readers;
   bool ephemeral = false, force = false;
   std::string storage = "memory", fsync = "batch", fsync_interval = "100ms", segment = "64MiB";
-  std::string max_age = "0", max_bytes = "0";
+  std::string max_age = "0", max_bytes = "0", compress = "none";
   std::uint64_t max_messages = 0;
 };
 
@@ -28,6 +28,8 @@ std::optional<int> read_log_options(const context& c, const options& o,
   if (!storage) return c.fail(storage.error());
   auto fsync = bus::parse_fsync(o.fsync);
   if (!fsync) return c.fail(fsync.error());
+  auto compress = bus::parse_compression(o.compress);
+  if (!compress) return c.fail(compress.error());
   const auto interval = parse_duration(o.fsync_interval), age = parse_duration(o.max_age);
   const auto segment = parse_bytes(o.segment), bytes = parse_bytes(o.max_bytes);
   if (!interval)
@@ -42,6 +44,7 @@ std::optional<int> read_log_options(const context& c, const options& o,
   config.storage = *storage;
   config.fsync = *fsync;
   config.fsync_interval = *interval;
+  config.compress = *compress;
   config.segment_bytes = *segment;
   config.max_age = *age;
   config.max_bytes = *bytes;
@@ -57,6 +60,8 @@ void add_log_options(CLI::App* command, options& o) {
   command->add_option("--max-age", o.max_age, "Remove what is older; 0: never")
       ->capture_default_str();
   command->add_option("--max-bytes", o.max_bytes, "Remove the oldest beyond this; 0: never")
+      ->capture_default_str();
+  command->add_option("--compress", o.compress, "Log files that are full: none or zstd")
       ->capture_default_str();
   command->add_option("--max-messages", o.max_messages, "The same by number; 0: never")
       ->capture_default_str();

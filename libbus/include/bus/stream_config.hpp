@@ -44,6 +44,12 @@ enum class fsync_policy : std::uint8_t {
   never = 3,     ///< by the kernel's leisure: nothing is ever confirmed as `disk`
 };
 
+/// Of log files that are full. Readers do not see a difference.
+enum class compression : std::uint8_t {
+  none = 0,
+  zstd = 1,  ///< busd compresses them in the background
+};
+
 struct stream_config {
   std::string name;                   ///< 1-63 of A-Z a-z 0-9 _ - .
   std::vector<std::string> subjects;  ///< patterns; no two declared streams may overlap
@@ -67,6 +73,7 @@ struct stream_config {
   std::chrono::nanoseconds max_age{0};  ///< limits of the log, whichever comes first; 0: none.
   std::uint64_t max_bytes = 0;          ///< They remove whole segments
   std::uint64_t max_messages = 0;
+  compression compress = compression::none;  ///< of a durable stream
 };
 
 /// The name of the stream that captures what no declared stream captures; made on first use with
@@ -77,6 +84,8 @@ BUS_EXPORT const char* storage_name(storage_class kept) noexcept;
 BUS_EXPORT result<storage_class> parse_storage(std::string_view text);
 BUS_EXPORT const char* fsync_name(fsync_policy policy) noexcept;
 BUS_EXPORT result<fsync_policy> parse_fsync(std::string_view text);
+BUS_EXPORT const char* compression_name(compression method) noexcept;
+BUS_EXPORT result<compression> parse_compression(std::string_view text);
 BUS_EXPORT const char* overflow_name(overflow policy) noexcept;
 BUS_EXPORT result<overflow> parse_overflow(std::string_view text);
 

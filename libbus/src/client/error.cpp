@@ -120,4 +120,19 @@ result<fsync_policy> parse_fsync(std::string_view text) {
                "there is no such policy", "use batch, interval or never"};
 }
 
+const char* compression_name(compression method) noexcept {
+  switch (method) {
+    case compression::none: return "none";
+    case compression::zstd: return "zstd";
+  }
+  return "unknown";
+}
+
+result<compression> parse_compression(std::string_view text) {
+  for (const compression method : {compression::none, compression::zstd})
+    if (text == compression_name(method)) return method;
+  return error{errc::invalid_argument, 0, "invalid compression '" + std::string(text) + "'",
+               "there is no such method", "use none or zstd"};
+}
+
 }  // namespace bus

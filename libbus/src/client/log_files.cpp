@@ -5,6 +5,7 @@
 
 #include "log/history.hpp"
 #include "log/posix_disk.hpp"
+#include "log/read_around.hpp"
 #include "log/subjects.hpp"
 #include "os/failure.hpp"
 #include "os/files.hpp"
@@ -134,7 +135,8 @@ int copy_file(log::disk& disk, const std::string& from, const std::string& to,
   int failure = target < 0 ? target : 0;
   std::vector<std::byte> buffer(step_bytes);
   for (std::uint64_t at = 0; failure == 0;) {
-    const std::int64_t got = disk.read(source, buffer, at);
+    std::uint64_t unreadable = 0;  // verify tells of it
+    const std::int64_t got = log::read_around(disk, source, buffer, at, unreadable);
     if (got < 0) failure = static_cast<int>(got);
     if (got <= 0) break;
     failure = disk.write(target, {buffer.data(), static_cast<std::size_t>(got)}, at);

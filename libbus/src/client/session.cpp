@@ -407,6 +407,7 @@ result<void> session::add_stream(const stream_config& config) {
     differs(there.max_age != config.max_age, "max_age");
     differs(there.max_bytes != config.max_bytes, "max_bytes");
     differs(there.max_messages != config.max_messages, "max_messages");
+    differs(there.compress != config.compress, "compress");
   }
   if (differences.empty()) return {};
   made.error().why = "it exists and differs in " + differences;

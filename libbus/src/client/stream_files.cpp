@@ -67,6 +67,8 @@ result<void> check_storage(const stream_config& config) {
     return bad_field(config, "fsync_interval", "must be 1 ms to 1 h");
   if (config.segment_bytes < (1u << 20) || config.segment_bytes > (1ull << 32))
     return bad_field(config, "segment_bytes", "must be 1 MiB to 4 GiB");
+  if (config.compress > compression::zstd)
+    return bad_field(config, "compress", "not one of none, zstd");
   if (config.max_age.count() < 0) return bad_field(config, "max_age", "must not be negative");
   return {};
 }
@@ -184,6 +186,7 @@ void describe_stream(std::byte* at, const stream_config& config, const birth& wi
   header->max_age_ns = static_cast<std::uint64_t>(config.max_age.count());
   header->max_bytes = config.max_bytes;
   header->max_messages = config.max_messages;
+  header->compress = static_cast<std::uint32_t>(config.compress);
   header->sealed = with.sealed ? 1 : 0;
 }
 
@@ -258,6 +261,7 @@ result<stream_facts> read_stream_file(const std::string& directory) {
   config.max_age = std::chrono::nanoseconds(h.max_age_ns);
   config.max_bytes = h.max_bytes;
   config.max_messages = h.max_messages;
+  config.compress = static_cast<compression>(h.compress);
   const char* at = h.patterns;
   const char* end = h.patterns + std::min<std::size_t>(h.pattern_bytes, sizeof h.patterns);
   while (at < end) {

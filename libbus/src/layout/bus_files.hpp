@@ -63,7 +63,7 @@ struct stream_header {
   std::uint64_t max_bytes;
   std::uint64_t max_messages;
   std::uint64_t max_messages_per_subject;
-  std::uint32_t reserved;
+  std::uint32_t compress;
   std::uint32_t sealed;
 };
 static_assert(std::is_standard_layout_v<stream_header>);

@@ -16,6 +16,9 @@ namespace bus::layout {
 inline constexpr std::uint64_t log_magic = 0x31474f4c535542ull;  // "BUSLOG1" read as little endian
 inline constexpr std::uint16_t log_major = 1;
 inline constexpr std::uint16_t log_minor = 0;
+/// Of a compressed segment: a reader that knows nothing of them refuses it, and does not take it
+/// for damage.
+inline constexpr std::uint16_t log_major_compressed = 2;
 /// The first frame of a segment starts here; the header has the room to itself.
 inline constexpr std::uint64_t log_header_bytes = 4096;
 inline constexpr std::uint64_t log_unit = 64;  // records start on multiples of it
@@ -62,6 +65,39 @@ static_assert(offsetof(log_segment_header, durable_upto) == 88);
 static_assert(offsetof(log_segment_header, reserved) == 96);
 
 inline constexpr std::uint32_t log_flag_spill = 1;  // frames may skip sequences
+inline constexpr std::uint32_t log_flag_compressed = 2;
+
+/// In a compressed segment, behind its header: where the blocks are. As many 64-bit offsets follow,
+/// padded with zeroes to a multiple of 64.
+struct log_block_table {
+  std::uint64_t magic;
+  std::uint32_t crc;  // of the table with this field 0, offsets and padding too; seeded with the
+                      // log's id
+  std::uint32_t block_count;
+  std::uint64_t segment_bytes;  // as it was written
+  std::uint64_t file_bytes;     // as it is
+};
+static_assert(sizeof(log_block_table) == 32);
+static_assert(offsetof(log_block_table, block_count) == 12);
+inline constexpr std::uint64_t log_block_table_magic = 0x31424c54535542ull;  // "BUSTLB1"
+
+/// Before the bytes of a block, which are padded with zeroes to a multiple of 64, this head
+/// included.
+struct log_block {
+  std::uint32_t magic;
+  std::uint32_t head_crc;  // of these 32 bytes with this field 0, seeded with the log's id
+  std::uint64_t offset;    // of its first byte in the segment as it was written
+  std::uint32_t raw_bytes;
+  std::uint32_t stored_bytes;
+  std::uint32_t crc;  // of what follows, padding too, seeded with the log's id
+  std::uint32_t method;
+};
+static_assert(sizeof(log_block) == 32);
+static_assert(offsetof(log_block, method) == 28);
+inline constexpr std::uint32_t log_block_magic = 0x4b434c42u;  // "BLCK"
+enum class log_block_method : std::uint32_t { stored = 0, zstd = 1 };
+/// Of a segment as it was written, from its first frame on; the last block may have less.
+inline constexpr std::uint64_t log_block_bytes = 64 * 1024;
 
 inline constexpr std::uint32_t frame_magic = 0x4d415246u;  // "FRAM"
 enum class frame_kind : std::uint32_t {

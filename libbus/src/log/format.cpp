@@ -43,6 +43,32 @@ std::optional<layout::log_segment_header> parse_segment_header(const std::byte* 
   return header;
 }
 
+std::uint32_t block_table_crc(std::uint32_t seed, std::span<const std::byte> table) noexcept {
+  constexpr std::size_t crc_at = offsetof(layout::log_block_table, crc);
+  constexpr std::size_t behind = crc_at + sizeof(std::uint32_t);
+  const std::uint32_t nothing = 0;
+  std::uint32_t crc = base::crc32c(seed, table.data(), crc_at);
+  crc = base::crc32c(crc, &nothing, sizeof nothing);
+  return base::crc32c(crc, table.data() + behind, table.size() - behind);
+}
+
+std::uint32_t block_head_crc(std::uint32_t seed, layout::log_block head) noexcept {
+  head.head_crc = 0;
+  return base::crc32c(seed, &head, sizeof head);
+}
+
+std::optional<layout::log_block> parse_block(std::uint32_t seed, const std::byte* at) noexcept {
+  layout::log_block head;
+  std::memcpy(&head, at, sizeof head);
+  if (head.magic != layout::log_block_magic || head.head_crc != block_head_crc(seed, head) ||
+      head.offset < layout::log_header_bytes ||
+      (head.offset - layout::log_header_bytes) % layout::log_block_bytes != 0 ||
+      head.raw_bytes > layout::log_block_bytes || head.stored_bytes > head.raw_bytes ||
+      head.method > static_cast<std::uint32_t>(layout::log_block_method::zstd))
+    return std::nullopt;
+  return head;
+}
+
 std::uint32_t index_crc(std::uint32_t seed, const layout::log_index_entry& entry) noexcept {
   return base::crc32c(seed, &entry, offsetof(layout::log_index_entry, crc));
 }

@@ -61,6 +61,19 @@ std::optional<layout::log_frame> parse_frame(std::uint32_t seed, const std::byte
 std::uint32_t segment_header_crc(layout::log_segment_header header) noexcept;
 std::optional<layout::log_segment_header> parse_segment_header(const std::byte* at) noexcept;
 
+/// `table`: whole, with its offsets and padding; its own crc is left out.
+std::uint32_t block_table_crc(std::uint32_t seed, std::span<const std::byte> table) noexcept;
+constexpr std::uint64_t block_table_bytes(std::uint64_t block_count) noexcept {
+  return base::round_up(sizeof(layout::log_block_table) + block_count * 8, layout::log_unit);
+}
+std::uint32_t block_head_crc(std::uint32_t seed, layout::log_block head) noexcept;
+/// Its sizes are possible.
+std::optional<layout::log_block> parse_block(std::uint32_t seed, const std::byte* at) noexcept;
+/// With its head and padding.
+constexpr std::uint64_t block_file_bytes(std::uint64_t stored_bytes) noexcept {
+  return base::round_up(sizeof(layout::log_block) + stored_bytes, layout::log_unit);
+}
+
 std::uint32_t index_crc(std::uint32_t seed, const layout::log_index_entry& entry) noexcept;
 std::uint32_t state_crc(const layout::log_state& state) noexcept;
 std::uint32_t subject_crc(std::uint64_t id, const layout::log_subject& head,

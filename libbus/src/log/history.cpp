@@ -35,6 +35,7 @@ std::uint64_t history::first_seq() const noexcept {
 void history::leave_segment() {
   if (!segment_.is_open()) return;
   bytes_read_ += segment_.bytes_read();
+  unreadable_bytes_ += segment_.unreadable_bytes();
   damages_.insert(damages_.end(), segment_.damages().begin(), segment_.damages().end());
   segment_.close();
   pending_.reset();

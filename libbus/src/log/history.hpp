@@ -52,6 +52,10 @@ class history {
   std::uint64_t next_seq() const noexcept { return next_seq_; }
   int failure() const noexcept { return failure_; }
   std::uint64_t bytes_read() const noexcept { return bytes_read_ + segment_.bytes_read(); }
+  /// Of pages that the disk cannot read.
+  std::uint64_t unreadable_bytes() const noexcept {
+    return unreadable_bytes_ + segment_.unreadable_bytes();
+  }
   /// Damages met in the segments that were left behind and in the present one.
   std::vector<damage> take_damages();
 
@@ -87,6 +91,7 @@ class history {
   log_loss loss_;
   std::vector<damage> damages_;
   std::uint64_t bytes_read_ = 0;
+  std::uint64_t unreadable_bytes_ = 0;
   int failure_ = 0;
 };
 

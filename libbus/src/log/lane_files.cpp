@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "log/read_around.hpp"
+
 namespace bus::log {
 
 namespace {
@@ -43,7 +45,8 @@ std::optional<layout::log_state> read_state(disk& from, const std::string& direc
     return std::nullopt;
   }
   std::byte bytes[2 * layout::log_state_stride] = {};
-  const std::int64_t got = from.read(file, bytes, 0);
+  std::uint64_t unreadable = 0;  // one of the copies may be: then it is damaged
+  const std::int64_t got = read_around(from, file, bytes, 0, unreadable);
   from.close(file);
   if (got < 0) {
     failure = static_cast<int>(got);

@@ -18,22 +18,14 @@ bool is_zero(const std::byte* at, std::uint64_t bytes) noexcept {
 
 }  // namespace
 
-void segment_reader::close() noexcept {
-  if (file_ >= 0) disk_->close(file_);
-  file_ = -1;
-}
-
 int segment_reader::open(const std::string& path, std::uint64_t log_id, std::uint64_t base_seq) {
-  close();
-  const int file = disk_->open(path, disk_mode::read, false);
-  if (file < 0) return file;
-  file_ = file;
-  const std::int64_t bytes = disk_->size(file);
-  if (bytes < 0) return static_cast<int>(bytes);
-  file_bytes_ = base::round_down(static_cast<std::uint64_t>(bytes), unit);
+  const int opened = file_.open(path, log_id);
+  if (opened != 0) return opened;
+  file_bytes_ = base::round_down(file_.bytes(), unit);
+  data_end_ = base::round_down(file_.data_end(), unit);
   header_.reset();
   damages_.clear();
-  buffer_bytes_ = bytes_read_ = 0;
+  buffer_bytes_ = 0;
   durable_upto_ = time_max_ns_ = clean_end_ = frame_offset_ = frame_end_ = 0;
   last_frame_crc_ = 0;
   failure_ = 0;
@@ -41,7 +33,8 @@ int segment_reader::open(const std::string& path, std::uint64_t log_id, std::uin
   const std::byte* head = need(0, layout::log_header_bytes, available);
   if (head == nullptr) return failure_;
   if (available >= sizeof(layout::log_segment_header)) header_ = parse_segment_header(head);
-  if (header_ && (header_->major != layout::log_major)) return -EPROTONOSUPPORT;
+  if (header_ && header_->major != layout::log_major && !file_.is_compressed())
+    return -EPROTONOSUPPORT;
   if (header_ && ((log_id != 0 && header_->log_id != log_id) || header_->base_seq != base_seq ||
                   !base::is_power_of_two(header_->align_bytes) || header_->align_bytes < unit ||
                   header_->align_bytes > layout::log_header_bytes))
@@ -63,6 +56,7 @@ int segment_reader::open(const std::string& path, std::uint64_t log_id, std::uin
                           layout::log_header_bytes - sizeof(layout::log_segment_header), base_seq,
                           0});
   }
+  if (!file_.is_whole()) damages_.push_back({layout::log_header_bytes, unit, base_seq, 0});
   log_id_ = log_id != 0 ? log_id : header_->log_id;
   seed_ = seed_of(log_id_);
   at_ = frame_end_ = layout::log_header_bytes;
@@ -95,13 +89,12 @@ const std::byte* segment_reader::need(std::uint64_t offset, std::uint64_t bytes,
   const std::uint64_t left = file_bytes_ > offset ? file_bytes_ - offset : 0;
   const std::uint64_t wanted = std::max(bytes, std::min<std::uint64_t>(chunk_bytes, left));
   if (buffer_.size() < wanted) buffer_.resize(wanted);
-  const std::int64_t got = disk_->read(file_, {buffer_.data(), wanted}, offset);
+  const std::int64_t got = file_.read({buffer_.data(), wanted}, offset);
   if (got < 0) {
     failure_ = static_cast<int>(got);
     buffer_bytes_ = 0;
     return nullptr;
   }
-  bytes_read_ += static_cast<std::uint64_t>(got);
   buffer_offset_ = offset;
   buffer_bytes_ = base::round_down(static_cast<std::uint64_t>(got), unit);
   available = buffer_bytes_;
@@ -109,6 +102,7 @@ const std::byte* segment_reader::need(std::uint64_t offset, std::uint64_t bytes,
 }
 
 bool segment_reader::all_zero(std::uint64_t from, std::uint64_t to) {
+  to = std::min(to, data_end_);
   while (from < to) {
     std::uint64_t available = 0;
     const std::byte* at = need(from, unit, available);
@@ -161,7 +155,7 @@ walk_outcome segment_reader::next(logged_record& found) {
     std::uint32_t low;
     std::memcpy(&low, at, sizeof low);
     if (low == static_cast<std::uint32_t>(expected_) && claimed > available &&
-        at_ + claimed <= file_bytes_) {
+        at_ + claimed <= data_end_) {
       at = need(at_, claimed, available);
       if (at == nullptr) return walk_outcome::failure;
     }
@@ -196,8 +190,8 @@ walk_outcome segment_reader::next(logged_record& found) {
 walk_outcome segment_reader::resync() {
   const std::uint64_t from = at_;
   // A payload may be made of what looks like heads of large records: trying them all must end.
-  std::uint64_t budget = resync_budget * file_bytes_;
-  for (std::uint64_t at = from; at + unit <= file_bytes_; at += unit) {
+  std::uint64_t budget = resync_budget * data_end_;
+  for (std::uint64_t at = from; at + unit <= data_end_; at += unit) {
     std::uint64_t available = 0;
     const std::byte* bytes = need(at, unit, available);
     if (bytes == nullptr) return walk_outcome::failure;
@@ -220,9 +214,9 @@ walk_outcome segment_reader::resync() {
     }
     const std::uint64_t ahead = static_cast<std::uint32_t>(static_cast<std::uint32_t>(first) -
                                                            static_cast<std::uint32_t>(expected_));
-    if (ahead > (file_bytes_ - from) / unit) continue;  // more than ever fit in between
+    if (ahead > (data_end_ - from) / unit) continue;  // more than ever fit in between
     const std::uint64_t claimed = claimed_bytes(bytes);
-    if (claimed == 0 || at + claimed > file_bytes_ || claimed > budget) continue;
+    if (claimed == 0 || at + claimed > data_end_ || claimed > budget) continue;
     budget -= claimed;
     if (claimed > available) {
       bytes = need(at, claimed, available);

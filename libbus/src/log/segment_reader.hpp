@@ -14,8 +14,8 @@
 #include <optional>
 #include <vector>
 
-#include "log/disk.hpp"
 #include "log/format.hpp"
+#include "log/segment_file.hpp"
 
 namespace bus::log {
 
@@ -38,16 +38,18 @@ class segment_reader {
  public:
   static constexpr std::size_t chunk_bytes = 1 << 20;
 
-  explicit segment_reader(disk& from) noexcept : disk_(&from) {}
+  explicit segment_reader(disk& from) noexcept : file_(from) {}
   segment_reader(const segment_reader&) = delete;
   segment_reader& operator=(const segment_reader&) = delete;
-  ~segment_reader() { close(); }
 
   /// `log_id`: 0 takes the header's word for it. Answers 0 or a negative errno; -EBADMSG when the
   /// header is damaged and no id was given.
   int open(const std::string& path, std::uint64_t log_id, std::uint64_t base_seq);
-  void close() noexcept;
-  bool is_open() const noexcept { return file_ >= 0; }
+  void close() noexcept { file_.close(); }
+  bool is_open() const noexcept { return file_.is_open(); }
+  bool is_compressed() const noexcept { return file_.is_compressed(); }
+  /// Of pages that the disk cannot read.
+  std::uint64_t unreadable_bytes() const noexcept { return file_.unreadable_bytes(); }
 
   /// Empty: it is damaged.
   const std::optional<layout::log_segment_header>& header() const noexcept { return header_; }
@@ -75,7 +77,7 @@ class segment_reader {
   std::uint64_t frame_offset() const noexcept { return frame_offset_; }
   const layout::log_frame& frame() const noexcept { return frame_; }
   const std::vector<damage>& damages() const noexcept { return damages_; }
-  std::uint64_t bytes_read() const noexcept { return bytes_read_; }
+  std::uint64_t bytes_read() const noexcept { return file_.bytes_read(); }
   std::uint64_t file_bytes() const noexcept { return file_bytes_; }
   int failure() const noexcept { return failure_; }
 
@@ -86,13 +88,13 @@ class segment_reader {
   walk_outcome resync();
   bool try_frame(std::uint64_t at);
 
-  disk* disk_ = nullptr;
-  disk_file file_ = -1;
+  segment_file file_;
   std::optional<layout::log_segment_header> header_;
   std::uint64_t log_id_ = 0;
   std::uint32_t seed_ = 0;
   std::uint32_t align_ = 512;
   std::uint64_t file_bytes_ = 0;
+  std::uint64_t data_end_ = 0;  // behind it there are only zeroes, of no record
   std::uint64_t at_ = 0;
   std::uint64_t expected_ = 0;
   std::uint64_t gap_first_ = 0;
@@ -107,7 +109,6 @@ class segment_reader {
   std::vector<std::byte> buffer_;
   std::uint64_t buffer_offset_ = 0;
   std::uint64_t buffer_bytes_ = 0;
-  std::uint64_t bytes_read_ = 0;
   int failure_ = 0;
 };
 

@@ -47,7 +47,8 @@ json to_json(const stream_config& config) {
           {"segment_bytes", config.segment_bytes},
           {"max_age_ns", ns(config.max_age)},
           {"max_bytes", config.max_bytes},
-          {"max_messages", config.max_messages}};
+          {"max_messages", config.max_messages},
+          {"compress", compression_name(config.compress)}};
 }
 
 result<stream_config> stream_from_json(const json& from) {
@@ -104,6 +105,11 @@ result<stream_config> stream_from_json(const json& from) {
     auto parsed = parse_fsync(text_of(from, "fsync").value_or(""));
     if (!parsed) return std::move(parsed.error());
     config.fsync = *parsed;
+  }
+  if (from.contains("compress")) {
+    auto parsed = parse_compression(text_of(from, "compress").value_or(""));
+    if (!parsed) return std::move(parsed.error());
+    config.compress = *parsed;
   }
   number("lanes", config.lanes);
   number("ring_bytes", config.ring_bytes);

@@ -1,0 +1,305 @@
+/// lane_log, recovery: what a log is when it is opened, and when a write of it failed. W1 - W5 are
+/// those of lane_log.hpp.
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "os/random.hpp"
+#include "storage/lane_log.hpp"
+
+namespace bus::storage {
+
+result<std::unique_ptr<lane_log>> lane_log::open(log::disk& on, std::string directory,
+                                                 const log_identity& who,
+                                                 const log_options& options,
+                                                 recovery_report& report) {
+  std::unique_ptr<lane_log> made(new lane_log(on, std::move(directory), options));
+  made->who_ = who;
+  std::vector<std::string> names;
+  int failure = on.list(made->directory_, names);
+  if (failure != 0) return made->failed(failure, "cannot open a log");
+  for (const std::string& name : names)
+    if (name.ends_with(half_made)) (void)on.remove(made->directory_ + "/" + name);
+  auto state = log::read_state(on, made->directory_, failure, &report.state_damaged);
+  if (!state && failure != -EBADMSG && failure != -ENOENT)
+    return made->failed(failure, "cannot read the state of a log");
+  std::vector<std::uint64_t> bases;
+  failure = log::list_segments(on, made->directory_, bases);
+  if (failure != 0) return made->failed(failure, "cannot open a log");
+  if (!state) {
+    // Both copies are damaged: what the segments say, and a high water nothing can have passed.
+    report.state_damaged = false;
+    report.state_rebuilt = true;
+    log::segment_reader probe(on);
+    layout::log_state rebuilt{};
+    for (auto base_seq = bases.rbegin(); base_seq != bases.rend() && rebuilt.log_id == 0;
+         ++base_seq) {
+      if (probe.open(log::segment_path(made->directory_, *base_seq), 0, *base_seq) != 0) continue;
+      rebuilt.log_id = probe.log_id();
+      rebuilt.epoch = probe.header()->epoch;
+    }
+    if (rebuilt.log_id == 0) rebuilt.log_id = os::random_id();
+    rebuilt.first_seq = bases.empty() ? 1 : bases.front();
+    made->state_ = rebuilt;
+  } else {
+    made->state_ = *state;
+  }
+  for (const std::uint64_t base_seq : bases) {
+    const int file =
+        on.open(log::segment_path(made->directory_, base_seq), log::disk_mode::read, false);
+    const std::int64_t bytes = file >= 0 ? on.size(file) : 0;
+    if (file >= 0) on.close(file);
+    made->segments_.push_back(
+        {base_seq, static_cast<std::uint64_t>(std::max<std::int64_t>(bytes, 0)), {}});
+  }
+  auto recovered = made->recover(report);
+  if (!recovered) return std::move(recovered.error());
+  // The copy that is whole may be the older one (W5).
+  constexpr std::uint64_t never_reached = 1ull << 32;
+  if (report.state_rebuilt || report.state_damaged)
+    made->state_.high_water = std::max(made->state_.high_water, made->next_seq_) + never_reached;
+  if (made->has_unread_end()) made->resume_at(made->state_.high_water + 1);
+  failure = report.state_rebuilt ? log::create_state(on, made->directory_, made->state_)
+                                 : log::write_state(on, made->directory_, made->state_);
+  if (failure == 0 && report.state_damaged)
+    failure = log::write_state(on, made->directory_, made->state_);
+  // Also when nothing was wrong: a process that was killed, or met a disk that fails, may have left
+  // a state or a name that only the page cache knows.
+  if (failure == 0) failure = on.sync_directory(made->directory_);
+  if (failure != 0) return made->failed(failure, "cannot write the state of a log");
+  return made;
+}
+
+// Reads the last segment only: every other one was complete and durable before a newer one got its
+// name (W3).
+result<void> lane_log::recover(recovery_report& report) {
+  const std::uint64_t fresh = std::max<std::uint64_t>(state_.first_seq, 1);
+  if (segments_.empty()) {
+    next_seq_ = fresh;
+    written_seq_ = durable_seq_ = fresh - 1;
+    return roll(fresh, 0, layout::log_gap::none);
+  }
+  const std::uint64_t base_seq = segments_.back().base_seq;
+  log::segment_reader reader(disk_);
+  const int opened = reader.open(log::segment_path(directory_, base_seq), state_.log_id, base_seq);
+  if (opened == -EPROTONOSUPPORT)
+    return error{errc::unsupported, 0, "cannot open the log in " + directory_,
+                 "a newer busd wrote it", "use that version, or a newer one"};
+  if (opened != 0) return failed(opened, "cannot read the log");
+  struct run {
+    std::uint64_t first, last, end;
+  };
+  std::vector<run> runs;
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> frames;  // first sequence, offset
+  std::uint64_t durable = base_seq - 1, end = layout::log_header_bytes;
+  for (log::logged_record record;;) {
+    const std::uint64_t before = reader.expected();
+    const auto outcome = reader.next(record);
+    if (outcome == log::walk_outcome::failure)
+      return failed(reader.failure(), "cannot read the log");
+    if (outcome == log::walk_outcome::end) break;
+    if (outcome == log::walk_outcome::gap) continue;
+    if (frames.empty() || frames.back().second != reader.frame_offset())
+      frames.emplace_back(record.seq, reader.frame_offset());
+    if (runs.empty() || before != runs.back().last + 1) runs.push_back({record.seq, 0, 0});
+    runs.back().last = record.seq;
+    runs.back().end = end = reader.position();
+  }
+  // What was purged had been durable, too, and is not copied below.
+  durable = std::max({durable, reader.durable_upto(), fresh - 1});
+  report.bytes_read += reader.bytes_read();
+  report.unreadable_bytes = reader.unreadable_bytes();
+  if (reader.header()) {
+    active_gap_first_ = reader.header()->gap_first;
+    active_gap_reason_ = static_cast<layout::log_gap>(reader.header()->gap_reason);
+  }
+  if (report.unreadable_bytes != 0) {
+    report.damages = reader.damages();
+    reader.close();
+    return leave_unread(runs.empty() ? base_seq - 1 : runs.back().last, report);
+  }
+  // Damage above what was durable is a torn write: it is cut there. Below, it is corruption: what
+  // is intact behind it stays.
+  std::uint64_t last = base_seq - 1;
+  bool torn = false;
+  for (const run& r : runs) {
+    const bool hole = r.first > last + 1;
+    if (hole && !options_.spill && r.first - 1 > durable) {
+      torn = true;
+      break;
+    }
+    last = r.last;
+    end = r.end;
+  }
+  // Said to be durable, and not there any more: its sequences are gone, but never used again.
+  const bool lost_end = !options_.spill && durable > last;
+  for (const log::damage& d : reader.damages()) {
+    if (d.offset >= layout::log_header_bytes && d.first_seq > durable)
+      torn = true, report.cut_bytes += d.bytes;
+    else
+      report.damages.push_back(d);
+  }
+  if (lost_end) {
+    gap_first_ = last + 1;
+    gap_reason_ = layout::log_gap::corrupt;
+    last = durable;
+  }
+  durable = std::min(durable, last);
+  time_max_ns_ = reader.time_max_ns();
+  durable_seq_ = durable;
+  written_seq_ = last;
+  next_seq_ = last + 1;
+  // A copy of a log may end with a segment that was full.
+  const bool whole = reader.header().has_value() && !reader.is_compressed() &&
+                     report.damages.empty() && !torn && !lost_end && reader.expected() == last + 1;
+  if (whole && last == durable && reader.clean_end() != 0 &&
+      reader.header()->epoch == state_.epoch) {
+    const int file =
+        disk_.open(log::segment_path(directory_, base_seq), log::disk_mode::write, options_.direct);
+    if (file < 0) return failed(file, "cannot open the log");
+    align_ = reader.header()->align_bytes;
+    if (disk_.alignment(file) <= align_) {
+      file_ = file;
+      offset_ = reader.clean_end();
+      file_bytes_ = reader.file_bytes();
+      previous_crc_ = reader.last_frame_crc();
+      index_due_ = offset_ + index_stride_bytes;
+      const auto entries =
+          log::read_index(disk_, directory_, base_seq, state_.log_id, report.bytes_read);
+      index_written_ = entries.size();
+      return {};
+    }
+    disk_.close(file);
+  }
+  report.rewritten = last - durable;
+  std::uint64_t from = layout::log_header_bytes;
+  for (const auto& [seq, offset] : frames)
+    if (seq <= durable + 1 && offset < end) from = std::max(from, offset);
+  unsynced_bytes_ = last > durable ? end - from : 0;
+  reader.close();
+  recovers_ = true;
+  auto restarted = restart();
+  recovers_ = false;
+  if (restarted || !has_unread_end()) return restarted;
+  return leave_unread(runs.back().last, report);
+}
+
+// W7. Neither a torn end nor a hole can be told from what the disk does not give.
+result<void> lane_log::leave_unread(std::uint64_t last, recovery_report& report) {
+  poisoned_ = false;
+  // What can be read may be known to the page cache only.
+  const std::string path = log::segment_path(directory_, segments_.back().base_seq);
+  const int file = disk_.open(path, log::disk_mode::write, false);
+  int failure = file < 0 ? file : disk_.sync(file);
+  if (file >= 0) disk_.close(file);
+  if (failure != 0) return failed(failure, "cannot sync the log");
+  report.rewritten = 0;
+  unread_from_ = std::max(last + 1, state_.first_seq);
+  unsynced_bytes_ = 0;
+  resume_at(unread_from_);  // and above the high water, when that is known
+  return {};
+}
+
+void lane_log::resume_at(std::uint64_t seq) noexcept {
+  next_seq_ = std::clamp(seq, unread_from_, std::max(unread_from_, state_.high_water + 1));
+  written_seq_ = durable_seq_ = next_seq_ - 1;
+  const bool is_gap = next_seq_ > unread_from_;
+  gap_first_ = is_gap ? unread_from_ : 0;
+  gap_reason_ = is_gap ? layout::log_gap::corrupt : layout::log_gap::none;
+}
+
+// W3. From the files: the page cache has what the disk may not.
+result<void> lane_log::restart() {
+  in_flight_.reset();
+  if (file_ >= 0) disk_.close(file_);
+  file_ = -1;
+  // Older segments were durable before this one got its name; of a spill log's nobody expects it.
+  const std::uint64_t first =
+      std::max(durable_seq_ + 1, segments_.empty() ? 0 : segments_.back().base_seq);
+  const std::uint64_t last = written_seq_;
+  if (gap_reason_ == layout::log_gap::none && !segments_.empty() &&
+      segments_.back().base_seq == first) {  // the new one takes its place
+    gap_first_ = active_gap_first_;
+    gap_reason_ = active_gap_reason_;
+  }
+  next_seq_ = written_seq_ + 1;
+  if (gap_reason_ != layout::log_gap::none && first > last) {
+    auto rolled = roll(next_seq_, gap_first_, gap_reason_);
+    poisoned_ = !rolled;
+    if (rolled) durable_seq_ = written_seq_;
+    return rolled;
+  }
+  std::string path;
+  // Room for the tail, however it was framed, and to go on.
+  auto made = open_new_file(path, options_.segment_bytes / 4 + 2 * unsynced_bytes_);
+  if (!made) return made;
+  made = write_header(first, file_bytes_, gap_first_, gap_reason_);
+  if (made && first <= last) made = copy_tail(first, last);
+  if (made) {
+    const int failure = disk_.sync(file_);
+    if (failure != 0) made = failed(failure, "cannot sync the log");
+  }
+  if (made) made = name_segment(path, first, gap_first_, gap_reason_);
+  if (!made) {
+    poison();
+    (void)disk_.remove(path);
+    return made;
+  }
+  durable_seq_ = written_seq_;
+  unsynced_bytes_ = 0;
+  poisoned_ = false;
+  return {};
+}
+
+// Records [first, last] from the named segments into the new file. What cannot be read is left out.
+result<void> lane_log::copy_tail(std::uint64_t first, std::uint64_t last) {
+  log::history from(disk_, directory_);
+  if (const int failure = from.open(); failure != 0) return failed(failure, "cannot read the log");
+  from.seek(first);
+  frame_memory memory(options_.largest_frame_bytes);
+  log::frame_builder frame(memory.bytes(), state_.log_id, align_);
+  std::uint64_t copied = first - 1;
+  const auto put = [&]() -> result<void> {
+    if (frame.count() == 0) return {};
+    std::uint32_t crc = 0;
+    const auto bytes = frame.finish(durable_seq_, previous_crc_, crc);
+    if (offset_ + bytes.size() > file_bytes_)
+      return error{errc::no_space, 0, "cannot write the tail of the log in " + directory_,
+                   "it does not fit into one segment", "use a larger --segment-bytes"};
+    const int failure = disk_.write(file_, bytes, offset_);
+    if (failure != 0) return failed(failure, "cannot write the log");
+    offset_ += bytes.size();
+    previous_crc_ = crc;
+    return {};
+  };
+  frame.begin(first);
+  for (log::logged_record record; copied < last;) {
+    const auto outcome = from.next(record, last);
+    if (outcome == log::walk_outcome::failure) return failed(from.failure(), "cannot read the log");
+    if (outcome == log::walk_outcome::end) break;
+    if (outcome == log::walk_outcome::gap) continue;
+    const bool follows = record.seq == frame.next_seq();
+    if (!follows && !options_.spill && record.seq > durable_seq_) break;  // a suffix is lost (W1)
+    if (!frame.fits(record.shape.total_bytes()) || !follows) {
+      auto written = put();
+      if (!written) return written;
+      frame.begin(record.seq);
+    }
+    frame.add(record.shape, record.origin, record.time_ns, [&](std::byte* to) {
+      std::memcpy(to, record.header(),
+                  std::size_t{record.shape.header_bytes} + record.shape.payload_bytes);
+    });
+    copied = record.seq;
+  }
+  if (recovers_ && from.unreadable_bytes() != 0) {
+    unread_from_ = first;
+    return failed(-EIO, "cannot read the log");
+  }
+  written_seq_ = copied;
+  next_seq_ = copied + 1;
+  return put();
+}
+
+}  // namespace bus::storage

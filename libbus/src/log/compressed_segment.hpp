@@ -1,0 +1,75 @@
+#pragma once
+/// compressed_segment: gives the bytes of a compressed segment as they were written.
+///
+/// Invariants
+///   Z1  A block is given out only when it proves itself: sizes are checked before they are used,
+///       and no block is larger than log_block_bytes.
+///   Z2  Instead of a block that does not, lost_byte comes: what other blocks hold is found.
+///   Z3  Without the table the blocks are found by their heads.
+///
+/// Threads    one
+/// Format     docs/format/log.md
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "layout/log.hpp"
+#include "log/disk.hpp"
+
+struct ZSTD_DCtx_s;
+
+namespace bus::log {
+
+class compressed_segment {
+ public:
+  explicit compressed_segment(disk& from) noexcept : disk_(&from) {}
+
+  /// Takes an open file. `header` is empty when it is damaged: then the table has to tell. 0;
+  /// -ENOENT: it is not compressed; -EPROTONOSUPPORT: built without zstd; or a negative errno.
+  int open(disk_file file, std::uint64_t file_bytes, std::uint64_t log_id,
+           const std::optional<layout::log_segment_header>& header);
+
+  /// Of the segment as it was written.
+  std::uint64_t bytes() const noexcept { return bytes_; }
+  /// From here on there are only zeroes, and they are of no record.
+  std::uint64_t data_end() const noexcept;
+  /// False: its table or its length is damaged.
+  bool is_whole() const noexcept { return whole_; }
+
+  /// As disk::read().
+  std::int64_t read(std::span<std::byte> into, std::uint64_t offset);
+  std::uint64_t bytes_read() const noexcept { return bytes_read_; }
+  std::uint64_t unreadable_bytes() const noexcept { return unreadable_bytes_; }
+
+ private:
+  struct free_context {
+    void operator()(ZSTD_DCtx_s* context) const noexcept;
+  };
+
+  std::int64_t read_file(std::span<std::byte> into, std::uint64_t offset);
+  int read_table(std::uint64_t file_bytes, bool& found);
+  int find_blocks();
+  int load(std::size_t index, std::span<std::byte, layout::log_block_bytes> into);
+  bool unpack(std::span<const std::byte> stored, std::uint64_t offset,
+              std::span<std::byte, layout::log_block_bytes> into);
+
+  disk* disk_;
+  disk_file file_ = -1;
+  std::uint32_t seed_ = 0;
+  std::uint64_t file_bytes_ = 0;
+  std::uint64_t bytes_ = 0;
+  bool whole_ = true;
+  std::vector<std::uint64_t> blocks_;  // where each is in the file; 0: lost
+  std::unique_ptr<ZSTD_DCtx_s, free_context> context_;
+  std::vector<std::byte> stored_;  // a block as it is in the file
+  std::vector<std::byte> cache_;   // the block that was read in part last
+  std::size_t cached_ = ~std::size_t{0};
+  std::uint64_t bytes_read_ = 0;
+  std::uint64_t unreadable_bytes_ = 0;
+};
+
+}  // namespace bus::log
