@@ -24,6 +24,7 @@ struct claim_feed {
   std::size_t max = 0;
   std::size_t count = 0;
   std::uint64_t bytes = 0;
+  bool is_simple = true;  // all were copied, and their subjects are known
   std::uint32_t lane = 0;
   source* from = nullptr;
   ring::record_view puzzle{};  // of a subject that must be learned
@@ -68,6 +69,7 @@ struct claim_feed {
       sync::hardware::copy_out(entry.memory.get(), view.header(), size);
       entry.copied = true;
     }
+    is_simple = is_simple && entry.copied;
   }
   void undo() noexcept {
     core.free_entry(core.claimed_.back());
@@ -93,6 +95,7 @@ struct claim_feed {
       core.group_->core().read_record(slot, layout::record_header_bytes, entry.memory.get(), size);
       entry.copied = true;
     }
+    is_simple = is_simple && entry.copied;
     return true;
   }
 
@@ -158,6 +161,9 @@ struct claim_feed {
     m.origin_ = origin;
     m.ticks_ = ticks;
     m.position_ = 0;
+    const auto id = static_cast<std::uint32_t>(origin);
+    is_simple = is_simple && core.keeper_ == nullptr &&
+                (id == layout::inline_subject_id || !from->subject_of(id).empty());
     core.claimed_.push_back(&entry);
     ++count;
     bytes += shape.payload_bytes;

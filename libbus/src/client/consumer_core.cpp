@@ -41,7 +41,7 @@ result<void> consumer_core::join() {
   const auto& m = group_->memory();
   group_->return_leases_of_dead();
   const std::uint64_t me = std::uint64_t{session->me->id()} << 32 | session->next_object_id();
-  if (!group_->lock(clock::now() + lock_patience)) return *group_->failure;
+  if (!group_->lock(lock_patience)) return *group_->failure;
   error why{errc::no_space, 0, "cannot join the group '" + config().name + "'",
             "it has " + std::to_string(m.member_count) + " consumers already",
             "make the group anew with more --max-consumers"};
@@ -112,7 +112,7 @@ void consumer_core::leave() noexcept {
   for (std::size_t i = ahead_; i < claimed_.size(); ++i)
     if (!claimed_[i]->settled) (void)release(*claimed_[i]);
   auto& header = group_->header();
-  if (group_->is_removed() || !group_->lock(clock::now() + lock_patience))
+  if (group_->is_removed() || !group_->lock(lock_patience))
     return;  // whoever finds this process gone returns what is left
   group_->core().housekeep(group_->now());
   // What its user kept beyond its end goes back, too.
@@ -202,17 +202,16 @@ std::size_t consumer_core::claim(std::size_t max, std::uint64_t max_bytes,
     return 0;
   }
   if (!group_->is_current() && !refresh()) return 0;
-  const std::uint64_t early = group_->now();
-  if (early >= next_deaths_look_) {
-    next_deaths_look_ = early + look_for_deaths_every_;
+  const std::uint64_t now = group_->now();
+  if (now >= next_deaths_look_) [[unlikely]] {
+    next_deaths_look_ = now + look_for_deaths_every_;
     group_->return_leases_of_dead();
   }
-  if (!group_->lock(clock::now() + lock_patience)) [[unlikely]] {
+  if (!group_->lock(lock_patience)) [[unlikely]] {
     failure = group_->failure;
     return 0;
   }
   auto& core = group_->core();
-  const std::uint64_t now = group_->now();
   core.housekeep(now);
   detail::claim_feed feed(*this, max_bytes, start_first);
   const std::uint64_t paused = sync::load_relaxed(group_->header().paused_until);
@@ -242,13 +241,20 @@ std::size_t consumer_core::claim(std::size_t max, std::uint64_t max_bytes,
   group_->unlock();
   if (more && sync::load_relaxed(group_->header().sleepers) != 0) group_->ring_bell();
   if (none) {
+    // Where the next messages will be, unless somebody else takes them.
+    watched_.clear();
+    for (std::uint32_t lane = 0; lane < group_->lanes().size(); ++lane)
+      watched_.push_back(
+          &group_->lanes()[lane]->lane->memory().word_at(core.stand_of(lane).position));
     if (why_ == nothing_because::unknown || why_ == nothing_because::broken_lane) feed.resolve();
     return 0;
   }
+  last_activity_ = now;
   sync::bump(group_->memory().members[member_].claimed, feed.count);
   stats.claimed += feed.count;
-  if (!finish_copies()) return 0;
-  return claimed_.size();
+  if (feed.is_simple) [[likely]]
+    return claimed_.size();
+  return finish_copies() ? claimed_.size() : 0;
 }
 
 // Large messages are copied outside the lock: the lease holds them meanwhile.
@@ -364,7 +370,7 @@ settle_result consumer_core::under_lock(detail::lease_entry& entry, Settle&& set
     entry.settled = ends;
     return settle_result::ok;
   }
-  if (!group_->lock(clock::now() + lock_patience)) return settle_result::busy;
+  if (!group_->lock(lock_patience)) return settle_result::busy;
   const auto outcome = settle(group_->core());
   group_->update_pins(false);
   group_->unlock();
@@ -429,7 +435,7 @@ bool consumer_core::is_held(const detail::lease_entry& entry) noexcept {
 std::size_t consumer_core::ack_all(detail::lease_entry& upto) noexcept {
   if (upto.settled || !guard_.same_process()) return 0;
   const std::uint64_t seq = layout::seq_of_origin(upto.token.origin);
-  if (!group_->core().is_held(upto.token) || !group_->lock(clock::now() + lock_patience)) return 0;
+  if (!group_->core().is_held(upto.token) || !group_->lock(lock_patience)) return 0;
   const std::size_t count = group_->core().ack_all(member_, upto.lane, seq);
   group_->core().housekeep(group_->now());
   group_->update_pins(true);
@@ -459,11 +465,12 @@ bool consumer_core::may_claim_now() noexcept {
   if (!group_->is_current() || sync::load_relaxed(header.bell) != bell_seen_) return true;
   switch (why_) {
     case nothing_because::empty:
-      for (std::uint32_t lane = 0; lane < group_->lanes().size(); ++lane) {
-        const auto at = group_->core().stand_of(lane);
+      for (const base::word* word : watched_) {
         // relaxed: a reason to look; the claim acquires what it reads
-        if (sync::load_relaxed(group_->lanes()[lane]->lane->memory().word_at(at.position)) != 0)
-          return true;
+        if (sync::load_relaxed(*word) == 0) continue;
+        // The rest of the record comes from the publisher's cache, too: on its way meanwhile.
+        sync::hardware::prefetch(reinterpret_cast<const std::byte*>(word) + 64);
+        return true;
       }
       return config().order != group_order::none && sync::load_relaxed(header.returned) != 0;
     case nothing_because::window:
@@ -484,10 +491,7 @@ std::size_t consumer_core::fetch(std::size_t max, std::uint64_t max_bytes,
       return 0;
     }
     const std::size_t count = claim(max, max_bytes, start_first);
-    if (count != 0) {
-      last_activity_ = deadline == clock::time_point{} ? last_activity_ : clock::now();
-      return count;
-    }
+    if (count != 0) return count;
     if (wait_for.count() <= 0 || failure) {
       if (why_ == nothing_because::unknown || why_ == nothing_because::rescanning) continue;
       return 0;
@@ -566,12 +570,11 @@ void consumer_core::sleep(clock::time_point deadline) noexcept {
       if (const auto* life = session->peers->life_of(process))
         words.push_back({&life->word, sync::life_value(*life)});
     }
-    const auto now = clock::now();
-    std::chrono::nanoseconds nap = now - last_activity_ < lately_active
+    const std::uint64_t ticks = group_->now();
+    std::chrono::nanoseconds nap = group_->time(ticks - last_activity_) < lately_active
                                        ? std::chrono::nanoseconds(lately_active_bound)
                                        : std::chrono::nanoseconds(idle_bound);
-    nap = std::min<std::chrono::nanoseconds>(nap, deadline - now);
-    const std::uint64_t ticks = group_->now();
+    nap = std::min<std::chrono::nanoseconds>(nap, deadline - clock::now());
     if (next_event_ != ~0ull)
       nap = std::min(nap, next_event_ > ticks ? group_->time(next_event_ - ticks) : 0ns);
     if (nap.count() > 0) os::futex_wait_any(words, nap);

@@ -110,10 +110,11 @@ struct consumer_core {
   std::uint64_t next_deaths_look_ = 0;
   std::uint64_t look_for_deaths_every_ = 0;
   std::uint64_t next_event_ = ~0ull;
-  std::chrono::steady_clock::time_point last_activity_{};
+  std::uint64_t last_activity_ = 0;  // ticks
   std::unique_ptr<client::lease_keeper> keeper_;
   std::atomic<bool> stopped_{false};
   std::vector<std::uint32_t> armed_;
+  std::vector<const base::word*> watched_;  // commit words, of each lane, when nothing was there
 };
 
 }  // namespace bus

@@ -27,7 +27,8 @@ group_handle::group_handle(session_core& session, std::shared_ptr<stream_handle>
       memory_(map_->memory()),
       clock_(session.directory->clock()),
       ns_per_tick_(clock_.ns_per_tick()),
-      core_(memory_, nullptr) {
+      core_(memory_, nullptr),
+      generation_(&session.directory->control().generation) {
   for (const std::string& text : map_->config().filter) {
     wish_.patterns.push_back(*subject::pattern::parse(text));
     wish_.everything = wish_.everything || wish_.patterns.back().matches_everything();
@@ -83,7 +84,7 @@ result<void> group_handle::refresh() {
   bool missing = sync::load_acquire(header().begun) == 0;
   for (std::uint32_t lane = 0; lane < lanes_.size(); ++lane) missing = missing || is_missing(lane);
   if (missing) {
-    if (!lock(clock::now() + open_patience)) return *failure;
+    if (!lock(open_patience)) return *failure;
     // Lanes that come later are read from their beginning.
     const start from = sync::load_relaxed(header().begun) == 0 ? config().deliver : start::all();
     result<void> entered;
@@ -120,22 +121,24 @@ result<void> group_handle::attach(std::uint32_t lane, const start& from) {
   return {};
 }
 
-bool group_handle::lock(clock::time_point until) {
-  if (!try_lock()) [[unlikely]] {
-    std::uint32_t holder = 0;
-    switch (sync::wait_lock(header().lock, session_.me->id(), until, *session_.peers, holder)) {
-      case sync::lock_result::taken: break;
-      case sync::lock_result::taken_over: repair_after_death(); break;
-      case sync::lock_result::busy:
-        failure = error{errc::busy, 0, "cannot use the group '" + config().name + "'",
-                        "it is locked by " + session_.peers->describe(holder),
-                        "if that process is stopped (SIGSTOP, a debugger), let it go on or end it"};
-        return false;
-    }
+bool group_handle::lock_slowly(std::chrono::nanoseconds patience) {
+  std::uint32_t holder = 0;
+  switch (sync::wait_lock(header().lock, session_.me->id(), clock::now() + patience,
+                          *session_.peers, holder)) {
+    case sync::lock_result::taken: break;
+    case sync::lock_result::taken_over: repair_after_death(); break;
+    case sync::lock_result::busy:
+      failure = error{errc::busy, 0, "cannot use the group '" + config().name + "'",
+                      "it is locked by " + session_.peers->describe(holder),
+                      "if that process is stopped (SIGSTOP, a debugger), let it go on or end it"};
+      return false;
   }
   memory_.broken = false;
-  if (sync::load_relaxed(header().damaged) == 0) [[likely]]
-    return true;
+  return sync::load_relaxed(header().damaged) == 0 || say_damaged();
+}
+
+// REQUIRES: the lock, which is given back.
+bool group_handle::say_damaged() {
   sync::unlock(header().lock);
   failure = error{errc::corrupt, 0, "cannot use the group '" + config().name + "'",
                   "its state in shared memory is impossible: something wrote over it",
@@ -212,7 +215,7 @@ void group_handle::keep_arena_backed() noexcept {
     arena_full_ = true;  // no memory: what cannot be copied stays in the ring
     return;
   }
-  if (!lock(clock::now() + std::chrono::milliseconds(100))) return;
+  if (!lock(std::chrono::milliseconds(100))) return;
   core_.add_blocks(from, *count);
   sync::unlock(header().lock);
 }
@@ -229,7 +232,7 @@ void group_handle::return_leases_of_dead() {
     if (life != nullptr && sync::read_life(*life) == sync::life_state::alive) continue;
     if (life == nullptr && session_.peers->state(process) == sync::life_state::alive) continue;
     const bool gone = session_.peers->proven_gone(process);
-    if (!lock(clock::now() + std::chrono::milliseconds(100))) return;
+    if (!lock(std::chrono::milliseconds(100))) return;
     if (sync::load_relaxed(who) == seen) {
       core_.member_died(member, now());
       if (gone) {

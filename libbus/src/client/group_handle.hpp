@@ -32,11 +32,17 @@ class group_handle {
 
   /// Lanes that came since. Errors: no_space, corrupt, busy
   result<void> refresh();
-  bool is_current() const noexcept { return session_.directory->generation() == generation_seen_; }
+  bool is_current() const noexcept { return sync::load_acquire(*generation_) == generation_seen_; }
   bool is_removed() const noexcept { return sync::load_acquire(map_->header().closed) != 0; }
 
-  /// False: somebody who lives has it (`failure` says who), or its state is damaged.
-  bool lock(clock::time_point until);
+  /// False: somebody who lives has it for longer than `patience` (`failure` says who), or its state
+  /// is damaged.
+  bool lock(std::chrono::nanoseconds patience) {
+    if (!try_lock()) [[unlikely]]
+      return lock_slowly(patience);
+    memory_.broken = false;
+    return sync::load_relaxed(header().damaged) == 0 || say_damaged();
+  }
   bool try_lock() noexcept {
     return sync::try_lock<sync::hardware>(map_->header().lock, session_.me->id());
   }
@@ -78,6 +84,8 @@ class group_handle {
  private:
   group_handle(session_core& session, std::shared_ptr<stream_handle> stream,
                std::shared_ptr<group_map> map);
+  bool lock_slowly(std::chrono::nanoseconds patience);
+  bool say_damaged();
   result<void> open_letters();
   result<void> attach(std::uint32_t lane, const start& from);
   void repair_after_death() noexcept;
@@ -95,6 +103,7 @@ class group_handle {
   std::optional<group::dead_letters> letters_;
   std::optional<writer_gate> letters_gate_;
   group::core core_;
+  const base::word* generation_ = nullptr;
   std::uint64_t generation_seen_ = 0;
   std::vector<std::uint32_t> ticked_;  // lanes whose pin rose under this lock
   bool arena_low_ = false;

@@ -156,7 +156,7 @@ result<group_info> describe_group(group_handle& group) {
   auto& header = group.header();
   const auto& counters = header.counters;
   // Under the lock nothing but a settlement moves: the parts add up.
-  const bool locked = group.lock(group_handle::clock::now() + 100ms);
+  const bool locked = group.lock(100ms);
   if (locked) group.core().housekeep(group.now());
   std::uint64_t passed = 0;
   count_lanes(group, info.counts, passed);
@@ -196,7 +196,7 @@ result<group_info> describe_group(group_handle& group) {
 
 result<std::vector<pending_message>> list_pending(group_handle& group, std::size_t max) {
   std::vector<pending_message> all;
-  if (!group.lock(group_handle::clock::now() + patience)) {
+  if (!group.lock(patience)) {
     if (group.failure->code != errc::busy) return *group.failure;
   }
   const bool locked = !group.failure.has_value();
@@ -399,7 +399,7 @@ result<std::vector<dead_letter>> list_dead_letters(group_handle& group, std::uin
 
 result<std::uint64_t> drop_dead_letters(group_handle& group, std::uint64_t sequence) {
   if (!group.letters_lane()) return std::uint64_t{0};
-  if (!group.lock(group_handle::clock::now() + patience)) return *group.failure;
+  if (!group.lock(patience)) return *group.failure;
   auto& header = group.header();
   const std::uint64_t before =
       std::max<std::uint64_t>(sync::load_relaxed(header.letters_floor_seq), 1);

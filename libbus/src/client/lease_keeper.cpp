@@ -38,7 +38,7 @@ void lease_keeper::run() {
   while (!stopping_.wait_for(guard, every, [this] { return stop_; })) {
     const auto held = held_;
     guard.unlock();
-    if (!held.empty() && group_->lock(group_handle::clock::now() + every)) {
+    if (!held.empty() && group_->lock(every)) {
       // One that was settled meanwhile is not extended: its generation is another.
       for (const auto& token : held) (void)group_->core().extend(token, group_->now(), nullptr);
       group_->unlock();

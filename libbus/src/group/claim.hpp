@@ -1,5 +1,6 @@
 #pragma once
-/// claim: the templates of core that read lanes. Included by core.hpp only.
+/// claim: what core does for each message that is handed out: its templates, and what they need in
+/// line. Included by core.hpp only.
 
 #include "group/core.hpp"
 #include "group/key_table.hpp"
@@ -11,6 +12,77 @@ namespace bus::group {
 
 /// So many records are looked at under the lock, at most.
 inline constexpr std::uint32_t looked_at_once = 256;
+
+inline core::stand core::stand_of(std::uint32_t lane) const noexcept {
+  const auto& cursor = m_.cursors[lane];
+  const auto& from = cursor.stand[sync::load_acquire(cursor.which) & 1];  // [Q2]
+  return {sync::load_relaxed(from.position), sync::load_relaxed(from.seq),
+          sync::load_relaxed(from.filtered), sync::load_relaxed(from.dropped)};
+}
+
+inline void core::store_stand(std::uint32_t lane, const stand& to) noexcept {
+  auto& cursor = m_.cursors[lane];
+  const std::uint64_t other = ~sync::load_relaxed(cursor.which) & 1;
+  auto& into = cursor.stand[other];
+  sync::store_relaxed(into.position, to.position);
+  sync::store_relaxed(into.seq, to.seq);
+  sync::store_relaxed(into.filtered, to.filtered);
+  sync::store_relaxed(into.dropped, to.dropped);
+  // [Q2] release: slots and the new copy before it counts.
+  sync::store_release(cursor.which, other);
+}
+
+inline std::uint64_t core::next_event() const noexcept {
+  std::uint64_t next = timers(m_).next_due();
+  if (m_.rules.ack_wait != 0 && m_.lists().lease_first != no_index)
+    next = std::min(next,
+                    sync::load_relaxed(m_.slot(m_.lists().lease_first).since) + m_.rules.ack_wait);
+  return next;
+}
+
+// REQUIRES: the record cannot go away, or the caller looks afterwards whether it did.
+inline std::uint32_t core::new_slot(std::uint32_t lane, const ring::record_view& view,
+                                    std::uint64_t key) noexcept {
+  const std::uint32_t index = take_free(m_);
+  if (index >= m_.slot_count) return no_index;
+  auto& slot = m_.slots[index];
+  std::uint64_t place = view.position;
+  if (lanes_[lane].overwriting) {
+    const std::uint64_t bytes = layout::record_header_bytes +
+                                std::uint64_t{view.shape.header_bytes} + view.shape.payload_bytes;
+    const std::uint32_t first = hold_arena(m_).put(view.data, bytes);
+    if (first == no_index) {
+      put_free(m_, index);
+      return no_index;
+    }
+    place = layout::place_in_arena | first;
+  }
+  sync::store_relaxed(slot.origin, layout::pack_origin_of(lane, view.seq));
+  sync::store_relaxed(slot.place, place);
+  sync::store_relaxed(slot.key, key);
+  slot.heap_index = no_index;
+  auto& story = m_.stories[index];
+  if (story.first_ticks != 0 || story.reason_bytes != 0) {
+    story = {};
+    story.reason_block = no_index;
+  }
+  if ((place & layout::place_in_arena) == 0)
+    in_ring(m_, lane).push_back(index);
+  else
+    slot.ring_previous = slot.ring_next = no_index;
+  return index;
+}
+
+inline std::uint32_t core::window(std::uint32_t max) const noexcept {
+  const auto& l = m_.lists();
+  const auto& rules = m_.rules;
+  if (rules.order == order_rule::total)
+    return l.lease_count + l.delayed_count + l.dying_count == 0 ? std::min(max, 1u) : 0;
+  const std::uint32_t used =
+      l.lease_count +
+      (l.delayed_count > rules.max_delayed ? l.delayed_count - rules.max_delayed : 0);
+  return used >= rules.max_ack_pending ? 0 : std::min(max, rules.max_ack_pending - used);
+}
 
 template <class Feed>
 struct core::claim_sink {

@@ -74,25 +74,6 @@ settled core::start(const lease_token& token) noexcept {
 
 // ---------------------------------------------------------------- cursors and pins
 
-core::stand core::stand_of(std::uint32_t lane) const noexcept {
-  const auto& cursor = m_.cursors[lane];
-  const auto& from = cursor.stand[sync::load_acquire(cursor.which) & 1];  // [Q2]
-  return {sync::load_relaxed(from.position), sync::load_relaxed(from.seq),
-          sync::load_relaxed(from.filtered), sync::load_relaxed(from.dropped)};
-}
-
-void core::store_stand(std::uint32_t lane, const stand& to) noexcept {
-  auto& cursor = m_.cursors[lane];
-  const std::uint64_t other = ~sync::load_relaxed(cursor.which) & 1;
-  auto& into = cursor.stand[other];
-  sync::store_relaxed(into.position, to.position);
-  sync::store_relaxed(into.seq, to.seq);
-  sync::store_relaxed(into.filtered, to.filtered);
-  sync::store_relaxed(into.dropped, to.dropped);
-  // [Q2] release: slots and the new copy before it counts.
-  sync::store_release(cursor.which, other);
-}
-
 bool core::update_pin(std::uint32_t lane) noexcept {
   const auto& memory = lanes_[lane];
   if (memory.header == nullptr || memory.overwriting) return false;
@@ -139,48 +120,7 @@ void core::add_blocks(std::uint32_t from, std::uint32_t count) noexcept {
   sync::store_relaxed(m_.header->blocks_reserved, std::uint64_t{from} + count);
 }
 
-std::uint64_t core::next_event() const noexcept {
-  std::uint64_t next = timers(m_).next_due();
-  if (m_.rules.ack_wait != 0 && m_.lists().lease_first != no_index)
-    next = std::min(next,
-                    sync::load_relaxed(m_.slot(m_.lists().lease_first).since) + m_.rules.ack_wait);
-  return next;
-}
-
 // ---------------------------------------------------------------- slots and records
-
-// REQUIRES: the record cannot go away, or the caller looks afterwards whether it did.
-std::uint32_t core::new_slot(std::uint32_t lane, const ring::record_view& view,
-                             std::uint64_t key) noexcept {
-  const std::uint32_t index = take_free(m_);
-  if (index >= m_.slot_count) return no_index;
-  auto& slot = m_.slots[index];
-  std::uint64_t place = view.position;
-  if (lanes_[lane].overwriting) {
-    const std::uint64_t bytes = layout::record_header_bytes +
-                                std::uint64_t{view.shape.header_bytes} + view.shape.payload_bytes;
-    const std::uint32_t first = hold_arena(m_).put(view.data, bytes);
-    if (first == no_index) {
-      put_free(m_, index);
-      return no_index;
-    }
-    place = layout::place_in_arena | first;
-  }
-  sync::store_relaxed(slot.origin, layout::pack_origin_of(lane, view.seq));
-  sync::store_relaxed(slot.place, place);
-  sync::store_relaxed(slot.key, key);
-  slot.heap_index = no_index;
-  auto& story = m_.stories[index];
-  if (story.first_ticks != 0 || story.reason_bytes != 0) {
-    story = {};
-    story.reason_block = no_index;
-  }
-  if ((place & layout::place_in_arena) == 0)
-    in_ring(m_, lane).push_back(index);
-  else
-    slot.ring_previous = slot.ring_next = no_index;
-  return index;
-}
 
 // The last one made: it is nowhere but in the lists that new_slot, admit_key and a claim put it in.
 void core::undo_slot(std::uint32_t index) noexcept {
@@ -435,8 +375,7 @@ void core::timer_due(std::uint32_t index, std::uint64_t now) noexcept {
   to_ready(index, t, false);
 }
 
-void core::housekeep(std::uint64_t now) noexcept {
-  collect();
+void core::run_events(std::uint64_t now) noexcept {
   if (m_.lists().dying_count != 0 && letters_ != nullptr) {
     const auto dying = dying_queue(m_);
     for (std::uint32_t left = std::min<std::uint32_t>(dying.count, 64); left != 0; --left) {
@@ -465,17 +404,6 @@ void core::housekeep(std::uint64_t now) noexcept {
     note_failure(index, t.owner, "ack_wait passed");
     fail(index, t, nullptr, death::expired, now);
   }
-}
-
-std::uint32_t core::window(std::uint32_t max) const noexcept {
-  const auto& l = m_.lists();
-  const auto& rules = m_.rules;
-  if (rules.order == order_rule::total)
-    return l.lease_count + l.delayed_count + l.dying_count == 0 ? std::min(max, 1u) : 0;
-  const std::uint32_t used =
-      l.lease_count +
-      (l.delayed_count > rules.max_delayed ? l.delayed_count - rules.max_delayed : 0);
-  return used >= rules.max_ack_pending ? 0 : std::min(max, rules.max_ack_pending - used);
 }
 
 settled core::nack(const lease_token& token, std::uint64_t now, const std::uint64_t* delay,

@@ -112,7 +112,11 @@ class core {
   // --- under the lock
 
   /// What others settled, timers that are due, leases that ended, dead letters that had no room.
-  void housekeep(std::uint64_t now) noexcept;
+  void housekeep(std::uint64_t now) noexcept {
+    if (sync::load_relaxed(m_.header->returned) != 0) collect();
+    if (m_.lists().dying_count != 0 || next_event() <= now) [[unlikely]]
+      run_events(now);
+  }
   /// A feed takes what is handed out, and knows the messages:
   ///   match(view)         yes, no, unknown: is it for this group?
   ///   key(view)           hash of its key, 0: none
@@ -195,6 +199,7 @@ class core {
   settled held(const lease_token& token, slot_truth& found) const noexcept;
 
   void collect() noexcept;
+  void run_events(std::uint64_t now) noexcept;
   void finish(std::uint32_t index) noexcept;
   void unlink_lease(std::uint32_t index) noexcept;
   void leave_ring(std::uint32_t index) noexcept;
