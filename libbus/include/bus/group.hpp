@@ -66,7 +66,7 @@ struct group_config {
   bool dead_letters = true;                ///< false: what would be one is dropped, and counted
   std::uint64_t hold_bytes = 16ull << 20;  ///< for copies of messages that would pin the ring
   std::uint32_t max_consumers = 1024;      ///< 1-4095
-  /// Without any consumer for so long, publishers are not held back any more
+  /// Without any consumer for so long, publishers are not held back any more; 0: they always are
   std::chrono::nanoseconds idle_release = std::chrono::hours(1);
 };
 

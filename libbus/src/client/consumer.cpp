@@ -30,7 +30,7 @@ const bus::message& lease::message() const noexcept { return entry_->message; }
 std::uint32_t lease::acquired() const noexcept { return entry_->acquired; }
 std::uint32_t lease::failed() const noexcept { return entry_->failed; }
 std::uint64_t lease::fencing_token() const noexcept {
-  return std::uint64_t{entry_->token.generation};
+  return message().sequence() << 12 | std::min<std::uint32_t>(entry_->acquired, 0xfff);
 }
 settle_result lease::ack() noexcept { return entry_->owner->ack(*entry_); }
 settle_result lease::nack(std::optional<std::chrono::nanoseconds> delay,
@@ -63,8 +63,16 @@ lease& batch::reach(std::size_t at) noexcept {
 
 consumer::consumer(std::unique_ptr<consumer_core> core) noexcept : core_(std::move(core)) {}
 consumer::consumer(consumer&&) noexcept = default;
-consumer& consumer::operator=(consumer&&) noexcept = default;
-consumer::~consumer() = default;
+consumer& consumer::operator=(consumer&& other) noexcept {
+  if (this != &other) {
+    if (core_) consumer_core::retire(std::move(core_));
+    core_ = std::move(other.core_);
+  }
+  return *this;
+}
+consumer::~consumer() {
+  if (core_) consumer_core::retire(std::move(core_));
+}
 
 bus::batch consumer::fetch(const fetch_options& options) {
   bus::batch got;

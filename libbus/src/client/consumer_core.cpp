@@ -36,6 +36,15 @@ consumer_core::~consumer_core() {
   if (session && group_ && joined_ && guard_.same_process()) leave();
 }
 
+void consumer_core::retire(std::unique_ptr<consumer_core> core) noexcept {
+  core->keeper_.reset();
+  if (core->joined_ && core->guard_.same_process()) core->leave();
+  core->joined_ = false;
+  core->retired_ = true;
+  for (auto& entry : core->entries_) entry.settled = true;
+  if (core->in_hand_ != 0) (void)core.release();
+}
+
 result<void> consumer_core::join() {
   auto& header = group_->header();
   const auto& m = group_->memory();
@@ -60,6 +69,13 @@ result<void> consumer_core::join() {
                    sync::load_relaxed(m.members[holder - 1].who) >> 32)) +
                " is its consumer",
            "end that one, or use mode failover"};
+  }
+  if (admitted) {
+    auto held = group_->take_hold();
+    if (!held) {
+      admitted = false;
+      why = std::move(held.error());
+    }
   }
   if (admitted) {
     auto& entry = m.members[member];
@@ -120,6 +136,7 @@ void consumer_core::leave() noexcept {
   group_->core().member_gone(member_);
   if (sync::load_relaxed(header.active) >> 32 == member_ + 1) sync::store_relaxed(header.active, 0);
   sync::store_release(group_->memory().members[member_].who, 0);
+  sync::store_relaxed(header.last_member_ticks, group_->now());
   group_->update_pins(true);
   group_->unlock();
   group_->ring_bell();
@@ -149,7 +166,9 @@ void consumer_core::free_entry(detail::lease_entry* entry) noexcept {
 }
 
 detail::lease_entry* consumer_core::take_ahead() noexcept {
-  return ahead_ < claimed_.size() ? claimed_[ahead_++] : nullptr;
+  if (ahead_ >= claimed_.size()) return nullptr;
+  ++in_hand_;
+  return claimed_[ahead_++];
 }
 
 // By time: the lane whose next message is oldest. lanes().size(): none has any.
@@ -205,6 +224,7 @@ std::size_t consumer_core::claim(std::size_t max, std::uint64_t max_bytes,
   const std::uint64_t now = group_->now();
   if (now >= next_deaths_look_) [[unlikely]] {
     next_deaths_look_ = now + look_for_deaths_every_;
+    sync::store_relaxed(group_->header().last_member_ticks, now);
     group_->return_leases_of_dead();
   }
   if (!group_->lock(lock_patience)) [[unlikely]] {
@@ -456,6 +476,7 @@ void consumer_core::give_up(detail::lease_entry* entry) noexcept {
           settle_result::busy)
     ended(*entry);  // it comes back when its lease ends
   free_entry(entry);
+  if (--in_hand_ == 0 && retired_) delete this;
 }
 
 // ---------------------------------------------------------------- waiting

@@ -41,12 +41,14 @@ struct consumer_core {
                                                      std::string_view subject,
                                                      consumer_options options);
   ~consumer_core();
+  /// Its consumer is gone. Leases that are left are stale from now on; the last one takes it along.
+  static void retire(std::unique_ptr<consumer_core> core) noexcept;
 
   /// Claims up to `max`, waits for the first. They are in `claimed()`.
   std::size_t fetch(std::size_t max, std::uint64_t max_bytes, std::chrono::nanoseconds wait,
                     bool start_first) noexcept;
   std::vector<detail::lease_entry*>& claimed() noexcept { return claimed_; }
-  /// Claimed ahead, in order; null: none.
+  /// Claimed ahead, in order, for a lease object; null: none.
   detail::lease_entry* take_ahead() noexcept;
 
   settle_result ack(detail::lease_entry& entry) noexcept;
@@ -100,6 +102,8 @@ struct consumer_core {
   std::unique_ptr<client::group_handle> group_;
   std::uint32_t member_ = 0;
   bool joined_ = false;
+  bool retired_ = false;
+  std::size_t in_hand_ = 0;  // entries that a lease object has
   sync::fork_guard guard_;
   std::deque<detail::lease_entry> entries_;
   std::vector<detail::lease_entry*> free_entries_;

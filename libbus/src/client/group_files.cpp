@@ -420,6 +420,14 @@ std::shared_ptr<const group_pins> group_pins::find(const std::string& stream_dir
   return nullptr;
 }
 
+bool group_pins::seems_idle(const os::tick_clock& clock) const noexcept {
+  const auto& header = *reinterpret_cast<const layout::group_header*>(map_.data());
+  const std::uint64_t last = sync::load_relaxed(header.last_member_ticks), now = clock.now();
+  return header.info.idle_release_ns != 0 && now > last &&
+         static_cast<double>(now - last) * clock.ns_per_tick() >
+             static_cast<double>(header.info.idle_release_ns);
+}
+
 void announce_groups(const std::string& stream_directory, const stream_facts& stream,
                      std::uint32_t lane) {
   const auto names = list_groups(stream_directory);

@@ -75,6 +75,9 @@ class group_pins {
     return reinterpret_cast<const ring::pin_words*>(map_.data() + layout::group_pins_offset)[lane];
   }
   const std::string& name() const noexcept { return name_; }
+  /// Has nobody been there for longer than the group's idle_release, as far as can be seen from
+  /// here?
+  bool seems_idle(const os::tick_clock& clock) const noexcept;
 
  private:
   os::mapping map_;

@@ -68,8 +68,7 @@ result<void> group_handle::open_letters() {
   return {};
 }
 
-result<void> group_handle::refresh() {
-  const std::uint64_t generation = session_.directory->generation();
+result<void> group_handle::map_lanes() {
   const std::uint32_t count = stream_->lane_count();
   for (auto lane = static_cast<std::uint32_t>(lanes_.size());
        lane < std::min(count, layout::group_lanes_max); ++lane) {
@@ -78,6 +77,13 @@ result<void> group_handle::refresh() {
     core_.know_lane(lane, (*made)->lane->memory());
     lanes_.push_back(std::move(*made));
   }
+  return {};
+}
+
+result<void> group_handle::refresh() {
+  const std::uint64_t generation = session_.directory->generation();
+  auto mapped = map_lanes();
+  if (!mapped) return mapped;
   const auto is_missing = [&](std::uint32_t lane) {
     return sync::load_acquire(memory_.cursors[lane].attached) == 0;
   };
@@ -90,6 +96,7 @@ result<void> group_handle::refresh() {
     result<void> entered;
     for (std::uint32_t lane = 0; lane < lanes_.size() && entered; ++lane)
       if (is_missing(lane)) entered = attach(lane, from);
+    sync::store_relaxed(header().last_member_ticks, now());
     if (entered) sync::store_release(header().begun, 1);
     unlock();
     if (!entered) return entered;
@@ -146,7 +153,9 @@ bool group_handle::say_damaged() {
   return false;
 }
 
+// Messages of a lane that this process had not met yet are repaired, too.
 void group_handle::repair_after_death() noexcept {
+  (void)map_lanes();
   if (letters_) letters_->repair();
   core_.repair();
 }
@@ -158,6 +167,7 @@ result<std::uint32_t> group_handle::repair_by_hand() {
     return error{errc::busy, 0, "cannot repair the group '" + config().name + "'",
                  "it is locked by " + session_.peers->describe(holder),
                  "if that process is stopped (SIGSTOP, a debugger), let it go on or end it"};
+  (void)map_lanes();
   if (letters_) letters_->repair();
   const std::uint32_t nonsense = core_.repair();
   update_pins(true);
@@ -201,6 +211,39 @@ void group_handle::ring_bell() noexcept {
   if (sync::load_relaxed(header().sleepers) == 0) return;
   sync::add_release(header().bell, 1);
   os::futex_wake(os::futex_half(header().bell), INT_MAX);
+}
+
+bool group_handle::let_go_if_idle() {
+  return_leases_of_dead();
+  if (!lock(std::chrono::milliseconds(100))) return false;
+  bool idle = config().idle_release.count() != 0 &&
+              sync::load_relaxed(header().last_member_ticks) + ticks(config().idle_release) < now();
+  for (std::uint32_t member = 0; member < memory_.member_count && idle; ++member)
+    idle = sync::load_acquire(memory_.members[member].who) == 0;
+  for (std::uint32_t lane = 0; lane < lanes_.size() && idle; ++lane) idle = core_.empty_ring(lane);
+  if (idle) {
+    sync::store_relaxed(header().released_ring, 1);
+    for (std::uint32_t lane = 0; lane < lanes_.size(); ++lane)
+      sync::store_release(map_->pin(lane).state, ring::pin_watching);
+  }
+  unlock();
+  return idle;
+}
+
+result<void> group_handle::take_hold() {
+  sync::store_relaxed(header().last_member_ticks, now());
+  if (sync::load_relaxed(header().released_ring) == 0) return {};
+  for (std::uint32_t lane = 0; lane < lanes_.size(); ++lane) {
+    auto& source = *lanes_[lane];
+    auto at = core_.stand_of(lane);
+    auto entered = source.enter_through(map_->pin(lane), start::by_sequence(at.seq));
+    if (!entered) return entered;
+    if (source.reader.next_seq() > at.seq) at.dropped += source.reader.next_seq() - at.seq;
+    core_.store_stand(
+        lane, {source.reader.position(), source.reader.next_seq(), at.filtered, at.dropped});
+  }
+  sync::store_relaxed(header().released_ring, 0);
+  return {};
 }
 
 // Memory for copies is taken in pieces, so that a group that holds nothing needs none.

@@ -55,6 +55,12 @@ class group_handle {
   /// After what a holder of the lock does to the rings: publishers that wait go on.
   void update_pins(bool idle) noexcept;
   void ring_bell() noexcept;
+  /// Without any consumer for idle_release: publishers are not held back any more. What is out or
+  /// waits for a retry stays. True: it lets go now.
+  bool let_go_if_idle();
+  /// REQUIRES: the lock. A consumer is here: publishers are held back again; what is gone by now is
+  /// counted as dropped. Errors: corrupt, busy
+  result<void> take_hold();
   /// Consumers of processes that died: their leases go back, their places are free. System calls;
   /// takes the lock when there is one. Cost: a load per consumer while all live.
   void return_leases_of_dead();
@@ -87,6 +93,7 @@ class group_handle {
   bool lock_slowly(std::chrono::nanoseconds patience);
   bool say_damaged();
   result<void> open_letters();
+  result<void> map_lanes();
   result<void> attach(std::uint32_t lane, const start& from);
   void repair_after_death() noexcept;
   void keep_arena_backed() noexcept;

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "base/cycles.hpp"
+#include "client/group_handle.hpp"
 #include "client/keeper_link.hpp"
 #include "os/futex.hpp"
 #include "sync/words.hpp"
@@ -264,6 +265,10 @@ publish_status lane_port::when_full(std::uint64_t tail, std::uint64_t total, dea
   }
   auto& counters = lane_->header().counters;
   if (gate_.forget_dead()) return publish_status::ok;
+  if (const auto* group = gate_.slowest().group; group != nullptr && group->seems_idle(clock_)) {
+    auto handle = group_handle::open(session_, stream_, group->name());
+    if (handle && (*handle)->let_go_if_idle()) return publish_status::ok;
+  }
   if (lane_->memory().has_log()) {
     if (log_health() > layout::log_health::good) {
       sync::add_relaxed(counters.rejected, 1);

@@ -170,6 +170,10 @@ nothing_because core::claim(std::uint32_t lane, std::uint32_t member, std::uint3
   const bool by_key = m_.rules.order == order_rule::key;
   if (by_key && m_.lists().rescan_first != 0) return rescan(lane, reader, feed);
   stand at = stand_of(lane);
+  if (at.position % layout::record_align != 0) {
+    m_.broken = true;
+    return nothing_because::empty;
+  }
   claim_sink<Feed> sink{*this, feed, lane, member, now, m_.rules.ack != ack_rule::none, by_key};
   reader.set_position(at.position, at.seq);
   sync::reach(sync::failpoint::claim_begin);
@@ -273,10 +277,11 @@ std::uint32_t core::claim_ready(std::uint32_t member, std::uint32_t max, std::ui
     one.place = sync::load_relaxed(slot.place);
     one.acquired = std::min(t.acquired + 1, slot_truth::count_max);
     one.failed = t.failed;
+    const bool starts = feed.starts();
     if (!feed.again(one)) break;
     ready.pop_front();
     t.state = slot_state::leased;
-    t.started = feed.starts();
+    t.started = starts;
     t.owner = member;
     t.acquired = one.acquired;
     ++t.generation;

@@ -91,6 +91,16 @@ bool core::update_pin(std::uint32_t lane) noexcept {
   return true;
 }
 
+bool core::empty_ring(std::uint32_t lane) noexcept {
+  std::uint32_t index = m_.cursors[lane].ring_first;
+  for (std::uint32_t steps = 0; index != no_index && steps < m_.slot_count; ++steps) {
+    const std::uint32_t next = m_.slot(index).ring_next;
+    if (truth(index).state == slot_state::skipped || !copy_out_of_ring(index)) return false;
+    index = next;
+  }
+  return !m_.broken;
+}
+
 void core::relieve(std::uint32_t lane) noexcept {
   const auto& memory = lanes_[lane];
   if (memory.header == nullptr) return;

@@ -156,6 +156,8 @@ class core {
 
   /// Publishers may overwrite what is below. True: it rose.
   bool update_pin(std::uint32_t lane) noexcept;
+  /// Copies out everything that still lies in the lane's ring. False: there is no room for it.
+  bool empty_ring(std::uint32_t lane) noexcept;
   /// Copies out what lags half a ring behind.
   void relieve(std::uint32_t lane) noexcept;
   /// When housekeep has something to do; ~0: no time is known.

@@ -29,7 +29,11 @@ class key_table {
       return nullptr;
     }
     std::uint32_t at = home(key);
-    while (memory_.keys[at].key != 0) at = after(at);
+    for (std::uint32_t looked = 0; memory_.keys[at].key != 0; at = after(at), ++looked) {
+      if (looked < memory_.key_capacity) continue;
+      memory_.broken = true;
+      return nullptr;
+    }
     memory_.keys[at] = {key, 0, 0, 0, 0, 0, 0};
     ++memory_.lists().key_count;
     return &memory_.keys[at];

@@ -73,6 +73,13 @@ struct repairer {
     return sync::load_relaxed(memory.word_at(place(index))) == seq ? kind::good : kind::bad;
   }
 
+  /// Of a lane that the group has entered and this process cannot map.
+  bool is_out_of_reach(std::uint32_t index) const noexcept {
+    const std::uint32_t at = lane(index);
+    return at < layout::group_lanes_max && !c.knows_lane(at) &&
+           sync::load_relaxed(m.cursors[at].attached) != 0;
+  }
+
   void forget(std::uint32_t index, slot_truth t) noexcept {
     t.state = slot_state::free;
     sync::store_release(m.slots[index].truth, t.pack());
@@ -98,6 +105,10 @@ struct repairer {
       slot_truth t = slot_truth::unpack(sync::load_acquire(slot.truth));
       if (sync::load_relaxed(slot.truth) != 0) m.lists().slots_used = index + 1;
       if (t.state == slot_state::free) continue;
+      if (is_out_of_reach(index)) {
+        m.broken = true;  // nothing is decided about it here
+        continue;
+      }
       const kind is = t.state > slot_state::skipped ? kind::bad : judge(index);
       if (is != kind::good) {
         nonsense += is == kind::bad ? 1 : 0;

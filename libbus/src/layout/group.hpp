@@ -81,6 +81,8 @@ struct alignas(64) group_slot {
   std::uint32_t heap_index;                // in the heap of timers, or no_index
 };
 static_assert(sizeof(group_slot) == 64);
+static_assert(offsetof(group_slot, key) == 32);
+static_assert(offsetof(group_slot, heap_index) == 60);
 
 inline constexpr std::uint64_t place_in_arena = 1ull << 63;
 constexpr std::uint64_t pack_origin_of(std::uint32_t lane, std::uint64_t seq) noexcept {
@@ -203,7 +205,7 @@ struct group_header {
   alignas(128) base::word paused_until;  // ticks; 0 = not paused, ~0 = until resumed
   base::word active;                     // exclusive and failover: member + 1:32 | token:32
   base::word tokens;                     // fencing tokens given out
-  base::word next_timer;                 // ticks of the next timer or expiry, for sleepers
+  base::word reserved_word;
   base::word last_member_ticks;          // somebody was here
   base::word released_ring;              // 1: idle for too long, does not hold publishers back
   base::word closed;                     // 1: the group was removed
@@ -219,6 +221,14 @@ struct group_header {
   alignas(128) group_counters counters;
 };
 static_assert(std::is_standard_layout_v<group_header>);
+static_assert(offsetof(group_header, info) == 64);
+static_assert(offsetof(group_header, lock) == 2560);
+static_assert(offsetof(group_header, returned) == 2688);
+static_assert(offsetof(group_header, bell) == 2816);
+static_assert(offsetof(group_header, paused_until) == 2944);
+static_assert(offsetof(group_header, move_intent) == 3072);
+static_assert(offsetof(group_header, lists) == 3200);
+static_assert(offsetof(group_header, counters) == 3328);
 
 inline constexpr std::uint64_t group_cursors_offset = 8192;
 inline constexpr std::uint64_t group_pins_offset =

@@ -593,6 +593,58 @@ TEST_F(Group, SurvivesARepairAtAnyTime) {
   EXPECT_EQ(info().counts.settled, 300u);
 }
 
+TEST_F(Group, WithoutConsumersItLetsPublishersGoInTheEnd) {
+  add_stream();
+  group_config config;
+  config.name = "workers";
+  config.stream = "orders";
+  config.idle_release = 100ms;
+  ASSERT_TRUE(bus_->add_group(config));
+  {
+    auto c = join({.backoff = {}});
+    publish(0, 2);
+    auto one = c.next(0s);
+    ASSERT_TRUE(one);
+    EXPECT_EQ(one->nack(1h), settle_result::ok);
+  }
+  int sent = 2;
+  while (out_->publish(std::string(1000, 'x'))) ++sent;
+  EXPECT_LT(sent, 70) << "for a while they are held back";
+  std::this_thread::sleep_for(120ms);
+  for (int i = 0; i < 200; ++i, ++sent) ASSERT_TRUE(out_->publish(std::string(1000, 'y'))) << i;
+  EXPECT_EQ(info().counts.delayed, 1u) << "what waits for its retry stays";
+  auto c = join({});
+  std::uint64_t got = 0;
+  for (auto one = c.next(0s); one; one = c.next(0s)) one->ack(), ++got;
+  EXPECT_GT(got, 40u);
+  const auto counts = info().counts;
+  EXPECT_GT(counts.dropped, 100u);
+  EXPECT_EQ(counts.dropped + got + 1, static_cast<std::uint64_t>(sent));
+  expect_sums(static_cast<std::uint64_t>(sent));
+  int held = 0;
+  while (out_->publish(std::string(1000, 'z'))) ++held;
+  EXPECT_LT(held, 70) << "held back again";
+}
+
+TEST_F(Group, LeasesThatOutliveTheirConsumerAreStale) {
+  add_stream();
+  publish(0, 1);
+  std::optional<lease> one;
+  {
+    auto c = join({.backoff = std::vector<std::chrono::nanoseconds>{0s}});
+    one = c.next(0s);
+    ASSERT_TRUE(one);
+  }
+  EXPECT_EQ(one->text(), "0");
+  EXPECT_NE(one->ack(), settle_result::ok);
+  auto c = join({});
+  auto again = c.next(0s);
+  ASSERT_EQ(text_of(again), "0");
+  EXPECT_EQ(again->ack(), settle_result::ok);
+  one.reset();
+  expect_sums(1);
+}
+
 TEST_F(Group, SeveralLanesAreTakenInTheOrderOfTime) {
   add_stream(overflow::block, 3);
   auto c = join({});

@@ -40,7 +40,7 @@ bus::group_config queue_group(const queue_options& options) {
       static_cast<std::uint32_t>(1000 + options.keys + options.batch * options.consumers);
   config.max_delayed = std::max<std::uint32_t>(8192, options.delayed);
   config.order = options.keys != 0 ? bus::group_order::key : bus::group_order::none;
-  config.hold_bytes = std::max<std::uint64_t>(16ull << 20, (options.delayed + 1024ull) * 256);
+  config.hold_bytes = std::max<std::uint64_t>(16ull << 20, (options.delayed + options.keys + 1024ull) * 256);
   config.dead_letters = false;
   config.ack_wait = 0s;
   return config;
