@@ -100,6 +100,7 @@ struct group_info {
     std::uint64_t claimed = 0, settled = 0;
   };
   std::vector<consumer> consumers;
+  bool damaged = false;  ///< nobody can use it until it is repaired
   bool paused = false;
   std::optional<std::chrono::nanoseconds> paused_for;  ///< empty: until resumed
   std::uint64_t hold_used_bytes = 0;
@@ -138,7 +139,7 @@ struct dead_letter {
   std::vector<std::byte> payload;
 };
 
-/// A message that waits, as it lies in the ring.
+/// A message of the group that waits, as it lies in the ring.
 struct peeked_message {
   std::uint32_t lane = 0;
   std::uint64_t sequence = 0;
