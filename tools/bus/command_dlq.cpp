@@ -44,7 +44,7 @@ int list(const context& c, const options& o) {
   }
   json rows = json::array();
   if (!c.json)
-    std::printf("%-16s %-16s %9s %9s %9s  %s\n", "STREAM", "GROUP", "KEPT", "SINCE", "OLDEST",
+    std::printf("%-16s %-16s %9s %9s %9s  %s\n", "STREAM", "GROUP", "KEPT", "EVER", "OLDEST",
                 "ITS REASON");
   for (const auto& g : groups) {
     auto first = session->dead_letters(g.config.stream, g.config.name, 0, 1);
@@ -91,7 +91,7 @@ void print_hex(std::string_view bytes) {
 void print(const bus::dead_letter& d) {
   std::printf("dead letter %llu of group %s of stream %s\n",
               static_cast<unsigned long long>(d.sequence), d.group.c_str(), d.stream.c_str());
-  std::printf("  reason     %s, failed %u times\n", printable(d.reason).c_str(), d.attempts);
+  std::printf("  reason     %s, attempts %u\n", printable(d.reason).c_str(), d.attempts);
   if (!d.error.empty()) std::printf("  error      %s\n", printable(d.error).c_str());
   std::printf("  message    %s, lane %u #%llu\n", printable(d.subject).c_str(), d.origin_lane,
               static_cast<unsigned long long>(d.origin_sequence));

@@ -136,8 +136,8 @@ void check_groups(const bus::session& session, const std::string& stream,
     const std::string where = "group " + g.config.name + " of stream " + stream;
     const std::string names = stream + " " + g.config.name;
     if (g.damaged)
-      found.push_back({grade::bad, where + " is damaged: nobody gets messages",
-                       "bus group repair " + names});
+      found.push_back(
+          {grade::bad, where + " is damaged: nobody gets messages", "bus group repair " + names});
     if (g.dead_letters_kept != 0)
       found.push_back({grade::note,
                        where + " has " + std::to_string(g.dead_letters_kept) + " dead letters",

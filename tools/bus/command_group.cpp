@@ -42,7 +42,7 @@ int list(const context& c, const options& o) {
     return 0;
   }
   std::printf("%-16s %-16s %9s %8s %6s %5s %9s  %s\n", "STREAM", "GROUP", "UNCLAIMED", "PENDING",
-              "DEAD", "CONS.", "OLDEST", "");
+              "DEAD", "CONS.", "OLDEST", "STATE");
   for (const auto& g : *groups)
     std::printf("%-16s %-16s %9llu %8llu %6llu %5zu %9s  %s\n", g.config.stream.c_str(),
                 g.config.name.c_str(), static_cast<unsigned long long>(g.counts.unclaimed),
@@ -172,16 +172,14 @@ int pending(const context& c, const options& o) {
     std::printf("%s\n", dump(all, true).c_str());
     return 0;
   }
-  std::printf("%4s %10s %-8s %9s %9s %9s %5s %6s  %s\n", "LANE", "SEQUENCE", "STATE", "AGE", "HELD",
-              "LEFT", "TAKEN", "FAILED", "SUBJECT, HOLDER");
+  std::printf("%10s %4s %-8s %6s %9s %9s  %-27s %s\n", "SEQUENCE", "LANE", "STATE", "FAILED", "AGE",
+              "LEFT", "HOLDER", "SUBJECT");
   for (const auto& m : *messages) {
-    const bool leased = m.state == "leased";
-    std::printf("%4u %10llu %-8s %9s %9s %9s %5u %6u  %s%s\n", m.lane,
-                static_cast<unsigned long long>(m.sequence), m.state.c_str(),
-                show_duration(m.age).c_str(), leased ? show_duration(m.held_for).c_str() : "-",
-                leased || m.state == "delayed" ? show_duration(m.remaining).c_str() : "-",
-                m.acquired, m.failed, printable(m.subject).c_str(),
-                m.holder.empty() ? "" : (", " + printable(m.holder)).c_str());
+    const bool ends = m.state == "leased" || m.state == "delayed";
+    std::printf("%10llu %4u %-8s %6u %9s %9s  %-27s %s\n",
+                static_cast<unsigned long long>(m.sequence), m.lane, m.state.c_str(), m.failed,
+                show_duration(m.age).c_str(), ends ? show_duration(m.remaining).c_str() : "-",
+                m.holder.empty() ? "-" : printable(m.holder).c_str(), printable(m.subject).c_str());
   }
   return 0;
 }

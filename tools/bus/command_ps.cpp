@@ -83,9 +83,8 @@ int run(const context& c) {
 }  // namespace
 
 void add_ps(CLI::App& app, context& c) {
-  app.add_subcommand("ps", "List processes, their publishers, subscribers and consumers")->callback([&c] {
-    c.run = [&c] { return run(c); };
-  });
+  app.add_subcommand("ps", "List processes, their publishers, subscribers and consumers")
+      ->callback([&c] { c.run = [&c] { return run(c); }; });
 }
 
 }  // namespace tools

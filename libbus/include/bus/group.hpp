@@ -117,7 +117,7 @@ struct pending_message {
   std::string state;  ///< leased, ready, delayed, parked, dying
   bool started = false;
   std::uint32_t acquired = 0, failed = 0;
-  std::string holder;                     ///< of a leased one: process and pid
+  std::string holder;                     ///< of a leased one: process and pid; `, dead`
   std::chrono::nanoseconds age{0};        ///< since it was published
   std::chrono::nanoseconds held_for{0};   ///< of a leased one
   std::chrono::nanoseconds remaining{0};  ///< until the lease ends, or the retry comes

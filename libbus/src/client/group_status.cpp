@@ -194,6 +194,17 @@ result<group_info> describe_group(group_handle& group) {
   return info;
 }
 
+namespace {
+
+// What a dead one had goes to the next consumer that claims or waits.
+std::string holder_of(group_handle& group, const layout::group_member& member) {
+  const auto process = static_cast<std::uint32_t>(sync::load_acquire(member.who) >> 32);
+  const bool alive = group.session().peers->state(process) == sync::life_state::alive;
+  return text_of(member.name, sizeof member.name) + (alive ? "" : ", dead");
+}
+
+}  // namespace
+
 result<std::vector<pending_message>> list_pending(group_handle& group, std::size_t max) {
   std::vector<pending_message> all;
   if (!group.lock(group_handle::clock::now() + patience)) {
@@ -226,8 +237,7 @@ result<std::vector<pending_message>> list_pending(group_handle& group, std::size
     one.bytes = layout::record_shape::unpack(words[1]).payload_bytes;
     one.age = since(words[3]);
     if (t.state == slot_state::leased) {
-      if (t.owner < m.member_count)
-        one.holder = text_of(m.members[t.owner].name, sizeof m.members[t.owner].name);
+      if (t.owner < m.member_count) one.holder = holder_of(group, m.members[t.owner]);
       const std::uint64_t begin = sync::load_relaxed(slot.since);
       one.held_for = since(begin);
       const std::uint64_t due = slot.heap_index != layout::no_index ? m.stories[index].due
