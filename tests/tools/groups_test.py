@@ -358,9 +358,11 @@ class Work(GroupsCase):
     def test_its_lease_is_kept_while_it_runs(self):
         self.group("--ack-wait", "200ms", name="short")
         self.publish("one")
-        self.bus("group", "next", "t", "short", "--exec", "sleep 1")
-        counts = self.counts("short")
-        self.assertEqual((counts["settled"], self.info("short")["expired"]), (1, 0))
+        worker = self.start("group", "next", "t", "short", "--exec", "sleep 1")
+        eventually(lambda: any(m["started"] for m in self.pending("short")), "it works")
+        self.bus("group", "next", "t", "short", "--timeout", "700ms", expect=TIMEOUT)
+        self.finish(worker)
+        self.assertEqual((self.counts("short")["settled"], self.info("short")["expired"]), (1, 0))
 
     def test_count_and_follow(self):
         self.publish(*"12345")
@@ -370,9 +372,8 @@ class Work(GroupsCase):
 
     def test_batch_takes_no_more_than_it_shall(self):
         self.publish(*"123")
-        self.next("--batch", 10)
-        counts = self.counts()
-        self.assertEqual((counts["settled"], counts["pending"] + counts["unclaimed"]), (1, 2))
+        out = json.loads(self.next("--batch", 10, "--exec", f"'{programs().bus}' group pending t g --json").text)
+        self.assertEqual([m["sequence"] for m in out], [1])
 
     def test_timeout(self):
         failed = self.bus_fails("group", "next", "t", "g", "--timeout", "50ms", status=TIMEOUT)
