@@ -84,7 +84,7 @@ def main():
         prefix = work / "prefix"
         run([options.cmake, "--install", options.build, "--prefix", prefix])
         check_files(prefix)
-        for page in ("bus.1", "bus-top.1"):
+        for page in ("bus.1", "bus-dlq.1", "bus-group.1", "bus-top.1"):
             if (prefix / "bin").is_dir():
                 expect((prefix / "share/man/man1" / page).is_file(), f"the man page {page} is not installed")
         if (prefix / "bin").is_dir():

@@ -7,6 +7,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <fstream>
@@ -121,6 +122,36 @@ void check_keeper(const bus::session& session, std::size_t streams_with_log,
   }
 }
 
+// Of each stream by itself: one that is damaged does not hide the others.
+void check_groups(const bus::session& session, const std::string& stream,
+                  std::vector<finding>& found) {
+  auto groups = session.groups(stream);
+  if (!groups) {
+    if (groups.error().code != bus::errc::not_found)
+      found.push_back(
+          {grade::bad, groups.error().what + ": " + groups.error().why, groups.error().fix});
+    return;
+  }
+  for (const auto& g : *groups) {
+    const std::string where = "group " + g.config.name + " of stream " + stream;
+    const std::string names = stream + " " + g.config.name;
+    if (g.damaged)
+      found.push_back(
+          {grade::bad, where + " is damaged: nobody gets messages", "bus group repair " + names});
+    if (g.dead_letters_kept != 0)
+      found.push_back({grade::note,
+                       where + " has " + std::to_string(g.dead_letters_kept) + " dead letters",
+                       "bus dlq show " + names});
+    const std::uint64_t backlog = g.counts.unclaimed + g.counts.pending;
+    const bool alone = std::none_of(g.consumers.begin(), g.consumers.end(),
+                                    [](const auto& one) { return one.alive; });
+    if (alone && backlog != 0)
+      found.push_back({grade::note,
+                       where + " has " + std::to_string(backlog) + " messages, and no consumer",
+                       "start one (bus group next " + names + "), or bus group rm " + names});
+  }
+}
+
 void check_bus(const bus::session& session, std::vector<finding>& found) {
   auto streams = session.streams();
   if (!streams) {
@@ -136,6 +167,7 @@ void check_bus(const bus::session& session, std::vector<finding>& found) {
   std::size_t with_log = 0;
   for (const auto& stream : *streams) {
     if (stream.config.storage != bus::storage_class::memory) ++with_log;
+    check_groups(session, stream.config.name, found);
     for (const auto& lane : stream.lanes) {
       const std::string where =
           "stream " + stream.config.name + " lane " + std::to_string(lane.index);

@@ -218,15 +218,6 @@ int backup(const context& c, const options& o) {
   return report->is_whole() ? 0 : bus::exit_status(bus::errc::corrupt);
 }
 
-int say(const context& c, bus::result<void> outcome, const std::string& done) {
-  if (!outcome) return c.fail(outcome.error());
-  if (c.json)
-    std::printf("%s\n", dump({{"done", done}}).c_str());
-  else
-    std::printf("%s\n", done.c_str());
-  return 0;
-}
-
 int edit(const context& c, const options& o) {
   auto session = c.open("stream edit", false);
   if (!session) return c.fail(session.error());
@@ -264,7 +255,7 @@ int edit(const context& c, const options& o) {
     if (!compress) return c.fail(compress.error());
     config.compress = *compress;
   }
-  return say(c, session->edit_stream(config), "stream " + o.name + " changed");
+  return c.say(session->edit_stream(config), "stream " + o.name + " changed");
 }
 
 }  // namespace
@@ -312,8 +303,8 @@ void add_log(CLI::App& stream, context& c) {
     c.run = [o, &c] {
       auto session = c.open("stream restore", false);
       if (!session) return c.fail(session.error());
-      return say(c, session->restore_stream(o->name, std::filesystem::absolute(o->from).string()),
-                 "stream " + o->name + " restored; new messages go on above its last sequence");
+      return c.say(session->restore_stream(o->name, std::filesystem::absolute(o->from).string()),
+                   "stream " + o->name + " restored; new messages go on above its last sequence");
     };
   });
 
@@ -326,8 +317,8 @@ void add_log(CLI::App& stream, context& c) {
         return c.usage("what shall be purged?", "give --below SEQUENCE, or --all");
       auto session = c.open("stream purge", false);
       if (!session) return c.fail(session.error());
-      return say(c, session->purge_stream(o->name, o->all ? ~0ull : o->below),
-                 "stream " + o->name + " purged");
+      return c.say(session->purge_stream(o->name, o->all ? ~0ull : o->below),
+                   "stream " + o->name + " purged");
     };
   });
 
@@ -337,8 +328,8 @@ void add_log(CLI::App& stream, context& c) {
     c.run = [o, &c] {
       auto session = c.open("stream seal", false);
       if (!session) return c.fail(session.error());
-      return say(c, session->seal_stream(o->name, !o->off),
-                 "stream " + o->name + (o->off ? " takes messages again" : " is sealed"));
+      return c.say(session->seal_stream(o->name, !o->off),
+                   "stream " + o->name + (o->off ? " takes messages again" : " is sealed"));
     };
   });
 

@@ -1,6 +1,7 @@
-// bus ps: the processes on the bus, what they publish and read.
+// bus ps: the processes on the bus, what they publish, read and consume.
 
 #include <cstdio>
+#include <utility>
 
 #include "commands.hpp"
 
@@ -8,14 +9,41 @@ namespace tools {
 
 namespace {
 
+// What each process consumes, and from which group.
+struct membership {
+  const bus::group_info* group;
+  const bus::group_info::consumer* consumer;
+};
+
+std::vector<membership> memberships_of(std::uint32_t process,
+                                       const std::vector<bus::group_info>& groups) {
+  std::vector<membership> all;
+  for (const auto& group : groups)
+    for (const auto& consumer : group.consumers)
+      if (consumer.process_id == process) all.push_back({&group, &consumer});
+  return all;
+}
+
 int run(const context& c) {
   auto session = c.open("ps", false);
   if (!session) return c.fail(session.error());
   auto processes = session->processes();
   if (!processes) return c.fail(processes.error());
+  auto found = session->groups();  // a broken one is the affair of bus doctor
+  const auto groups = found ? std::move(*found) : std::vector<bus::group_info>();
   if (c.json) {
     json all = json::array();
-    for (const auto& process : *processes) all.push_back(to_json(process));
+    for (const auto& process : *processes) {
+      json object = to_json(process);
+      object["consumers"] = json::array();
+      for (const auto& m : memberships_of(process.id, groups))
+        object["consumers"].push_back({{"stream", m.group->config.stream},
+                                       {"group", m.group->config.name},
+                                       {"active", m.consumer->active},
+                                       {"claimed", m.consumer->claimed},
+                                       {"settled", m.consumer->settled}});
+      all.push_back(std::move(object));
+    }
     std::printf("%s\n", dump(all, true).c_str());
     return 0;
   }
@@ -43,6 +71,11 @@ int run(const context& c) {
           "  reads      %-28s stream %-16s %12llu behind  %llu lost%s\n", printable(r.name).c_str(),
           r.stream.c_str(), static_cast<unsigned long long>(r.lag_messages),
           static_cast<unsigned long long>(r.lost), r.gating ? "  holds publishers back" : "");
+    for (const auto& m : memberships_of(p.id, groups))
+      std::printf("  consumes   %-28s stream %-16s %12llu settled%s\n",
+                  m.group->config.name.c_str(), m.group->config.stream.c_str(),
+                  static_cast<unsigned long long>(m.consumer->settled),
+                  m.consumer->active ? "" : "  stands by");
   }
   return 0;
 }
@@ -50,9 +83,8 @@ int run(const context& c) {
 }  // namespace
 
 void add_ps(CLI::App& app, context& c) {
-  app.add_subcommand("ps", "List processes, their publishers and subscribers")->callback([&c] {
-    c.run = [&c] { return run(c); };
-  });
+  app.add_subcommand("ps", "List processes, their publishers, subscribers and consumers")
+      ->callback([&c] { c.run = [&c] { return run(c); }; });
 }
 
 }  // namespace tools

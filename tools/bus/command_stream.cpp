@@ -146,8 +146,13 @@ int info(const context& c, const options& o) {
   auto found = session->stream(o.name);
   if (!found) return c.fail(found.error());
   const auto& s = *found;
+  auto groups = session->groups(o.name);
   if (c.json) {
-    std::printf("%s\n", dump(to_json(s), true).c_str());
+    json object = to_json(s);
+    object["groups"] = json::array();
+    if (groups)
+      for (const auto& group : *groups) object["groups"].push_back(group.config.name);
+    std::printf("%s\n", dump(object, true).c_str());
     return 0;
   }
   std::printf(
@@ -177,6 +182,13 @@ int info(const context& c, const options& o) {
                 static_cast<unsigned long long>(lane.rejected),
                 static_cast<unsigned long long>(lane.blocked),
                 static_cast<unsigned long long>(lane.repaired));
+  if (!groups) return c.fail(groups.error());
+  for (const auto& g : *groups)
+    std::printf("%sgroup %-24s %llu unclaimed, %llu pending, %llu dead letters\n",
+                &g == &groups->front() ? "\n" : "", g.config.name.c_str(),
+                static_cast<unsigned long long>(g.counts.unclaimed),
+                static_cast<unsigned long long>(g.counts.pending),
+                static_cast<unsigned long long>(g.dead_letters_kept));
   return 0;
 }
 

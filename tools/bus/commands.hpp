@@ -29,12 +29,20 @@ struct context {
   /// Prints what, why and fix, and returns the exit status.
   int fail(const bus::error& error) const;
   int usage(const std::string& what, const std::string& why) const;
+  /// Prints what was done, or why not; returns the exit status.
+  int say(const bus::result<void>& outcome, const std::string& done) const;
   bus::result<bus::session> open(const char* as, bool create) const;
 };
 
 void add_pub(CLI::App& app, context& c);
 void add_sub(CLI::App& app, context& c);
 void add_stream(CLI::App& app, context& c);
+void add_group(CLI::App& app, context& c);
+/// `bus group add` and `bus group next`; below `bus group`.
+void add_group_add(CLI::App& group, context& c);
+void add_group_next(CLI::App& group, context& c);
+void add_queue(CLI::App& app, context& c);
+void add_dlq(CLI::App& app, context& c);
 void add_ps(CLI::App& app, context& c);
 void add_record(CLI::App& app, context& c);
 /// What concerns the log; below `bus stream`.

@@ -16,7 +16,7 @@ std::function<void()> interrupt_action;
 
 void on_signal(int) {
   interrupt_seen = 1;
-  if (interrupt_action) interrupt_action();  // only subscriber::stop(), which is async-signal-safe
+  if (interrupt_action) interrupt_action();  // only stop(), which is async-signal-safe
 }
 
 }  // namespace
@@ -45,6 +45,12 @@ int context::usage(const std::string& what, const std::string& why) const {
   return fail({bus::errc::invalid_argument, 0, what, why, "bus --help, or bus COMMAND --help"});
 }
 
+int context::say(const bus::result<void>& outcome, const std::string& done) const {
+  if (!outcome) return fail(outcome.error());
+  std::printf("%s\n", json ? dump({{"done", done}}).c_str() : done.c_str());
+  return 0;
+}
+
 bus::result<bus::session> context::open(const char* as, bool create) const {
   return bus::session::open({url, std::string("bus ") + as, create});
 }
@@ -69,6 +75,9 @@ int main(int argc, char** argv) {
   tools::add_pub(app, c);
   tools::add_sub(app, c);
   tools::add_stream(app, c);
+  tools::add_group(app, c);
+  tools::add_queue(app, c);
+  tools::add_dlq(app, c);
   tools::add_ps(app, c);
   tools::add_record(app, c);
   tools::add_bench(app, c);

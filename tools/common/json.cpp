@@ -92,6 +92,15 @@ json to_json(const bus::process_info& p) {
           {"subscribers", readers}};
 }
 
+void put_payload(json& object, std::string_view payload) {
+  object["payload"] = payload;
+  if (!is_utf8(payload)) object["payload_base64"] = base64(payload);
+}
+
+std::string_view text_of(const std::vector<std::byte>& payload) {
+  return {reinterpret_cast<const char*>(payload.data()), payload.size()};
+}
+
 json to_json(const bus::message& m) {
   json object = {{"sequence", m.sequence()},
                  {"subject", m.subject()},
@@ -102,9 +111,8 @@ json to_json(const bus::message& m) {
                                     m.publish_time().time_since_epoch())
                                     .count()},
                  {"age_ns", m.age().count()},
-                 {"publisher", m.publisher_id()},
-                 {"payload", m.text()}};
-  if (!is_utf8(m.text())) object["payload_base64"] = base64(m.text());
+                 {"publisher", m.publisher_id()}};
+  put_payload(object, m.text());
   if (m.has_headers()) {
     json headers = json::object();
     for (const auto& h : m.headers()) headers[std::string(h.key)] = h.value;

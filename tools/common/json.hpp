@@ -14,7 +14,15 @@ json to_json(const bus::publisher_info& publisher);
 json to_json(const bus::reader_info& reader);
 json to_json(const bus::process_info& process);
 json to_json(const bus::message& message);
+json to_json(const bus::group_config& config);
+json to_json(const bus::group_info& group);
+json to_json(const bus::pending_message& message);
+json to_json(const bus::peeked_message& message);
+json to_json(const bus::dead_letter& letter);
 json to_json(const bus::error& error);
+/// The payload as text; when it is not UTF-8, also as base64.
+void put_payload(json& object, std::string_view payload);
+std::string_view text_of(const std::vector<std::byte>& payload);
 /// Never throws: broken UTF-8 is replaced.
 std::string dump(const json& value, bool pretty = false);
 const char* state_name(bus::process_state state);

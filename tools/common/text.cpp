@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdio>
 #include <ctime>
+#include <utility>
 
 namespace tools {
 
@@ -131,6 +132,24 @@ std::string show_duration(std::chrono::nanoseconds t) {
   if (ns < 120e9) return format("%.1f %s", ns / 1e9, "s");
   if (ns < 7200e9) return format("%.0f %s", ns / 60e9, "min");
   return format("%.1f %s", ns / 3600e9, "h");
+}
+
+std::string exact_duration(std::chrono::nanoseconds t) {
+  static constexpr std::pair<std::int64_t, const char*> units[] = {
+      {86'400'000'000'000, "d"}, {3'600'000'000'000, "h"}, {60'000'000'000, "m"},
+      {1'000'000'000, "s"},      {1'000'000, "ms"},        {1'000, "us"}};
+  if (t.count() == 0) return "0s";
+  for (const auto& [unit, name] : units)
+    if (t.count() % unit == 0) return std::to_string(t.count() / unit) + name;
+  return std::to_string(t.count()) + "ns";
+}
+
+std::string exact_bytes(std::uint64_t bytes) {
+  static constexpr std::pair<std::uint64_t, const char*> units[] = {
+      {1ull << 30, "GiB"}, {1ull << 20, "MiB"}, {1ull << 10, "KiB"}};
+  for (const auto& [unit, name] : units)
+    if (bytes != 0 && bytes % unit == 0) return std::to_string(bytes / unit) + name;
+  return std::to_string(bytes);
 }
 
 std::string show_time(std::chrono::system_clock::time_point t) {

@@ -16,9 +16,12 @@ std::optional<std::uint64_t> parse_bytes(std::string_view text);
 /// "2026-11-22T10:00:00", "10:00:00" today, or "5m" ago.
 std::optional<std::chrono::system_clock::time_point> parse_time(std::string_view text);
 
-std::string show_bytes(double bytes);                            // "8.0 MiB"
-std::string show_count(double count);                            // "1.2 M"
-std::string show_duration(std::chrono::nanoseconds t);           // "1.5 ms"
+std::string show_bytes(double bytes);                   // "8.0 MiB"
+std::string show_count(double count);                   // "1.2 M"
+std::string show_duration(std::chrono::nanoseconds t);  // "1.5 ms"
+/// As parse_duration reads it, without loss: "30s", "12h", "1500ms".
+std::string exact_duration(std::chrono::nanoseconds t);
+std::string exact_bytes(std::uint64_t bytes);                    // "16MiB"
 std::string show_time(std::chrono::system_clock::time_point t);  // local, with milliseconds
 std::string base64(std::string_view bytes);
 bool is_utf8(std::string_view text);

@@ -100,6 +100,7 @@ struct group_info {
     std::uint64_t claimed = 0, settled = 0;
   };
   std::vector<consumer> consumers;
+  bool damaged = false;  ///< nobody can use it until it is repaired
   bool paused = false;
   std::optional<std::chrono::nanoseconds> paused_for;  ///< empty: until resumed
   std::uint64_t hold_used_bytes = 0;
@@ -116,7 +117,7 @@ struct pending_message {
   std::string state;  ///< leased, ready, delayed, parked, dying
   bool started = false;
   std::uint32_t acquired = 0, failed = 0;
-  std::string holder;                     ///< of a leased one: process and pid
+  std::string holder;                     ///< of a leased one: process and pid; `, dead`
   std::chrono::nanoseconds age{0};        ///< since it was published
   std::chrono::nanoseconds held_for{0};   ///< of a leased one
   std::chrono::nanoseconds remaining{0};  ///< until the lease ends, or the retry comes
@@ -138,7 +139,7 @@ struct dead_letter {
   std::vector<std::byte> payload;
 };
 
-/// A message that waits, as it lies in the ring.
+/// A message of the group that waits, as it lies in the ring.
 struct peeked_message {
   std::uint32_t lane = 0;
   std::uint64_t sequence = 0;

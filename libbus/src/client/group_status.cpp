@@ -88,13 +88,12 @@ std::string seconds(std::chrono::nanoseconds time) {
 }
 
 // What stands between a message and a consumer, most important first.
-void explain(group_handle& group, group_info& info) {
+void explain(group_info& info) {
   const auto& c = info.counts;
   const auto& rules = info.config;
   auto& why = info.why;
   const std::string name = rules.stream + " " + rules.name;
-  if (sync::load_relaxed(group.header().damaged) != 0)
-    why.push_back("its state is damaged: bus group repair " + name);
+  if (info.damaged) why.push_back("its state is damaged: bus group repair " + name);
   if (info.paused)
     why.push_back("it is paused" +
                   (info.paused_for ? " for another " + seconds(*info.paused_for) : std::string()) +
@@ -176,6 +175,7 @@ result<group_info> describe_group(group_handle& group) {
   info.returned_by_death =
       sync::load_relaxed(counters.died) + sync::load_relaxed(counters.returned_unstarted);
   info.repaired = sync::load_relaxed(counters.repaired);
+  info.damaged = sync::load_relaxed(header.damaged) != 0;
   const std::uint64_t paused = sync::load_relaxed(header.paused_until), now = group.now();
   info.paused = paused > now;
   if (info.paused && paused != ~0ull) info.paused_for = group.time(paused - now);
@@ -190,9 +190,20 @@ result<group_info> describe_group(group_handle& group) {
     for (const auto& one : *waiting)
       info.oldest_age = std::max(info.oldest_age.value_or(0ns), one.age);
   describe_consumers(group, info);
-  explain(group, info);
+  explain(info);
   return info;
 }
+
+namespace {
+
+// What a dead one had goes to the next consumer that claims or waits.
+std::string holder_of(group_handle& group, const layout::group_member& member) {
+  const auto process = static_cast<std::uint32_t>(sync::load_acquire(member.who) >> 32);
+  const bool alive = group.session().peers->state(process) == sync::life_state::alive;
+  return text_of(member.name, sizeof member.name) + (alive ? "" : ", dead");
+}
+
+}  // namespace
 
 result<std::vector<pending_message>> list_pending(group_handle& group, std::size_t max) {
   std::vector<pending_message> all;
@@ -226,8 +237,7 @@ result<std::vector<pending_message>> list_pending(group_handle& group, std::size
     one.bytes = layout::record_shape::unpack(words[1]).payload_bytes;
     one.age = since(words[3]);
     if (t.state == slot_state::leased) {
-      if (t.owner < m.member_count)
-        one.holder = text_of(m.members[t.owner].name, sizeof m.members[t.owner].name);
+      if (t.owner < m.member_count) one.holder = holder_of(group, m.members[t.owner]);
       const std::uint64_t begin = sync::load_relaxed(slot.since);
       one.held_for = since(begin);
       const std::uint64_t due = slot.heap_index != layout::no_index ? m.stories[index].due
@@ -266,6 +276,19 @@ void copy_headers(const layout::header_area& area,
 
 }  // namespace
 
+namespace {
+
+bool headers_match(const group_config& rules, const peeked_message& one) {
+  const auto has = [&](const auto& header) {
+    return std::find(one.headers.begin(), one.headers.end(), header) != one.headers.end();
+  };
+  if (rules.headers.empty()) return true;
+  return rules.headers_all ? std::all_of(rules.headers.begin(), rules.headers.end(), has)
+                           : std::any_of(rules.headers.begin(), rules.headers.end(), has);
+}
+
+}  // namespace
+
 result<std::vector<peeked_message>> peek_group(group_handle& group, std::size_t max) {
   std::vector<peeked_message> all;
   const os::tick_clock clock = group.session().directory->clock();
@@ -274,16 +297,17 @@ result<std::vector<peeked_message>> peek_group(group_handle& group, std::size_t 
     const auto at = group.core().stand_of(lane);
     ring::lane_reader<sync::hardware> reader(source.lane->memory(), nullptr, false);
     reader.set_position(at.position, at.seq);
-    std::size_t taken = 0;
     struct sink_type {
       std::vector<peeked_message>& all;
+      detail::source& source;
+      const group_config& rules;
       stream_handle& stream;
       const os::tick_clock& clock;
       std::uint32_t lane;
       std::size_t left;
       ring::verdict take(const ring::record_view& view) {
         if (left == 0) return ring::verdict::full;
-        --left;
+        if (source.match_of(view) != detail::source::match::yes) return ring::verdict::skipped;
         std::vector<std::byte> copy(view.shape.header_bytes +
                                     std::size_t{view.shape.payload_bytes});
         sync::hardware::copy_out(copy.data(), view.header(), copy.size());
@@ -292,6 +316,7 @@ result<std::vector<peeked_message>> peek_group(group_handle& group, std::size_t 
         one.sequence = view.seq;
         const layout::header_area area(copy.data(), view.shape.header_bytes, view.shape.flags);
         copy_headers(area, one.headers);
+        if (!headers_match(rules, one)) return ring::verdict::skipped;
         if (view.subject_id() == layout::inline_subject_id) {
           one.subject = area.subject();
         } else if (auto text = stream.subject_text(view.subject_id())) {
@@ -302,11 +327,14 @@ result<std::vector<peeked_message>> peek_group(group_handle& group, std::size_t 
             now > view.ticks ? static_cast<double>(now - view.ticks) * clock.ns_per_tick() : 0));
         one.payload.assign(copy.begin() + view.shape.header_bytes, copy.end());
         all.push_back(std::move(one));
+        --left;
         return ring::verdict::taken;
       }
-      void undo() { all.pop_back(); }
-    } sink{all, group.stream(), clock, lane, max};
-    (void)taken;
+      void undo() {
+        all.pop_back();
+        ++left;
+      }
+    } sink{all, source, group.config(), group.stream(), clock, lane, max};
     while (sink.left != 0) {
       const std::uint64_t before = reader.position();
       const auto outcome = reader.poll(sink.left, sink);

@@ -369,7 +369,15 @@ result<std::vector<group_info>> session::groups(std::string_view stream) const {
     for (const std::string& name : *names) {
       auto info = group(handle->name(), name);
       if (!info && info.error().code == errc::not_found) continue;  // removed this moment
-      if (!info) return std::move(info.error());
+      if (!info) {  // one that is broken hides no other
+        group_info broken;
+        broken.config.stream = handle->name();
+        broken.config.name = name;
+        broken.damaged = true;
+        broken.why = {info.error().message()};
+        all.push_back(std::move(broken));
+        continue;
+      }
       all.push_back(std::move(*info));
     }
   }
