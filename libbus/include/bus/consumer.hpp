@@ -92,8 +92,8 @@ class BUS_EXPORT lease {
   std::uint32_t acquired() const noexcept;  ///< times it was handed out, this one included
   std::uint32_t failed() const noexcept;    ///< times that counted as a failure
   bool redelivered() const noexcept { return acquired() > 1; }
-  /// Rises with every lease of this message, and with the messages of its lane: whoever guards an
-  /// effect by the highest token seen lets no old holder through.
+  /// Rises with every lease that the group gives, of whatever message: whoever guards an effect by
+  /// the highest token seen lets no old holder through.
   std::uint64_t fencing_token() const noexcept;
 
   /// Done. No lock, no system call.

@@ -147,7 +147,7 @@ struct claim_feed {
     const std::size_t size = shape.header_bytes + std::size_t{shape.payload_bytes};
     lease_entry& entry = *core.new_entry(size);
     entry.token = one.token;
-    entry.place = one.place;
+    entry.number = one.number;
     entry.acquired = one.acquired;
     entry.failed = one.failed;
     entry.lane = lane;

@@ -29,9 +29,7 @@ void lease::give_up() noexcept { entry_->owner->give_up(std::exchange(entry_, nu
 const bus::message& lease::message() const noexcept { return entry_->message; }
 std::uint32_t lease::acquired() const noexcept { return entry_->acquired; }
 std::uint32_t lease::failed() const noexcept { return entry_->failed; }
-std::uint64_t lease::fencing_token() const noexcept {
-  return message().sequence() << 12 | std::min<std::uint32_t>(entry_->acquired, 0xfff);
-}
+std::uint64_t lease::fencing_token() const noexcept { return entry_->number; }
 settle_result lease::ack() noexcept { return entry_->owner->ack(*entry_); }
 settle_result lease::nack(std::optional<std::chrono::nanoseconds> delay,
                           std::string_view reason) noexcept {

@@ -26,10 +26,10 @@ struct lease_entry {
   bus::message message;
   std::uint32_t acquired = 0, failed = 0;
   std::uint32_t lane = 0;
+  std::uint64_t number = 0;  // fencing token
   bool started = false;
   bool settled = false;
   bool copied = false;
-  std::uint64_t place = 0;
   std::unique_ptr<std::byte[]> memory;
   std::size_t capacity = 0;
 };

@@ -160,6 +160,33 @@ void group_handle::repair_after_death() noexcept {
   core_.repair();
 }
 
+// A record of that sequence is there, or the tail.
+bool group_handle::stands_on_a_record(std::uint32_t lane, const group::core::stand& at) noexcept {
+  const auto& memory = lanes_[lane]->lane->memory();
+  if (at.position % layout::record_align != 0 || at.seq == 0) return false;
+  ring::lane_reader<sync::hardware> walker(memory, nullptr, false);
+  if (!walker.enter([&](std::uint64_t lowest) {
+        return ring::last_waypoint_before<sync::hardware>(
+            memory, lowest, [&](const auto& entry) { return entry.seq <= at.seq; });
+      }))
+    return false;
+  (void)walker.walk([&](const ring::record_view& view) { return view.seq >= at.seq; });
+  return walker.position() == at.position && walker.next_seq() == at.seq;
+}
+
+// A cursor that something wrote over: its older copy, else the oldest message that there is. Some
+// may be handed out again; none is passed over.
+void group_handle::mend_cursor(std::uint32_t lane) noexcept {
+  auto& cursor = memory_.cursors[lane];
+  if (stands_on_a_record(lane, core_.stand_of(lane))) return;
+  sync::store_release(cursor.which, ~sync::load_relaxed(cursor.which) & 1);
+  if (stands_on_a_record(lane, core_.stand_of(lane))) return;
+  auto& source = *lanes_[lane];
+  if (!source.enter_through(map_->pin(lane), start::all())) return;
+  core_.store_stand(lane, {source.reader.position(), source.reader.next_seq(), 0, 0});
+  sync::store_relaxed(cursor.first_seq, source.reader.next_seq());
+}
+
 result<std::uint32_t> group_handle::repair_by_hand() {
   std::uint32_t holder = 0;
   if (!try_lock() && sync::wait_lock(header().lock, session_.me->id(), clock::now() + open_patience,
@@ -169,6 +196,8 @@ result<std::uint32_t> group_handle::repair_by_hand() {
                  "if that process is stopped (SIGSTOP, a debugger), let it go on or end it"};
   (void)map_lanes();
   if (letters_) letters_->repair();
+  for (std::uint32_t lane = 0; lane < lanes_.size(); ++lane)
+    if (sync::load_relaxed(memory_.cursors[lane].attached) != 0) mend_cursor(lane);
   const std::uint32_t nonsense = core_.repair();
   update_pins(true);
   unlock();

@@ -94,6 +94,8 @@ class group_handle {
   bool say_damaged();
   result<void> open_letters();
   result<void> map_lanes();
+  bool stands_on_a_record(std::uint32_t lane, const group::core::stand& at) noexcept;
+  void mend_cursor(std::uint32_t lane) noexcept;
   result<void> attach(std::uint32_t lane, const start& from);
   void repair_after_death() noexcept;
   void keep_arena_backed() noexcept;

@@ -12,6 +12,9 @@ namespace bus::group {
 
 /// So many records are looked at under the lock, at most.
 inline constexpr std::uint32_t looked_at_once = 256;
+/// So many records are fetched ahead, guessed as long as this one, up to this size.
+inline constexpr std::uint64_t fetched_ahead = 8;
+inline constexpr std::uint64_t fetched_largest_bytes = 1024;
 
 inline core::stand core::stand_of(std::uint32_t lane) const noexcept {
   const auto& cursor = m_.cursors[lane];
@@ -114,9 +117,11 @@ struct core::claim_sink {
       case Feed::matched::unknown: return stop(nothing_because::unknown);
       default: break;
     }
+    fetch_ahead(view);
     claimed one;
     one.acquired = 1;
     if (!keeps_slots) {
+      one.number = c.next_number();
       one.token.origin = layout::pack_origin_of(lane, view.seq);
       feed.take(view, one);
       return ring::verdict::taken;
@@ -142,12 +147,24 @@ struct core::claim_sink {
     sync::store_relaxed(slot.since, now);  // ordered by the truth
     leases(c.m_).push_back(index);
     ++c.m_.lists().lease_count;
+    one.number = c.next_number();
     c.store_truth(index, out);
     one.token = {index, out.generation & slot_truth::generation_mask,
                  sync::load_relaxed(slot.origin)};
     one.place = sync::load_relaxed(slot.place);
     feed.take(view, one);
     return ring::verdict::taken;
+  }
+  // A backlog lies in memory, not in the cache. What is near the tail is left to the publisher.
+  void fetch_ahead(const ring::record_view& view) noexcept {
+    const auto& memory = c.lanes_[lane];
+    const std::uint64_t total = view.shape.total_bytes();
+    const std::uint64_t ahead = fetched_ahead * total;
+    if (total > fetched_largest_bytes || view.position + ahead + memory.block_bytes() >
+                                             sync::load_relaxed(memory.header->limits.reserved_end))
+      return;
+    for (std::uint64_t line = 0; line < total; line += 64)
+      sync::hardware::prefetch(memory.at(view.position + ahead) + line);
   }
   void undo() noexcept {
     feed.undo();
@@ -277,6 +294,7 @@ std::uint32_t core::claim_ready(std::uint32_t member, std::uint32_t max, std::ui
     one.place = sync::load_relaxed(slot.place);
     one.acquired = std::min(t.acquired + 1, slot_truth::count_max);
     one.failed = t.failed;
+    one.number = next_number();
     const bool starts = feed.starts();
     if (!feed.again(one)) break;
     ready.pop_front();

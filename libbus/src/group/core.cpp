@@ -83,12 +83,12 @@ bool core::update_pin(std::uint32_t lane) noexcept {
   if (first != no_index) lowest = std::min(lowest, sync::load_relaxed(m_.slot(first).place));
   auto& words = pin(lane);
   const std::uint64_t before = sync::load_relaxed(words.cursor);
-  if (lowest <= before) return false;
+  if (lowest == before) return false;
   // [G2] release: nobody of the group looks at what is below any more; pairs with the acquire in
   // the publisher's scan.
   sync::store_release(words.cursor, lowest);
   sync::store_relaxed(words.next_seq, at.seq);
-  return true;
+  return lowest > before;
 }
 
 bool core::empty_ring(std::uint32_t lane) noexcept {

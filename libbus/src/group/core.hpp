@@ -50,6 +50,7 @@ struct claimed {
   std::uint64_t place = 0;
   std::uint32_t acquired = 0;  // this time included
   std::uint32_t failed = 0;
+  std::uint64_t number = 0;  // of the lease: rises in the group
 };
 
 enum class nothing_because : std::uint8_t {
@@ -196,6 +197,12 @@ class core {
   void store_truth(std::uint32_t index, slot_truth to) const noexcept {
     // [Q1] release: the other fields before the word that makes them count.
     sync::store_release(m_.slot(index).truth, to.pack());
+  }
+  // Before the truth that makes the lease: no number is given twice, whoever dies.
+  std::uint64_t next_number() noexcept {
+    const std::uint64_t number = sync::load_relaxed(m_.header->claims) + 1;
+    sync::store_relaxed(m_.header->claims, number);
+    return number;
   }
   bool leave_lease(std::uint32_t index, slot_truth from, slot_truth to) noexcept;
   settled held(const lease_token& token, slot_truth& found) const noexcept;

@@ -205,7 +205,7 @@ struct group_header {
   alignas(128) base::word paused_until;  // ticks; 0 = not paused, ~0 = until resumed
   base::word active;                     // exclusive and failover: member + 1:32 | token:32
   base::word tokens;                     // fencing tokens given out
-  base::word reserved_word;
+  base::word claims;                     // leases given: each one's fencing token
   base::word last_member_ticks;          // somebody was here
   base::word released_ring;              // 1: idle for too long, does not hold publishers back
   base::word closed;                     // 1: the group was removed

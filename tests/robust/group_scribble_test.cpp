@@ -1,0 +1,154 @@
+// Random words over the file of a group, everywhere behind its segment header, between the steps of its consumers. They get
+// messages, or a typed error; nobody crashes or hangs. Afterwards a repair makes the group usable again, or it was its
+// configuration that was hit: then every open says so.
+
+#include <random>
+
+#include "layout/group.hpp"
+#include "raw_words.hpp"
+#include "robust.hpp"
+
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr int rounds = 60;
+constexpr unsigned watchdog_seconds = 60;
+
+void make_group(bus::session& session, bus::group_order order, bus::overflow overflow) {
+  bus::stream_config stream;
+  stream.name = "s";
+  stream.subjects = {"s"};
+  stream.ring_bytes = 256 << 10;
+  stream.max_message_bytes = 8192;
+  stream.overflow = overflow;
+  stream.send_timeout = 10ms;
+  ASSERT_TRUE(session.add_stream(stream));
+  bus::group_config group;
+  group.name = "g";
+  group.stream = "s";
+  group.order = order;
+  group.max_ack_pending = 50;
+  group.max_delayed = 50;
+  group.max_parked = 20;
+  group.hold_bytes = 64 << 10;
+  group.ack_wait = 50ms;
+  group.max_lease = 1s;
+  group.backoff = {0s, 1ms};
+  ASSERT_TRUE(session.add_group(group));
+}
+
+bool is_typed(const bus::error& failure) {
+  return failure.code == bus::errc::corrupt || failure.code == bus::errc::busy ||
+         failure.code == bus::errc::closed || failure.code == bus::errc::unsupported;
+}
+
+// Some work with whatever there is.
+void work(bus::consumer& consumer, bus::publisher& out, std::mt19937_64& random) {
+  for (int i = 0; i < 20; ++i) {
+    const std::string key = std::to_string(random() % 4);
+    const bus::header headers[] = {{"key", key}};
+    (void)out.publish(std::string(random() % 3000, 'x'), headers);
+    auto batch = consumer.fetch(1 + random() % 4, 0s);
+    for (auto& one : batch) {
+      switch (random() % 6) {
+        case 0: (void)one.nack(1ms, "no"); break;
+        case 1: (void)one.release(); break;
+        case 2: (void)one.reject("never"); break;
+        case 3: (void)one.extend(); break;
+        default: (void)one.ack(); break;
+      }
+    }
+    if (consumer.failure()) {
+      EXPECT_TRUE(is_typed(*consumer.failure())) << consumer.failure()->message();
+      return;
+    }
+  }
+}
+
+void one_round(std::uint64_t seed, bus::group_order order, bus::overflow overflow) {
+  test::scratch here;
+  std::mt19937_64 random(seed);
+  auto session = bus::open(here.url());
+  ASSERT_TRUE(session);
+  make_group(*session, order, overflow);
+  auto out = session->publisher("s");
+  ASSERT_TRUE(out);
+  const std::string path = here.stream("s") + "/groups/g";
+  bool repairable = true;
+  for (int strokes = 0; strokes < 8; ++strokes) {
+    auto consumer = session->consume("", {.group = "g", .stream = "s"});
+    if (consumer) {
+      work(*consumer, *out, random);
+    } else {
+      EXPECT_TRUE(is_typed(consumer.error())) << consumer.error().message();
+    }
+    {
+      // One stroke in four at the configuration and the lists, the others anywhere.
+      const std::uint64_t end = random() % 4 == 0 ? sizeof(bus::layout::group_header) : ~0ull;
+      const robust::raw_words words(path, sizeof(bus::layout::segment_header), end);
+      for (int i = 0; i < 30; ++i) {
+        const std::size_t index = random() % words.count();
+        // Who has the lock is waited for, for seconds: it has a test of its own.
+        if (index == (offsetof(bus::layout::group_header, lock) - sizeof(bus::layout::segment_header)) / 8) continue;
+        words[index].store(robust::nasty(random, words[index].load()));
+      }
+    }
+    if (consumer && !consumer->failure()) work(*consumer, *out, random);
+    (void)session->group("s", "g");
+    (void)session->pending("s", "g");
+    (void)session->peek("s", "g");
+    (void)session->dead_letters("s", "g");
+    const auto repaired = session->repair_group("s", "g");
+    if (!repaired) {
+      EXPECT_TRUE(is_typed(repaired.error())) << repaired.error().message();
+      repairable = false;
+      break;
+    }
+  }
+  if (!repairable) {  // it is of no use any more; but it can be removed, and made anew
+    const auto removed = session->remove_group("s", "g");
+    ASSERT_TRUE(removed) << removed.error().message();
+    bus::group_config anew;
+    anew.name = "g";
+    anew.stream = "s";
+    anew.deliver = bus::start::new_messages();
+    const auto added = session->add_group(anew);
+    ASSERT_TRUE(added) << added.error().message();
+  }
+  (void)session->resume_group("s", "g");
+  auto consumer = session->consume("", {.group = "g", .stream = "s"});
+  ASSERT_TRUE(consumer) << consumer.error().message();
+  bool found = false;
+  for (int i = 0; i < 20'000 && !found; ++i) {
+    if (i % 200 == 0) (void)out->publish("at last");
+    auto one = consumer->next(1ms);
+    if (consumer->failure()) FAIL() << consumer->failure()->message();
+    if (!one) continue;
+    found = one->text() == "at last";
+    EXPECT_EQ(one->ack(), bus::settle_result::ok);
+  }
+  EXPECT_TRUE(found) << "the group is of no use after its repair";
+}
+
+struct scene {
+  bus::group_order order;
+  bus::overflow overflow;
+};
+class ScribbledGroup : public ::testing::TestWithParam<scene> {};
+
+TEST_P(ScribbledGroup, AnswersWithATypedErrorAndCanBeRepaired) {
+  const std::uint64_t seed = robust::new_seed();
+  for (int round = 0; round < rounds; ++round) {
+    const auto end = robust::run_in_child(
+        watchdog_seconds, [&] { one_round(seed + round, GetParam().order, GetParam().overflow); });
+    ASSERT_EQ(end, "") << "BUS_TEST_SEED=" << seed + round;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Groups, ScribbledGroup,
+                         ::testing::Values(scene{bus::group_order::none, bus::overflow::block},
+                                           scene{bus::group_order::key, bus::overflow::block},
+                                           scene{bus::group_order::none, bus::overflow::drop_oldest}));
+
+}  // namespace
