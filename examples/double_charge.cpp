@@ -4,8 +4,8 @@
 /// message and does the work. Then the first goes on where it was, and knows of nothing. No queue
 /// can prevent that; two things make it harmless:
 ///
-///   the ledger   takes a charge of an order once (the business key), and refuses the token of a
-///                lease that is older than one it has seen (the fencing token)
+///   the ledger   takes a charge of an order once (the business key), and refuses that of a lease
+///                that is older than one it has seen (the fencing token)
 ///   the settle   of the late one answers stale_lease
 
 #include "example.hpp"
@@ -29,16 +29,22 @@ const char* name(charged outcome) {
                                       : "refused: an old lease";
 }
 
+/// Later is higher, among all leases that there ever were of one order. Tokens tell the leases of
+/// one message apart; an order that was published again is another message, with a higher sequence.
+std::uint64_t fence_of(const bus::lease& order) {
+  return order.sequence() << 32 | order.fencing_token();
+}
+
 /// Stands for a table of a database. One word per order, changed as in one transaction: the highest
-/// token that was seen, and whether the order is charged.
+/// fence that was seen, and whether the order is charged.
 class ledger {
  public:
-  charged charge(std::uint64_t order, std::uint64_t token) {
+  charged charge(std::uint64_t order, std::uint64_t fence) {
     std::atomic<std::uint64_t>& row = rows_[order];
     std::uint64_t before = row.load(std::memory_order_acquire);
     do {
-      if (before >> 1 > token) return charged::refused;
-    } while (!row.compare_exchange_weak(before, token << 1 | 1, std::memory_order_acq_rel));
+      if (before >> 1 > fence) return charged::refused;
+    } while (!row.compare_exchange_weak(before, fence << 1 | 1, std::memory_order_acq_rel));
     if ((before & 1) != 0) return charged::before;
     charges_.fetch_add(1, std::memory_order_relaxed);
     return charged::now;
@@ -70,7 +76,7 @@ void take_one(const std::string& bus_name, ledger& book, const char* who, stops 
   if (!order->held()) return;
   if (where == stops::before_the_charge) ::raise(SIGSTOP);
   const std::uint64_t number = std::strtoull(std::string(order->text()).c_str(), nullptr, 10);
-  const charged outcome = book.charge(number, order->fencing_token());
+  const charged outcome = book.charge(number, fence_of(*order));
   if (where == stops::after_the_charge) ::raise(SIGSTOP);
   const bus::settle_result answer = order->ack();
   std::printf("%s worker: order %llu %s; ack: %s\n", who, static_cast<unsigned long long>(number),

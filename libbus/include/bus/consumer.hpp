@@ -92,7 +92,8 @@ class BUS_EXPORT lease {
   std::uint32_t acquired() const noexcept;  ///< times it was handed out, this one included
   std::uint32_t failed() const noexcept;    ///< times that counted as a failure
   bool redelivered() const noexcept { return acquired() > 1; }
-  /// Rises with every lease of this message: tells an old holder from a new one.
+  /// Rises with every lease of this message: tells an old holder from a new one. Says nothing
+  /// beside the token of another message, such as the same one published again.
   std::uint64_t fencing_token() const noexcept;
 
   /// Done. No lock, no system call.
