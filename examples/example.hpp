@@ -1,6 +1,6 @@
 #pragma once
-/// example: the few lines that all examples share: errors as exceptions, a bus of this run's own, a
-/// second process.
+/// example: the few lines that all examples share: errors as exceptions, a bus of this run's own,
+/// other processes.
 
 #include <bus/bus.hpp>
 
@@ -9,12 +9,15 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <stdexcept>
 #include <string>
+#include <string_view>
+#include <thread>
 #include <utility>
 
 namespace example {
@@ -33,6 +36,28 @@ inline void must(bus::result<void> done) {
 /// Publishing answers with a small status; the words for people are in last_error().
 inline void must(bus::published done, const bus::publisher& by) {
   if (!done) throw std::runtime_error(by.last_error().message());
+}
+
+/// What the example promises. A promise that does not hold ends it with status 1.
+inline void expect(bool holds, const std::string& promise) {
+  if (!holds) throw std::runtime_error("this does not hold: " + promise);
+}
+
+/// Waits until `true_now()`; for things that others do soon.
+template <class Condition>
+void wait_until(Condition&& true_now, const char* what) {
+  for (const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20); !true_now();
+       std::this_thread::sleep_for(std::chrono::milliseconds(1)))
+    if (std::chrono::steady_clock::now() > end)
+      throw std::runtime_error(std::string(what) + ": not within 20 seconds");
+}
+
+/// True when a subscriber of that name reads the bus: any process may ask what `bus ps` shows.
+inline bool is_subscribed(const bus::session& session, std::string_view name) {
+  for (const auto& process : must(session.processes()))
+    for (const auto& reader : process.readers)
+      if (reader.name.starts_with(name)) return true;
+  return false;
 }
 
 /// The name of a bus for this run alone, and its removal at the end. A program that joins a bus
@@ -80,14 +105,33 @@ class process {
   }
   process(const process&) = delete;
   process& operator=(const process&) = delete;
-  ~process() {
-    if (pid_ <= 0) return;
-    ::kill(pid_, SIGKILL);
-    reap(0);
-  }
+  ~process() { kill(); }
 
   /// True when it has ended; without waiting for it.
   bool ended() { return pid_ <= 0 || reap(WNOHANG); }
+  /// Ends it at once, wherever it is: kill -9.
+  void kill() {
+    send(SIGKILL);
+    if (pid_ > 0) reap(0);
+  }
+  /// Asks it to end, and waits for that. Throws unless it succeeded, or had not yet begun.
+  void end(const char* who) {
+    send(SIGTERM);
+    if (pid_ > 0) reap(0);
+    if (!WIFSIGNALED(status_) || WTERMSIG(status_) != SIGTERM) join(who);
+  }
+  void send(int signal) {
+    if (pid_ > 0) ::kill(pid_, signal);
+  }
+  /// Waits until it is stopped, as by SIGSTOP.
+  void wait_stopped(const char* who) {
+    int status = 0;
+    while (::waitpid(pid_, &status, WUNTRACED) < 0 && errno == EINTR) {
+    }
+    if (WIFSTOPPED(status)) return;
+    pid_ = -1;
+    throw std::runtime_error(std::string("the ") + who + " ended");
+  }
   /// Waits for its end. Throws unless it succeeded.
   void join(const char* who) {
     if (pid_ > 0) reap(0);
@@ -108,6 +152,15 @@ class process {
   pid_t pid_ = -1;
   int status_ = 0;
 };
+
+/// From now on SIGTERM ends the waits and loops of `worker`: it finishes what it has in hand.
+inline void stop_on_sigterm(bus::consumer& worker) {
+  static bus::consumer* stopped_by_signal = nullptr;
+  stopped_by_signal = &worker;
+  struct sigaction action {};
+  action.sa_handler = [](int) { stopped_by_signal->stop(); };
+  ::sigaction(SIGTERM, &action, nullptr);
+}
 
 /// main() of every example: what it throws is printed, and the exit status says so.
 template <class Work>

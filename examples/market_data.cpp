@@ -20,7 +20,9 @@
 namespace {
 
 using namespace std::chrono_literals;
+using example::is_subscribed;
 using example::must;
+using example::wait_until;
 
 /// What crosses the border between processes: trivially copyable, no pointers. The id and the
 /// layout are checked: a subscriber that was compiled with another struct gets type_mismatch
@@ -48,23 +50,6 @@ void declare_stream(bus::session& session) {
       bus::overflow::block;          // followers hold the publisher back rather than miss a quote
   config.ring_bytes = 8u << 20;      // keeps all quotes of this example, for who comes late
   must(session.add_stream(config));  // the same declaration twice is fine
-}
-
-/// True when a subscriber of that name reads the stream: any process may ask what `bus ps` shows.
-bool is_subscribed(const bus::session& session, std::string_view name) {
-  for (const auto& process : must(session.processes()))
-    for (const auto& reader : process.readers)
-      if (reader.name.starts_with(name)) return true;
-  return false;
-}
-
-/// Waits until `true_now()`; for things that others do soon.
-template <class Condition>
-void wait_until(Condition&& true_now, const char* what) {
-  for (const auto end = std::chrono::steady_clock::now() + 10s; !true_now();
-       std::this_thread::sleep_for(1ms))
-    if (std::chrono::steady_clock::now() > end)
-      throw std::runtime_error(std::string(what) + ": not within 10 seconds");
 }
 
 void publish_quotes(const std::string& bus_name) {

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Runs an example and checks what it says, its exit status, and that it leaves nothing behind.
 
-    examples_test.py pingpong|market_data|epoll_loop|telemetry|interrupted|checks_can_fail PROGRAM
+    examples_test.py EXAMPLE PROGRAM
+    examples_test.py interrupted|checks_can_fail PROGRAM
 """
 
 import os
@@ -79,13 +80,53 @@ def telemetry(output):
     find(r"^  largest processes +\S.* \(\d+\) [\d,]+ MiB", output)
 
 
+def checkout(output):
+    seen, missed = find(r"^analytics 1980 paid orders: (\d+) seen, ([1-9]\d*) missed$", output)
+    expect(int(seen) + int(missed) == 1980, "analytics was not told what it missed")
+    for group, done, dead, retries in (("payment", 1980, 20, 0), ("email", 1970, 10, 0),
+                                       ("inventory", 1980, 0, 40), ("fraud", 1976, 4, 8)):
+        find(rf"^{group} +{done} done, {dead} dead letters, {retries} retries$", output)
+
+
+def double_charge(output):
+    for line in ("second worker: order 1 charged; ack: ok",
+                 "first worker: order 1 refused: an old lease; ack: stale_lease",
+                 "second worker: order 2 was charged before; ack: ok",
+                 "first worker: order 2 charged; ack: stale_lease",
+                 "2 orders, 4 holders, 2 charges"):
+        find(rf"^{line}$", output)
+
+
+def chat(output):
+    find(r"^9000 messages of 3000 users shown in order, while the hot user was stuck\n"
+         r"6000 messages of the hot user shown in order$", output)
+
+
+def rolling_deploy(output):
+    jobs, again = find(r"^(\d+) jobs, all done; 3 workers ended, 3 killed; (\d+) jobs started again$", output)
+    expect(int(jobs) >= 1000 and int(again) <= 3, f"{jobs} jobs, {again} started again")
+
+
+def schema_drift(output):
+    find(r"^alarm: rejected: no plan: '61'$", output)
+    redriven, = find(r"^100 users billed once, (\d+) of them from the dead letters$", output)
+    expect(1 <= int(redriven) <= 20, f"{redriven} were published again")
+
+
+def webhook(output):
+    find(r"^600 hooks: 400 delivered at once, 100 after two retries, 90 given up after 4 attempts, 10 at once$",
+         output)
+    find(r"^the source was never held back; up to \d+ hooks waited for a retry$", output)
+
+
 def interrupted(output):
     telemetry(output)
 
 
 def checks_can_fail(output):
     """Each check above objects to the output of another program, and left-overs are noticed."""
-    for check in (market_data, epoll_loop, telemetry):
+    for check in (market_data, epoll_loop, telemetry, checkout, double_charge, chat, rolling_deploy, schema_drift,
+                  webhook):
         try:
             check(output)
         except Failed:

@@ -89,8 +89,8 @@ class BUS_EXPORT lease {
     return message().header(key);
   }
 
-  std::uint32_t acquired() const noexcept;  ///< times it was handed out, this one included
-  std::uint32_t failed() const noexcept;    ///< times that counted as a failure
+  std::uint32_t acquired() const noexcept;  ///< times handed out, with this one; stops at 4095
+  std::uint32_t failed() const noexcept;    ///< times it failed; stops at 1023
   bool redelivered() const noexcept { return acquired() > 1; }
   /// Rises with every lease that the group gives, of whatever message: whoever guards an effect by
   /// the highest token seen lets no old holder through.

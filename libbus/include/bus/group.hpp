@@ -57,7 +57,7 @@ struct group_config {
   std::uint32_t max_parked = 4096;       ///< order key: waiting for their key
   std::chrono::nanoseconds ack_wait = std::chrono::seconds(30);  ///< 0: a lease has no end; <= 12 h
   std::chrono::nanoseconds max_lease = std::chrono::hours(12);   ///< with all extensions
-  std::int32_t max_deliver = 5;  ///< failures until a message is a dead letter; -1: no limit
+  std::int32_t max_deliver = 5;  ///< failures until a dead letter, 1-1000; -1: no limit
   /// Before each retry, the last one repeats; at most 16
   std::vector<std::chrono::nanoseconds> backoff = {std::chrono::seconds(0), std::chrono::seconds(5),
                                                    std::chrono::seconds(25),

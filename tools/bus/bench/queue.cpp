@@ -83,7 +83,7 @@ int consume_rounds(const std::string& url, const queue_options& options, meeting
   volatile std::uint64_t sink = 0;
   for (;;) {
     meet.ready.fetch_add(1);
-    while (meet.round.load(std::memory_order_acquire) == round && !meet.over.load()) {
+    while (meet.round.load() == round && !meet.over.load()) {
     }
     if (meet.over.load()) return 0;
     round = meet.round.load();
@@ -170,7 +170,7 @@ bus::result<double> drain_rate(const queue_options& options) {
       works = false;
     if (!works || !all(meet->ready, round * options.consumers)) break;
     meet->first_begin = meet->last_end = meet->settled = 0;
-    meet->round.store(round, std::memory_order_release);
+    meet->round.store(round);
     if (!all(meet->done, round * options.consumers)) break;
     total += meet->settled;
     spent_ns += static_cast<double>(meet->last_end - meet->first_begin) / ticks_per_ns();
@@ -213,7 +213,7 @@ bus::result<samples> one_at_a_time(bool as_group, std::uint64_t count) {
     volatile std::uint64_t sink = 0;
     const auto note = [&](std::uint64_t i) {
       ends->end[i & 0xffff] = ticks();
-      turn->taken.store(i + 1, std::memory_order_release);
+      turn->taken.store(i + 1);
     };
     if (as_group) {
       bus::consumer_options joining{.group = "workers", .stream = "queue"};
@@ -262,7 +262,7 @@ bus::result<samples> one_at_a_time(bool as_group, std::uint64_t count) {
     }
     const std::uint64_t begin = ticks();
     works = static_cast<bool>(out->publish(payload));
-    while (works && turn->taken.load(std::memory_order_acquire) != i + 1)
+    while (works && turn->taken.load() != i + 1)
       if (ticks() - begin > static_cast<std::uint64_t>(20e9 * ticks_per_ns())) works = false;
     measured.add(ends->end[i & 0xffff] - begin);
   }
