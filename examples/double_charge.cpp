@@ -29,11 +29,8 @@ const char* name(charged outcome) {
                                       : "refused: an old lease";
 }
 
-/// Later is higher, among all leases that there ever were of one order. Tokens tell the leases of
-/// one message apart; an order that was published again is another message, with a higher sequence.
-std::uint64_t fence_of(const bus::lease& order) {
-  return order.sequence() << 32 | order.fencing_token();
-}
+/// Later is higher, among all leases that the group ever gave.
+std::uint64_t fence_of(const bus::lease& order) { return order.fencing_token(); }
 
 /// Stands for a table of a database. One word per order, changed as in one transaction: the highest
 /// fence that was seen, and whether the order is charged.
