@@ -75,6 +75,7 @@ result<void> consumer_core::join() {
     sync::store_relaxed(entry.settled, 0);
     sync::store_relaxed(entry.settling, 0);
     sync::store_release(entry.who, me);
+    sync::reach(sync::failpoint::member_joined);
     if (sync::load_relaxed(header.members_used) <= member)
       sync::store_release(header.members_used, std::uint64_t{member} + 1);
     member_ = member;

@@ -6,6 +6,7 @@
 #include "group/slot_lists.hpp"
 #include "group/timers.hpp"
 #include "sync/failpoint.hpp"
+#include "sync/seeded_fault.hpp"
 
 namespace bus::group {
 
@@ -54,6 +55,9 @@ struct core::claim_sink {
     const std::uint32_t index = c.new_slot(lane, view, key);
     if (index == no_index) return stop(nothing_because::slots);
     last = index;
+    if (sync::makes(sync::fault::cursor_before_slots))
+      c.store_stand(lane, {view.position + view.shape.total_bytes(), view.seq + 1, 0, 0});
+    sync::reach(sync::failpoint::claim_taking);
     if (key != 0) {
       switch (c.admit_key(index)) {
         case admission::out: break;
@@ -153,6 +157,7 @@ struct core::rescan_sink {
     if (index == no_index) return ring::verdict::full;
     ++found;
     c.take_up(index);
+    sync::reach(sync::failpoint::rescan_found);
     return ring::verdict::skipped;
   }
   void undo() noexcept {}

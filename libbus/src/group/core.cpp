@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "sync/seeded_fault.hpp"
+
 namespace bus::group {
 
 namespace {
@@ -22,7 +24,8 @@ settled core::held(const lease_token& token, slot_truth& found) const noexcept {
   const auto& slot = m_.slots[token.slot];
   // [Q1] acquire: what is read of the slot belongs to this state of it.
   found = slot_truth::unpack(sync::load_acquire(slot.truth));
-  if (found.generation != token.generation || sync::load_relaxed(slot.origin) != token.origin)
+  if ((found.generation != token.generation && !sync::makes(sync::fault::ack_without_generation)) ||
+      sync::load_relaxed(slot.origin) != token.origin)
     return settled::stale;
   return found.state == slot_state::leased ? settled::ok : settled::stale;
 }
@@ -106,6 +109,7 @@ bool core::update_pin(std::uint32_t lane) noexcept {
   // [G2] release: nobody of the group looks at what is below any more; pairs with the acquire in
   // the publisher's scan.
   sync::store_release(words.cursor, lowest);
+  sync::reach(sync::failpoint::pin_raised);
   sync::store_relaxed(words.next_seq, at.seq);
   return true;
 }
@@ -211,6 +215,7 @@ void core::undo_slot(std::uint32_t index) noexcept {
   t.state = slot_state::free;
   store_truth(index, t);
   put_free(m_, index);
+  sync::reach(sync::failpoint::claim_undone);
 }
 
 layout::record_shape core::shape_of(const layout::group_slot& slot) const noexcept {
@@ -278,7 +283,9 @@ bool core::copy_out_of_ring(std::uint32_t index) noexcept {
       lanes_[lane].at(place),
       layout::record_header_bytes + std::uint64_t{shape.header_bytes} + shape.payload_bytes);
   if (first == no_index) return false;
+  sync::reach(sync::failpoint::hold_copied);
   leave_ring(index);
+  sync::reach(sync::failpoint::hold_left_ring);
   // [Q5] release: the copy before the place names it; pairs with the acquire of a holder that looks
   // whether its record moved.
   sync::store_release(slot.place, layout::place_in_arena | first);
@@ -301,6 +308,7 @@ void core::collect() noexcept {
   if (sync::load_relaxed(m_.header->returned) == 0) return;
   // [Q3] pairs with the compare-and-swap in ack.
   std::uint64_t head = sync::exchange_both(m_.header->returned, 0);
+  sync::reach(sync::failpoint::collect_taken);
   if (m_.lists().lease_count >= m_.rules.max_ack_pending) news_ = true;
   auto index = static_cast<std::uint32_t>(head - 1);
   for (std::uint32_t steps = 0; index != no_index; ++steps) {
@@ -311,6 +319,7 @@ void core::collect() noexcept {
     }
     const std::uint32_t next = m_.slots[index].next;
     unlink_lease(index);
+    sync::reach(sync::failpoint::collect_unlinked);
     finish(index);
     index = next;
   }
@@ -323,6 +332,7 @@ void core::finish(std::uint32_t index) noexcept {
   release_key(index);
   t.state = slot_state::free;
   store_truth(index, t);
+  sync::reach(sync::failpoint::collect_freed);
   put_free(m_, index);
 }
 
@@ -333,6 +343,7 @@ bool core::leave_lease(std::uint32_t index, slot_truth from, slot_truth to) noex
   if (!sync::replace(m_.slot(index).truth, from.pack(), to.pack())) return false;  // [Q1]
   sync::reach(sync::failpoint::return_marked);
   unlink_lease(index);
+  sync::reach(sync::failpoint::return_unlinked);
   return true;
 }
 
@@ -407,7 +418,8 @@ void core::to_delayed(std::uint32_t index, slot_truth, std::uint64_t due) noexce
   ++m_.lists().delayed_count;
   news_ = true;                   // a place in the window, and a new time to wake at
   (void)copy_out_of_ring(index);  // no room: it pins the ring
-  if (m_.rules.on_fail == fail_rule::skip) release_key(index);
+  if (m_.rules.on_fail == fail_rule::skip || sync::makes(sync::fault::key_released_early))
+    release_key(index);
 }
 
 void core::timer_due(std::uint32_t index, std::uint64_t now) noexcept {
@@ -420,6 +432,7 @@ void core::timer_due(std::uint32_t index, std::uint64_t now) noexcept {
   }
   if (t.state == slot_state::settled) return;  // collect() takes it out
   timers(m_).remove(index);
+  sync::reach(sync::failpoint::timer_taken);
   if (t.state != slot_state::delayed) {
     m_.broken = true;
     return;
@@ -495,6 +508,7 @@ settled core::release(const lease_token& token) noexcept {
   to.state = slot_state::ready;
   if (!leave_lease(token.slot, old, to)) return settled::stale;
   sync::bump(m_.header->counters.released, 1);
+  if (sync::makes(sync::fault::returned_is_settled)) return finish(token.slot), settled::ok;
   to_ready(token.slot, to, true);
   return settled::ok;
 }
@@ -531,6 +545,7 @@ settled core::extend(const lease_token& token, std::uint64_t now,
     timers(m_).remove(token.slot);
   else
     leases(m_).remove(token.slot);
+  sync::reach(sync::failpoint::extend_unlinked);
   if (duration == nullptr && due != last) {
     sync::store_relaxed(slot.since, now);
     story.due = 0;
@@ -600,17 +615,20 @@ std::uint32_t core::member_died(std::uint32_t member, std::uint64_t now) noexcep
     back(slot);
     if (m_.lists().timer_count >= before) ++at;
   }
+  sync::reach(sync::failpoint::member_returned);
   return count;
 }
 
 void core::member_gone(std::uint32_t member) noexcept {
   collect();
+  if (sync::makes(sync::fault::orphan_never_collected)) return;
   for (std::uint32_t index = 0; index < std::min(m_.lists().slots_used, m_.slot_count); ++index) {
     const slot_truth t = truth(index);
     if (t.state != slot_state::settled || t.owner != member) continue;
     unlink_lease(index);
     finish(index);
   }
+  sync::reach(sync::failpoint::member_collected);
 }
 
 // ---------------------------------------------------------------- dead letters
@@ -629,7 +647,8 @@ void core::to_death(std::uint32_t index, slot_truth, death) noexcept {
 void core::decide_move(std::uint32_t index, slot_truth t, std::uint64_t number) noexcept {
   sync::store_release(m_.header->move_intent, std::uint64_t{index} | (number & intent_mask) << 24);
   sync::reach(sync::failpoint::death_announced);
-  t.state = slot_state::moving;
+  t.state =
+      sync::makes(sync::fault::letter_freed_too_early) ? slot_state::free : slot_state::moving;
   store_truth(index, t);
   sync::reach(sync::failpoint::death_decided);
 }
@@ -716,12 +735,17 @@ void core::promote(layout::group_key* entry) noexcept {
     slot_truth t = truth(index);
     t.state = slot_state::ready;
     store_truth(index, t);
+    sync::reach(sync::failpoint::key_promoted);
     to_ready(index, t, false);
     return;
   }
   if (entry->skip != 0) {
+    if (entry->looked_at_again != 0 || sync::makes(sync::fault::passed_over_is_forgotten)) return;
+    // With on_fail=skip a retry may take the key meanwhile, and leave it.
+    entry->looked_at_again = 1;
     m_.slot(entry->skip - 1).next = m_.lists().rescan_first;
     m_.lists().rescan_first = entry->skip;
+    sync::reach(sync::failpoint::key_to_rescan);
     news_ = true;
     return;
   }
@@ -771,6 +795,7 @@ core::admission core::admit_key(std::uint32_t index) noexcept {
   m_.story(index).skipped = 1;
   entry->skip = index + 1;
   store_truth(index, t);
+  sync::reach(sync::failpoint::claim_passed_over);
   return admission::passed_over;
 }
 
@@ -837,13 +862,16 @@ void core::go_on_from(std::uint32_t skip, bool nothing_left, std::uint64_t posit
       behind = next;
     ring.insert_behind(behind, index);
     now = index;
+    sync::reach(sync::failpoint::rescan_placed);
   }
   entry->skip = nothing_left ? 0 : now + 1;
   drop_record(skip);
   slot_truth t = truth(skip);
   t.state = slot_state::free;
   store_truth(skip, t);
+  sync::reach(sync::failpoint::rescan_freed);
   put_free(m_, skip);
+  entry->looked_at_again = nothing_left || found != 0 ? 0 : 1;
   if (nothing_left) {
     m_.lists().rescan_first = rest;
     if (entry->holder == 0) promote(entry);

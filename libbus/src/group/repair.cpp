@@ -9,6 +9,7 @@
 #include "group/slot_lists.hpp"
 #include "group/timers.hpp"
 #include "sync/failpoint.hpp"
+#include "sync/seeded_fault.hpp"
 
 namespace bus::group {
 
@@ -139,7 +140,8 @@ struct repairer {
   // Q4: did the dead letter that was announced for this slot come to be?
   bool was_written(std::uint32_t index) noexcept {
     const std::uint64_t intent = sync::load_relaxed(m.header->move_intent);
-    if ((intent & 0xffffff) != index) return false;
+    if ((intent & 0xffffff) != index || sync::makes(sync::fault::letter_written_again))
+      return false;
     const std::uint64_t now = m.rules.dead_letters
                                   ? (c.letters_ != nullptr ? c.letters_->next_seq() : 0)
                                   : sync::load_relaxed(m.header->discarded);
@@ -261,8 +263,11 @@ struct repairer {
 std::uint32_t core::repair() noexcept {
   repairer r(*this);
   r.drop_indexes();
+  sync::reach(sync::failpoint::group_repair_dropped);
   r.sort_slots();
+  sync::reach(sync::failpoint::group_repair_sorted);
   r.link();
+  sync::reach(sync::failpoint::group_repair_linked);
   r.free_the_rest();
   // Settled slots stand among the leases until they are collected: those that were returned are
   // now. One that was taken from the stack, and no more, is returned, but not on the stack. The
