@@ -206,10 +206,11 @@ std::uint32_t core::claim_ready(std::uint32_t member, std::uint32_t max, std::ui
     one.place = sync::load_relaxed(slot.place);
     one.acquired = std::min(t.acquired + 1, slot_truth::count_max);
     one.failed = t.failed;
+    const bool starts = feed.starts();  // before the feed counts it
     if (!feed.again(one)) break;
     ready.pop_front();
     t.state = slot_state::leased;
-    t.started = feed.starts();
+    t.started = starts;
     t.owner = member;
     t.acquired = one.acquired;
     ++t.generation;
