@@ -32,7 +32,11 @@ constexpr auto forever = std::chrono::hours(24 * 365);
 // ---------------------------------------------------------------- membership
 
 consumer_core::~consumer_core() {
-  keeper_.reset();
+  // In a forked child it has no thread that could be waited for.
+  if (guard_.same_process())
+    keeper_.reset();
+  else
+    (void)keeper_.release();
   if (session && group_ && joined_ && guard_.same_process()) leave();
 }
 
