@@ -1,6 +1,7 @@
 #include "group/core.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "sync/seeded_fault.hpp"
@@ -37,6 +38,8 @@ bool core::is_held(const lease_token& token) const noexcept {
 
 settled core::ack(const lease_token& token, std::uint32_t member) noexcept {
   slot_truth from;
+  // Before it says that it settles: a repair must not take a stale one for the one who does.
+  if (held(token, from) != settled::ok) return settled::stale;
   auto& settling = m_.members[member].settling;
   sync::store_relaxed(settling, std::uint64_t{token.slot} + 1);  // [Q3] ordered by the decision
   do {
@@ -325,6 +328,45 @@ void core::collect() noexcept {
   }
 }
 
+// A settled one that was taken from the stack by who died then is on no list, and a repair cannot
+// tell it from one whose holder is about to return it. That one says so when it has.
+void core::collect_doubtful() noexcept {
+  std::array<std::uint32_t, 8> returned;
+  std::size_t count = 0;
+  std::uint32_t left = 0;
+  for (std::uint32_t index = 0; index < std::min(m_.lists().slots_used, m_.slot_count); ++index) {
+    const slot_truth t = truth(index);
+    if (t.state != slot_state::settled) continue;
+    // [Q3] acquire: pairs with the release in ack.
+    const bool says_so =
+        t.owner >= m_.member_count ||
+        sync::load_acquire(m_.members[t.owner].settling) != std::uint64_t{index} + 1;
+    if (says_so && count < returned.size())
+      returned[count++] = index;
+    else
+      ++left;
+  }
+  m_.lists().doubtful = left;
+  collect();  // the stack has all of them but the lost ones
+  for (std::size_t i = 0; i < count; ++i) {
+    if (truth(returned[i]).state != slot_state::settled) continue;
+    unlink_lease(returned[i]);
+    finish(returned[i]);
+  }
+}
+
+// Settled, and not returned yet: its holder may have been stopped in between. It waits behind the
+// others, so that it holds up none of them.
+void core::stand_aside(std::uint32_t index, std::uint64_t now) noexcept {
+  auto& slot = m_.slot(index);
+  if (slot.heap_index != no_index)
+    timers(m_).remove(index);
+  else
+    leases(m_).remove(index);
+  sync::store_relaxed(slot.since, now);
+  leases(m_).push_back(index);
+}
+
 // Settled, or a dead letter now. It is in no list but that of its record's place.
 void core::finish(std::uint32_t index) noexcept {
   slot_truth t = truth(index);
@@ -430,7 +472,7 @@ void core::timer_due(std::uint32_t index, std::uint64_t now) noexcept {
     fail(index, t, nullptr, death::expired, now);
     return;
   }
-  if (t.state == slot_state::settled) return;  // collect() takes it out
+  if (t.state == slot_state::settled) return stand_aside(index, now);
   timers(m_).remove(index);
   sync::reach(sync::failpoint::timer_taken);
   if (t.state != slot_state::delayed) {
@@ -450,7 +492,10 @@ void core::timer_due(std::uint32_t index, std::uint64_t now) noexcept {
 
 void core::housekeep(std::uint64_t now) noexcept {
   collect();
-  if (m_.lists().dying_count != 0 && letters_ != nullptr) {
+  if (m_.lists().doubtful != 0) [[unlikely]]
+    collect_doubtful();
+  // Without dead letters only a crash leaves one here.
+  if (m_.lists().dying_count != 0) {
     const auto dying = dying_queue(m_);
     for (std::uint32_t left = std::min<std::uint32_t>(dying.count, 64); left != 0; --left) {
       const std::uint32_t index = dying.first;
@@ -465,7 +510,7 @@ void core::housekeep(std::uint64_t now) noexcept {
     const std::uint32_t index = all.next_slot();
     timer_due(index, now);
     if (!timers(m_).empty() && timers(m_).next_slot() == index && timers(m_).next_due() <= now)
-      break;  // settled this moment: its holder returns it
+      break;  // started this moment: next time
   }
   if (m_.rules.ack_wait == 0) return;
   for (int i = 0; i < timers_at_once; ++i) {
@@ -473,7 +518,10 @@ void core::housekeep(std::uint64_t now) noexcept {
     if (index == no_index || m_.broken) return;
     if (sync::load_relaxed(m_.slot(index).since) + m_.rules.ack_wait > now) return;
     const slot_truth t = truth(index);
-    if (t.state != slot_state::leased) return;  // as above
+    if (t.state != slot_state::leased) {
+      stand_aside(index, now);
+      continue;
+    }
     sync::bump(m_.header->counters.expired, 1);
     note_failure(index, t.owner, "ack_wait passed");
     fail(index, t, nullptr, death::expired, now);

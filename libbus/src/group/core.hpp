@@ -195,6 +195,8 @@ class core {
   settled held(const lease_token& token, slot_truth& found) const noexcept;
 
   void collect() noexcept;
+  void collect_doubtful() noexcept;
+  void stand_aside(std::uint32_t index, std::uint64_t now) noexcept;
   void finish(std::uint32_t index) noexcept;
   void unlink_lease(std::uint32_t index) noexcept;
   void leave_ring(std::uint32_t index) noexcept;

@@ -287,6 +287,8 @@ std::uint32_t core::repair() noexcept {
     index = next;
   }
   for (const std::uint32_t at : r.pushed) collect_one(at);
+  for (std::uint32_t at = 0; at < m_.lists().slots_used; ++at)
+    m_.lists().doubtful += truth(at).state == slot_state::settled ? 1 : 0;
   for (std::uint32_t lane = 0; lane < layout::group_lanes_max; ++lane)
     if (knows_lane(lane) && sync::load_relaxed(m_.cursors[lane].attached) != 0) update_pin(lane);
   sync::bump(m_.header->counters.repaired, 1);

@@ -182,7 +182,7 @@ struct group_lists {
   std::uint32_t block_first, block_free;
   std::uint32_t slots_used;  // slots above were never used
   std::uint32_t key_count;
-  std::uint32_t reserved;
+  std::uint32_t doubtful;  // settled, and a repair could not tell whether they were returned
 };
 
 /// Sums that people look at. No decision depends on them.
