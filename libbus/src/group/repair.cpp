@@ -203,6 +203,13 @@ struct repairer {
       if (skip != no_index) drop(skip);  // of two the later counts
       skip = index;
     }
+    // Who is out has the key, whatever else was made ready by who died.
+    const auto is_out = [&](std::uint32_t index) {
+      const slot_truth t = c.truth(index);
+      return t.state == slot_state::leased || t.state == slot_state::settled ||
+             (t.state == slot_state::delayed && m.rules.on_fail == fail_rule::block);
+    };
+    const bool taken = std::any_of(all.begin(), all.end(), is_out);
     key_table keys(m);
     layout::group_key* entry = nullptr;
     for (const std::uint32_t index : all) {
@@ -215,7 +222,8 @@ struct repairer {
       }
       if (t.state == slot_state::delayed && m.rules.on_fail == fail_rule::skip) continue;
       if (entry == nullptr && (entry = keys.add(key)) == nullptr) return;
-      if (t.state != slot_state::parked && (t.state != slot_state::ready || entry->holder == 0)) {
+      if (t.state != slot_state::parked &&
+          (t.state != slot_state::ready || (entry->holder == 0 && !taken))) {
         entry->holder = index + 1;
         continue;
       }
