@@ -82,6 +82,7 @@ struct consumer_core {
   std::size_t claim(std::size_t max, std::uint64_t max_bytes, bool start_first) noexcept;
   group::nothing_because claim_lanes(std::size_t max, std::uint64_t now,
                                      detail::claim_feed& feed) noexcept;
+  bool has_next(std::uint32_t lane) const noexcept;
   std::uint32_t next_lane() noexcept;
   bool finish_copies() noexcept;
   bool copy_later(detail::lease_entry& entry) noexcept;

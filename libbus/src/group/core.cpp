@@ -189,6 +189,16 @@ std::uint32_t core::new_slot(std::uint32_t lane, const ring::record_view& view,
   return index;
 }
 
+void core::insert_in_ring(std::uint32_t behind, std::uint32_t index) noexcept {
+  const auto& slot = m_.slot(index);
+  const std::uint64_t place = sync::load_relaxed(slot.place);
+  for (std::uint32_t next = m_.slot(behind).ring_next, steps = 0;
+       next != no_index && sync::load_relaxed(m_.slot(next).place) < place && steps < m_.slot_count;
+       next = m_.slot(next).ring_next, ++steps)
+    behind = next;
+  in_ring(m_, layout::lane_of_origin(sync::load_relaxed(slot.origin))).insert_behind(behind, index);
+}
+
 // The last one made: it is nowhere but in the lists that new_slot, admit_key and a claim put it in.
 void core::undo_slot(std::uint32_t index) noexcept {
   auto& slot = m_.slots[index];
@@ -805,7 +815,12 @@ bool core::is_passed_over(std::uint64_t key, std::uint32_t lane) noexcept {
   if (entry == nullptr || entry->skip == 0) return false;
   const auto& skip = m_.slot(entry->skip - 1);
   if (layout::lane_of_origin(sync::load_relaxed(skip.origin)) != lane) return false;
-  ++m_.story(entry->skip - 1).skipped;
+  // Counted when the cursor is stored: a crash before that takes it back.
+  auto& story = m_.story(entry->skip - 1);
+  const std::uint64_t cursor = stand_of(lane).seq, count = layout::count_of_skipped(story.skipped);
+  if (!layout::was_counted_at(story.skipped, cursor))
+    sync::store_release(story.skipped_before, count);
+  sync::store_release(story.skipped, layout::pack_skipped(count + 1, cursor));
   return true;
 }
 
@@ -840,7 +855,8 @@ core::admission core::admit_key(std::uint32_t index) noexcept {
   // A ring that overwrites keeps nothing that could be looked at again.
   if ((sync::load_relaxed(slot.place) & layout::place_in_arena) != 0) return admission::no_room;
   t.state = slot_state::skipped;
-  m_.story(index).skipped = 1;
+  m_.story(index).skipped = layout::pack_skipped(
+      1, stand_of(layout::lane_of_origin(sync::load_relaxed(slot.origin))).seq);
   entry->skip = index + 1;
   store_truth(index, t);
   sync::reach(sync::failpoint::claim_passed_over);
@@ -876,7 +892,7 @@ void core::take_up(std::uint32_t index) noexcept {
 // The new place is in a slot before the old one is freed: of two the later counts, and slots of the
 // key at or above the only one are void. So a crash repeats the look, and hands out nothing twice.
 void core::go_on_from(std::uint32_t skip, bool nothing_left, std::uint64_t position,
-                      std::uint64_t seq, bool found) noexcept {
+                      std::uint64_t seq, std::uint32_t found) noexcept {
   auto& old = m_.slot(skip);
   const std::uint32_t lane = layout::lane_of_origin(sync::load_relaxed(old.origin));
   layout::group_key* entry = key_table(m_).find(sync::load_relaxed(old.key));
@@ -896,19 +912,13 @@ void core::go_on_from(std::uint32_t skip, bool nothing_left, std::uint64_t posit
     slot.heap_index = no_index;
     m_.stories[index] = {};
     m_.stories[index].reason_block = no_index;
-    m_.stories[index].skipped = m_.story(skip).skipped;
+    const std::uint64_t left = layout::count_of_skipped(m_.story(skip).skipped) - found;
+    m_.stories[index].skipped_before = left;
+    m_.stories[index].skipped = layout::pack_skipped(left, stand_of(lane).seq);
     slot_truth t = truth(index);
     t = {slot_state::skipped, false, 0, 0, 0, t.generation + 1};
     store_truth(index, t);
-    // By position: it goes behind those that lie before it.
-    const auto ring = in_ring(m_, lane);
-    std::uint32_t behind = skip;
-    for (std::uint32_t next = old.ring_next, steps = 0;
-         next != no_index && sync::load_relaxed(m_.slot(next).place) < position &&
-         steps < m_.slot_count;
-         next = m_.slot(next).ring_next, ++steps)
-      behind = next;
-    ring.insert_behind(behind, index);
+    insert_in_ring(skip, index);
     now = index;
     sync::reach(sync::failpoint::rescan_placed);
   }
@@ -925,7 +935,7 @@ void core::go_on_from(std::uint32_t skip, bool nothing_left, std::uint64_t posit
     if (entry->holder == 0) promote(entry);
     return;
   }
-  if (found) {  // what was found comes first
+  if (found != 0) {  // what was found comes first
     m_.lists().rescan_first = rest;
   } else {
     m_.slot(now).next = rest;

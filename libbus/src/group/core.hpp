@@ -161,6 +161,12 @@ class core {
     std::uint64_t position = 0, seq = 0, filtered = 0, dropped = 0;
   };
   stand stand_of(std::uint32_t lane) const noexcept;
+  /// Messages that were passed over are to be looked at in this lane first; no_index: none are.
+  std::uint32_t rescan_lane() const noexcept {
+    const std::uint32_t first = m_.lists().rescan_first;
+    return first == 0 ? no_index
+                      : layout::lane_of_origin(sync::load_relaxed(m_.slot(first - 1).origin));
+  }
   void store_stand(std::uint32_t lane, const stand& to) noexcept;
 
   ring::pin_words& pin(std::uint32_t lane) const noexcept {
@@ -229,10 +235,12 @@ class core {
   void take_up(std::uint32_t index) noexcept;
   /// What is passed over begins later from now on, or nothing is any more.
   void go_on_from(std::uint32_t skip, bool nothing_left, std::uint64_t position, std::uint64_t seq,
-                  bool found) noexcept;
+                  std::uint32_t found) noexcept;
   std::uint32_t new_slot(std::uint32_t lane, const ring::record_view& view,
                          std::uint64_t key) noexcept;
   void undo_slot(std::uint32_t index) noexcept;
+  /// Into the list of its ring, by position, looking from `behind` on, which lies before it.
+  void insert_in_ring(std::uint32_t behind, std::uint32_t index) noexcept;
 
   group_memory& m_;
   letter_sink* letters_;

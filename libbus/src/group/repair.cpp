@@ -48,7 +48,7 @@ struct repairer {
   }
 
   enum class kind : std::uint8_t { good, unclaimed, bad };
-  kind judge(std::uint32_t index) {
+  kind judge(std::uint32_t index, slot_state state) {
     const std::uint32_t at = lane(index);
     if (!c.knows_lane(at)) return kind::bad;
     const auto stand = c.stand_of(at);
@@ -71,6 +71,8 @@ struct repairer {
     if (place(index) % layout::record_align != 0 || place(index) >= stand.position ||
         stand.position - place(index) > memory.capacity_bytes + memory.capacity_bytes / 2)
       return kind::bad;
+    // From where on a key was passed over: a record that was never finished may lie there.
+    if (state == slot_state::skipped) return kind::good;
     return sync::load_relaxed(memory.word_at(place(index))) == seq ? kind::good : kind::bad;
   }
 
@@ -99,7 +101,7 @@ struct repairer {
       slot_truth t = slot_truth::unpack(sync::load_acquire(slot.truth));
       if (sync::load_relaxed(slot.truth) != 0) m.lists().slots_used = index + 1;
       if (t.state == slot_state::free) continue;
-      const kind is = t.state > slot_state::skipped ? kind::bad : judge(index);
+      const kind is = t.state > slot_state::skipped ? kind::bad : judge(index, t.state);
       if (is != kind::good) {
         nonsense += is == kind::bad ? 1 : 0;
         forget(index, t);
@@ -132,9 +134,18 @@ struct repairer {
           timers(m).add(index, m.stories[index].due);
           ++m.lists().delayed_count;
           break;
-        default: break;  // parked and skipped: by their keys
+        case slot_state::skipped: take_back_uncounted(index); break;
+        default: break;  // parked: by their keys
       }
     }
+  }
+
+  // What a claim passed over whose cursor was never stored is passed over again.
+  void take_back_uncounted(std::uint32_t index) noexcept {
+    auto& story = m.stories[index];
+    const std::uint64_t cursor = c.stand_of(lane(index)).seq;
+    if (layout::was_counted_at(story.skipped, cursor))
+      story.skipped = layout::pack_skipped(story.skipped_before, cursor);
   }
 
   // Q4: did the dead letter that was announced for this slot come to be?
