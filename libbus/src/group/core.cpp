@@ -171,6 +171,9 @@ std::uint32_t core::new_slot(std::uint32_t lane, const ring::record_view& view,
       put_free(m_, index);
       return no_index;
     }
+    // The record may be overwritten while it is copied: then it is undone, by what the copy says.
+    const std::uint64_t words[] = {view.seq, view.shape.pack()};
+    std::memcpy(hold_arena(m_).block(first), words, sizeof words);
     place = layout::place_in_arena | first;
   }
   sync::store_relaxed(slot.origin, layout::pack_origin_of(lane, view.seq));
