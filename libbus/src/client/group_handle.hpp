@@ -79,6 +79,7 @@ class group_handle {
   group_handle(session_core& session, std::shared_ptr<stream_handle> stream,
                std::shared_ptr<group_map> map);
   result<void> open_letters();
+  result<void> learn_lanes();
   result<void> attach(std::uint32_t lane, const start& from);
   void repair_after_death() noexcept;
   void keep_arena_backed() noexcept;

@@ -50,7 +50,12 @@ struct repairer {
   enum class kind : std::uint8_t { good, unclaimed, bad };
   kind judge(std::uint32_t index, slot_state state) {
     const std::uint32_t at = lane(index);
-    if (!c.knows_lane(at)) return kind::bad;
+    if (at >= layout::group_lanes_max || sync::load_relaxed(m.cursors[at].attached) == 0)
+      return kind::bad;
+    if (!c.knows_lane(at)) {
+      m.broken = true;  // nothing is dropped that cannot be judged: somebody else repairs it by hand
+      return kind::good;
+    }
     const auto stand = c.stand_of(at);
     const std::uint64_t seq = layout::seq_of_origin(origin(index));
     if (seq >= stand.seq) return kind::unclaimed;  // Q2
