@@ -216,7 +216,7 @@ void group_checker::judge(const group_history& history, const group_outcome& out
     }
   }
   judge_counts(outcome, settled, maybe, nowhere);
-  judged_ += published;
+  if (outcome.drained) judged_ += published;
 }
 
 }  // namespace test

@@ -204,6 +204,63 @@ TEST_F(GroupLiveness, DeathOfAWaiterWithTheHoldersThreadIdFreesNothing) {
   EXPECT_EQ(info().repaired, 0u);
 }
 
+// Who opens the group meets the dead one's lock first, and repairs before it has done anything
+// else.
+TEST_F(GroupLiveness, ANewcomerThatTakesOverLosesNothing) {
+  add_group();
+  publish({"a", "b", "c"});
+  child holder([&] { return hold_messages("holder", 1); });
+  ASSERT_TRUE(wait_for(words_->ready));
+  shared_value<words> claims;
+  plan_->kill_at.store(failpoint::claim_cursor);
+  child dead([&] { return claim_one(url("dead"), &*plan_, *claims); });
+  EXPECT_TRUE(WIFSIGNALED(dead.wait()));
+  auto c = join();
+  words_->go.store(true);
+  EXPECT_EQ(holder.wait(), 0);
+  EXPECT_EQ(words_->settled.load(), 1u) << "its lease was good";
+  for (int i = 0; i < 2; ++i) {
+    auto one = c.next(5s);
+    ASSERT_TRUE(one) << i;
+    EXPECT_EQ(one->ack(), settle_result::ok);
+  }
+  EXPECT_EQ(info().repaired, 1u);
+}
+
+// A lane that came since who takes over looked last has messages that are out, too.
+TEST_F(GroupLiveness, WhoTakesOverLearnsOfNewLanes) {
+  auto config = small_stream("m", bus::overflow::block);
+  config.mode = bus::lane_mode::per_publisher;
+  config.lanes = 4;
+  ASSERT_TRUE(session_->add_stream(config));
+  const auto in_group = [](bus::session& session) {
+    return session.consume("", {.group = "g", .stream = "m", .backoff = {{0ms}}});
+  };
+  auto made = in_group(*session_);
+  ASSERT_TRUE(made);
+  auto first = session_->publisher("m");
+  ASSERT_TRUE(first && first->publish("a"));
+  auto mine = made->next(1s);
+  ASSERT_TRUE(mine);
+  plan_->kill_at.store(failpoint::claim_cursor);
+  child dead([&] {
+    auto session = bus::open(url("dead"));
+    auto second = session->publisher("m");
+    if (!second || !second->publish("b")) return 10;
+    auto other = in_group(*session);
+    auto one = other ? other->next(5s) : std::nullopt;
+    if (!one || !second->publish("c")) return 11;
+    follow(&*plan_);
+    (void)other->next(5s);
+    return 12;
+  });
+  ASSERT_TRUE(WIFSIGNALED(dead.wait()));
+  EXPECT_EQ(mine->release(), settle_result::ok);
+  std::size_t got = 0;
+  while (auto one = made->next(300ms)) got += one->ack() == settle_result::ok ? 1 : 0;
+  EXPECT_EQ(got, 3u);
+}
+
 // --- between settling and returning
 
 // One that is stopped in the middle of an ack holds up no lease that ends.
@@ -211,7 +268,8 @@ TEST_F(GroupLiveness, LeasesEndThoughSomebodyIsStoppedWhileItSettles) {
   add_group(50ms);
   publish({"a", "b"});
   plan_->hold_at.store(failpoint::settle_marked);
-  child settler([&] { return claim_one(url("settler"), &*plan_, *words_); });
+  shared_value<words> settles;
+  child settler([&] { return claim_one(url("settler"), &*plan_, *settles); });
   ASSERT_TRUE(wait_for(plan_->held));
   child holder([&] { return hold_messages("holder"); });
   ASSERT_TRUE(wait_for(words_->ready));
@@ -244,15 +302,16 @@ TEST_F(GroupLiveness, AReturnedMessageThatDiedOnTheWayIsCollectedAfterAll) {
     return 0;
   });
   ASSERT_TRUE(wait_for(plan_->held));
+  shared_value<words> claims;
   shared_value<failpoint_plan> collects;
   collects->kill_at.store(failpoint::collect_taken);
-  child collector([&] { return claim_one(url("collector"), &*collects, *words_); });
+  child collector([&] { return claim_one(url("collector"), &*collects, *claims); });
   EXPECT_TRUE(WIFSIGNALED(collector.wait()));
   auto c = join();
   auto one = c.next(5s);
   ASSERT_TRUE(one);
   EXPECT_EQ(one->ack(), settle_result::ok);
-  words_->ready.store(false);
+  EXPECT_EQ(info().repaired, 1u);
   plan_->hold_at.store(failpoint::count);
   ASSERT_TRUE(wait_for(words_->ready));
   EXPECT_FALSE(c.next(0s));

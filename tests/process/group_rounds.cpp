@@ -71,6 +71,17 @@ group_round run_round(group_stage& on, failpoint_plan& plan, failpoint at, std::
     on.checker().complain(
         WIFSIGNALED(status) ? complaint_kind::stalled : complaint_kind::other,
         "victim of " + done.where + " ended with " + std::to_string(status) + ": " + on.why().text);
+  // Every second time a newcomer meets what the dead one left, and leaves again.
+  if (hit % 2 == 0 && killed != 0) {
+    child newcomer([&] {
+      ::alarm(20);
+      auto session = bus::open(on.url("&name=newcomer"));
+      if (!session) return 10;
+      return group_worker::open(*session, on.history(), on.new_life(), on.group()) ? 0 : 11;
+    });
+    if (!newcomer.succeeded())
+      on.checker().complain(complaint_kind::other, "after " + done.where + " nobody can join");
+  }
   on.look();
   done.took_ns = on.drain(killed);
   on.expect_as_new();
