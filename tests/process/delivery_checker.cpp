@@ -24,6 +24,9 @@ const char* complaint_name(complaint_kind kind) noexcept {
     case complaint_kind::torn_batch: return "torn batch";
     case complaint_kind::sequence: return "sequence";
     case complaint_kind::stalled: return "stalled";
+    case complaint_kind::two_holders: return "two holders";
+    case complaint_kind::dead_letters: return "dead letters";
+    case complaint_kind::sums: return "sums";
     case complaint_kind::other: break;
   }
   return "other";
@@ -149,16 +152,18 @@ std::uint64_t delivery_checker::last_of(std::uint32_t life) const {
   return found == states_.end() ? 0 : found->second.last;
 }
 
-bool delivery_checker::has(complaint_kind kind) const {
-  return std::any_of(complaints_.begin(), complaints_.end(),
-                     [&](const complaint& c) { return c.kind == kind; });
+bool delivery_checker::has(complaint_kind kind) const { return any_is(complaints_, kind); }
+std::string delivery_checker::report() const { return report_of(complaints_, complaints_dropped_); }
+
+bool any_is(const std::vector<complaint>& all, complaint_kind kind) noexcept {
+  return std::any_of(all.begin(), all.end(), [&](const complaint& c) { return c.kind == kind; });
 }
 
-std::string delivery_checker::report() const {
+std::string report_of(const std::vector<complaint>& all, std::uint64_t more) {
   std::string text;
-  for (const complaint& c : complaints_)
+  for (const complaint& c : all)
     text += std::string("\n  ") + complaint_name(c.kind) + ": " + c.text;
-  if (complaints_dropped_ != 0) text += "\n  and " + std::to_string(complaints_dropped_) + " more";
+  if (more != 0) text += "\n  and " + std::to_string(more) + " more";
   return text;
 }
 

@@ -29,6 +29,9 @@ enum class complaint_kind {
   torn_batch,
   sequence,
   stalled,
+  two_holders,   // of one message of a group
+  dead_letters,  // one too many
+  sums,          // counts that do not add up
   other
 };
 const char* complaint_name(complaint_kind kind) noexcept;
@@ -37,6 +40,9 @@ struct complaint {
   complaint_kind kind;
   std::string text;
 };
+bool any_is(const std::vector<complaint>& all, complaint_kind kind) noexcept;
+/// A line for each, and how many more there were.
+std::string report_of(const std::vector<complaint>& all, std::uint64_t more);
 
 /// One message as it came.
 struct arrival {

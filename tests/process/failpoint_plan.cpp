@@ -3,6 +3,8 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <cstdio>
+
 namespace test {
 
 namespace {
@@ -18,6 +20,26 @@ void failpoint_plan::reset() noexcept {
   killed_ns.store(0, std::memory_order_relaxed);
   hold_at.store(failpoint::count, std::memory_order_relaxed);
   held.store(false, std::memory_order_release);
+}
+
+std::set<std::uint64_t> hits_to_die_at(std::uint64_t hits) {
+  std::set<std::uint64_t> all{1, 2, hits / 4, hits / 2, hits * 3 / 4, hits - hits / 8};
+  std::erase_if(all, [&](std::uint64_t hit) { return hit == 0 || hit > hits; });
+  return all;
+}
+
+std::string failpoint_tally::print(bool (*counts)(failpoint)) const {
+  std::string missing;
+  std::printf("%-24s %10s %6s\n", "step", "reached", "kills");
+  for (std::size_t i = 0; i < failpoints; ++i) {
+    const auto at = static_cast<failpoint>(i);
+    if (!counts(at)) continue;
+    std::printf("%-24s %10llu %6llu\n", bus::sync::failpoint_name(at),
+                static_cast<unsigned long long>(hits[i]),
+                static_cast<unsigned long long>(kills[i]));
+    if (kills[i] == 0) missing += std::string(" ") + bus::sync::failpoint_name(at);
+  }
+  return missing;
 }
 
 void follow(failpoint_plan* plan) noexcept { followed.store(plan, std::memory_order_release); }

@@ -7,6 +7,8 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <set>
+#include <string>
 
 #include "sync/failpoint.hpp"
 
@@ -31,6 +33,19 @@ struct failpoint_plan {
     return hits[static_cast<std::size_t>(at)].load(std::memory_order_acquire);
   }
   void reset() noexcept;
+};
+
+/// Of so many hits of one step, those to die at: the first two, some in the middle, a late one.
+std::set<std::uint64_t> hits_to_die_at(std::uint64_t hits);
+
+/// Steps of groups, which have tests of their own.
+constexpr bool is_of_groups(failpoint at) noexcept { return at >= failpoint::claim_begin; }
+
+/// How often each step was reached, and was somebody's end.
+struct failpoint_tally {
+  std::array<std::uint64_t, failpoints> hits{}, kills{};
+  /// Prints a table of the steps that `counts`. Names of those where nobody was killed.
+  std::string print(bool (*counts)(failpoint)) const;
 };
 
 /// From now on this process follows `plan`; null: none. For a forked child, after the fork.

@@ -68,6 +68,15 @@ inline void write_payload(std::span<std::byte> to, std::uint32_t life, std::uint
   for (std::size_t i = sizeof s; i < to.size(); ++i) to[i] = filler(s, i);
 }
 
+/// A look at stamp, size and subject.
+inline bool is_intact(const bus::message& m) noexcept {
+  stamp s;
+  if (m.size() < sizeof s) return false;
+  std::memcpy(&s, m.payload().data(), sizeof s);
+  return s.magic == stamp::mark && s.check == check_of(s) && s.bytes == m.size() &&
+         fnv(m.subject()) == s.subject_hash;
+}
+
 inline std::vector<std::byte> make_payload(std::size_t bytes, std::uint32_t life,
                                            std::uint64_t number, std::string_view subject,
                                            std::string_view header = {}) {

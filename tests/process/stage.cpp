@@ -128,23 +128,11 @@ bus::publish_status mixed_publisher::step(std::mt19937_64& random) {
 // --- consuming
 // ----------------------------------------------------------------------------------------------------------
 
-namespace {
-
-bool intact(const bus::message& m) {
-  stamp s;
-  if (m.size() < sizeof s) return false;
-  std::memcpy(&s, m.payload().data(), sizeof s);
-  return s.magic == stamp::mark && s.check == check_of(s) && s.bytes == m.size() &&
-         fnv(m.subject()) == s.subject_hash;
-}
-
-}  // namespace
-
 int consume_in_every_way(bus::session& session, const std::string& stream, std::mt19937_64& random,
                          int rounds, remark& why) {
   int broken = 0;
   const auto look = [&](const bus::message& m) {
-    if (!intact(m)) ++broken;
+    if (!is_intact(m)) ++broken;
   };
   for (int round = 0; round < rounds; ++round) {
     bus::subscriber_options how;

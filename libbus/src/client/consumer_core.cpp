@@ -32,7 +32,11 @@ constexpr auto forever = std::chrono::hours(24 * 365);
 // ---------------------------------------------------------------- membership
 
 consumer_core::~consumer_core() {
-  keeper_.reset();
+  // In a forked child it has no thread that could be waited for.
+  if (guard_.same_process())
+    keeper_.reset();
+  else
+    (void)keeper_.release();
   if (session && group_ && joined_ && guard_.same_process()) leave();
 }
 
@@ -91,6 +95,7 @@ result<void> consumer_core::join() {
     sync::store_relaxed(entry.settled, 0);
     sync::store_relaxed(entry.settling, 0);
     sync::store_release(entry.who, me);
+    sync::reach(sync::failpoint::member_joined);
     if (sync::load_relaxed(header.members_used) <= member)
       sync::store_release(header.members_used, std::uint64_t{member} + 1);
     member_ = member;
@@ -171,15 +176,26 @@ detail::lease_entry* consumer_core::take_ahead() noexcept {
   return claimed_[ahead_++];
 }
 
+// Is there something at the group's position of this lane? A record that is being written is not:
+// its publisher may be stopped.
+bool consumer_core::has_next(std::uint32_t lane) const noexcept {
+  const auto at = group_->core().stand_of(lane);
+  // relaxed: a reason to look; the claim acquires what it reads
+  const std::uint64_t word =
+      sync::load_relaxed(group_->lanes()[lane]->lane->memory().word_at(at.position));
+  return word != 0 && word != (at.seq | layout::commit_open);
+}
+
 // By time: the lane whose next message is oldest. lanes().size(): none has any.
 std::uint32_t consumer_core::next_lane() noexcept {
   const auto& lanes = group_->lanes();
   auto best = static_cast<std::uint32_t>(lanes.size());
   std::uint64_t oldest = ~0ull;
+  if (const std::uint32_t first = group_->core().rescan_lane(); first < lanes.size()) return first;
   for (std::uint32_t lane = 0; lane < lanes.size(); ++lane) {
+    if (!has_next(lane)) continue;
     const auto at = group_->core().stand_of(lane);
     const auto* words = &lanes[lane]->lane->memory().word_at(at.position);
-    if (sync::load_acquire(words[0]) == 0) continue;
     const std::uint64_t ticks = sync::load_relaxed(words[3]);  // a choice only
     if (best == lanes.size() || ticks < oldest) best = lane, oldest = ticks;
   }
@@ -205,9 +221,7 @@ nothing_because consumer_core::claim_lanes(std::size_t max, std::uint64_t now,
       continue;
     }
     if (one_lane || why != nothing_because::empty) return why;
-    if (feed.count == before &&
-        sync::load_acquire(lanes[lane]->lane->memory().word_at(core.stand_of(lane).position)) != 0)
-      return why;  // an open record, for example: it will be complete
+    if (feed.count == before && has_next(lane)) return why;
   }
   return why;
 }
@@ -263,9 +277,11 @@ std::size_t consumer_core::claim(std::size_t max, std::uint64_t max_bytes,
   if (none) {
     // Where the next messages will be, unless somebody else takes them.
     watched_.clear();
-    for (std::uint32_t lane = 0; lane < group_->lanes().size(); ++lane)
-      watched_.push_back(
-          &group_->lanes()[lane]->lane->memory().word_at(core.stand_of(lane).position));
+    for (std::uint32_t lane = 0; lane < group_->lanes().size(); ++lane) {
+      const auto at = core.stand_of(lane);
+      watched_.emplace_back(&group_->lanes()[lane]->lane->memory().word_at(at.position),
+                            at.seq | layout::commit_open);
+    }
     if (why_ == nothing_because::unknown || why_ == nothing_because::broken_lane) feed.resolve();
     return 0;
   }
@@ -486,9 +502,11 @@ bool consumer_core::may_claim_now() noexcept {
   if (!group_->is_current() || sync::load_relaxed(header.bell) != bell_seen_) return true;
   switch (why_) {
     case nothing_because::empty:
-      for (const base::word* word : watched_) {
+      for (const auto& [word, open] : watched_) {
         // relaxed: a reason to look; the claim acquires what it reads
-        if (sync::load_relaxed(*word) == 0) continue;
+        const std::uint64_t commit = sync::load_relaxed(*word);
+        // A record that is being written is nothing yet: its publisher may be stopped.
+        if (commit == 0 || commit == open) continue;
         // The rest of the record comes from the publisher's cache, too: on its way meanwhile.
         sync::hardware::prefetch(reinterpret_cast<const std::byte*>(word) + 64);
         return true;
@@ -517,9 +535,11 @@ std::size_t consumer_core::fetch(std::size_t max, std::uint64_t max_bytes,
       if (why_ == nothing_because::unknown || why_ == nothing_because::rescanning) continue;
       return 0;
     }
+    const auto now = clock::now();
     if (deadline == clock::time_point{})
-      deadline = clock::now() + std::min<std::chrono::nanoseconds>(wait_for, forever);
-    if (!wait(deadline)) {
+      deadline = now + std::min<std::chrono::nanoseconds>(wait_for, forever);
+    // There may be reasons to look again and again, and nothing to get.
+    if (now >= deadline || !wait(deadline)) {
       claimed_.clear();
       return 0;
     }

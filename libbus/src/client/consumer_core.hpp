@@ -84,6 +84,7 @@ struct consumer_core {
   std::size_t claim(std::size_t max, std::uint64_t max_bytes, bool start_first) noexcept;
   group::nothing_because claim_lanes(std::size_t max, std::uint64_t now,
                                      detail::claim_feed& feed) noexcept;
+  bool has_next(std::uint32_t lane) const noexcept;
   std::uint32_t next_lane() noexcept;
   bool finish_copies() noexcept;
   bool copy_later(detail::lease_entry& entry) noexcept;
@@ -118,7 +119,8 @@ struct consumer_core {
   std::unique_ptr<client::lease_keeper> keeper_;
   std::atomic<bool> stopped_{false};
   std::vector<std::uint32_t> armed_;
-  std::vector<const base::word*> watched_;  // commit words, of each lane, when nothing was there
+  // Commit word of each lane when nothing was there, and what it is while a record is written.
+  std::vector<std::pair<const base::word*, std::uint64_t>> watched_;
 };
 
 }  // namespace bus

@@ -47,9 +47,9 @@ result<std::unique_ptr<group_handle>> group_handle::open(session_core& session,
     auto opened = made->open_letters();
     if (!opened) return std::move(opened.error());
   }
-  made->keep_arena_backed();
   auto ready = made->refresh();
   if (!ready) return std::move(ready.error());
+  made->keep_arena_backed();
   return made;
 }
 
@@ -68,7 +68,7 @@ result<void> group_handle::open_letters() {
   return {};
 }
 
-result<void> group_handle::map_lanes() {
+result<void> group_handle::learn_lanes() {
   const std::uint32_t count = stream_->lane_count();
   for (auto lane = static_cast<std::uint32_t>(lanes_.size());
        lane < std::min(count, layout::group_lanes_max); ++lane) {
@@ -82,8 +82,7 @@ result<void> group_handle::map_lanes() {
 
 result<void> group_handle::refresh() {
   const std::uint64_t generation = session_.directory->generation();
-  auto mapped = map_lanes();
-  if (!mapped) return mapped;
+  if (auto learned = learn_lanes(); !learned) return learned;
   const auto is_missing = [&](std::uint32_t lane) {
     return sync::load_acquire(memory_.cursors[lane].attached) == 0;
   };
@@ -153,9 +152,9 @@ bool group_handle::say_damaged() {
   return false;
 }
 
-// Messages of a lane that this process had not met yet are repaired, too.
+// What lies in a lane that is not known cannot be judged: lanes may have come since the last look.
 void group_handle::repair_after_death() noexcept {
-  (void)map_lanes();
+  (void)learn_lanes();
   if (letters_) letters_->repair();
   core_.repair();
 }
@@ -194,7 +193,10 @@ result<std::uint32_t> group_handle::repair_by_hand() {
     return error{errc::busy, 0, "cannot repair the group '" + config().name + "'",
                  "it is locked by " + session_.peers->describe(holder),
                  "if that process is stopped (SIGSTOP, a debugger), let it go on or end it"};
-  (void)map_lanes();
+  if (auto learned = learn_lanes(); !learned) {
+    unlock();
+    return std::move(learned.error());
+  }
   if (letters_) letters_->repair();
   for (std::uint32_t lane = 0; lane < lanes_.size(); ++lane)
     if (sync::load_relaxed(memory_.cursors[lane].attached) != 0) mend_cursor(lane);

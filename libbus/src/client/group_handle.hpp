@@ -93,7 +93,7 @@ class group_handle {
   bool lock_slowly(std::chrono::nanoseconds patience);
   bool say_damaged();
   result<void> open_letters();
-  result<void> map_lanes();
+  result<void> learn_lanes();
   bool stands_on_a_record(std::uint32_t lane, const group::core::stand& at) noexcept;
   void mend_cursor(std::uint32_t lane) noexcept;
   result<void> attach(std::uint32_t lane, const start& from);

@@ -63,7 +63,9 @@ void count_slots(group_handle& group, group_counts& counts) {
       case slot_state::parked: ++counts.parked; break;
       case slot_state::dying:
       case slot_state::moving: ++counts.dying; break;
-      case slot_state::skipped: counts.parked += m.stories[index].skipped; break;
+      case slot_state::skipped:
+        counts.parked += layout::count_of_skipped(m.stories[index].skipped);
+        break;
       default: break;
     }
   }

@@ -7,6 +7,7 @@
 #include "group/slot_lists.hpp"
 #include "group/timers.hpp"
 #include "sync/failpoint.hpp"
+#include "sync/seeded_fault.hpp"
 
 namespace bus::group {
 
@@ -58,6 +59,9 @@ inline std::uint32_t core::new_slot(std::uint32_t lane, const ring::record_view&
       put_free(m_, index);
       return no_index;
     }
+    // The record may be overwritten while it is copied: then it is undone, by what the copy says.
+    const std::uint64_t words[] = {view.seq, view.shape.pack()};
+    std::memcpy(hold_arena(m_).block(first), words, sizeof words);
     place = layout::place_in_arena | first;
   }
   sync::store_relaxed(slot.origin, layout::pack_origin_of(lane, view.seq));
@@ -131,6 +135,9 @@ struct core::claim_sink {
     const std::uint32_t index = c.new_slot(lane, view, key);
     if (index == no_index) return stop(nothing_because::slots);
     last = index;
+    if (sync::makes(sync::fault::cursor_before_slots))
+      c.store_stand(lane, {view.position + view.shape.total_bytes(), view.seq + 1, 0, 0});
+    sync::reach(sync::failpoint::claim_taking);
     if (key != 0) {
       switch (c.admit_key(index)) {
         case admission::out: break;
@@ -228,6 +235,7 @@ struct core::rescan_sink {
   const std::uint32_t lane;
   const std::uint64_t key;
   const std::uint64_t end;  // the cursor's sequence
+  std::uint32_t behind;     // the last one in the ring that is known to lie before
   std::uint32_t looked = 0;
   std::uint32_t found = 0;
   bool reached_end = false;
@@ -245,7 +253,12 @@ struct core::rescan_sink {
     const std::uint32_t index = c.new_slot(lane, view, key);
     if (index == no_index) return ring::verdict::full;
     ++found;
+    // It lies before what was claimed since, and must not be overwritten before that.
+    in_ring(c.m_, lane).remove(index);
+    c.insert_in_ring(behind, index);
+    behind = index;
     c.take_up(index);
+    sync::reach(sync::failpoint::rescan_found);
     return ring::verdict::skipped;
   }
   void undo() noexcept {}
@@ -257,15 +270,18 @@ nothing_because core::rescan(std::uint32_t lane, Reader& reader, Feed& feed) noe
   auto& slot = m_.slot(skip);
   const std::uint64_t origin = sync::load_relaxed(slot.origin);
   const std::uint64_t key = sync::load_relaxed(slot.key);
+  const std::uint64_t place = sync::load_relaxed(slot.place);
   if (layout::lane_of_origin(origin) != lane || m_.broken) return nothing_because::empty;
   const stand at = stand_of(lane);
-  reader.set_position(sync::load_relaxed(slot.place), layout::seq_of_origin(origin));
-  rescan_sink<Feed> sink{*this, feed, lane, key, at.seq};
+  reader.set_position(place, layout::seq_of_origin(origin));
+  rescan_sink<Feed> sink{*this, feed, lane, key, at.seq, skip};
   ring::poll_outcome outcome = reader.poll(looked_at_once + 1, sink);
   while (outcome == ring::poll_outcome::aborted) outcome = reader.poll(looked_at_once + 1, sink);
   if (reader.position() >= at.position) sink.reached_end = true;
-  go_on_from(skip, sink.reached_end, reader.position(), reader.next_seq(), sink.found != 0);
+  go_on_from(skip, sink.reached_end, reader.position(), reader.next_seq(), sink.found);
   if (sink.needs_learning) return nothing_because::unknown;
+  // No slot for what was found: it is looked at again when one is free.
+  if (!sink.reached_end && reader.position() == place) return nothing_because::slots;
   return outcome == ring::poll_outcome::more || outcome == ring::poll_outcome::empty
              ? nothing_because::rescanning
              : nothing_because::broken_lane;
@@ -295,7 +311,7 @@ std::uint32_t core::claim_ready(std::uint32_t member, std::uint32_t max, std::ui
     one.acquired = std::min(t.acquired + 1, slot_truth::count_max);
     one.failed = t.failed;
     one.number = next_number();
-    const bool starts = feed.starts();
+    const bool starts = feed.starts();  // before the feed counts it
     if (!feed.again(one)) break;
     ready.pop_front();
     t.state = slot_state::leased;

@@ -1,7 +1,10 @@
 #include "group/core.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
+
+#include "sync/seeded_fault.hpp"
 
 namespace bus::group {
 
@@ -22,7 +25,8 @@ settled core::held(const lease_token& token, slot_truth& found) const noexcept {
   const auto& slot = m_.slots[token.slot];
   // [Q1] acquire: what is read of the slot belongs to this state of it.
   found = slot_truth::unpack(sync::load_acquire(slot.truth));
-  if (found.generation != token.generation || sync::load_relaxed(slot.origin) != token.origin)
+  if ((found.generation != token.generation && !sync::makes(sync::fault::ack_without_generation)) ||
+      sync::load_relaxed(slot.origin) != token.origin)
     return settled::stale;
   return found.state == slot_state::leased ? settled::ok : settled::stale;
 }
@@ -34,6 +38,8 @@ bool core::is_held(const lease_token& token) const noexcept {
 
 settled core::ack(const lease_token& token, std::uint32_t member) noexcept {
   slot_truth from;
+  // Before it says that it settles: a repair must not take a stale one for the one who does.
+  if (held(token, from) != settled::ok) return settled::stale;
   auto& settling = m_.members[member].settling;
   sync::store_relaxed(settling, std::uint64_t{token.slot} + 1);  // [Q3] ordered by the decision
   do {
@@ -87,6 +93,7 @@ bool core::update_pin(std::uint32_t lane) noexcept {
   // [G2] release: nobody of the group looks at what is below any more; pairs with the acquire in
   // the publisher's scan.
   sync::store_release(words.cursor, lowest);
+  sync::reach(sync::failpoint::pin_raised);
   sync::store_relaxed(words.next_seq, at.seq);
   return lowest > before;
 }
@@ -132,6 +139,16 @@ void core::add_blocks(std::uint32_t from, std::uint32_t count) noexcept {
 
 // ---------------------------------------------------------------- slots and records
 
+void core::insert_in_ring(std::uint32_t behind, std::uint32_t index) noexcept {
+  const auto& slot = m_.slot(index);
+  const std::uint64_t place = sync::load_relaxed(slot.place);
+  for (std::uint32_t next = m_.slot(behind).ring_next, steps = 0;
+       next != no_index && sync::load_relaxed(m_.slot(next).place) < place && steps < m_.slot_count;
+       next = m_.slot(next).ring_next, ++steps)
+    behind = next;
+  in_ring(m_, layout::lane_of_origin(sync::load_relaxed(slot.origin))).insert_behind(behind, index);
+}
+
 // The last one made: it is nowhere but in the lists that new_slot, admit_key and a claim put it in.
 void core::undo_slot(std::uint32_t index) noexcept {
   auto& slot = m_.slots[index];
@@ -161,6 +178,7 @@ void core::undo_slot(std::uint32_t index) noexcept {
   t.state = slot_state::free;
   store_truth(index, t);
   put_free(m_, index);
+  sync::reach(sync::failpoint::claim_undone);
 }
 
 layout::record_shape core::shape_of(const layout::group_slot& slot) const noexcept {
@@ -228,7 +246,9 @@ bool core::copy_out_of_ring(std::uint32_t index) noexcept {
       lanes_[lane].at(place),
       layout::record_header_bytes + std::uint64_t{shape.header_bytes} + shape.payload_bytes);
   if (first == no_index) return false;
+  sync::reach(sync::failpoint::hold_copied);
   leave_ring(index);
+  sync::reach(sync::failpoint::hold_left_ring);
   // [Q5] release: the copy before the place names it; pairs with the acquire of a holder that looks
   // whether its record moved.
   sync::store_release(slot.place, layout::place_in_arena | first);
@@ -251,6 +271,7 @@ void core::collect() noexcept {
   if (sync::load_relaxed(m_.header->returned) == 0) return;
   // [Q3] pairs with the compare-and-swap in ack.
   std::uint64_t head = sync::exchange_both(m_.header->returned, 0);
+  sync::reach(sync::failpoint::collect_taken);
   if (m_.lists().lease_count >= m_.rules.max_ack_pending) news_ = true;
   auto index = static_cast<std::uint32_t>(head - 1);
   for (std::uint32_t steps = 0; index != no_index; ++steps) {
@@ -261,9 +282,49 @@ void core::collect() noexcept {
     }
     const std::uint32_t next = m_.slots[index].next;
     unlink_lease(index);
+    sync::reach(sync::failpoint::collect_unlinked);
     finish(index);
     index = next;
   }
+}
+
+// A settled one that was taken from the stack by who died then is on no list, and a repair cannot
+// tell it from one whose holder is about to return it. That one says so when it has.
+void core::collect_doubtful() noexcept {
+  std::array<std::uint32_t, 8> returned;
+  std::size_t count = 0;
+  std::uint32_t left = 0;
+  for (std::uint32_t index = 0; index < std::min(m_.lists().slots_used, m_.slot_count); ++index) {
+    const slot_truth t = truth(index);
+    if (t.state != slot_state::settled) continue;
+    // [Q3] acquire: pairs with the release in ack.
+    const bool says_so =
+        t.owner >= m_.member_count ||
+        sync::load_acquire(m_.members[t.owner].settling) != std::uint64_t{index} + 1;
+    if (says_so && count < returned.size())
+      returned[count++] = index;
+    else
+      ++left;
+  }
+  m_.lists().doubtful = left;
+  collect();  // the stack has all of them but the lost ones
+  for (std::size_t i = 0; i < count; ++i) {
+    if (truth(returned[i]).state != slot_state::settled) continue;
+    unlink_lease(returned[i]);
+    finish(returned[i]);
+  }
+}
+
+// Settled, and not returned yet: its holder may have been stopped in between. It waits behind the
+// others, so that it holds up none of them.
+void core::stand_aside(std::uint32_t index, std::uint64_t now) noexcept {
+  auto& slot = m_.slot(index);
+  if (slot.heap_index != no_index)
+    timers(m_).remove(index);
+  else
+    leases(m_).remove(index);
+  sync::store_relaxed(slot.since, now);
+  leases(m_).push_back(index);
 }
 
 // Settled, or a dead letter now. It is in no list but that of its record's place.
@@ -273,6 +334,7 @@ void core::finish(std::uint32_t index) noexcept {
   release_key(index);
   t.state = slot_state::free;
   store_truth(index, t);
+  sync::reach(sync::failpoint::collect_freed);
   put_free(m_, index);
 }
 
@@ -283,6 +345,7 @@ bool core::leave_lease(std::uint32_t index, slot_truth from, slot_truth to) noex
   if (!sync::replace(m_.slot(index).truth, from.pack(), to.pack())) return false;  // [Q1]
   sync::reach(sync::failpoint::return_marked);
   unlink_lease(index);
+  sync::reach(sync::failpoint::return_unlinked);
   return true;
 }
 
@@ -357,7 +420,8 @@ void core::to_delayed(std::uint32_t index, slot_truth, std::uint64_t due) noexce
   ++m_.lists().delayed_count;
   news_ = true;                   // a place in the window, and a new time to wake at
   (void)copy_out_of_ring(index);  // no room: it pins the ring
-  if (m_.rules.on_fail == fail_rule::skip) release_key(index);
+  if (m_.rules.on_fail == fail_rule::skip || sync::makes(sync::fault::key_released_early))
+    release_key(index);
 }
 
 void core::timer_due(std::uint32_t index, std::uint64_t now) noexcept {
@@ -368,8 +432,9 @@ void core::timer_due(std::uint32_t index, std::uint64_t now) noexcept {
     fail(index, t, nullptr, death::expired, now);
     return;
   }
-  if (t.state == slot_state::settled) return;  // collect() takes it out
+  if (t.state == slot_state::settled) return stand_aside(index, now);
   timers(m_).remove(index);
+  sync::reach(sync::failpoint::timer_taken);
   if (t.state != slot_state::delayed) {
     m_.broken = true;
     return;
@@ -386,7 +451,10 @@ void core::timer_due(std::uint32_t index, std::uint64_t now) noexcept {
 }
 
 void core::run_events(std::uint64_t now) noexcept {
-  if (m_.lists().dying_count != 0 && letters_ != nullptr) {
+  if (m_.lists().doubtful != 0) [[unlikely]]
+    collect_doubtful();
+  // Without dead letters only a crash leaves one here.
+  if (m_.lists().dying_count != 0) {
     const auto dying = dying_queue(m_);
     for (std::uint32_t left = std::min<std::uint32_t>(dying.count, 64); left != 0; --left) {
       const std::uint32_t index = dying.first;
@@ -401,7 +469,7 @@ void core::run_events(std::uint64_t now) noexcept {
     const std::uint32_t index = all.next_slot();
     timer_due(index, now);
     if (!timers(m_).empty() && timers(m_).next_slot() == index && timers(m_).next_due() <= now)
-      break;  // settled this moment: its holder returns it
+      break;  // started this moment: next time
   }
   if (m_.rules.ack_wait == 0) return;
   for (int i = 0; i < timers_at_once; ++i) {
@@ -409,7 +477,10 @@ void core::run_events(std::uint64_t now) noexcept {
     if (index == no_index || m_.broken) return;
     if (sync::load_relaxed(m_.slot(index).since) + m_.rules.ack_wait > now) return;
     const slot_truth t = truth(index);
-    if (t.state != slot_state::leased) return;  // as above
+    if (t.state != slot_state::leased) {
+      stand_aside(index, now);
+      continue;
+    }
     sync::bump(m_.header->counters.expired, 1);
     note_failure(index, t.owner, "ack_wait passed");
     fail(index, t, nullptr, death::expired, now);
@@ -433,6 +504,7 @@ settled core::release(const lease_token& token) noexcept {
   to.state = slot_state::ready;
   if (!leave_lease(token.slot, old, to)) return settled::stale;
   sync::bump(m_.header->counters.released, 1);
+  if (sync::makes(sync::fault::returned_is_settled)) return finish(token.slot), settled::ok;
   to_ready(token.slot, to, true);
   return settled::ok;
 }
@@ -469,6 +541,7 @@ settled core::extend(const lease_token& token, std::uint64_t now,
     timers(m_).remove(token.slot);
   else
     leases(m_).remove(token.slot);
+  sync::reach(sync::failpoint::extend_unlinked);
   if (duration == nullptr && due != last) {
     sync::store_relaxed(slot.since, now);
     story.due = 0;
@@ -538,17 +611,20 @@ std::uint32_t core::member_died(std::uint32_t member, std::uint64_t now) noexcep
     back(slot);
     if (m_.lists().timer_count >= before) ++at;
   }
+  sync::reach(sync::failpoint::member_returned);
   return count;
 }
 
 void core::member_gone(std::uint32_t member) noexcept {
   collect();
+  if (sync::makes(sync::fault::orphan_never_collected)) return;
   for (std::uint32_t index = 0; index < std::min(m_.lists().slots_used, m_.slot_count); ++index) {
     const slot_truth t = truth(index);
     if (t.state != slot_state::settled || t.owner != member) continue;
     unlink_lease(index);
     finish(index);
   }
+  sync::reach(sync::failpoint::member_collected);
 }
 
 // ---------------------------------------------------------------- dead letters
@@ -567,7 +643,8 @@ void core::to_death(std::uint32_t index, slot_truth, death) noexcept {
 void core::decide_move(std::uint32_t index, slot_truth t, std::uint64_t number) noexcept {
   sync::store_release(m_.header->move_intent, std::uint64_t{index} | (number & intent_mask) << 24);
   sync::reach(sync::failpoint::death_announced);
-  t.state = slot_state::moving;
+  t.state =
+      sync::makes(sync::fault::letter_freed_too_early) ? slot_state::free : slot_state::moving;
   store_truth(index, t);
   sync::reach(sync::failpoint::death_decided);
 }
@@ -654,12 +731,17 @@ void core::promote(layout::group_key* entry) noexcept {
     slot_truth t = truth(index);
     t.state = slot_state::ready;
     store_truth(index, t);
+    sync::reach(sync::failpoint::key_promoted);
     to_ready(index, t, false);
     return;
   }
   if (entry->skip != 0) {
+    if (entry->looked_at_again != 0 || sync::makes(sync::fault::passed_over_is_forgotten)) return;
+    // With on_fail=skip a retry may take the key meanwhile, and leave it.
+    entry->looked_at_again = 1;
     m_.slot(entry->skip - 1).next = m_.lists().rescan_first;
     m_.lists().rescan_first = entry->skip;
+    sync::reach(sync::failpoint::key_to_rescan);
     news_ = true;
     return;
   }
@@ -671,7 +753,12 @@ bool core::is_passed_over(std::uint64_t key, std::uint32_t lane) noexcept {
   if (entry == nullptr || entry->skip == 0) return false;
   const auto& skip = m_.slot(entry->skip - 1);
   if (layout::lane_of_origin(sync::load_relaxed(skip.origin)) != lane) return false;
-  ++m_.story(entry->skip - 1).skipped;
+  // Counted when the cursor is stored: a crash before that takes it back.
+  auto& story = m_.story(entry->skip - 1);
+  const std::uint64_t cursor = stand_of(lane).seq, count = layout::count_of_skipped(story.skipped);
+  if (!layout::was_counted_at(story.skipped, cursor))
+    sync::store_release(story.skipped_before, count);
+  sync::store_release(story.skipped, layout::pack_skipped(count + 1, cursor));
   return true;
 }
 
@@ -706,9 +793,11 @@ core::admission core::admit_key(std::uint32_t index) noexcept {
   // A ring that overwrites keeps nothing that could be looked at again.
   if ((sync::load_relaxed(slot.place) & layout::place_in_arena) != 0) return admission::no_room;
   t.state = slot_state::skipped;
-  m_.story(index).skipped = 1;
+  m_.story(index).skipped = layout::pack_skipped(
+      1, stand_of(layout::lane_of_origin(sync::load_relaxed(slot.origin))).seq);
   entry->skip = index + 1;
   store_truth(index, t);
+  sync::reach(sync::failpoint::claim_passed_over);
   return admission::passed_over;
 }
 
@@ -741,7 +830,7 @@ void core::take_up(std::uint32_t index) noexcept {
 // The new place is in a slot before the old one is freed: of two the later counts, and slots of the
 // key at or above the only one are void. So a crash repeats the look, and hands out nothing twice.
 void core::go_on_from(std::uint32_t skip, bool nothing_left, std::uint64_t position,
-                      std::uint64_t seq, bool found) noexcept {
+                      std::uint64_t seq, std::uint32_t found) noexcept {
   auto& old = m_.slot(skip);
   const std::uint32_t lane = layout::lane_of_origin(sync::load_relaxed(old.origin));
   layout::group_key* entry = key_table(m_).find(sync::load_relaxed(old.key));
@@ -761,33 +850,30 @@ void core::go_on_from(std::uint32_t skip, bool nothing_left, std::uint64_t posit
     slot.heap_index = no_index;
     m_.stories[index] = {};
     m_.stories[index].reason_block = no_index;
-    m_.stories[index].skipped = m_.story(skip).skipped;
+    const std::uint64_t left = layout::count_of_skipped(m_.story(skip).skipped) - found;
+    m_.stories[index].skipped_before = left;
+    m_.stories[index].skipped = layout::pack_skipped(left, stand_of(lane).seq);
     slot_truth t = truth(index);
     t = {slot_state::skipped, false, 0, 0, 0, t.generation + 1};
     store_truth(index, t);
-    // By position: it goes behind those that lie before it.
-    const auto ring = in_ring(m_, lane);
-    std::uint32_t behind = skip;
-    for (std::uint32_t next = old.ring_next, steps = 0;
-         next != no_index && sync::load_relaxed(m_.slot(next).place) < position &&
-         steps < m_.slot_count;
-         next = m_.slot(next).ring_next, ++steps)
-      behind = next;
-    ring.insert_behind(behind, index);
+    insert_in_ring(skip, index);
     now = index;
+    sync::reach(sync::failpoint::rescan_placed);
   }
   entry->skip = nothing_left ? 0 : now + 1;
   drop_record(skip);
   slot_truth t = truth(skip);
   t.state = slot_state::free;
   store_truth(skip, t);
+  sync::reach(sync::failpoint::rescan_freed);
   put_free(m_, skip);
+  entry->looked_at_again = nothing_left || found != 0 ? 0 : 1;
   if (nothing_left) {
     m_.lists().rescan_first = rest;
     if (entry->holder == 0) promote(entry);
     return;
   }
-  if (found) {  // what was found comes first
+  if (found != 0) {  // what was found comes first
     m_.lists().rescan_first = rest;
   } else {
     m_.slot(now).next = rest;

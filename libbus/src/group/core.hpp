@@ -115,7 +115,7 @@ class core {
   /// What others settled, timers that are due, leases that ended, dead letters that had no room.
   void housekeep(std::uint64_t now) noexcept {
     if (sync::load_relaxed(m_.header->returned) != 0) collect();
-    if (m_.lists().dying_count != 0 || next_event() <= now) [[unlikely]]
+    if ((m_.lists().dying_count | m_.lists().doubtful) != 0 || next_event() <= now) [[unlikely]]
       run_events(now);
   }
   /// A feed takes what is handed out, and knows the messages:
@@ -168,6 +168,12 @@ class core {
     std::uint64_t position = 0, seq = 0, filtered = 0, dropped = 0;
   };
   stand stand_of(std::uint32_t lane) const noexcept;
+  /// Messages that were passed over are to be looked at in this lane first; no_index: none are.
+  std::uint32_t rescan_lane() const noexcept {
+    const std::uint32_t first = m_.lists().rescan_first;
+    return first == 0 ? no_index
+                      : layout::lane_of_origin(sync::load_relaxed(m_.slot(first - 1).origin));
+  }
   void store_stand(std::uint32_t lane, const stand& to) noexcept;
 
   ring::pin_words& pin(std::uint32_t lane) const noexcept {
@@ -209,6 +215,8 @@ class core {
 
   void collect() noexcept;
   void run_events(std::uint64_t now) noexcept;
+  void collect_doubtful() noexcept;
+  void stand_aside(std::uint32_t index, std::uint64_t now) noexcept;
   void finish(std::uint32_t index) noexcept;
   void unlink_lease(std::uint32_t index) noexcept;
   void leave_ring(std::uint32_t index) noexcept;
@@ -241,10 +249,12 @@ class core {
   void take_up(std::uint32_t index) noexcept;
   /// What is passed over begins later from now on, or nothing is any more.
   void go_on_from(std::uint32_t skip, bool nothing_left, std::uint64_t position, std::uint64_t seq,
-                  bool found) noexcept;
+                  std::uint32_t found) noexcept;
   std::uint32_t new_slot(std::uint32_t lane, const ring::record_view& view,
                          std::uint64_t key) noexcept;
   void undo_slot(std::uint32_t index) noexcept;
+  /// Into the list of its ring, by position, looking from `behind` on, which lies before it.
+  void insert_in_ring(std::uint32_t behind, std::uint32_t index) noexcept;
 
   group_memory& m_;
   letter_sink* letters_;

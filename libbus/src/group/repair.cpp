@@ -9,6 +9,7 @@
 #include "group/slot_lists.hpp"
 #include "group/timers.hpp"
 #include "sync/failpoint.hpp"
+#include "sync/seeded_fault.hpp"
 
 namespace bus::group {
 
@@ -47,9 +48,15 @@ struct repairer {
   }
 
   enum class kind : std::uint8_t { good, unclaimed, bad };
-  kind judge(std::uint32_t index) {
+  kind judge(std::uint32_t index, slot_state state) {
     const std::uint32_t at = lane(index);
-    if (!c.knows_lane(at)) return kind::bad;
+    if (at >= layout::group_lanes_max || sync::load_relaxed(m.cursors[at].attached) == 0)
+      return kind::bad;
+    if (!c.knows_lane(at)) {
+      m.broken =
+          true;  // nothing is dropped that cannot be judged: somebody else repairs it by hand
+      return kind::good;
+    }
     const auto stand = c.stand_of(at);
     const std::uint64_t seq = layout::seq_of_origin(origin(index));
     if (seq >= stand.seq) return kind::unclaimed;  // Q2
@@ -70,6 +77,8 @@ struct repairer {
     if (place(index) % layout::record_align != 0 || place(index) >= stand.position ||
         stand.position - place(index) > memory.capacity_bytes + memory.capacity_bytes / 2)
       return kind::bad;
+    // From where on a key was passed over: a record that was never finished may lie there.
+    if (state == slot_state::skipped) return kind::good;
     return sync::load_relaxed(memory.word_at(place(index))) == seq ? kind::good : kind::bad;
   }
 
@@ -109,7 +118,7 @@ struct repairer {
         m.broken = true;  // nothing is decided about it here
         continue;
       }
-      const kind is = t.state > slot_state::skipped ? kind::bad : judge(index);
+      const kind is = t.state > slot_state::skipped ? kind::bad : judge(index, t.state);
       if (is != kind::good) {
         nonsense += is == kind::bad ? 1 : 0;
         forget(index, t);
@@ -142,15 +151,25 @@ struct repairer {
           timers(m).add(index, m.stories[index].due);
           ++m.lists().delayed_count;
           break;
-        default: break;  // parked and skipped: by their keys
+        case slot_state::skipped: take_back_uncounted(index); break;
+        default: break;  // parked: by their keys
       }
     }
+  }
+
+  // What a claim passed over whose cursor was never stored is passed over again.
+  void take_back_uncounted(std::uint32_t index) noexcept {
+    auto& story = m.stories[index];
+    const std::uint64_t cursor = c.stand_of(lane(index)).seq;
+    if (layout::was_counted_at(story.skipped, cursor))
+      story.skipped = layout::pack_skipped(story.skipped_before, cursor);
   }
 
   // Q4: did the dead letter that was announced for this slot come to be?
   bool was_written(std::uint32_t index) noexcept {
     const std::uint64_t intent = sync::load_relaxed(m.header->move_intent);
-    if ((intent & 0xffffff) != index) return false;
+    if ((intent & 0xffffff) != index || sync::makes(sync::fault::letter_written_again))
+      return false;
     const std::uint64_t now = m.rules.dead_letters
                                   ? (c.letters_ != nullptr ? c.letters_->next_seq() : 0)
                                   : sync::load_relaxed(m.header->discarded);
@@ -212,6 +231,13 @@ struct repairer {
       if (skip != no_index) drop(skip);  // of two the later counts
       skip = index;
     }
+    // Who is out has the key, whatever else was made ready by who died.
+    const auto is_out = [&](std::uint32_t index) {
+      const slot_truth t = c.truth(index);
+      return t.state == slot_state::leased || t.state == slot_state::settled ||
+             (t.state == slot_state::delayed && m.rules.on_fail == fail_rule::block);
+    };
+    const bool taken = std::any_of(all.begin(), all.end(), is_out);
     key_table keys(m);
     layout::group_key* entry = nullptr;
     for (const std::uint32_t index : all) {
@@ -224,7 +250,8 @@ struct repairer {
       }
       if (t.state == slot_state::delayed && m.rules.on_fail == fail_rule::skip) continue;
       if (entry == nullptr && (entry = keys.add(key)) == nullptr) return;
-      if (t.state != slot_state::parked && (t.state != slot_state::ready || entry->holder == 0)) {
+      if (t.state != slot_state::parked &&
+          (t.state != slot_state::ready || (entry->holder == 0 && !taken))) {
         entry->holder = index + 1;
         continue;
       }
@@ -272,8 +299,11 @@ struct repairer {
 std::uint32_t core::repair() noexcept {
   repairer r(*this);
   r.drop_indexes();
+  sync::reach(sync::failpoint::group_repair_dropped);
   r.sort_slots();
+  sync::reach(sync::failpoint::group_repair_sorted);
   r.link();
+  sync::reach(sync::failpoint::group_repair_linked);
   r.free_the_rest();
   // Settled slots stand among the leases until they are collected: those that were returned are
   // now. One that was taken from the stack, and no more, is returned, but not on the stack. The
@@ -293,6 +323,8 @@ std::uint32_t core::repair() noexcept {
     index = next;
   }
   for (const std::uint32_t at : r.pushed) collect_one(at);
+  for (std::uint32_t at = 0; at < m_.lists().slots_used; ++at)
+    m_.lists().doubtful += truth(at).state == slot_state::settled ? 1 : 0;
   for (std::uint32_t lane = 0; lane < layout::group_lanes_max; ++lane)
     if (knows_lane(lane) && sync::load_relaxed(m_.cursors[lane].attached) != 0) update_pin(lane);
   sync::bump(m_.header->counters.repaired, 1);

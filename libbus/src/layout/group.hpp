@@ -95,16 +95,29 @@ constexpr std::uint64_t seq_of_origin(std::uint64_t origin) noexcept { return or
 
 /// What only messages that failed, or wait, need to know. Under the lock.
 struct alignas(64) group_slot_story {
-  std::uint64_t due;           // ticks; of a delayed one, or of a lease with a time of its own
-  std::uint64_t first_ticks;   // first time handed out
-  std::uint64_t lease_begin;   // of an extended lease: when it was claimed
-  std::uint64_t skipped;       // of a skipped key: how many, for people
+  std::uint64_t due;          // ticks; of a delayed one, or of a lease with a time of its own
+  std::uint64_t first_ticks;  // first time handed out
+  std::uint64_t lease_begin;  // of an extended lease: when it was claimed
+  std::uint64_t
+      skipped;  // of a skipped key: how many:32 | cursor of the claim that counted last:32
   std::uint32_t reason_block;  // in the arena: name of the member, newline, text of the failure
   std::uint32_t reason_bytes;  // 0: none
   std::uint32_t death;         // why it dies
-  std::uint32_t reserved[5];
+  std::uint32_t reserved;
+  std::uint64_t
+      skipped_before;  // how many without that claim, which counts when its cursor is stored
+  std::uint64_t reserved_too;
 };
 static_assert(sizeof(group_slot_story) == 64);
+constexpr std::uint64_t pack_skipped(std::uint64_t count, std::uint64_t cursor_seq) noexcept {
+  return (count & 0xffffffffu) | cursor_seq << 32;
+}
+constexpr std::uint64_t count_of_skipped(std::uint64_t packed) noexcept {
+  return packed & 0xffffffffu;
+}
+constexpr bool was_counted_at(std::uint64_t packed, std::uint64_t cursor_seq) noexcept {
+  return packed >> 32 == (cursor_seq & 0xffffffffu);
+}
 
 struct group_timer {
   std::uint64_t due;
@@ -120,8 +133,8 @@ struct group_key {
   std::uint32_t holder;       // the message that is out, or next
   std::uint32_t first, last;  // parked
   std::uint32_t parked;
-  std::uint32_t skip;  // the slot that says from where on they were passed over
-  std::uint32_t reserved;
+  std::uint32_t skip;             // the slot that says from where on they were passed over
+  std::uint32_t looked_at_again;  // 1: that slot is in the list of those that are
 };
 static_assert(sizeof(group_key) == 32);
 
@@ -184,7 +197,7 @@ struct group_lists {
   std::uint32_t block_first, block_free;
   std::uint32_t slots_used;  // slots above were never used
   std::uint32_t key_count;
-  std::uint32_t reserved;
+  std::uint32_t doubtful;  // settled, and a repair could not tell whether they were returned
 };
 
 /// Sums that people look at. No decision depends on them.

@@ -1,6 +1,6 @@
 #pragma once
-/// failpoint: named steps of publish, consume, attach and set-up where a test can stop or kill the
-/// process.
+/// failpoint: named steps of publish, consume, attach, set-up and groups where a test can stop or
+/// kill the process.
 ///
 /// Nothing at all in the product; the test build of the library (BUS_FAILPOINTS) calls
 /// `failpoint_reached`, which the test defines. Production code only names the steps.
@@ -63,7 +63,10 @@ enum class failpoint : std::uint8_t {
   create_process_built,
   create_process_named,
   remove_stream_renamed,
-  claim_begin,
+  claim_begin,  // the first step of groups
+  claim_taking,
+  claim_undone,
+  claim_passed_over,
   claim_slots,
   claim_cursor,
   claim_again,
@@ -71,11 +74,31 @@ enum class failpoint : std::uint8_t {
   settle_begin,
   settle_marked,
   settle_pushed,
+  collect_taken,
+  collect_unlinked,
+  collect_freed,
+  key_promoted,
+  key_to_rescan,
+  rescan_found,
+  rescan_placed,
+  rescan_freed,
   return_marked,
+  return_unlinked,
+  extend_unlinked,
+  timer_taken,
+  hold_copied,
+  hold_left_ring,
   death_announced,
   death_decided,
   death_written,
   death_freed,
+  member_joined,
+  member_returned,
+  member_collected,
+  pin_raised,
+  group_repair_dropped,
+  group_repair_sorted,
+  group_repair_linked,
   group_repaired,
   group_file_built,
   group_file_named,

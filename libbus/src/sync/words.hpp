@@ -61,6 +61,12 @@ inline void bump_release(base::word& w) noexcept {
 /// [W2] [G1] A store before it and a load after it are not swapped.
 inline void full_fence() noexcept { hardware::fence(std::memory_order_seq_cst, edge::waiting); }
 
+/// A plain number under a lock that its holder may not live to give back: what was stored before it
+/// is there when it is.
+inline void store_release(std::uint64_t& to, std::uint64_t value) noexcept {
+  std::atomic_ref<std::uint64_t>(to).store(value, std::memory_order_release);
+}
+
 /// [Q5] Has the word still this value, as far as what was read before this call goes?
 inline bool is_unchanged(const base::word& w, std::uint64_t value) noexcept {
   hardware::fence(std::memory_order_acquire, edge::none);

@@ -380,6 +380,31 @@ TEST_F(Group, AHotKeyDoesNotHoldUpTheRest) {
   EXPECT_EQ(info().counts.pending, 0u);
 }
 
+// What is looked at again lies before what was claimed since: the ring keeps it as long as it is out.
+TEST_F(Group, WhatIsLookedAtAgainIsNotOverwritten) {
+  add_stream();
+  auto c = join({.order = group_order::key, .max_parked = 2});
+  auto first = (publish_key("hot", "0"), c.next(0s));
+  ASSERT_TRUE(first);
+  for (int i = 1; i < 20; ++i) publish_key("hot", std::to_string(i));
+  publish_key("cold", "cold");
+  auto cold = c.next(0s);
+  ASSERT_EQ(text_of(cold), "cold");
+  first->ack();
+  for (int i = 1; i < 20; ++i) {
+    auto one = c.next(0s);
+    ASSERT_EQ(text_of(one), std::to_string(i));
+    for (int n = 0; n < 8; ++n) {
+      publish_key("filler", std::string(400, 'x'));
+      if (auto filler = c.next(0s)) filler->ack();
+    }
+    one->ack();
+  }
+  cold->ack();
+  EXPECT_EQ(info().counts.parked + info().counts.leased, 0u);
+  EXPECT_TRUE(bus_->repair_group("orders", "workers"));
+}
+
 TEST_F(Group, TotalOrderIsOneAtATime) {
   add_stream();
   auto a = join({.order = group_order::total}), b = join({});

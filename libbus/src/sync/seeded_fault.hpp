@@ -1,0 +1,31 @@
+#pragma once
+/// seeded_fault: mistakes that the group code makes when a test asks for them, so that the test can
+/// prove that it would notice.
+///
+/// Nothing at all in the product; only the test build of the library (BUS_FAILPOINTS) has them.
+
+#include <atomic>
+#include <cstdint>
+
+namespace bus::sync {
+
+enum class fault : std::uint8_t {
+  none,
+  cursor_before_slots,      // Q2 the other way round
+  ack_without_generation,   // Q1: whoever had the lease before may settle it, too
+  letter_freed_too_early,   // Q4: a crash in between loses the message
+  letter_written_again,     // Q4: what was announced is not looked at after a crash
+  orphan_never_collected,   // Q3: what a dead member settled and did not return
+  key_released_early,       // Q6: a message that waits for its retry does not hold its key
+  returned_is_settled,      // what comes back is taken for done
+  passed_over_is_forgotten  // a key that has too many waiting loses those
+};
+
+#if defined(BUS_FAILPOINTS)
+inline std::atomic<fault> seeded{fault::none};  // of this process and those that it forks
+inline bool makes(fault one) noexcept { return seeded.load(std::memory_order_relaxed) == one; }
+#else
+constexpr bool makes(fault) noexcept { return false; }
+#endif
+
+}  // namespace bus::sync

@@ -1,0 +1,33 @@
+#pragma once
+/// group_file: a group's file as it lies in memory, for tests that look at what no interface shows.
+
+#include <string>
+
+#include "layout/group.hpp"
+#include "scratch.hpp"
+
+namespace test {
+
+class group_file {
+ public:
+  group_file(const scratch& place, const std::string& stream, const std::string& group);
+  ~group_file();
+  group_file(const group_file&) = delete;
+  group_file& operator=(const group_file&) = delete;
+
+  bus::layout::group_header& header() const noexcept {
+    return *static_cast<bus::layout::group_header*>(at_);
+  }
+  const bus::layout::group_slot& slot(std::uint32_t index) const noexcept;
+  /// Slots, blocks, keys and timers that are neither free nor of any message. REQUIRES: nothing is
+  /// pending, and nobody works. Empty: none.
+  std::string leftovers() const;
+  /// For people: the lists' lengths and the slots in use.
+  std::string facts() const;
+
+ private:
+  void* at_;
+  std::size_t bytes_;
+};
+
+}  // namespace test
