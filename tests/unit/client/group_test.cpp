@@ -394,15 +394,12 @@ TEST_F(Group, WhatIsLookedAtAgainIsNotOverwritten) {
   for (int i = 1; i < 20; ++i) {
     auto one = c.next(0s);
     ASSERT_EQ(text_of(one), std::to_string(i));
-    for (int n = 0; n < 8; ++n) {
-      publish_key("filler", std::string(400, 'x'));
-      if (auto filler = c.next(0s)) filler->ack();
+    while (i == 3 && out_->publish(std::string(400, 'x'))) {  // all are found now: fill the ring
     }
     one->ack();
   }
-  cold->ack();
+  EXPECT_EQ(cold->ack(), settle_result::ok);
   EXPECT_EQ(info().counts.parked + info().counts.leased, 0u);
-  EXPECT_TRUE(bus_->repair_group("orders", "workers"));
 }
 
 TEST_F(Group, TotalOrderIsOneAtATime) {
