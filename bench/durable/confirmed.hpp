@@ -6,19 +6,10 @@
 ///
 /// What fails throws.
 
-#include <cmath>
-#include <exception>
-
 #include "durable.hpp"
-#include "processes.hpp"
+#include "rounds.hpp"
 
 namespace bench {
-
-using bench_clock = std::chrono::steady_clock;
-
-inline bench_clock::time_point from_now(double seconds) {
-  return bench_clock::now() + std::chrono::duration_cast<bench_clock::duration>(std::chrono::duration<double>(seconds));
-}
 
 namespace detail {
 
@@ -54,18 +45,6 @@ outcome run_client(const durable_question& asked, Open&& open) {
     auto client = open();
     detail::measure_client(*client, asked, shared);
   }}});
-}
-
-/// What cannot be started is a failure of this measurement.
-template <class Work>
-outcome guarded(Work&& work) {
-  try {
-    return work();
-  } catch (const std::exception& error) {
-    outcome result;
-    result.failure = error.what();
-    return result;
-  }
 }
 
 }  // namespace bench

@@ -35,7 +35,6 @@ void rest(double seconds) {
 }
 
 void measure(durable_row& into, const options& o) {
-  if (!into.system.absent.empty() || !into.failure.empty()) return;
   rest(o.pause);
   if (interrupted()) return;
   const outcome got = into.system.run(o.asked);
@@ -51,16 +50,8 @@ int run(const options& o) {
   std::vector<durable_row> rows;
   for (durable_peer& each : all_durable_peers(o.asked))
     if (wanted.empty() || wanted.contains(each.id)) rows.push_back({std::move(each), {}, {}, {}, {}});
-  for (int round = 0; round < o.rounds; ++round) {
-    for (std::size_t i = 0; i < rows.size(); ++i) {
-      durable_row& row = rows[round % 2 == 0 ? i : rows.size() - 1 - i];  // there and back
-      if (!o.quiet)
-        std::fprintf(stderr, "\r\033[Kround %d of %d: %s", round + 1, o.rounds, row.system.title.c_str());
-      measure(row, o);
-      if (interrupted()) return std::fprintf(stderr, "\nbench_durable_peers: interrupted\n"), 130;
-    }
-  }
-  if (!o.quiet) std::fprintf(stderr, "\r\033[K");
+  if (!in_turns(rows, o.rounds, o.quiet, [&](durable_row& row) { measure(row, o); }))
+    return std::fprintf(stderr, "\nbench_durable_peers: interrupted\n"), 130;
   if (o.json) std::printf("%s\n", to_json(rows, o.asked, o.rounds, o.directory).dump(2).c_str());
   else print_table(rows, o.asked, o.rounds);
   return std::any_of(rows.begin(), rows.end(),

@@ -1,7 +1,5 @@
 #include "confirmed.hpp"
-#include "server.hpp"
-
-#include <fstream>
+#include "systems.hpp"
 
 namespace bench {
 
@@ -19,99 +17,40 @@ std::string nats_how(bool synced) {
 }  // namespace bench
 
 #if BENCH_HAS_NATS
-#include <nats/nats.h>
+#include "nats_connection.hpp"
 
 namespace bench {
 
 namespace {
 
-constexpr int in_flight = 4096;
-constexpr int patience_ms = 60'000;
-
-void check(natsStatus status, const char* doing) {
-  if (status != NATS_OK) fail(std::string("nats ") + doing + ": " + natsStatus_GetText(status));
-}
-
-void count_failure(jsCtx*, jsPubAckErr*, void* failures) {
-  static_cast<std::atomic<std::uint64_t>*>(failures)->fetch_add(1);
-}
-
 class nats_client {
  public:
-  explicit nats_client(int port) {
-    check(natsConnection_ConnectTo(&connection_, ("nats://127.0.0.1:" + std::to_string(port)).c_str()), "connect");
-    jsOptions options;
-    check(jsOptions_Init(&options), "options");
-    options.PublishAsync.MaxPending = in_flight;
-    options.PublishAsync.StallWait = patience_ms;
-    options.PublishAsync.ErrHandler = count_failure;
-    options.PublishAsync.ErrHandlerClosure = &failures_;
-    check(natsConnection_JetStream(&stream_, connection_, &options), "jetstream");
-    jsStreamConfig config;
-    check(jsStreamConfig_Init(&config), "stream");
-    const char* subjects[] = {"bench"};
-    config.Name = "bench";
-    config.Subjects = subjects;
-    config.SubjectsLen = 1;
-    config.Storage = js_FileStorage;
-    check(js_AddStream(nullptr, stream_, &config, nullptr, nullptr), "stream");
-  }
-  ~nats_client() {
-    jsCtx_Destroy(stream_);
-    natsConnection_Destroy(connection_);
-  }
-  nats_client(const nats_client&) = delete;
-  nats_client& operator=(const nats_client&) = delete;
+  explicit nats_client(int port) : nats_(port) { nats_.add_stream("bench", js_FileStorage); }
 
-  void publish(const std::string& payload) {
-    check(js_Publish(nullptr, stream_, "bench", payload.data(), static_cast<int>(payload.size()), nullptr, nullptr),
-          "publish");
-  }
+  void publish(const std::string& payload) { nats_.publish("bench", payload); }
 
   std::uint64_t stream(const std::string& payload, bench_clock::time_point until) {
     std::uint64_t sent = 0;
-    for (; bench_clock::now() < until; ++sent)
-      check(js_PublishAsync(stream_, "bench", payload.data(), static_cast<int>(payload.size()), nullptr), "publish");
-    jsPubOptions options;
-    check(jsPubOptions_Init(&options), "options");
-    options.MaxWait = patience_ms;
-    check(js_PublishAsyncComplete(stream_, &options), "confirms");
-    if (failures_.load() != 0) fail("nats: " + std::to_string(failures_.load()) + " messages were not confirmed");
+    for (; bench_clock::now() < until; ++sent) nats_.send("bench", payload);
+    nats_.confirm();
     return sent;
   }
 
  private:
-  natsConnection* connection_ = nullptr;
-  jsCtx* stream_ = nullptr;
-  std::atomic<std::uint64_t> failures_{0};
+  nats_connection nats_;
 };
 
-void write_configuration(const std::string& path, const std::string& directory, int port, bool synced) {
-  std::ofstream file(path);
-  file << "listen: \"127.0.0.1:" << port << "\"\njetstream {\n  store_dir: \"" << directory << "\"\n"
-       << (synced ? "  sync_interval: always\n" : "") << "}\n";
-  if (!file.flush()) fail_with_errno(path);
-}
+const char* sync_option(bool synced) { return synced ? "  sync_interval: always\n" : ""; }
 
 outcome run(const durable_question& asked, bool synced) {
-  const scratch_directory here;
-  const int port = free_port();
-  write_configuration(here / "nats.conf", here / "store", port, synced);
-  server nats({find_program("nats-server"), "-c", here / "nats.conf"}, here / "nats.log");
-  nats.wait_for("nats-server", 20, [&] { return answers_on_port(port); });
-  return run_client(asked, [&] { return std::make_unique<nats_client>(port); });
+  const nats_server nats(sync_option(synced));
+  return run_client(asked, [&] { return std::make_unique<nats_client>(nats.port()); });
 }
 
 std::string absence(bool synced) {
-  const std::string program = find_program("nats-server");
-  if (program.empty()) return "nats-server is not installed";
-  if (!synced) return {};
+  if (const std::string none = nats_absence(); !none.empty() || !synced) return none;
   try {
-    const scratch_directory here;
-    write_configuration(here / "nats.conf", here / "store", free_port(), synced);
-    server check({program, "-t", "-c", here / "nats.conf"}, here / "nats.log");
-    if (check.ends_well("nats-server -t", 20)) return {};
-    const std::string why = check.last_words();
+    const std::string why = nats_server::complaint(sync_option(synced));
     if (!why.ends_with("unknown field \"sync_interval\"")) return why;
     return "this nats-server does not know the option sync_interval (2.10 does)";
   } catch (const std::exception& error) {

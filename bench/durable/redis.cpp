@@ -1,5 +1,5 @@
 #include "confirmed.hpp"
-#include "server.hpp"
+#include "systems.hpp"
 
 namespace bench {
 
@@ -17,45 +17,13 @@ std::string redis_how(int connections) {
 }  // namespace bench
 
 #if BENCH_HAS_REDIS
-#include <hiredis/hiredis.h>
+#include "redis_connection.hpp"
 
 namespace bench {
 
 namespace {
 
 constexpr int pipeline = 256;
-
-class redis_connection {
- public:
-  explicit redis_connection(const std::string& socket) : context_(redisConnectUnix(socket.c_str())) {
-    if (context_ == nullptr) fail("redis: no memory");
-    if (context_->err != 0) fail(std::string("redis: ") + context_->errstr);
-  }
-  ~redis_connection() { redisFree(context_); }
-  redis_connection(const redis_connection&) = delete;
-  redis_connection& operator=(const redis_connection&) = delete;
-
-  void add(const std::string& payload) {
-    if (redisAppendCommand(context_, "XADD bench * d %b", payload.data(), payload.size()) != REDIS_OK)
-      fail(std::string("redis: ") + context_->errstr);
-  }
-  /// Sends what was added.
-  void flush() {
-    for (int done = 0; done == 0;)
-      if (redisBufferWrite(context_, &done) != REDIS_OK) fail(std::string("redis: ") + context_->errstr);
-  }
-  void confirm() {
-    void* got = nullptr;
-    if (redisGetReply(context_, &got) != REDIS_OK) fail(std::string("redis: ") + context_->errstr);
-    auto* reply = static_cast<redisReply*>(got);
-    const std::string trouble = reply->type == REDIS_REPLY_ERROR ? reply->str : "";
-    freeReplyObject(reply);
-    if (!trouble.empty()) fail("redis: " + trouble);
-  }
-
- private:
-  redisContext* context_;
-};
 
 class redis_client {
  public:
@@ -64,18 +32,18 @@ class redis_client {
   }
 
   void publish(const std::string& payload) {
-    connections_[0]->add(payload);
-    connections_[0]->confirm();
+    add(*connections_[0], payload);
+    connections_[0]->answer();
   }
 
   // Each connection gets its next pipeline as soon as its last one is confirmed, while the others' are on their way.
   std::uint64_t stream(const std::string& payload, bench_clock::time_point until) {
     const auto send = [&](redis_connection& to) {
-      for (int i = 0; i < pipeline; ++i) to.add(payload);
+      for (int i = 0; i < pipeline; ++i) add(to, payload);
       to.flush();
     };
     const auto confirm = [&](redis_connection& from) {
-      for (int i = 0; i < pipeline; ++i) from.confirm();
+      for (int i = 0; i < pipeline; ++i) from.answer();
     };
     std::uint64_t sent = 0;
     for (auto& each : connections_) send(*each);
@@ -94,25 +62,22 @@ class redis_client {
   }
 
  private:
+  static void add(redis_connection& to, const std::string& payload) {
+    to.add("XADD bench * d %b", payload.data(), payload.size());
+  }
+
   std::vector<std::unique_ptr<redis_connection>> connections_;
 };
 
 outcome run(const durable_question& asked, int connections) {
-  const scratch_directory here;
-  const std::string socket = here / "redis.sock";
-  server redis({find_program("redis-server"), "--port", "0", "--unixsocket", socket, "--appendonly", "yes",
-                "--appendfsync", "always", "--auto-aof-rewrite-percentage", "0", "--save", "", "--dir", here / "",
-                "--daemonize", "no"},
-               here / "redis.log");
-  redis.wait_for("redis-server", 20, [&] { return answers_on_socket(socket); });
-  return run_client(asked, [&] { return std::make_unique<redis_client>(socket, connections); });
+  const redis_server redis({"--appendonly", "yes", "--appendfsync", "always", "--auto-aof-rewrite-percentage", "0"});
+  return run_client(asked, [&] { return std::make_unique<redis_client>(redis.socket(), connections); });
 }
 
 }  // namespace
 
 durable_peer redis_peer(int connections) {
-  return {redis_id(connections), redis_title(connections), redis_how(connections),
-          find_program("redis-server").empty() ? "redis-server is not installed" : "", 0,
+  return {redis_id(connections), redis_title(connections), redis_how(connections), redis_absence(), 0,
           [connections](const durable_question& asked) { return guarded([&] { return run(asked, connections); }); }};
 }
 

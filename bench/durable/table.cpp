@@ -1,7 +1,8 @@
 #include "table.hpp"
 
-#include <algorithm>
 #include <cstdio>
+
+#include "rounds.hpp"
 
 namespace bench {
 
@@ -13,19 +14,8 @@ constexpr const char* notes[] = {
     "libbus pins its client to core 0 and busd to core 1; the other clients and servers are left to the scheduler.",
 };
 
-/// Of two, their mean.
-double middle(std::vector<double> values) {
-  if (values.empty()) return 0;
-  std::sort(values.begin(), values.end());
-  return (values[values.size() / 2] + values[(values.size() - 1) / 2]) / 2;
-}
-
 std::uint32_t bytes_of(const durable_row& row, const durable_question& asked) {
   return row.system.bytes != 0 ? row.system.bytes : asked.bytes;
-}
-
-const std::string& not_measured(const durable_row& row) {
-  return row.system.absent.empty() ? row.failure : row.system.absent;
 }
 
 double floor_p50_ns(const std::vector<durable_row>& rows) {

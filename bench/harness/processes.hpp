@@ -4,6 +4,7 @@
 /// every measurement starts from a clean process.
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -14,6 +15,12 @@
 #include "samples.hpp"
 
 namespace bench {
+
+using bench_clock = std::chrono::steady_clock;
+
+inline bench_clock::time_point from_now(double seconds) {
+  return bench_clock::now() + std::chrono::duration_cast<bench_clock::duration>(std::chrono::duration<double>(seconds));
+}
 
 /// What the parts of a measurement share.
 struct board {
