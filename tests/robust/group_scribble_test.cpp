@@ -1,6 +1,6 @@
-// Random words over the file of a group, everywhere behind its segment header, between the steps of its consumers. They get
-// messages, or a typed error; nobody crashes or hangs. Afterwards a repair makes the group usable again, or it was its
-// configuration that was hit: then every open says so.
+// Random words over the file of a group, everywhere behind its segment header, between the steps of its consumers.
+// They get messages, or a typed error; nobody crashes or hangs. Afterwards a repair makes the group usable again, or it
+// was its configuration that was hit: then every open says so.
 
 #include <random>
 
@@ -120,15 +120,22 @@ void one_round(std::uint64_t seed, bus::group_order order, bus::overflow overflo
   auto consumer = session->consume("", {.group = "g", .stream = "s"});
   ASSERT_TRUE(consumer) << consumer.error().message();
   bool found = false;
+  auto published = bus::publish_status::ok;
   for (int i = 0; i < 20'000 && !found; ++i) {
-    if (i % 200 == 0) (void)out->publish("at last");
+    if (i % 200 == 0) published = out->publish("at last").status;
     auto one = consumer->next(1ms);
     if (consumer->failure()) FAIL() << consumer->failure()->message();
     if (!one) continue;
     found = one->text() == "at last";
     EXPECT_EQ(one->ack(), bus::settle_result::ok);
   }
-  EXPECT_TRUE(found) << "the group is of no use after its repair";
+  if (found) return;
+  const auto info = session->group("s", "g");
+  ASSERT_TRUE(info) << info.error().message();
+  const auto& c = info->counts;
+  FAIL() << "the group is of no use after its repair: publishing is " << bus::publish_status_name(published)
+         << ", waiting " << c.unclaimed << ", ready " << c.ready << ", leased " << c.leased << ", delayed " << c.delayed
+         << ", parked " << c.parked << ", dying " << c.dying << ", why " << ::testing::PrintToString(info->why);
 }
 
 struct scene {

@@ -135,9 +135,13 @@ void check_groups(const bus::session& session, const std::string& stream,
   for (const auto& g : *groups) {
     const std::string where = "group " + g.config.name + " of stream " + stream;
     const std::string names = stream + " " + g.config.name;
-    if (g.damaged)
-      found.push_back(
-          {grade::bad, where + " is damaged: nobody gets messages", "bus group repair " + names});
+    if (g.damaged) {
+      const auto opened = session.group(stream, g.config.name);
+      found.push_back(opened ? finding{grade::bad, where + " is damaged: nobody gets messages",
+                                       "bus group repair " + names}
+                             : finding{grade::bad, opened.error().what + ": " + opened.error().why,
+                                       opened.error().fix});
+    }
     if (g.dead_letters_kept != 0)
       found.push_back({grade::note,
                        where + " has " + std::to_string(g.dead_letters_kept) + " dead letters",

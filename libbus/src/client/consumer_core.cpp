@@ -32,16 +32,19 @@ constexpr auto forever = std::chrono::hours(24 * 365);
 // ---------------------------------------------------------------- membership
 
 consumer_core::~consumer_core() {
-  // In a forked child it has no thread that could be waited for.
-  if (guard_.same_process())
-    keeper_.reset();
-  else
-    (void)keeper_.release();
+  end_keeper();
   if (session && group_ && joined_ && guard_.same_process()) leave();
 }
 
+void consumer_core::end_keeper() noexcept {
+  if (guard_.same_process())
+    keeper_.reset();
+  else
+    (void)keeper_.release();  // a forked child has no thread that could be waited for
+}
+
 void consumer_core::retire(std::unique_ptr<consumer_core> core) noexcept {
-  core->keeper_.reset();
+  core->end_keeper();
   if (core->joined_ && core->guard_.same_process()) core->leave();
   core->joined_ = false;
   core->retired_ = true;

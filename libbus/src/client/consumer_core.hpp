@@ -79,6 +79,7 @@ struct consumer_core {
   enum class verb : std::uint8_t { nack, release, reject, extend };
 
   result<void> join();
+  void end_keeper() noexcept;
   void leave() noexcept;
   bool take_part() noexcept;
   std::size_t claim(std::size_t max, std::uint64_t max_bytes, bool start_first) noexcept;

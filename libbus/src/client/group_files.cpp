@@ -5,6 +5,7 @@
 #include <cstring>
 #include <new>
 
+#include "base/hash.hpp"
 #include "client/bus_directory.hpp"
 #include "client/reader_table.hpp"
 #include "layout/validate.hpp"
@@ -141,6 +142,11 @@ result<std::vector<std::string>> list_groups(const std::string& stream_directory
 
 namespace {
 
+std::uint64_t check_of(const layout::group_info& info) noexcept {
+  return base::hash_bytes(
+      {reinterpret_cast<const char*>(&info), offsetof(layout::group_info, check)});
+}
+
 void describe_group(layout::group_header& header, const group_config& config,
                     const stream_facts& stream) {
   auto& info = header.info;
@@ -189,6 +195,7 @@ void describe_group(layout::group_header& header, const group_config& config,
   for (const auto& [key, value] : config.headers) put(key + "=" + value);
   info.filter_count = static_cast<std::uint32_t>(config.filter.size());
   info.header_count = static_cast<std::uint32_t>(config.headers.size());
+  info.check = check_of(info);
 }
 
 void begin_indexes(std::byte* at, layout::group_header& header) {
@@ -238,6 +245,7 @@ result<group_config> config_of(const layout::group_info& info, const stream_fact
   const auto impossible = [&](const char* what) {
     return layout::corrupt(path, std::string("its configuration is impossible: ") + what);
   };
+  if (info.check != check_of(info)) return impossible("something wrote over it");
   if (info.stream_id != stream.stream_id)
     return layout::corrupt(path, "it belongs to another stream");
   group_config config;
@@ -332,6 +340,17 @@ result<std::shared_ptr<group_map>> group_map::open(const std::string& stream_dir
                                                    const stream_facts& stream,
                                                    std::string_view name,
                                                    const os::tick_clock& clock) {
+  auto made = open_file(stream_directory, stream, name, clock);
+  if (!made && made.error().code == errc::corrupt)
+    made.error().fix = "bus group rm " + stream.config.name + " " + std::string(name) +
+                       " --force, and add it anew";
+  return made;
+}
+
+result<std::shared_ptr<group_map>> group_map::open_file(const std::string& stream_directory,
+                                                        const stream_facts& stream,
+                                                        std::string_view name,
+                                                        const os::tick_clock& clock) {
   if (!name_flaw(name).empty())
     return error{errc::invalid_argument, 0, "invalid group name '" + std::string(name) + "'",
                  std::string(name_flaw(name)), ""};

@@ -56,6 +56,11 @@ class group_map {
   result<std::uint32_t> reserve_blocks(std::uint32_t from, std::uint32_t count) const;
 
  private:
+  static result<std::shared_ptr<group_map>> open_file(const std::string& stream_directory,
+                                                      const stream_facts& stream,
+                                                      std::string_view name,
+                                                      const os::tick_clock& clock);
+
   group_config config_;
   group::group_memory memory_;
   os::mapping map_;

@@ -104,19 +104,24 @@ result<void> group_handle::refresh() {
   return {};
 }
 
+result<void> group_handle::announce(std::uint32_t lane) {
+  const auto& map = *lanes_[lane]->lane;
+  sync::store_relaxed(map_->pin(lane).lane_key, map.lane_key());
+  const std::uint64_t mine = map_->reader_entry();
+  if (is_announced(map, mine) || announce_reader(map, mine, [this](std::uint32_t process) {
+        return session_.peers->state(process) != sync::life_state::alive;
+      }))
+    return {};
+  return error{errc::no_space, 0, "cannot use the group '" + config().name + "'",
+               "the reader entries of stream '" + stream_->name() + "' are used",
+               "make the stream with more --max-readers"};
+}
+
 // REQUIRES: the lock. Announced, entered, and only then there.
 result<void> group_handle::attach(std::uint32_t lane, const start& from) {
   auto& source = *lanes_[lane];
   auto& pin = map_->pin(lane);
-  sync::store_relaxed(pin.lane_key, source.lane->lane_key());
-  const std::uint64_t mine = map_->reader_entry();
-  if (!is_announced(*source.lane, mine) &&
-      !announce_reader(*source.lane, mine, [this](std::uint32_t process) {
-        return session_.peers->state(process) != sync::life_state::alive;
-      }))
-    return error{errc::no_space, 0, "cannot use the group '" + config().name + "'",
-                 "the reader entries of stream '" + stream_->name() + "' are used",
-                 "make the stream with more --max-readers"};
+  if (auto announced = announce(lane); !announced) return announced;
   sync::reach(sync::failpoint::group_announced);
   auto entered = source.enter_through(pin, from);
   if (!entered) return entered;
@@ -159,18 +164,42 @@ void group_handle::repair_after_death() noexcept {
   core_.repair();
 }
 
-// A record of that sequence is there, or the tail.
+// A record of that sequence is there, or the tail: found by walking from the last waypoint before.
+// Or it was overwritten, where that may be.
 bool group_handle::stands_on_a_record(std::uint32_t lane, const group::core::stand& at) noexcept {
   const auto& memory = lanes_[lane]->lane->memory();
   if (at.position % layout::record_align != 0 || at.seq == 0) return false;
+  struct up_to {
+    std::uint64_t position;
+    ring::verdict take(const ring::record_view& view) const noexcept {
+      return view.position < position ? ring::verdict::taken : ring::verdict::full;
+    }
+    void undo() const noexcept {}
+  } sink{at.position};
+  const bool may_be_lapped = memory.overwriting || sync::load_relaxed(header().released_ring) != 0;
   ring::lane_reader<sync::hardware> walker(memory, nullptr, false);
-  if (!walker.enter([&](std::uint64_t lowest) {
-        return ring::last_waypoint_before<sync::hardware>(
-            memory, lowest, [&](const auto& entry) { return entry.seq <= at.seq; });
-      }))
-    return false;
-  (void)walker.walk([&](const ring::record_view& view) { return view.seq >= at.seq; });
-  return walker.position() == at.position && walker.next_seq() == at.seq;
+  for (int attempt = 0; attempt < 8; ++attempt) {
+    if (may_be_lapped && walker.was_overwritten(at.position))
+      return at.seq < ring::oldest_waypoint<sync::hardware>(memory, at.position).seq;
+    const std::uint64_t end = sync::load_relaxed(memory.header->limits.reserved_end);
+    const auto from = ring::last_waypoint_before<sync::hardware>(
+        memory, end <= memory.capacity_bytes ? 0 : end - memory.capacity_bytes,
+        [&](const auto& entry) { return entry.seq <= at.seq && entry.position <= at.position; });
+    const std::uint64_t word =
+        at.position < end ? sync::load_relaxed(memory.word_at(at.position)) : 0;
+    // It may be older than all waypoints that are left.
+    if (!from.found() || from.position > at.position)
+      return (word & layout::sequence_mask) == at.seq && !walker.was_overwritten(at.position);
+    walker.set_position(from.position, from.seq);
+    auto outcome = ring::poll_outcome::more;
+    while (outcome == ring::poll_outcome::more && walker.position() < at.position)
+      outcome = walker.poll(1, sink);
+    if (outcome == ring::poll_outcome::lapped) continue;
+    // The walk may have gone on over what an aborted publisher left there.
+    return walker.next_seq() == at.seq &&
+           (walker.position() == at.position || word == (at.seq | layout::commit_aborted));
+  }
+  return false;
 }
 
 // A cursor that something wrote over: its older copy, else the oldest message that there is. Some
@@ -198,9 +227,22 @@ result<std::uint32_t> group_handle::repair_by_hand() {
     return std::move(learned.error());
   }
   if (letters_) letters_->repair();
-  for (std::uint32_t lane = 0; lane < lanes_.size(); ++lane)
-    if (sync::load_relaxed(memory_.cursors[lane].attached) != 0) mend_cursor(lane);
-  const std::uint32_t nonsense = core_.repair();
+  for (std::uint32_t lane = 0; lane < lanes_.size(); ++lane) {
+    if (sync::load_relaxed(memory_.cursors[lane].attached) == 0) continue;
+    if (auto announced = announce(lane); !announced) {
+      unlock();
+      return std::move(announced.error());
+    }
+    mend_cursor(lane);
+  }
+  for (auto lane = static_cast<std::uint32_t>(lanes_.size()); lane < layout::group_lanes_max;
+       ++lane)
+    sync::store_relaxed(memory_.cursors[lane].attached, 0);  // there is none
+  const std::uint32_t nonsense = core_.repair([this](std::uint32_t id) {
+    if (id == layout::inline_subject_id) return true;
+    const auto text = stream_->subject_text(id);
+    return text && !text->empty();
+  });
   update_pins(true);
   unlock();
   return nonsense;
@@ -356,6 +398,29 @@ result<void> create_group(session_core& session, stream_handle& stream,
   return create_group_file(stream.directory(), stream.facts(), config, session.directory->bus_id());
 }
 
+namespace {
+
+// Of groups whose file cannot be opened, or is gone: nobody would ever let publishers go on.
+void withdraw_lost_groups(stream_handle& stream) {
+  const auto names = list_groups(stream.directory());
+  if (!names) return;
+  std::vector<std::uint64_t> known;
+  for (const std::string& name : *names)
+    if (auto map = group_map::open(stream.directory(), stream.facts(), name, os::tick_clock()))
+      known.push_back((*map)->reader_entry());
+  for (std::uint32_t lane = 0; lane < stream.lane_count(); ++lane) {
+    const auto opened = stream.lane(lane, false);
+    if (!opened) continue;
+    for (std::uint32_t i = 0; i < (*opened)->reader_entries(); ++i) {
+      const std::uint64_t seen = sync::load_acquire((*opened)->reader_entry(i));
+      if (layout::is_group_reader(seen) && std::ranges::find(known, seen) == known.end())
+        sync::replace((*opened)->reader_entry(i), seen, 0);
+    }
+  }
+}
+
+}  // namespace
+
 result<void> remove_group(session_core& session, stream_handle& stream, std::string_view name) {
   auto lock = session.directory->lock_changes();
   if (!lock) return std::move(lock.error());
@@ -375,6 +440,8 @@ result<void> remove_group(session_core& session, stream_handle& stream, std::str
       }
     sync::add_release(header.bell, 1);
     os::futex_wake(os::futex_half(header.bell), INT_MAX);
+  } else {
+    withdraw_lost_groups(stream);
   }
   const std::string letters = dead_letter_stream(stream.name(), name);
   if (os::exists(session.directory->stream_path(letters)))

@@ -96,6 +96,7 @@ class group_handle {
   result<void> learn_lanes();
   bool stands_on_a_record(std::uint32_t lane, const group::core::stand& at) noexcept;
   void mend_cursor(std::uint32_t lane) noexcept;
+  result<void> announce(std::uint32_t lane);
   result<void> attach(std::uint32_t lane, const start& from);
   void repair_after_death() noexcept;
   void keep_arena_backed() noexcept;

@@ -23,6 +23,7 @@
 /// Nothing here waits or enters the kernel, and nothing but repair allocates.
 
 #include <cstdint>
+#include <functional>
 #include <string_view>
 #include <utility>
 
@@ -148,8 +149,9 @@ class core {
   /// No thread of it stores any more: what it settled and did not return is collected.
   void member_gone(std::uint32_t member) noexcept;
 
-  /// Makes all indexes anew. Answers how many slots were nonsense and were dropped.
-  std::uint32_t repair() noexcept;
+  /// Makes all indexes anew. Answers how many slots were nonsense and were dropped. Without
+  /// `knows_subject` what the records say is trusted.
+  std::uint32_t repair(const std::function<bool(std::uint32_t)>& knows_subject = {}) noexcept;
 
   /// Blocks of the arena from `from` on have memory behind them now; those of another call:
   /// nothing.

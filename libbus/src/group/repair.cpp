@@ -16,12 +16,14 @@ namespace bus::group {
 struct repairer {
   core& c;
   group_memory& m;
+  const std::function<bool(std::uint32_t)>& knows_subject;
   std::vector<bool> used_blocks;
   std::vector<std::uint32_t> leased, ready, dying, in_rings, keyed;
   std::vector<std::uint32_t> pushed;  // settled, and surely returned
   std::uint32_t nonsense = 0;
 
-  explicit repairer(core& of) : c(of), m(of.memory()), used_blocks(of.memory().block_count) {}
+  repairer(core& of, const std::function<bool(std::uint32_t)>& knows)
+      : c(of), m(of.memory()), knows_subject(knows), used_blocks(of.memory().block_count) {}
 
   std::uint64_t origin(std::uint32_t index) const noexcept {
     return sync::load_relaxed(m.slots[index].origin);
@@ -65,10 +67,12 @@ struct repairer {
     if ((place(index) & layout::place_in_arena) != 0) {
       const auto first = static_cast<std::uint32_t>(place(index));
       if (first >= m.block_count) return kind::bad;
-      std::uint64_t words[2];
+      std::uint64_t words[3];
       hold_arena(m).copy_out(reinterpret_cast<std::byte*>(words), first, 0, sizeof words);
       const auto shape = layout::record_shape::unpack(words[1]);
-      if (words[0] != seq || shape.payload_bytes > memory.max_message_bytes) return kind::bad;
+      if (words[0] != seq || shape.payload_bytes > memory.max_message_bytes ||
+          (knows_subject && !knows_subject(static_cast<std::uint32_t>(words[2]))))
+        return kind::bad;
       return take_chain(first, layout::record_header_bytes + std::uint64_t{shape.header_bytes} +
                                    shape.payload_bytes)
                  ? kind::good
@@ -77,9 +81,10 @@ struct repairer {
     if (place(index) % layout::record_align != 0 || place(index) >= stand.position ||
         stand.position - place(index) > memory.capacity_bytes + memory.capacity_bytes / 2)
       return kind::bad;
-    // From where on a key was passed over: a record that was never finished may lie there.
-    if (state == slot_state::skipped) return kind::good;
-    return sync::load_relaxed(memory.word_at(place(index))) == seq ? kind::good : kind::bad;
+    const std::uint64_t word = sync::load_relaxed(memory.word_at(place(index)));
+    // From where on a key was passed over: what an aborted publisher left may lie there.
+    if (state == slot_state::skipped && word == (seq | layout::commit_aborted)) return kind::good;
+    return word == seq ? kind::good : kind::bad;
   }
 
   /// Of a lane that the group has entered and this process cannot map.
@@ -296,8 +301,8 @@ struct repairer {
   }
 };
 
-std::uint32_t core::repair() noexcept {
-  repairer r(*this);
+std::uint32_t core::repair(const std::function<bool(std::uint32_t)>& knows_subject) noexcept {
+  repairer r(*this, knows_subject);
   r.drop_indexes();
   sync::reach(sync::failpoint::group_repair_dropped);
   r.sort_slots();

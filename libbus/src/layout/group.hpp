@@ -184,7 +184,9 @@ struct group_info {
   char name[group_name_bytes];
   char stream[group_name_bytes];
   char filter[group_filter_bytes];  // patterns, then key=value conditions, each with a zero byte
+  std::uint64_t check;              // hash of all bytes above
 };
+static_assert(std::has_unique_object_representations_v<group_info>);
 
 /// Heads of lists and counts. Indexes.
 struct group_lists {
