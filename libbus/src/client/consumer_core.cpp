@@ -371,8 +371,10 @@ void consumer_core::after_settle(std::uint32_t lane) noexcept {
     group_->ring_bell();
   if (sync::load_relaxed(group_->lanes()[lane]->lane->header().counters.waiting) != 0 &&
       group_->try_lock()) [[unlikely]] {
-    group_->core().housekeep(group_->now());
-    group_->update_pins(true);
+    if (sync::load_relaxed(group_->header().damaged) == 0) {
+      group_->core().housekeep(group_->now());
+      group_->update_pins(true);
+    }
     group_->unlock();
   }
 }

@@ -40,11 +40,13 @@ class group_handle {
   bool lock(std::chrono::nanoseconds patience) {
     if (!try_lock()) [[unlikely]]
       return lock_slowly(patience);
-    memory_.broken = false;
     return sync::load_relaxed(header().damaged) == 0 || say_damaged();
   }
+  /// Also when the state is damaged.
   bool try_lock() noexcept {
-    return sync::try_lock<sync::hardware>(map_->header().lock, session_.me->id());
+    if (!sync::try_lock<sync::hardware>(map_->header().lock, session_.me->id())) return false;
+    memory_.broken = false;  // what was met before concerned a state that may be repaired by now
+    return true;
   }
   /// Wakes whom what happened under the lock concerns.
   void unlock() noexcept;
