@@ -49,6 +49,11 @@ struct repairer {
     return false;
   }
 
+  static bool is_sane(const layout::record_shape& shape, const ring::lane_memory& memory) noexcept {
+    return shape.payload_bytes <= memory.max_message_bytes &&
+           shape.header_bytes % layout::header_align == 0;
+  }
+
   enum class kind : std::uint8_t { good, unclaimed, bad };
   kind judge(std::uint32_t index, slot_state state) {
     const std::uint32_t at = lane(index);
@@ -70,7 +75,7 @@ struct repairer {
       std::uint64_t words[3];
       hold_arena(m).copy_out(reinterpret_cast<std::byte*>(words), first, 0, sizeof words);
       const auto shape = layout::record_shape::unpack(words[1]);
-      if (words[0] != seq || shape.payload_bytes > memory.max_message_bytes ||
+      if (words[0] != seq || !is_sane(shape, memory) ||
           (knows_subject && !knows_subject(static_cast<std::uint32_t>(words[2]))))
         return kind::bad;
       return take_chain(first, layout::record_header_bytes + std::uint64_t{shape.header_bytes} +
@@ -84,7 +89,9 @@ struct repairer {
     const std::uint64_t word = sync::load_relaxed(memory.word_at(place(index)));
     // From where on a key was passed over: what an aborted publisher left may lie there.
     if (state == slot_state::skipped && word == (seq | layout::commit_aborted)) return kind::good;
-    return word == seq ? kind::good : kind::bad;
+    const auto shape = layout::record_shape::unpack(
+        sync::load_relaxed(memory.word_at(place(index) + sizeof(layout::word))));
+    return word == seq && is_sane(shape, memory) ? kind::good : kind::bad;
   }
 
   /// Of a lane that the group has entered and this process cannot map.
