@@ -46,7 +46,7 @@ class hold_arena {
 
   void copy_out(std::byte* to, std::uint32_t first, std::uint64_t offset,
                 std::uint64_t bytes) const noexcept {
-    for (; first != no_index && is_block(first) && bytes != 0; first = memory_.chain[first]) {
+    for (; bytes != 0 && first != no_index && is_block(first); first = memory_.chain[first]) {
       if (offset >= layout::group_block_bytes) {
         offset -= layout::group_block_bytes;
         continue;

@@ -44,7 +44,10 @@ struct repairer {
       used_blocks[at] = true;
       mine.push_back(at);
     }
-    if (count == 0) return true;
+    if (count == 0) {
+      m.chain[mine.back()] = no_index;  // nothing goes on from there
+      return true;
+    }
     for (const std::uint32_t at : mine) used_blocks[at] = false;
     return false;
   }
