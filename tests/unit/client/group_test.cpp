@@ -578,6 +578,37 @@ TEST_F(Group, AConflictNamesTheFields) {
   EXPECT_FALSE(bus_->consume("orders.>", {.group = "x/y"}));
 }
 
+// Its position is older than every waypoint that is left, or was overwritten: neither is damage.
+TEST_F(Group, ARepairByHandOfAFullRingChangesNothing) {
+  for (const overflow policy : {overflow::block, overflow::drop_oldest}) {
+    const std::string stream = policy == overflow::block ? "full" : "lapped";
+    stream_config config;
+    config.name = stream;
+    config.subjects = {stream};
+    config.ring_bytes = 64 << 10;
+    config.max_message_bytes = 2048;
+    config.overflow = policy;
+    config.send_timeout = 1ms;
+    ASSERT_TRUE(bus_->add_stream(config));
+    auto c = bus_->consume(stream, {.group = "workers", .stream = stream});
+    ASSERT_TRUE(c) << c.error().message();
+    auto out = bus_->publisher(stream);
+    ASSERT_TRUE(out);
+    for (int i = 0; i < 100; ++i) (void)out->publish(std::string(100, 'x'));
+    for (int i = 0; i < 90; ++i) EXPECT_EQ(c->next(0s)->ack(), settle_result::ok);
+    int published = 100;
+    while (published < 3000 && out->publish(std::string(100, 'x'))) ++published;
+    const auto before = bus_->group(stream, "workers")->counts;
+    const auto repaired = bus_->repair_group(stream, "workers");
+    ASSERT_TRUE(repaired) << repaired.error().message();
+    EXPECT_EQ(*repaired, 0u);
+    const auto after = bus_->group(stream, "workers")->counts;
+    EXPECT_EQ(after.settled, 90u);
+    EXPECT_EQ(after.settled, before.settled);
+    EXPECT_EQ(after.unclaimed + after.dropped, before.unclaimed + before.dropped);
+  }
+}
+
 TEST_F(Group, SurvivesARepairAtAnyTime) {
   add_stream(overflow::block, 1, 1 << 20);
   auto c = join({.order = group_order::key, .max_parked = 20, .backoff = std::vector<std::chrono::nanoseconds>{1h}});
