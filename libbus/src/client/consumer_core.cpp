@@ -25,6 +25,7 @@ constexpr auto deaths_look = 1ms;
 constexpr auto lately_active = 2s;
 constexpr auto lately_active_bound = 8ms;  // a publisher killed between commit and wake-up
 constexpr auto idle_bound = 50ms;
+constexpr auto waited_for_bound = 1ms;
 constexpr auto forever = std::chrono::hours(24 * 365);
 
 }  // namespace
@@ -578,6 +579,12 @@ bool consumer_core::wait(clock::time_point deadline) noexcept {
   }
 }
 
+bool consumer_core::is_waited_for() const noexcept {
+  return std::any_of(group_->lanes().begin(), group_->lanes().end(), [](const auto& lane) {
+    return sync::load_relaxed(lane->lane->header().counters.waiting) != 0;
+  });
+}
+
 // Says that it sleeps, tries once more, sleeps: on its lanes, on the bell, and on the lives of
 // those who have messages.
 void consumer_core::sleep(clock::time_point deadline) noexcept {
@@ -623,6 +630,8 @@ void consumer_core::sleep(clock::time_point deadline) noexcept {
     nap = std::min<std::chrono::nanoseconds>(nap, deadline - clock::now());
     if (next_event_ != ~0ull)
       nap = std::min(nap, next_event_ > ticks ? group_->time(next_event_ - ticks) : 0ns);
+    // What holds a publisher up may still have to be moved out of its way.
+    if (is_waited_for()) nap = std::min<std::chrono::nanoseconds>(nap, waited_for_bound);
     if (nap.count() > 0) os::futex_wait_any(words, nap);
     next_deaths_look_ = 0;  // one of them may be why
   }

@@ -80,6 +80,7 @@ struct consumer_core {
 
   result<void> join();
   void end_keeper() noexcept;
+  bool is_waited_for() const noexcept;
   void leave() noexcept;
   bool take_part() noexcept;
   std::size_t claim(std::size_t max, std::uint64_t max_bytes, bool start_first) noexcept;

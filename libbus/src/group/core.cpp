@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::uint32_t parked_per_key = 1024;
 constexpr int relieved_at_once = 8;
+constexpr int relieved_while_waited_for = 128;
 constexpr int timers_at_once = 256;
 constexpr std::size_t reason_max_bytes = 256;
 
@@ -114,7 +115,11 @@ void core::relieve(std::uint32_t lane) noexcept {
   // A little ahead of the tail: only a reason to act.
   const std::uint64_t end = sync::load_relaxed(memory.header->limits.reserved_end);
   std::uint32_t index = m_.cursors[lane].ring_first;
-  for (int i = 0; i < relieved_at_once && index != no_index; ++i) {
+  // A publisher that waits for the space is waited for with more patience.
+  const int most = sync::load_relaxed(memory.header->counters.waiting) == 0
+                       ? relieved_at_once
+                       : relieved_while_waited_for;
+  for (int i = 0; i < most && index != no_index; ++i) {
     const auto& slot = m_.slot(index);
     if (m_.broken || sync::load_relaxed(slot.place) + memory.capacity_bytes / 2 > end) return;
     const std::uint32_t next = slot.ring_next;
