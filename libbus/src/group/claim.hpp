@@ -16,6 +16,8 @@ inline constexpr std::uint32_t looked_at_once = 256;
 /// So many records are fetched ahead, guessed as long as this one, up to this size.
 inline constexpr std::uint64_t fetched_ahead = 8;
 inline constexpr std::uint64_t fetched_largest_bytes = 1024;
+/// With so many keys their table is not in the cache: the place of a key is fetched ahead, too.
+inline constexpr std::uint32_t many_keys = 4096;
 
 inline core::stand core::stand_of(std::uint32_t lane) const noexcept {
   const auto& cursor = m_.cursors[lane];
@@ -130,7 +132,7 @@ struct core::claim_sink {
       feed.take(view, one);
       return ring::verdict::taken;
     }
-    const std::uint64_t key = by_key ? feed.key(view) : 0;
+    const std::uint64_t key = by_key ? key_of(view) : 0;
     if (key != 0 && c.is_passed_over(key, lane)) return ring::verdict::skipped;
     const std::uint32_t index = c.new_slot(lane, view, key);
     if (index == no_index) return stop(nothing_because::slots);
@@ -163,15 +165,43 @@ struct core::claim_sink {
     return ring::verdict::taken;
   }
   // A backlog lies in memory, not in the cache. What is near the tail is left to the publisher.
-  void fetch_ahead(const ring::record_view& view) noexcept {
+  bool is_backlog(const ring::record_view& view, std::uint64_t records) const noexcept {
     const auto& memory = c.lanes_[lane];
     const std::uint64_t total = view.shape.total_bytes();
-    const std::uint64_t ahead = fetched_ahead * total;
-    if (total > fetched_largest_bytes || view.position + ahead + memory.block_bytes() >
-                                             sync::load_relaxed(memory.header->limits.reserved_end))
+    return total <= fetched_largest_bytes &&
+           view.position + records * total + memory.block_bytes() <=
+               sync::load_relaxed(memory.header->limits.reserved_end);
+  }
+  void fetch_ahead(const ring::record_view& view) noexcept {
+    if (!is_backlog(view, fetched_ahead)) return;
+    const std::uint64_t total = view.shape.total_bytes();
+    const std::byte* ahead = c.lanes_[lane].at(view.position + fetched_ahead * total);
+    for (std::uint64_t line = 0; line < total; line += 64) sync::hardware::prefetch(ahead + line);
+  }
+  std::uint64_t key_of(const ring::record_view& view) noexcept {
+    if (c.m_.lists().key_count < many_keys) return feed.key(view);
+    const auto known = c.known_keys_[view.seq % keys_ahead];
+    find_key_ahead(view);
+    return known.origin == layout::pack_origin_of(lane, view.seq) ? known.key : feed.key(view);
+  }
+  // Guessed: the records between are as long as this one.
+  void find_key_ahead(const ring::record_view& view) noexcept {
+    const auto& memory = c.lanes_[lane];
+    if (memory.overwriting || !is_backlog(view, keys_ahead)) return;
+    ring::record_view next;
+    next.seq = view.seq + keys_ahead;
+    next.position = view.position + keys_ahead * view.shape.total_bytes();
+    const auto* words = &memory.word_at(next.position);
+    // [R1] acquire: pairs with the release of the commit word in lane_writer::commit.
+    if (sync::load_acquire(words[0]) != next.seq) return;
+    next.data = reinterpret_cast<const std::byte*>(words);
+    next.shape = layout::record_shape::unpack(sync::load_relaxed(words[1]));
+    if (next.shape.total_bytes() > memory.largest_bytes() ||
+        next.shape.header_bytes % layout::header_align != 0)
       return;
-    for (std::uint64_t line = 0; line < total; line += 64)
-      sync::hardware::prefetch(memory.at(view.position + ahead) + line);
+    const std::uint64_t key = feed.key(next);
+    c.known_keys_[next.seq % keys_ahead] = {layout::pack_origin_of(lane, next.seq), key};
+    if (key != 0) key_table(c.m_).fetch(key);
   }
   void undo() noexcept {
     feed.undo();

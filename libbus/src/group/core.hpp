@@ -88,6 +88,9 @@ class letter_sink {
   virtual std::byte* scratch(std::uint64_t bytes) noexcept = 0;
 };
 
+/// So many messages before it is needed the place of a key is fetched.
+inline constexpr std::uint64_t keys_ahead = 4;
+
 inline constexpr std::uint64_t intent_mask = (1ull << 40) - 1;
 
 class core {
@@ -261,6 +264,10 @@ class core {
   group_memory& m_;
   letter_sink* letters_;
   ring::lane_memory lanes_[layout::group_lanes_max] = {};
+  struct known_key {
+    std::uint64_t origin = 0, key = 0;
+  };
+  known_key known_keys_[keys_ahead];  // of messages that come soon
   bool news_ = false;
   bool wrote_letter_ = false;
 };

@@ -6,6 +6,7 @@
 
 #include "base/hash.hpp"
 #include "group/group_memory.hpp"
+#include "sync/access.hpp"
 
 namespace bus::group {
 
@@ -21,6 +22,10 @@ class key_table {
       if (memory_.keys[at].key == 0) return nullptr;
     }
     return nullptr;
+  }
+  /// It will be looked for soon.
+  void fetch(std::uint64_t key) const noexcept {
+    sync::hardware::prefetch(reinterpret_cast<const std::byte*>(&memory_.keys[home(key)]));
   }
   /// REQUIRES: find(key) is null. Null: the table is full, which its size rules out.
   layout::group_key* add(std::uint64_t key) const noexcept {
