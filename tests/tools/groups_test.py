@@ -160,6 +160,7 @@ class Groups(GroupsCase):
         self.assertEqual((one["sequence"], one["subject"], one["acquired"], one["failed"], one["bytes"]),
                          (2, "t.a", 1, 0, 1))
         self.assertIn(f"pid {worker.pid}", one["holder"])
+        self.assertEqual((one["pid"], one["thread"]), (worker.pid, worker.pid))
         self.assertGreater(one["remaining_ns"], 0)
         text = self.bus("group", "pending", "t", "g").text
         self.assertRegex(text, rf"(?m)^ +2 +0 leased +0 .*  bus group next \(pid {worker.pid}\) +t\.a$")

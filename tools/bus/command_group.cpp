@@ -176,10 +176,12 @@ int pending(const context& c, const options& o) {
               "LEFT", "HOLDER", "SUBJECT");
   for (const auto& m : *messages) {
     const bool ends = m.state == "leased" || m.state == "delayed";
+    std::string holder = m.holder.empty() ? "-" : printable(m.holder);
+    if (m.thread != m.pid) holder += ", thread " + std::to_string(m.thread);
     std::printf("%10llu %4u %-8s %6u %9s %9s  %-27s %s\n",
                 static_cast<unsigned long long>(m.sequence), m.lane, m.state.c_str(), m.failed,
                 show_duration(m.age).c_str(), ends ? show_duration(m.remaining).c_str() : "-",
-                m.holder.empty() ? "-" : printable(m.holder).c_str(), printable(m.subject).c_str());
+                holder.c_str(), printable(m.subject).c_str());
   }
   return 0;
 }

@@ -112,6 +112,8 @@ json to_json(const bus::pending_message& m) {
           {"acquired", m.acquired},
           {"failed", m.failed},
           {"holder", m.holder},
+          {"pid", m.pid},
+          {"thread", m.thread},
           {"age_ns", m.age.count()},
           {"held_for_ns", m.held_for.count()},
           {"remaining_ns", m.remaining.count()},

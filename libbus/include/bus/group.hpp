@@ -118,6 +118,7 @@ struct pending_message {
   bool started = false;
   std::uint32_t acquired = 0, failed = 0;
   std::string holder;                     ///< of a leased one: process and pid; `, dead`
+  std::uint32_t pid = 0, thread = 0;      ///< that joined as this holder, in its own pid namespace
   std::chrono::nanoseconds age{0};        ///< since it was published
   std::chrono::nanoseconds held_for{0};   ///< of a leased one
   std::chrono::nanoseconds remaining{0};  ///< until the lease ends, or the retry comes

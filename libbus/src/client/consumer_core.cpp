@@ -9,6 +9,7 @@
 #include "client/claim_feed.hpp"
 #include "layout/validate.hpp"
 #include "os/futex.hpp"
+#include "os/process.hpp"
 
 namespace bus {
 
@@ -98,6 +99,8 @@ result<void> consumer_core::join() {
     sync::store_relaxed(entry.claimed, 0);
     sync::store_relaxed(entry.settled, 0);
     sync::store_relaxed(entry.settling, 0);
+    sync::store_relaxed(entry.joined_by, static_cast<std::uint64_t>(session->me->who().pid) << 32 |
+                                             static_cast<std::uint32_t>(os::thread_id()));
     sync::store_release(entry.who, me);
     sync::reach(sync::failpoint::member_joined);
     if (sync::load_relaxed(header.members_used) <= member)
@@ -278,6 +281,8 @@ std::size_t consumer_core::claim(std::size_t max, std::uint64_t max_bytes,
   const bool more = group_->memory().lists().ready_count != 0;
   group_->unlock();
   if (more && sync::load_relaxed(group_->header().sleepers) != 0) group_->ring_bell();
+  if (core.has_expired()) [[unlikely]]
+    tell_expired();
   if (none) {
     // Where the next messages will be, unless somebody else takes them.
     watched_.clear();
@@ -295,6 +300,18 @@ std::size_t consumer_core::claim(std::size_t max, std::uint64_t max_bytes,
   if (feed.is_simple) [[likely]]
     return claimed_.size();
   return finish_copies() ? claimed_.size() : 0;
+}
+
+// Somebody hangs, or was too slow: whoever watches over the host wants to know.
+void consumer_core::tell_expired() noexcept {
+  if (!events_) events_ = std::make_unique<client::group_events>(session);
+  const auto& m = group_->memory();
+  group_->core().tell_expired([&](const group::core::expired_lease& one) {
+    const char* name = one.member < m.member_count ? m.members[one.member].name : "";
+    events_->expired(config().stream, config().name, layout::lane_of_origin(one.origin),
+                     layout::seq_of_origin(one.origin),
+                     {name, ::strnlen(name, sizeof(layout::group_member::name))});
+  });
 }
 
 // Large messages are copied outside the lock: the lease holds them meanwhile.

@@ -12,6 +12,7 @@
 
 #include <bus/consumer.hpp>
 
+#include "client/group_events.hpp"
 #include "client/group_handle.hpp"
 #include "client/lease_keeper.hpp"
 
@@ -88,6 +89,7 @@ struct consumer_core {
                                      detail::claim_feed& feed) noexcept;
   bool has_next(std::uint32_t lane) const noexcept;
   std::uint32_t next_lane() noexcept;
+  void tell_expired() noexcept;
   bool finish_copies() noexcept;
   bool copy_later(detail::lease_entry& entry) noexcept;
   void learn(detail::lease_entry& entry) noexcept;
@@ -119,6 +121,7 @@ struct consumer_core {
   std::uint64_t next_event_ = ~0ull;
   std::uint64_t last_activity_ = 0;  // ticks
   std::unique_ptr<client::lease_keeper> keeper_;
+  std::unique_ptr<client::group_events> events_;
   std::atomic<bool> stopped_{false};
   std::vector<std::uint32_t> armed_;
   // Commit word of each lane when nothing was there, and what it is while a record is written.

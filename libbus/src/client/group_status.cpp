@@ -239,7 +239,13 @@ result<std::vector<pending_message>> list_pending(group_handle& group, std::size
     one.bytes = layout::record_shape::unpack(words[1]).payload_bytes;
     one.age = since(words[3]);
     if (t.state == slot_state::leased) {
-      if (t.owner < m.member_count) one.holder = holder_of(group, m.members[t.owner]);
+      if (t.owner < m.member_count) {
+        const auto& member = m.members[t.owner];
+        one.holder = holder_of(group, member);
+        const std::uint64_t by = sync::load_relaxed(member.joined_by);
+        one.pid = static_cast<std::uint32_t>(by >> 32);
+        one.thread = static_cast<std::uint32_t>(by);
+      }
       const std::uint64_t begin = sync::load_relaxed(slot.since);
       one.held_for = since(begin);
       const std::uint64_t due = slot.heap_index != layout::no_index ? m.stories[index].due

@@ -411,6 +411,14 @@ void core::fail(std::uint32_t index, slot_truth old, const std::uint64_t* delay,
     to_delayed(index, to, now + wait);
 }
 
+void core::lease_expired(std::uint32_t index, slot_truth t, std::uint64_t now) noexcept {
+  sync::bump(m_.header->counters.expired, 1);
+  if (expired_count_ < std::size(expired_))
+    expired_[expired_count_++] = {sync::load_relaxed(m_.slot(index).origin), t.owner};
+  note_failure(index, t.owner, "ack_wait passed");
+  fail(index, t, nullptr, death::expired, now);
+}
+
 // REQUIRES: the truth says so already.
 void core::to_ready(std::uint32_t index, slot_truth, bool in_front) noexcept {
   if (in_front)
@@ -431,12 +439,7 @@ void core::to_delayed(std::uint32_t index, slot_truth, std::uint64_t due) noexce
 
 void core::timer_due(std::uint32_t index, std::uint64_t now) noexcept {
   slot_truth t = truth(index);
-  if (t.state == slot_state::leased) {  // a lease with a time of its own
-    sync::bump(m_.header->counters.expired, 1);
-    note_failure(index, t.owner, "ack_wait passed");
-    fail(index, t, nullptr, death::expired, now);
-    return;
-  }
+  if (t.state == slot_state::leased) return lease_expired(index, t, now);  // with a time of its own
   if (t.state == slot_state::settled) return stand_aside(index, now);
   timers(m_).remove(index);
   sync::reach(sync::failpoint::timer_taken);
@@ -486,9 +489,7 @@ void core::run_events(std::uint64_t now) noexcept {
       stand_aside(index, now);
       continue;
     }
-    sync::bump(m_.header->counters.expired, 1);
-    note_failure(index, t.owner, "ack_wait passed");
-    fail(index, t, nullptr, death::expired, now);
+    lease_expired(index, t, now);
   }
 }
 

@@ -194,6 +194,17 @@ class core {
 
   /// Something became ready, or a place in the window free: whoever sleeps shall look.
   bool take_news() noexcept { return std::exchange(news_, false); }
+  /// Leases that ended at `ack_wait` since the last call, oldest first: the first few are told.
+  struct expired_lease {
+    std::uint64_t origin;
+    std::uint32_t member;
+  };
+  bool has_expired() const noexcept { return expired_count_ != 0; }
+  template <class Tell>
+  void tell_expired(Tell&& tell) noexcept {
+    const std::uint32_t count = std::exchange(expired_count_, 0);
+    for (std::uint32_t i = 0; i < count; ++i) tell(expired_[i]);
+  }
   /// A dead letter was written: its readers shall look.
   bool take_letters() noexcept { return std::exchange(wrote_letter_, false); }
 
@@ -236,6 +247,7 @@ class core {
   void decide_move(std::uint32_t index, slot_truth t, std::uint64_t number) noexcept;
   bool try_move(std::uint32_t index) noexcept;
   void finish_move(std::uint32_t index) noexcept;
+  void lease_expired(std::uint32_t index, slot_truth t, std::uint64_t now) noexcept;
   void note_failure(std::uint32_t index, std::uint32_t owner, std::string_view reason) noexcept;
   std::uint64_t backoff_of(std::uint32_t failed, std::uint64_t salt) const noexcept;
 
@@ -270,6 +282,8 @@ class core {
   known_key known_keys_[keys_ahead];  // of messages that come soon
   bool news_ = false;
   bool wrote_letter_ = false;
+  std::uint32_t expired_count_ = 0;
+  expired_lease expired_[32];
 };
 
 }  // namespace bus::group

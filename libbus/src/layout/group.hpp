@@ -142,9 +142,11 @@ struct alignas(64) group_member {
   base::word who;       // process id:32 | consumer id:32; 0 = free. Taken by compare-and-swap
   base::word settling;  // slot + 1 that it settles and has not returned yet      edge Q3
   base::word claimed, settled;  // statistics; writer: the member
-  char name[32];
+  base::word joined_by;         // pid:32 | thread id:32, as its own namespace knows them
+  base::word reserved[3];
+  char name[64];
 };
-static_assert(sizeof(group_member) == 64);
+static_assert(sizeof(group_member) == 128);
 
 /// Where the group stands in a lane: everything at or above is unclaimed. Two copies, so that one
 /// store changes all of it.

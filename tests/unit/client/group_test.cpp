@@ -578,6 +578,30 @@ TEST_F(Group, AConflictNamesTheFields) {
   EXPECT_FALSE(bus_->consume("orders.>", {.group = "x/y"}));
 }
 
+TEST_F(Group, AnExpiredLeaseIsAnEvent) {
+  add_stream();
+  auto c = join({.ack_wait = 20ms, .backoff = std::vector<std::chrono::nanoseconds>{0s}});
+  auto watch = bus_->subscribe("_bus.event.group.>");
+  ASSERT_TRUE(watch);
+  publish(0, 2);
+  auto slow = c.next(0s);
+  ASSERT_TRUE(slow);
+  ASSERT_EQ(c.next(0s)->ack(), settle_result::ok);
+  EXPECT_FALSE(watch->next(0s));
+  auto again = c.next(5s);
+  ASSERT_TRUE(again);
+  EXPECT_EQ(again->ack(), settle_result::ok);
+  EXPECT_EQ(slow->ack(), settle_result::stale_lease);
+  auto told = watch->next(5s);
+  ASSERT_TRUE(told);
+  EXPECT_EQ(told->subject(), "_bus.event.group.expired");
+  const std::string text(told->text());
+  EXPECT_NE(text.find(R"("stream":"orders","group":"workers","lane":0,"sequence":1,"holder":")"), std::string::npos)
+      << text;
+  EXPECT_NE(text.find("(pid " + std::to_string(::getpid()) + ")"), std::string::npos) << text;
+  EXPECT_FALSE(watch->next(0s));
+}
+
 // Its position is older than every waypoint that is left, or was overwritten: neither is damage.
 TEST_F(Group, ARepairByHandOfAFullRingChangesNothing) {
   for (const overflow policy : {overflow::block, overflow::drop_oldest}) {
