@@ -182,9 +182,12 @@ struct core::claim_sink {
     if (c.m_.lists().key_count < many_keys) return feed.key(view);
     const auto known = c.known_keys_[view.seq % keys_ahead];
     find_key_ahead(view);
-    return known.origin == layout::pack_origin_of(lane, view.seq) ? known.key : feed.key(view);
+    return known.origin == layout::pack_origin_of(lane, view.seq) && known.position == view.position
+               ? known.key
+               : feed.key(view);
   }
-  // Guessed: the records between are as long as this one.
+  // Guessed: the records between are as long as this one. What lies there may be a payload that
+  // looks like a record: it counts for a record at this position only.
   void find_key_ahead(const ring::record_view& view) noexcept {
     const auto& memory = c.lanes_[lane];
     if (memory.overwriting || !is_backlog(view, keys_ahead)) return;
@@ -200,7 +203,8 @@ struct core::claim_sink {
         next.shape.header_bytes % layout::header_align != 0)
       return;
     const std::uint64_t key = feed.key(next);
-    c.known_keys_[next.seq % keys_ahead] = {layout::pack_origin_of(lane, next.seq), key};
+    c.known_keys_[next.seq % keys_ahead] = {layout::pack_origin_of(lane, next.seq), next.position,
+                                            key};
     if (key != 0) key_table(c.m_).fetch(key);
   }
   void undo() noexcept {

@@ -277,7 +277,7 @@ class core {
   letter_sink* letters_;
   ring::lane_memory lanes_[layout::group_lanes_max] = {};
   struct known_key {
-    std::uint64_t origin = 0, key = 0;
+    std::uint64_t origin = 0, position = 0, key = 0;
   };
   known_key known_keys_[keys_ahead];  // of messages that come soon
   bool news_ = false;
