@@ -4,6 +4,7 @@
 #include <climits>
 #include <cstring>
 
+#include "base/bits.hpp"
 #include "base/cycles.hpp"
 #include "base/hash.hpp"
 #include "client/claim_feed.hpp"
@@ -183,13 +184,20 @@ detail::lease_entry* consumer_core::take_ahead() noexcept {
   return claimed_[ahead_++];
 }
 
+// Where the next record of the lane is, or will be. A position that something wrote over is found
+// out by the claim.
+const base::word* consumer_core::next_word(std::uint32_t lane,
+                                           const group::core::stand& at) const noexcept {
+  return &group_->lanes()[lane]->lane->memory().word_at(
+      base::round_down(at.position, layout::record_align));
+}
+
 // Is there something at the group's position of this lane? A record that is being written is not:
 // its publisher may be stopped.
 bool consumer_core::has_next(std::uint32_t lane) const noexcept {
   const auto at = group_->core().stand_of(lane);
   // relaxed: a reason to look; the claim acquires what it reads
-  const std::uint64_t word =
-      sync::load_relaxed(group_->lanes()[lane]->lane->memory().word_at(at.position));
+  const std::uint64_t word = sync::load_relaxed(*next_word(lane, at));
   return word != 0 && word != (at.seq | layout::commit_open);
 }
 
@@ -202,7 +210,7 @@ std::uint32_t consumer_core::next_lane() noexcept {
   for (std::uint32_t lane = 0; lane < lanes.size(); ++lane) {
     if (!has_next(lane)) continue;
     const auto at = group_->core().stand_of(lane);
-    const auto* words = &lanes[lane]->lane->memory().word_at(at.position);
+    const auto* words = next_word(lane, at);
     const std::uint64_t ticks = sync::load_relaxed(words[3]);  // a choice only
     if (best == lanes.size() || ticks < oldest) best = lane, oldest = ticks;
   }
@@ -288,8 +296,7 @@ std::size_t consumer_core::claim(std::size_t max, std::uint64_t max_bytes,
     watched_.clear();
     for (std::uint32_t lane = 0; lane < group_->lanes().size(); ++lane) {
       const auto at = core.stand_of(lane);
-      watched_.emplace_back(&group_->lanes()[lane]->lane->memory().word_at(at.position),
-                            at.seq | layout::commit_open);
+      watched_.emplace_back(next_word(lane, at), at.seq | layout::commit_open);
     }
     if (why_ == nothing_because::unknown || why_ == nothing_because::broken_lane) feed.resolve();
     return 0;

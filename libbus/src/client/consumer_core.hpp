@@ -88,6 +88,7 @@ struct consumer_core {
   group::nothing_because claim_lanes(std::size_t max, std::uint64_t now,
                                      detail::claim_feed& feed) noexcept;
   bool has_next(std::uint32_t lane) const noexcept;
+  const base::word* next_word(std::uint32_t lane, const group::core::stand& at) const noexcept;
   std::uint32_t next_lane() noexcept;
   void tell_expired() noexcept;
   bool finish_copies() noexcept;

@@ -442,7 +442,8 @@ result<std::uint64_t> drop_dead_letters(group_handle& group, std::uint64_t seque
   const std::uint64_t tail = group.letters_tail();
   std::uint64_t position = sync::load_relaxed(header.letters_floor), seq = before;
   const auto& memory = group.letters_lane()->memory();
-  if (position + memory.capacity_bytes < tail) position = tail, seq = group.letters_written() + 1;
+  if (position % layout::record_align != 0 || position + memory.capacity_bytes < tail)
+    position = tail, seq = group.letters_written() + 1;
   for (; position < tail && seq <= sequence; ++seq) {
     const auto* words = &memory.word_at(position);
     if (sync::load_acquire(words[0]) != seq) break;

@@ -305,6 +305,7 @@ nothing_because core::rescan(std::uint32_t lane, Reader& reader, Feed& feed) noe
   const std::uint64_t origin = sync::load_relaxed(slot.origin);
   const std::uint64_t key = sync::load_relaxed(slot.key);
   const std::uint64_t place = sync::load_relaxed(slot.place);
+  if (place % layout::record_align != 0) m_.broken = true;
   if (layout::lane_of_origin(origin) != lane || m_.broken) return nothing_because::empty;
   const stand at = stand_of(lane);
   reader.set_position(place, layout::seq_of_origin(origin));
