@@ -154,9 +154,10 @@ class lane_reader {
   std::uint64_t share_bytes() const noexcept { return lane_.capacity_bytes / 8; }
   void leave() noexcept;
 
-  /// Adopts a position found by walking another reader of the same lane.
+  /// Adopts a position found by walking another reader of the same lane. It may come from shared
+  /// memory that something wrote over: poll() finds out that no record of that sequence is there.
   void set_position(std::uint64_t position, std::uint64_t seq) noexcept {
-    position_ = position;
+    position_ = position & ~(std::uint64_t{layout::record_align} - 1);
     next_seq_ = seq;
     open_delivered_ = false;
   }
