@@ -166,7 +166,7 @@ detail::lease_entry* consumer_core::new_entry(std::size_t bytes) noexcept {
     entry = free_entries_.back();
     free_entries_.pop_back();
   }
-  if (entry->capacity < bytes) {
+  if (entry->memory == nullptr || entry->capacity < bytes) {  // an empty message has a place, too
     entry->capacity = base::round_up(std::max<std::size_t>(bytes, 256), 64);
     entry->memory = std::make_unique_for_overwrite<std::byte[]>(entry->capacity + 64);
   }
