@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <thread>
 
+#include "bus_of_this_run.hpp"
 #include "group_scenarios.hpp"
 
 namespace bench {
@@ -11,11 +12,6 @@ namespace bench {
 namespace {
 
 using namespace std::chrono_literals;
-
-struct bus_of_this_run {
-  std::string url = "bus:///bench-" + std::to_string(getpid());
-  ~bus_of_this_run() { (void)bus::remove_bus(url, true); }
-};
 
 // What a large process costs the kernel to take apart.
 void touch(std::uint32_t mib) {

@@ -2,6 +2,7 @@
 #include <string>
 #include <thread>
 
+#include "bus_of_this_run.hpp"
 #include "group_scenarios.hpp"
 
 namespace bench {
@@ -12,11 +13,6 @@ using namespace std::chrono_literals;
 
 constexpr std::uint32_t payload_bytes = 64;
 constexpr std::uint64_t record_bytes = 192;  // with a key among the headers, at most
-
-struct bus_of_this_run {
-  std::string url = "bus:///bench-" + std::to_string(getpid());
-  ~bus_of_this_run() { (void)bus::remove_bus(url, true); }
-};
 
 void report_failure(const bus::error& error) {
   std::fprintf(stderr, "bus bench: %s\n", error.message().c_str());
@@ -41,8 +37,8 @@ bus::group_config queue_group(const queue_options& options) {
   config.max_delayed = std::max<std::uint32_t>(8192, options.delayed);
   config.order = options.keys != 0 ? bus::group_order::key : bus::group_order::none;
   // A delayed one has a text, too: who had it last.
-  config.hold_bytes = std::max<std::uint64_t>(
-      16ull << 20, (2ull * options.delayed + options.keys + 1024ull) * 256);
+  config.hold_bytes =
+      std::max<std::uint64_t>(16ull << 20, (2ull * options.delayed + options.keys + 1024ull) * 256);
   config.dead_letters = false;
   config.ack_wait = 0s;
   return config;

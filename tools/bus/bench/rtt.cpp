@@ -1,5 +1,6 @@
 #include <cstdio>
 
+#include "bus_of_this_run.hpp"
 #include "floor.hpp"
 #include "scenarios.hpp"
 
@@ -8,11 +9,6 @@ namespace bench {
 namespace {
 
 using namespace std::chrono_literals;
-
-struct bus_of_this_run {
-  std::string url = "bus:///bench-" + std::to_string(getpid());
-  ~bus_of_this_run() { (void)bus::remove_bus(url, true); }
-};
 
 bus::stream_config ring_config(const std::string& name, std::uint32_t bytes) {
   bus::stream_config config;
