@@ -16,7 +16,7 @@
 
 #include "client/session_core.hpp"
 #include "storage/lane_logger.hpp"
-#include "storage/segment_compressor.hpp"
+#include "storage/segment_worker.hpp"
 #include "storage/spare_segments.hpp"
 
 namespace bus::storage {
@@ -49,7 +49,7 @@ class engine {
   log::disk& disk() noexcept { return *disk_; }
   buffer_pool& buffers() noexcept { return *buffers_; }
   spare_segments& spares() noexcept { return spares_; }
-  segment_compressor& compressor() noexcept { return compressor_; }
+  segment_worker& worker() noexcept { return worker_; }
   std::vector<std::unique_ptr<lane_logger>>& lanes() noexcept { return lanes_; }
   std::uint64_t next_token() noexcept { return ++tokens_; }
   log::disk_space space() const noexcept { return space_; }
@@ -69,7 +69,7 @@ class engine {
   std::unique_ptr<log::disk> disk_;
   std::unique_ptr<buffer_pool> buffers_;
   spare_segments spares_;
-  segment_compressor compressor_;
+  segment_worker worker_;
   std::vector<std::unique_ptr<lane_logger>> lanes_;
   std::uint64_t tokens_ = 0;
   log::disk_space space_;

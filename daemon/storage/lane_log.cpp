@@ -106,22 +106,26 @@ result<void> lane_log::raise_high_water(std::uint64_t seq, std::uint64_t step) {
   return {};
 }
 
-result<void> lane_log::open_new_file(std::string& path, std::uint64_t wanted_bytes) {
+result<void> lane_log::open_new_file(std::string& path, std::uint64_t tail_bytes) {
+  // Behind one that is hardly used comes a small one, as at first: a lane may stay quiet for ever.
+  const std::uint64_t small_bytes = std::min(small_segment_bytes, options_.segment_bytes);
+  const bool is_quiet =
+      segments_.empty() || written_seq_ < segments_.back().base_seq || offset_ < small_bytes / 2;
+  const std::uint64_t wanted_bytes =
+      (is_quiet ? small_bytes : options_.segment_bytes / 4) + tail_bytes;
   offset_ = layout::log_header_bytes;
   previous_crc_ = 0;
-  index_due_ = offset_ + index_stride_bytes;
+  index_due_ = offset_ + layout::log_index_stride_bytes;
   index_pending_.clear();
   index_written_ = 0;
   const std::uint64_t least =
       base::round_up(layout::log_header_bytes + options_.largest_frame_bytes + page, page);
-  // The first one is small: a lane may stay quiet for ever.
-  const bool is_first = segments_.empty() || written_seq_ < segments_.back().base_seq;
   // A lane that fills a segment within moments makes large commits. Writing zeroes first would cost
   // it half of the disk, and gain what a large commit does not feel.
   const auto now = std::chrono::steady_clock::now();
-  const bool is_fast = !is_first && now - segment_begun_ < options_.fast_segment;
+  const bool is_fast = !is_quiet && now - segment_begun_ < options_.fast_segment;
   segment_begun_ = now;
-  if (options_.take_spare && !is_first && !is_fast) {
+  if (options_.take_spare && !is_quiet && !is_fast) {
     const std::uint64_t bytes = std::max(options_.segment_bytes, least);
     if (wanted_bytes <= bytes) path = options_.take_spare(directory_, bytes);
     if (!path.empty()) {
@@ -216,10 +220,8 @@ result<void> lane_log::roll(std::uint64_t base_seq, std::uint64_t gap_first,
   const auto old =
       std::tuple(offset_, file_bytes_, align_, previous_crc_, index_due_, index_written_);
   file_ = -1;
-  const bool first = segments_.empty();
   std::string path;
-  auto made = open_new_file(path, first ? std::min(small_segment_bytes, options_.segment_bytes)
-                                        : options_.segment_bytes / 4);
+  auto made = open_new_file(path, 0);
   if (made) made = write_header(base_seq, file_bytes_, gap_first, reason);
   if (made) {
     const int failure = disk_.sync(file_);
@@ -336,7 +338,7 @@ void lane_log::note_index(std::uint64_t seq, std::uint64_t time_max_ns) {
   entry.offset = offset_;
   entry.crc = log::index_crc(log::seed_of(state_.log_id), entry);
   index_pending_.push_back(entry);
-  index_due_ = offset_ + index_stride_bytes;
+  index_due_ = offset_ + layout::log_index_stride_bytes;
   if (index_pending_.size() >= 16) flush_index();
 }
 

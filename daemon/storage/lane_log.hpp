@@ -16,8 +16,9 @@
 ///   W6  Another file may take the name of a full segment: it gives the same bytes, and was durable
 ///       before. A power loss leaves the one or the other.
 ///   W7  A segment of which the disk cannot read a page is left as it is, with all its sequences:
-///   one
-///       that begins below its last record would take from it what may be readable again.
+///       one that begins below its last record would take from it what may be readable again.
+///   W8  A copy that covers several full segments takes the name of the first. The others go only
+///       when that is durable: until then each still gives what is between it and the next one.
 ///
 /// Threads    one
 /// Blocks     begin() when a segment is full: some milliseconds, unless a spare one was prepared
@@ -39,6 +40,7 @@
 #include "log/history.hpp"
 #include "log/lane_files.hpp"
 #include "storage/frame_memory.hpp"
+#include "storage/thin_segments.hpp"
 
 namespace bus::storage {
 
@@ -102,6 +104,7 @@ class lane_log {
   std::uint64_t bytes_on_disk() const noexcept;
   std::uint64_t segments() const noexcept { return segments_.size(); }
   std::uint32_t align() const noexcept { return align_; }
+  std::uint64_t segment_bytes() const noexcept { return options_.segment_bytes; }
   const std::string& directory() const noexcept { return directory_; }
   bool in_flight() const noexcept { return in_flight_.has_value(); }
   bool is_poisoned() const noexcept { return poisoned_; }
@@ -153,6 +156,12 @@ class lane_log {
   /// The file `path` takes its place (W6). 0, or a negative errno: `path` is removed.
   int replace_segment(std::uint64_t base_seq, const std::string& path, std::uint64_t bytes);
 
+  /// Of the full segments, and of the last one.
+  std::vector<std::uint64_t> bases() const;
+  std::uint64_t full_bytes() const noexcept;
+  /// W8. 0, or a negative errno. What could not be used of the copies is removed.
+  int replace_segments(const std::vector<thinned_segment>& copies);
+
   /// Everything is on disk, and says so. Errors: system
   result<void> close();
 
@@ -160,7 +169,8 @@ class lane_log {
   struct segment {
     std::uint64_t base_seq = 0;
     std::uint64_t bytes = 0;
-    std::optional<std::uint64_t> first_time_ns;
+    std::optional<std::uint64_t> first_time_ns = {};
+    std::optional<std::uint64_t> records = {};  // of a full one
   };
   struct flight {
     std::uint64_t last_seq = 0;
@@ -171,7 +181,6 @@ class lane_log {
     std::uint64_t first_seq = 0;
   };
 
-  static constexpr std::uint64_t index_stride_bytes = 256 * 1024;
   static constexpr std::string_view half_made = ".tmp";
 
   lane_log(log::disk& on, std::string directory, const log_options& options)
@@ -179,13 +188,16 @@ class lane_log {
   result<void> recover(recovery_report& report);
   result<void> leave_unread(std::uint64_t last, recovery_report& report);
   result<void> roll(std::uint64_t base_seq, std::uint64_t gap_first, layout::log_gap reason);
-  result<void> open_new_file(std::string& path, std::uint64_t wanted_bytes);
+  result<void> open_new_file(std::string& path, std::uint64_t tail_bytes);
   result<void> write_header(std::uint64_t base_seq, std::uint64_t bytes, std::uint64_t gap_first,
                             layout::log_gap reason);
   result<void> name_segment(const std::string& path, std::uint64_t base_seq,
                             std::uint64_t gap_first, layout::log_gap reason);
   error poisoned() const;
   result<void> copy_tail(std::uint64_t first, std::uint64_t last);
+  std::uint64_t first_time_of(segment& one);
+  std::uint64_t records_of(std::size_t index);
+  bool remove_first();
   void note_index(std::uint64_t seq, std::uint64_t time_max_ns);
   void flush_index();
   void poison() noexcept;

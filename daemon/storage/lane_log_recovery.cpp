@@ -165,7 +165,7 @@ result<void> lane_log::recover(recovery_report& report) {
       offset_ = reader.clean_end();
       file_bytes_ = reader.file_bytes();
       previous_crc_ = reader.last_frame_crc();
-      index_due_ = offset_ + index_stride_bytes;
+      index_due_ = offset_ + layout::log_index_stride_bytes;
       const auto entries =
           log::read_index(disk_, directory_, base_seq, state_.log_id, report.bytes_read);
       index_written_ = entries.size();
@@ -233,7 +233,7 @@ result<void> lane_log::restart() {
   }
   std::string path;
   // Room for the tail, however it was framed, and to go on.
-  auto made = open_new_file(path, options_.segment_bytes / 4 + 2 * unsynced_bytes_);
+  auto made = open_new_file(path, 2 * unsynced_bytes_);
   if (!made) return made;
   made = write_header(first, file_bytes_, gap_first_, gap_reason_);
   if (made && first <= last) made = copy_tail(first, last);

@@ -7,40 +7,71 @@
 
 namespace bus::storage {
 
+// 0: it cannot be read, or has no record.
+std::uint64_t lane_log::first_time_of(segment& one) {
+  if (!one.first_time_ns) {
+    log::segment_reader probe(disk_);
+    log::logged_record record;
+    if (probe.open(log::segment_path(directory_, one.base_seq), state_.log_id, one.base_seq) != 0)
+      return 0;
+    auto outcome = probe.next(record);
+    while (outcome == log::walk_outcome::gap) outcome = probe.next(record);
+    if (outcome != log::walk_outcome::record) return 0;
+    one.first_time_ns = record.time_ns;
+  }
+  return *one.first_time_ns;
+}
+
+// REQUIRES: it is full
+std::uint64_t lane_log::records_of(std::size_t index) {
+  segment& one = segments_[index];
+  if (!one.records) {
+    one.records = segments_[index + 1].base_seq - one.base_seq;
+    std::byte head[sizeof(layout::log_segment_header)] = {};
+    const int file =
+        disk_.open(log::segment_path(directory_, one.base_seq), log::disk_mode::read, false);
+    if (file >= 0) {
+      (void)disk_.read(file, head, 0);
+      disk_.close(file);
+    }
+    const auto header = log::parse_segment_header(head);
+    if (header && (header->flags & layout::log_flag_thinned) != 0)
+      one.records = std::min(*one.records, header->records);
+  }
+  return *one.records;
+}
+
+bool lane_log::remove_first() {
+  const std::uint64_t base_seq = segments_.front().base_seq;
+  if (disk_.remove(log::segment_path(directory_, base_seq)) != 0) return false;
+  (void)disk_.remove(directory_ + "/" + log::index_name(base_seq));
+  segments_.pop_front();
+  return true;
+}
+
 std::size_t lane_log::retain(const retention_limits& limits, std::uint64_t now_ns) {
   std::size_t removed = 0;
+  std::uint64_t behind_first = 0;  // messages
+  if (limits.max_messages != 0) {
+    behind_first = next_seq_ - std::min(next_seq_, segments_.back().base_seq);
+    for (std::size_t i = 1; i + 1 < segments_.size(); ++i) behind_first += records_of(i);
+  }
   while (segments_.size() > 1) {
-    segment& after = segments_[1];
-    bool goes = false;
-    if (limits.max_bytes != 0 && bytes_on_disk() > limits.max_bytes) goes = true;
-    if (limits.max_messages != 0 && after.base_seq + limits.max_messages <= next_seq_) goes = true;
+    bool goes = limits.max_bytes != 0 && bytes_on_disk() > limits.max_bytes;
+    if (limits.max_messages != 0 && behind_first >= limits.max_messages) goes = true;
     if (!goes && limits.max_age_ns != 0) {
-      if (!after.first_time_ns) {
-        log::segment_reader probe(disk_);
-        log::logged_record record;
-        if (probe.open(log::segment_path(directory_, after.base_seq), state_.log_id,
-                       after.base_seq) == 0 &&
-            probe.next(record) == log::walk_outcome::record)
-          after.first_time_ns = record.time_ns;
-      }
-      goes = after.first_time_ns && *after.first_time_ns + limits.max_age_ns < now_ns;
+      const std::uint64_t first_time_ns = first_time_of(segments_[1]);
+      goes = first_time_ns != 0 && first_time_ns + limits.max_age_ns < now_ns;
     }
-    if (!goes) break;
-    const std::uint64_t base_seq = segments_.front().base_seq;
-    if (disk_.remove(log::segment_path(directory_, base_seq)) != 0) break;
-    (void)disk_.remove(directory_ + "/" + log::index_name(base_seq));
-    segments_.pop_front();
+    if (!goes || !remove_first()) break;
+    if (limits.max_messages != 0 && segments_.size() > 1) behind_first -= records_of(0);
     ++removed;
   }
   return removed;
 }
 
 void lane_log::drop_consumed(std::uint64_t seq) {
-  while (segments_.size() > 1 && segments_[1].base_seq <= seq) {
-    const std::uint64_t base_seq = segments_.front().base_seq;
-    if (disk_.remove(log::segment_path(directory_, base_seq)) != 0) return;
-    (void)disk_.remove(directory_ + "/" + log::index_name(base_seq));
-    segments_.pop_front();
+  while (segments_.size() > 1 && segments_[1].base_seq <= seq && remove_first()) {
   }
 }
 
@@ -81,6 +112,57 @@ int lane_log::replace_segment(std::uint64_t base_seq, const std::string& path,
     (void)disk_.remove(path);
   else
     found->bytes = bytes;
+  return failure;
+}
+
+std::vector<std::uint64_t> lane_log::bases() const {
+  std::vector<std::uint64_t> all;
+  for (const segment& one : segments_) all.push_back(one.base_seq);
+  return all;
+}
+
+std::uint64_t lane_log::full_bytes() const noexcept {
+  return segments_.empty() ? 0 : bytes_on_disk() - segments_.back().bytes;
+}
+
+int lane_log::replace_segments(const std::vector<thinned_segment>& copies) {
+  const auto position_of = [&](std::uint64_t base_seq) {
+    return std::lower_bound(
+        segments_.begin(), segments_.end(), base_seq,
+        [](const segment& one, std::uint64_t seq) { return one.base_seq < seq; });
+  };
+  const auto all_there = [&](const thinned_segment& copy) {
+    auto at = position_of(copy.covers.front());
+    for (const std::uint64_t base_seq : copy.covers)
+      if (at == segments_.end() || at->base_seq != base_seq || ++at == segments_.end())
+        return false;
+    return true;
+  };
+  std::vector<const thinned_segment*> named;
+  int failure = 0;
+  for (const thinned_segment& copy : copies) {
+    // What was removed meanwhile must not come back.
+    if (failure != 0 || !all_there(copy)) continue;
+    const std::uint64_t base_seq = copy.covers.front();
+    const std::string index_path = directory_ + "/" + log::index_name(base_seq);
+    (void)disk_.remove(index_path);
+    failure = disk_.rename(copy.path, log::segment_path(directory_, base_seq));
+    if (failure != 0) continue;
+    (void)disk_.rename(copy.index_path, index_path);
+    *position_of(base_seq) = {base_seq, copy.bytes, {}, copy.records};
+    settled_seq_ = std::min(settled_seq_, base_seq - 1);
+    named.push_back(&copy);
+  }
+  if (failure == 0) failure = disk_.sync_directory(directory_);
+  for (const thinned_segment* copy : named)
+    for (std::size_t i = 1; i < copy->covers.size() && failure == 0; ++i) {
+      const std::uint64_t base_seq = copy->covers[i];
+      failure = disk_.remove(log::segment_path(directory_, base_seq));
+      if (failure != 0) break;
+      (void)disk_.remove(directory_ + "/" + log::index_name(base_seq));
+      segments_.erase(position_of(base_seq));
+    }
+  remove_copies(disk_, copies);
   return failure;
 }
 

@@ -14,7 +14,7 @@ namespace {
 constexpr auto retry_every = std::chrono::milliseconds(20);
 constexpr auto mark_after = std::chrono::milliseconds(200);
 constexpr auto retention_every = std::chrono::seconds(1);
-constexpr auto compress_again_after = std::chrono::minutes(1);  // when it failed
+constexpr auto upkeep_again_after = std::chrono::minutes(1);  // when it failed
 constexpr int place_attempts = 1000;
 
 }  // namespace
@@ -40,14 +40,14 @@ int buffer_pool::take() noexcept {
 lane_logger::lane_logger(session_core& session, std::shared_ptr<client::stream_handle> stream,
                          std::shared_ptr<client::lane_map> lane, std::unique_ptr<lane_log> log,
                          std::shared_ptr<subject_log> subjects, buffer_pool& buffers,
-                         segment_compressor& compressor, std::uint64_t token) noexcept
+                         segment_worker& worker, std::uint64_t token) noexcept
     : session_(session),
       stream_(std::move(stream)),
       lane_(std::move(lane)),
       log_(std::move(log)),
       subjects_(std::move(subjects)),
       buffers_(buffers),
-      compressor_(compressor),
+      worker_(worker),
       token_(token),
       config_(stream_->facts().config),
       gate_(lane_, *session.peers, stream_->directory()),
@@ -389,24 +389,62 @@ bool lane_logger::has_news() noexcept {
   return filling_.has_value() || reader_.ready();
 }
 
-void lane_logger::compress(clock::time_point now) {
-  if (auto done = compressor_.take(log_->directory())) {
-    switch (done->copy.outcome) {
+void lane_logger::take_copies(clock::time_point now) {
+  auto done = worker_.take(log_->directory());
+  if (!done) return;
+  if (const auto* compressed = std::get_if<compressed_segment_file>(&*done)) {
+    switch (compressed->copy.outcome) {
       case compress_outcome::done:
-        (void)log_->replace_segment(done->what.base_seq, done->path, done->copy.bytes);
+        (void)log_->replace_segment(compressed->what.base_seq, compressed->path,
+                                    compressed->copy.bytes);
         break;
-      case compress_outcome::left: log_->settle_segment(done->what.base_seq); break;
+      case compress_outcome::left: log_->settle_segment(compressed->what.base_seq); break;
       case compress_outcome::stopped: break;
-      case compress_outcome::failed: next_compression_ = now + compress_again_after; break;
+      case compress_outcome::failed: next_upkeep_ = now + upkeep_again_after; break;
+    }
+    return;
+  }
+  const auto& [what, copies] = std::get<thinned_log>(*done);
+  if (copies.outcome == thin_outcome::done && log_->replace_segments(copies.made) != 0)
+    next_upkeep_ = now + upkeep_again_after;
+  if (copies.outcome == thin_outcome::failed) next_upkeep_ = now + upkeep_again_after;
+  if (copies.outcome > thin_outcome::left || now < next_upkeep_) return;
+  thinned_upto_ = what.bases.back();
+  thinned_bytes_ = log_->full_bytes();
+}
+
+// Full segments are compressed one by one, and thinned together: whenever they have become a
+// quarter more.
+void lane_logger::keep_up(clock::time_point now) {
+  take_copies(now);
+  if (spills() || now < next_upkeep_) return;
+  if (config_.max_messages_per_subject != 0) {
+    auto bases = log_->bases();
+    const std::uint64_t bytes = log_->full_bytes();
+    if (bases.size() > 1 && bases.back() > thinned_upto_ &&
+        bytes >= thinned_bytes_ + thinned_bytes_ / 4) {
+      const auto age_ns = static_cast<std::uint64_t>(config_.max_age.count());
+      const std::uint64_t now_ns = os::wall_ns();
+      (void)worker_.begin(thinning{log_->directory(), log_->log_id(), std::move(bases),
+                                   config_.max_messages_per_subject, subjects_->count(),
+                                   age_ns != 0 && age_ns < now_ns ? now_ns - age_ns : 0,
+                                   log_->segment_bytes()});
+      return;
     }
   }
-  if (config_.compress == compression::none || spills() || now < next_compression_) return;
+  if (config_.compress == compression::none) return;
   if (const auto base_seq = log_->next_full_segment())
-    (void)compressor_.begin({log_->directory(), *base_seq, log_->log_id()});
+    (void)worker_.begin(compression_job{log_->directory(), log_->log_id(), *base_seq});
+}
+
+void lane_logger::set_config(const stream_config& config) {
+  if (config.max_messages_per_subject != config_.max_messages_per_subject)
+    thinned_upto_ = thinned_bytes_ = 0;
+  config_ = config;
 }
 
 void lane_logger::housekeep(clock::time_point now) {
-  compress(now);
+  keep_up(now);
   if (trouble_ || log_->in_flight()) return;
   if (config_.fsync == fsync_policy::interval && !spills() &&
       log_->written_seq() > log_->durable_seq() && now - last_sync_ >= config_.fsync_interval) {

@@ -21,7 +21,7 @@
 #include "client/writer_gate.hpp"
 #include "ring/lane_reader.hpp"
 #include "storage/lane_log.hpp"
-#include "storage/segment_compressor.hpp"
+#include "storage/segment_worker.hpp"
 #include "storage/subject_log.hpp"
 
 namespace bus::storage {
@@ -52,8 +52,8 @@ class lane_logger {
 
   lane_logger(session_core& session, std::shared_ptr<client::stream_handle> stream,
               std::shared_ptr<client::lane_map> lane, std::unique_ptr<lane_log> log,
-              std::shared_ptr<subject_log> subjects, buffer_pool& buffers,
-              segment_compressor& compressor, std::uint64_t token) noexcept;
+              std::shared_ptr<subject_log> subjects, buffer_pool& buffers, segment_worker& worker,
+              std::uint64_t token) noexcept;
   ~lane_logger();
 
   /// Finds the place in the ring where the log ends. Errors: corrupt (the ring is behind its log),
@@ -63,7 +63,7 @@ class lane_logger {
   /// Gathers what is there, begins a commit when none is under way. True: it did something.
   bool work(clock::time_point now);
   void finished(int failure);
-  /// Retention, compression, a sync that is due, a mark when idle.
+  /// Retention, work on full segments, a sync that is due, a mark when idle.
   void housekeep(clock::time_point now);
   /// Something may be waiting in the ring.
   bool has_news() noexcept;
@@ -75,7 +75,7 @@ class lane_logger {
   void close();
   /// Errors: no_space, system
   result<void> purge(std::uint64_t below);
-  void set_config(const stream_config& config) { config_ = config; }
+  void set_config(const stream_config& config);
 
   lane_log& log() noexcept { return *log_; }
   client::stream_handle& stream() noexcept { return *stream_; }
@@ -100,7 +100,8 @@ class lane_logger {
 
   bool gather();
   bool begin();
-  void compress(clock::time_point now);
+  void take_copies(clock::time_point now);
+  void keep_up(clock::time_point now);
   bool place_reader(std::uint64_t next_seq);
   bool choose_spill();
   void publish_progress(std::uint64_t end_position);
@@ -122,7 +123,7 @@ class lane_logger {
   std::unique_ptr<lane_log> log_;
   std::shared_ptr<subject_log> subjects_;
   buffer_pool& buffers_;
-  segment_compressor& compressor_;
+  segment_worker& worker_;
   const std::uint64_t token_;
   stream_config config_;
   client::writer_gate gate_;  // who reads: for a lane that spills
@@ -141,9 +142,10 @@ class lane_logger {
   bool lost_place_ = false;
   std::optional<error> trouble_, news_;
   errc said_ = errc::ok;  // the trouble that was told last
-  clock::time_point retry_at_{}, last_sync_{}, last_commit_{}, next_retention_{},
-      next_compression_{};
+  clock::time_point retry_at_{}, last_sync_{}, last_commit_{}, next_retention_{}, next_upkeep_{};
   bool marked_ = true;
+  std::uint64_t thinned_upto_ = 0;   // the full segments up to here are
+  std::uint64_t thinned_bytes_ = 0;  // that these had then
   std::uint64_t bytes_written_ = 0;
   std::uint64_t commits_ = 0;
 };

@@ -27,17 +27,6 @@ spare_segments::~spare_segments() {
     if (!entry.path.empty()) (void)disk.remove(entry.path);
 }
 
-void spare_segments::want(const std::string& directory, std::uint64_t bytes) {
-  {
-    const std::lock_guard guard(mutex_);
-    auto& entry = spares_[directory];
-    if (entry.bytes == bytes && !entry.failed) return;
-    entry.bytes = bytes;
-    entry.failed = false;
-  }
-  changed_.notify_all();
-}
-
 std::string spare_segments::take(const std::string& directory, std::uint64_t bytes) {
   std::string path;
   {

@@ -17,8 +17,6 @@ class spare_segments {
   spare_segments();
   ~spare_segments();
 
-  /// There shall be one in `directory`. At once.
-  void want(const std::string& directory, std::uint64_t bytes);
   /// Its path; empty: none is ready. Another one is made.
   std::string take(const std::string& directory, std::uint64_t bytes);
   void forget(const std::string& directory);

@@ -190,7 +190,7 @@ result<void> keeper::attach(kept& stream, std::uint32_t lane,
                  log->next_seq());
   auto logger = std::make_unique<storage::lane_logger>(
       *session_, *handle, std::move(*map), std::move(log), stream.subjects, engine_.buffers(),
-      engine_.compressor(), engine_.next_token());
+      engine_.worker(), engine_.next_token());
   logger->recovered = std::move(report);
   auto taken = logger->take_over();
   if (!taken) return taken;
@@ -202,7 +202,7 @@ void keeper::detach(const std::string& name) {
   std::erase_if(engine_.lanes(), [&](const auto& lane) {
     if (lane->stream().name() != name) return false;
     engine_.spares().forget(lane->log().directory());
-    engine_.compressor().forget(lane->log().directory());
+    engine_.worker().forget(lane->log().directory());
     return true;
   });
 }

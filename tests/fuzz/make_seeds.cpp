@@ -121,6 +121,9 @@ int main(int argc, char** argv) {
   put("log_reader/golden_unknown_id", modes({0}), golden_segment);
   put("log_reader/dense", modes({1}), short_segment(dense_segment(1, 6)));
   put("log_reader/spill", modes({3}), short_segment(dense_segment(1, 6, layout::log_flag_spill)));
+  const bytes thinned = short_segment(dense_segment(1, 4, layout::log_flag_thinned));
+  put("log_reader/thinned", modes({3}), thinned);
+  put("log_reader/thinned_with_hole", modes({7}), joined(thinned, short_segment(dense_segment(20, 4))));
   put("log_reader/limit", modes({9, 20}), short_segment(dense_segment(1, 6)));
   put("log_reader/jump", modes({17, 5}), short_segment(dense_segment(1, 6)));
   const bytes begin = short_segment(dense_segment(1, 4));

@@ -7,6 +7,7 @@
 #include <random>
 #include <set>
 
+#include "full_log.hpp"
 #include "log_life.hpp"
 #include "test_options.hpp"
 
@@ -16,56 +17,22 @@ namespace {
 using namespace test;
 using storage::compress_outcome;
 
-constexpr std::uint64_t frame_bytes = 64 * 1024;
-
-/// A log whose first segment is full.
-struct full_log {
-  full_log(std::uint64_t segment_bytes, std::uint32_t record_bytes, std::uint64_t records_bytes,
-           std::uint32_t frame_records = 16) {
-    (void)disk.make_directory(directory);
-    options.segment_bytes = segment_bytes;
-    options.largest_frame_bytes = frame_bytes;
-    options.fast_segment = {};
-    auto made = storage::lane_log::create(disk, directory, {7, 1, 0}, 1'000'000, options);
-    EXPECT_TRUE(made);
-    log = std::move(*made);
-    for (std::uint64_t written = 0; written < records_bytes || log->segments() < 2;) {
-      EXPECT_EQ(commit(*log, disk, memory, frame_records, record_bytes), 0);
-      written += frame_records * record_bytes;
+// Answers how many were compressed.
+int compress_all(full_log& made) {
+  int done = 0;
+  const std::atomic<bool> stop{false};
+  while (const auto base_seq = made.log->next_full_segment()) {
+    const std::string path = made.directory + "/copy.tmp";
+    const auto copy = storage::compress_segment(made.disk, made.directory, *base_seq, made.log->log_id(), path, stop);
+    if (copy.outcome != compress_outcome::done) {
+      made.log->settle_segment(*base_seq);
+      continue;
     }
+    EXPECT_EQ(made.log->replace_segment(*base_seq, path, copy.bytes), 0);
+    ++done;
   }
-  // Answers how many were compressed.
-  int compress_all() {
-    int done = 0;
-    const std::atomic<bool> stop{false};
-    while (const auto base_seq = log->next_full_segment()) {
-      const std::string path = directory + "/copy.tmp";
-      const auto copy = storage::compress_segment(disk, directory, *base_seq, log->log_id(), path, stop);
-      if (copy.outcome != compress_outcome::done) {
-        log->settle_segment(*base_seq);
-        continue;
-      }
-      EXPECT_EQ(log->replace_segment(*base_seq, path, copy.bytes), 0);
-      ++done;
-    }
-    return done;
-  }
-  std::uint64_t last() const { return log->written_seq(); }
-  std::string first_segment() const { return log::segment_path(directory, 1); }
-  std::uint64_t bytes_of_files() {
-    std::vector<std::uint64_t> bases;
-    EXPECT_EQ(log::list_segments(disk, directory, bases), 0);
-    std::uint64_t sum = 0;
-    for (const std::uint64_t base_seq : bases) sum += disk.contents(log::segment_path(directory, base_seq)).size();
-    return sum;
-  }
-
-  const std::string directory = "/lane";
-  simulated_disk disk;
-  storage::log_options options;
-  storage::frame_memory memory{frame_bytes};
-  std::unique_ptr<storage::lane_log> log;
-};
+  return done;
+}
 
 std::string all_there(log::disk& disk, const std::string& directory, std::uint64_t from, std::uint64_t last) {
   const auto back = read_all_records(disk, directory, from);
@@ -79,7 +46,7 @@ std::string all_there(log::disk& disk, const std::string& directory, std::uint64
 TEST(Compression, ReadersFindTheSameWhereverTheyStart) {
   full_log made(4 << 20, 3000, 9 << 20);
   const std::uint64_t raw_bytes = made.bytes_of_files();
-  ASSERT_GT(made.compress_all(), 1);
+  ASSERT_GT(compress_all(made), 1);
   EXPECT_LT(made.bytes_of_files(), raw_bytes * 7 / 10);
   ASSERT_EQ(all_there(made.disk, made.directory, 1, made.last()), "");
   small_random random(5);
@@ -119,7 +86,7 @@ TEST(Compression, ALastRecordOfZeroesIsThere) {
     EXPECT_EQ(made.log->finished(done.failure), 0);
   };
   while (made.log->segments() < 4) zeroes(60'000);
-  ASSERT_GT(made.compress_all(), 2);
+  ASSERT_GT(compress_all(made), 2);
   std::vector<std::uint64_t> seqs = read_all_records(made.disk, made.directory).seqs;
   EXPECT_EQ(seqs.size(), made.last());
   EXPECT_TRUE(read_all_records(made.disk, made.directory).losses.empty());
@@ -132,7 +99,7 @@ TEST(Compression, AReaderThatIsInTheMiddleGoesOn) {
   history.seek(1);
   log::logged_record record;
   for (int i = 0; i < 10; ++i) ASSERT_EQ(history.next(record, ~0ull), log::walk_outcome::record);
-  ASSERT_GT(made.compress_all(), 0);
+  ASSERT_GT(compress_all(made), 0);
   for (std::uint64_t seq = 11; seq <= made.last(); ++seq) {
     ASSERT_EQ(history.next(record, ~0ull), log::walk_outcome::record);
     ASSERT_EQ(record.seq, seq);
@@ -142,7 +109,7 @@ TEST(Compression, AReaderThatIsInTheMiddleGoesOn) {
 
 TEST(Compression, GoesOnAfterBusdWasStarted) {
   full_log made(1 << 20, 3000, 2 << 20);
-  ASSERT_GT(made.compress_all(), 0);
+  ASSERT_GT(compress_all(made), 0);
   const std::uint64_t last = made.last(), bytes = made.log->bytes_on_disk();
   ASSERT_TRUE(made.log->close());
   made.log.reset();
@@ -153,13 +120,13 @@ TEST(Compression, GoesOnAfterBusdWasStarted) {
   EXPECT_EQ((*opened)->bytes_on_disk(), bytes);
   EXPECT_TRUE(report.damages.empty());
   made.log = std::move(*opened);
-  EXPECT_EQ(made.compress_all(), 0);  // they are already
+  EXPECT_EQ(compress_all(made), 0);  // they are already
 }
 
 // As a copy that was made while busd compressed.
 TEST(Compression, ALogThatEndsWithACompressedSegmentIsGoneOnWith) {
   full_log made(1 << 20, 3000, 2 << 20);
-  ASSERT_GT(made.compress_all(), 0);
+  ASSERT_GT(compress_all(made), 0);
   made.log.reset();
   std::vector<std::uint64_t> bases;
   ASSERT_EQ(log::list_segments(made.disk, made.directory, bases), 0);
@@ -187,7 +154,7 @@ TEST(Compression, ASegmentThatIsGoneDoesNotComeBack) {
 
 TEST(Compression, RetentionCountsWhatIsOnTheDisk) {
   full_log made(4 << 20, 3000, 9 << 20), raw(4 << 20, 3000, 9 << 20);
-  ASSERT_GT(made.compress_all(), 3);
+  ASSERT_GT(compress_all(made), 3);
   EXPECT_EQ(made.log->bytes_on_disk(), made.bytes_of_files());
   const std::uint64_t limit = made.log->bytes_on_disk();
   EXPECT_EQ(made.log->retain({0, limit, 0}, 0), 0u);
@@ -197,7 +164,7 @@ TEST(Compression, RetentionCountsWhatIsOnTheDisk) {
 
 TEST(Compression, WhatDoesNotGetSmallerStays) {
   full_log made(1 << 20, 3000, 2 << 20);
-  ASSERT_EQ(made.compress_all(), static_cast<int>(made.log->segments()) - 1);
+  ASSERT_EQ(compress_all(made), static_cast<int>(made.log->segments()) - 1);
   const std::atomic<bool> stop{false}, stopped{true};
   const auto again =
       storage::compress_segment(made.disk, made.directory, 1, made.log->log_id(), made.directory + "/copy.tmp", stop);
@@ -285,7 +252,7 @@ std::string check_damage(simulated_disk& disk, const full_log& made, const std::
 TEST(Compression, EveryByteAndEveryCutCostAtMostOneBlock) {
   full_log made(160 * 1024, 700, 0);
   const auto records = records_of(made);
-  ASSERT_EQ(made.compress_all(), 1);
+  ASSERT_EQ(compress_all(made), 1);
   const auto file = made.disk.contents(made.first_segment());
   const block_places blocks = places_of(file);
   ASSERT_GE(blocks.begin.size(), 3u);
@@ -314,7 +281,7 @@ TEST(Compression, EveryByteAndEveryCutCostAtMostOneBlock) {
 TEST(Compression, WithoutItsTableEachBlockIsFound) {
   full_log made(1 << 20, 700, 0);
   const auto records = records_of(made);
-  ASSERT_EQ(made.compress_all(), 1);
+  ASSERT_EQ(compress_all(made), 1);
   const block_places blocks = places_of(made.disk.contents(made.first_segment()));
   const std::vector<std::byte> nothing(blocks.table_end - 4096);
   for (std::size_t i = 0; i + 1 < blocks.begin.size(); ++i) {
@@ -328,7 +295,7 @@ TEST(Compression, WithoutItsTableEachBlockIsFound) {
 // No newer segment tells that something is missing, and no frame either: each is 4096 bytes, none lies in two blocks.
 TEST(Compression, ALostBlockAtTheEndIsTold) {
   full_log made(1 << 20, 4000, 0, 1);
-  ASSERT_EQ(made.compress_all(), 1);
+  ASSERT_EQ(compress_all(made), 1);
   std::vector<std::uint64_t> bases;
   ASSERT_EQ(log::list_segments(made.disk, made.directory, bases), 0);
   ASSERT_EQ(made.disk.remove(log::segment_path(made.directory, bases.back())), 0);
@@ -347,7 +314,7 @@ TEST(Compression, ALostBlockAtTheEndIsTold) {
 TEST(Compression, APageThatCannotBeReadCostsItsBlocks) {
   full_log made(1 << 20, 700, 0);
   const auto records = records_of(made);
-  ASSERT_EQ(made.compress_all(), 1);
+  ASSERT_EQ(compress_all(made), 1);
   const auto file = made.disk.contents(made.first_segment());
   const block_places blocks = places_of(file);
   constexpr std::uint64_t page_bytes = simulated_disk::page_bytes;
@@ -427,7 +394,7 @@ TEST(Compression, NoCallThatFailsCostsAnything) {
 TEST(Compression, SeededBugIsCaught) {
   full_log made(192 * 1024, 700, 0);
   auto records = records_of(made);
-  ASSERT_EQ(made.compress_all(), 1);
+  ASSERT_EQ(compress_all(made), 1);
   const block_places blocks = places_of(made.disk.contents(made.first_segment()));
   EXPECT_NE(check_damage(made.disk, made, records, {}), "");  // nobody is told of nothing
   const std::byte now{0x5a};

@@ -199,6 +199,26 @@ TEST_P(LaneLog, ItsDiskAnswersWithTheSyncAndNotBeforeIt) {
   disk_->close(file);
 }
 
+// Shared memory is lost again and again, and hardly anything is published in between.
+TEST_P(LaneLog, AQuietLaneStaysSmall) {
+  options_.segment_bytes = 64u << 20;
+  std::uint64_t spares = 0;
+  options_.take_spare = [&](const std::string&, std::uint64_t) -> std::string { return ++spares, ""; };
+  auto log = create();
+  for (std::uint64_t epoch = 2; epoch < 6; ++epoch) {
+    ASSERT_EQ(commit(*log, *disk_, memory_, 5, 300), 0);
+    log.reset();
+    log = reopen();
+    ASSERT_TRUE(log->raise_high_water(log->next_seq() + 100, 100));
+    ASSERT_TRUE(log->begin_epoch(epoch));
+  }
+  EXPECT_EQ(spares, 0u);
+  EXPECT_LT(log->bytes_on_disk(), log->segments() * 5 / 4 << 20);
+  // One that fills its segments gets whole ones, as ever.
+  for (int i = 0; i < 200; ++i) ASSERT_EQ(commit(*log, *disk_, memory_, 16, 3000), 0);
+  EXPECT_GT(log->bytes_on_disk() >> 20, 16 + log->segments());
+}
+
 TEST_P(LaneLog, ItsDiskTellsAWriteThatFailed) {
   const int file = disk_->open("/dev/full", log::disk_mode::write, false);
   ASSERT_GE(file, 0);

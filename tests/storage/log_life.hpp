@@ -75,6 +75,7 @@ inline found_records find_records(log::disk& disk, const std::string& directory,
   all.failure = history.open();
   if (all.failure != 0) return all;
   history.seek(from);
+  history.look_at_every_byte();
   std::uint64_t next = from;
   for (log::logged_record record;;) {
     const auto outcome = history.next(record, limit);

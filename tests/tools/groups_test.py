@@ -119,6 +119,9 @@ class Groups(GroupsCase):
             with self.subTest(rules=rules):
                 failed = self.bus("group", "add", "t", "x", *rules, expect=USAGE)
                 self.assertIsNotNone(error_lines(failed.complaint), failed.complaint)
+        for arguments in (["consume", "t"], ["--json", "group", "ack", "t"]):
+            unknown = " ".join(["bus"] + [word for word in arguments if word not in ("--json", "t")])
+            self.assertIn(f"there is no '{unknown}'", self.bus(*arguments, expect=USAGE).complaint)
         for arguments in (["group"], ["group", "add", "t"], ["group", "next", "t"], ["queue"], ["dlq"],
                           ["group", "add", "t", "x/y"], ["group", "pause", "t", "g", "--for", "soon"],
                           ["group", "next", "t", "g", "--timeout", "soon"], ["group", "next", "t", "g", "--batch", "0"],
@@ -334,6 +337,17 @@ class Work(GroupsCase):
         first, second = self.dead()
         self.assertEqual((first["reason"], first["error"]), ("rejected", "exit status 3: cannot parse"))
         self.assertEqual(second["error"], "exit status 4")
+
+    def test_a_command_that_cannot_run_ends_it_and_is_again(self):
+        self.publish("one", "two")
+        not_executable = self.file("not_executable")
+        not_executable.write_text("echo never\n", encoding="utf-8")
+        for command, status in (("no_such_command_of_bus", 127), (str(not_executable), 126)):
+            done = self.next("--follow", "--exec", command, expect=USAGE)
+            self.assertIn(f"exit status {status}", done.complaint)
+            self.assertEqual(self.dead(), [])
+        self.assertEqual(self.info()["nacked"], 2)
+        self.work("true")
 
     def test_a_signal_is_again(self):
         self.publish("one")

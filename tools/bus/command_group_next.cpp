@@ -15,6 +15,8 @@ namespace tools {
 namespace {
 
 constexpr int retry_status = 75;  // EX_TEMPFAIL of sysexits.h
+// Of the shell: the command cannot be executed, or is not found.
+constexpr bool was_not_run(int status) { return status == 126 || status == 127; }
 
 struct options {
   std::string stream, group, command, timeout;
@@ -106,7 +108,8 @@ verdict judge(bus::lease& one, const command_outcome& outcome) {
   }
   if (outcome.status == 0) return {"acked", settle([&] { return one.ack(); })};
   const std::string why = "exit status " + std::to_string(outcome.status) + said;
-  if (outcome.status == retry_status) return {"nacked", settle([&] { return one.nack({}, why); })};
+  if (outcome.status == retry_status || was_not_run(outcome.status))
+    return {"nacked", settle([&] { return one.nack({}, why); })};
   return {"rejected", settle([&] { return one.reject(why); })};
 }
 
@@ -129,6 +132,13 @@ int work(const context& c, const options& o, bus::lease& one) {
                       {"outcome", done.word},
                       {"result", bus::settle_result_name(done.settled)}})
                     .c_str());
+  if (outcome->signal == 0 && was_not_run(outcome->status)) {
+    // The worker is wrong, not the message: the next ones would fare alike.
+    return c.fail({bus::errc::invalid_argument, 0, "cannot run '" + o.command + "'",
+                   "exit status " + std::to_string(outcome->status) +
+                       (outcome->last_error.empty() ? "" : ": " + outcome->last_error),
+                   "mend the command; the message comes again after the group's back-off"});
+  }
   return check(c, one, done.settled);
 }
 

@@ -17,7 +17,7 @@ struct options {
   std::uint32_t lane = 0;
   bool all = false, off = false, raw = false, force = false;
   std::string max_age, max_bytes, fsync, fsync_interval, compress, timeout;
-  std::optional<std::uint64_t> max_messages;
+  std::optional<std::uint64_t> max_messages, per_subject;
 };
 
 void print(const context& c, const options& o, const bus::message& m) {
@@ -245,6 +245,7 @@ int edit(const context& c, const options& o) {
     config.max_bytes = *bytes;
   }
   if (o.max_messages) config.max_messages = *o.max_messages;
+  if (o.per_subject) config.max_messages_per_subject = *o.per_subject;
   if (!o.fsync.empty()) {
     auto fsync = bus::parse_fsync(o.fsync);
     if (!fsync) return c.fail(fsync.error());
@@ -337,6 +338,8 @@ void add_log(CLI::App& stream, context& c) {
   editing->add_option("--max-age", o->max_age, "Remove what is older; 0: never");
   editing->add_option("--max-bytes", o->max_bytes, "Remove the oldest beyond this; 0: never");
   editing->add_option("--max-messages", o->max_messages, "The same by number; 0: never");
+  editing->add_option("--max-messages-per-subject", o->per_subject,
+                      "Keep the newest of each subject; 0: all stay");
   editing->add_option("--fsync", o->fsync, "batch, interval or never");
   editing->add_option("--fsync-interval", o->fsync_interval, "With --fsync interval");
   editing->add_option("--compress", o->compress, "Log files that are full: none or zstd");

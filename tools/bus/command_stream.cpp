@@ -18,7 +18,7 @@ struct options {
   bool ephemeral = false, force = false;
   std::string storage = "memory", fsync = "batch", fsync_interval = "100ms", segment = "64MiB";
   std::string max_age = "0", max_bytes = "0", compress = "none";
-  std::uint64_t max_messages = 0;
+  std::uint64_t max_messages = 0, per_subject = 0;
 };
 
 /// The options of a log. Empty: they are fine.
@@ -49,6 +49,7 @@ std::optional<int> read_log_options(const context& c, const options& o,
   config.max_age = *age;
   config.max_bytes = *bytes;
   config.max_messages = o.max_messages;
+  config.max_messages_per_subject = o.per_subject;
   return std::nullopt;
 }
 
@@ -64,6 +65,10 @@ void add_log_options(CLI::App* command, options& o) {
   command->add_option("--compress", o.compress, "Log files that are full: none or zstd")
       ->capture_default_str();
   command->add_option("--max-messages", o.max_messages, "The same by number; 0: never")
+      ->capture_default_str();
+  command
+      ->add_option("--max-messages-per-subject", o.per_subject,
+                   "Keep the newest of each subject, remove older ones by and by; 0: all stay")
       ->capture_default_str();
 }
 

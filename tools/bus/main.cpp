@@ -55,6 +55,30 @@ bus::result<bus::session> context::open(const char* as, bool create) const {
   return bus::session::open({url, std::string("bus ") + as, create});
 }
 
+namespace {
+
+/// CLI11 says that a command is required when there is one that it does not know.
+std::string unknown_command(const CLI::App& app, int argc, char** argv) {
+  const CLI::App* at = &app;
+  std::string path = app.get_name();
+  for (int i = 1; i < argc && at->get_require_subcommand_min() != 0; ++i) {
+    const std::string_view word = argv[i];
+    if (word.starts_with('-')) {
+      i += word == "-b" || word == "--bus" ? 1 : 0;
+      continue;
+    }
+    const auto known = at->get_subcommands(
+        [&](const CLI::App* one) { return one->check_name(std::string(word)); });
+    if (known.empty())
+      return "there is no '" + path + " " + std::string(word) + "': see " + path + " --help";
+    at = known.front();
+    path += " " + at->get_name();
+  }
+  return {};
+}
+
+}  // namespace
+
 }  // namespace tools
 
 int main(int argc, char** argv) {
@@ -88,7 +112,8 @@ int main(int argc, char** argv) {
   } catch (const CLI::Success& asked) {
     return app.exit(asked);
   } catch (const CLI::ParseError& wrong) {
-    return c.usage("cannot understand the command", wrong.what());
+    const std::string unknown = tools::unknown_command(app, argc, argv);
+    return c.usage("cannot understand the command", unknown.empty() ? wrong.what() : unknown);
   }
   try {
     return c.run ? c.run() : tools::exit_usage;

@@ -73,6 +73,8 @@ struct stream_config {
   std::chrono::nanoseconds max_age{0};  ///< limits of the log, whichever comes first; 0: none.
   std::uint64_t max_bytes = 0;          ///< They remove whole segments
   std::uint64_t max_messages = 0;
+  /// Older ones of a subject are removed from full segments, by and by; per lane. 0: all stay
+  std::uint64_t max_messages_per_subject = 0;
   compression compress = compression::none;  ///< of a durable stream
 };
 

@@ -241,8 +241,8 @@ nothing_because consumer_core::claim_lanes(std::size_t max, std::uint64_t now,
   return why;
 }
 
-std::size_t consumer_core::claim(std::size_t max, std::uint64_t max_bytes,
-                                 bool start_first) noexcept {
+std::size_t consumer_core::claim(std::size_t max, std::uint64_t max_bytes, bool start_first,
+                                 std::uint64_t seen_ticks) noexcept {
   claimed_.clear();
   ahead_ = 0;
   if (!guard_.same_process()) {
@@ -250,7 +250,7 @@ std::size_t consumer_core::claim(std::size_t max, std::uint64_t max_bytes,
     return 0;
   }
   if (!group_->is_current() && !refresh()) return 0;
-  const std::uint64_t now = group_->now();
+  const std::uint64_t now = seen_ticks != 0 ? seen_ticks : group_->now();
   if (now >= next_deaths_look_) [[unlikely]] {
     next_deaths_look_ = now + look_for_deaths_every_;
     sync::store_relaxed(group_->header().last_member_ticks, now);
@@ -554,13 +554,15 @@ std::size_t consumer_core::fetch(std::size_t max, std::uint64_t max_bytes,
                                  std::chrono::nanoseconds wait_for, bool start_first) noexcept {
   max = std::min<std::size_t>(max, config().max_ack_pending);
   clock::time_point deadline{};
+  std::uint64_t seen_ticks = 0;
   for (;;) {
     if (stopped() || failure) {
       claimed_.clear();
       return 0;
     }
-    const std::size_t count = claim(max, max_bytes, start_first);
+    const std::size_t count = claim(max, max_bytes, start_first, seen_ticks);
     if (count != 0) return count;
+    seen_ticks = 0;
     if (wait_for.count() <= 0 || failure) {
       if (why_ == nothing_because::unknown || why_ == nothing_because::rescanning) continue;
       return 0;
@@ -569,28 +571,33 @@ std::size_t consumer_core::fetch(std::size_t max, std::uint64_t max_bytes,
     if (deadline == clock::time_point{})
       deadline = now + std::min<std::chrono::nanoseconds>(wait_for, forever);
     // There may be reasons to look again and again, and nothing to get.
-    if (now >= deadline || !wait(deadline)) {
+    if (now >= deadline || !wait(deadline, seen_ticks)) {
       claimed_.clear();
       return 0;
     }
   }
 }
 
-// False: the deadline, or stop().
-bool consumer_core::wait(clock::time_point deadline) noexcept {
+// False: the deadline, or stop(). `seen_ticks`: the time, when it was just looked at; else 0.
+bool consumer_core::wait(clock::time_point deadline, std::uint64_t& seen_ticks) noexcept {
+  seen_ticks = 0;
   const auto spin_end = options.wait == wait_strategy::adaptive ? clock::now() + adaptive_spin
                                                                 : clock::time_point::min();
   const bool spins =
       options.wait == wait_strategy::busy_spin || options.wait == wait_strategy::spin_pause;
+  std::uint64_t ticks = group_->now();
   for (std::uint32_t looks = 1;; ++looks) {
-    if (may_claim_now()) return true;
+    if (may_claim_now()) {
+      seen_ticks = ticks;
+      return true;
+    }
     if (looks % 64 != 0 && options.wait == wait_strategy::busy_spin) continue;
     if (options.wait != wait_strategy::busy_spin)
       for (int i = 0; i < 8; ++i) base::relax();
     if (stopped()) return false;
     const auto now = clock::now();
     if (now >= deadline) return false;
-    const std::uint64_t ticks = group_->now();
+    ticks = group_->now();
     if (ticks >= next_event_) return true;
     if (ticks >= next_deaths_look_) {
       next_deaths_look_ = ticks + look_for_deaths_every_;

@@ -84,7 +84,8 @@ struct consumer_core {
   bool is_waited_for() const noexcept;
   void leave() noexcept;
   bool take_part() noexcept;
-  std::size_t claim(std::size_t max, std::uint64_t max_bytes, bool start_first) noexcept;
+  std::size_t claim(std::size_t max, std::uint64_t max_bytes, bool start_first,
+                    std::uint64_t seen_ticks) noexcept;
   group::nothing_because claim_lanes(std::size_t max, std::uint64_t now,
                                      detail::claim_feed& feed) noexcept;
   bool has_next(std::uint32_t lane) const noexcept;
@@ -101,7 +102,7 @@ struct consumer_core {
   void after_settle(std::uint32_t lane) noexcept;
   void ended(detail::lease_entry& entry) noexcept;
   bool may_claim_now() noexcept;
-  bool wait(std::chrono::steady_clock::time_point deadline) noexcept;
+  bool wait(std::chrono::steady_clock::time_point deadline, std::uint64_t& seen_ticks) noexcept;
   void sleep(std::chrono::steady_clock::time_point deadline) noexcept;
   bool refresh() noexcept;
 

@@ -19,6 +19,7 @@ namespace bus::client {
 
 namespace {
 
+constexpr std::uint32_t most_keys = 1u << 23;  // places, twice as many as slots at least
 constexpr unsigned file_mode = 0600;
 constexpr std::uint32_t spare_slots = 64;  // for messages that die
 constexpr std::uint32_t first_blocks = 1024;
@@ -156,8 +157,10 @@ void describe_group(layout::group_header& header, const group_config& config,
   info.ordinal = static_cast<std::uint32_t>(os::random_id() & 0x7fffffff);
   info.slot_count = slots_of(config);
   info.member_count = config.max_consumers;
-  info.key_capacity =
-      config.order == group_order::key ? std::bit_ceil(2 * info.slot_count) : std::uint32_t{2};
+  // Sparse: with many keys out most of them are the only one in their cache line.
+  info.key_capacity = config.order == group_order::key
+                          ? std::min(std::bit_ceil(4 * info.slot_count), most_keys)
+                          : std::uint32_t{2};
   info.block_count = static_cast<std::uint32_t>(config.hold_bytes / layout::group_block_bytes);
   info.ack = static_cast<std::uint32_t>(config.ack);
   info.order = static_cast<std::uint32_t>(config.order);
@@ -300,7 +303,7 @@ result<group_config> config_of(const layout::group_info& info, const stream_fact
   auto checked = check_group(config, stream.config);
   if (!checked) return impossible(checked.error().why.c_str());
   if (info.slot_count != slots_of(config) || !std::has_single_bit(info.key_capacity) ||
-      info.key_capacity > 1u << 23 ||
+      info.key_capacity > most_keys ||
       (config.order == group_order::key && info.key_capacity < info.slot_count) ||
       info.block_count != config.hold_bytes / layout::group_block_bytes)
     return impossible("its tables");

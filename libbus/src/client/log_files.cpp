@@ -89,6 +89,7 @@ result<log_report> verify_log(const std::string& directory, const log_progress& 
     lane.segments = history.bases().size();
     lane.first_sequence = history.first_seq();
     history.seek(lane.first_sequence);
+    history.look_at_every_byte();
     // What lies beyond the end of a segment's own sequences is looked at, too: every byte counts.
     std::uint64_t last_told = 0;
     for (log::logged_record record;;) {
@@ -104,7 +105,7 @@ result<log_report> verify_log(const std::string& directory, const log_progress& 
         continue;
       }
       if (outcome == log::walk_outcome::gap) {
-        if (history.loss().reason != layout::log_gap::consumed)
+        if (layout::is_loss(history.loss().reason))
           lane.gaps.push_back({{},
                                index,
                                history.loss().first,
@@ -149,6 +150,36 @@ int copy_file(log::disk& disk, const std::string& from, const std::string& to,
   return failure;
 }
 
+// Those of one lane. `changed`: one was removed that is not older than all others: what it held is
+// in the one before it now, which was copied too early.
+int copy_segments(log::disk& disk, const std::string& from, const std::string& into,
+                  const std::function<void(std::uint64_t)>& moved, std::uint64_t& all,
+                  bool& changed) {
+  os::remove_tree(into);
+  changed = false;
+  std::vector<std::uint64_t> bases, gone;
+  int failure = disk.make_directory(into);
+  if (failure == 0) failure = log::list_segments(disk, from, bases);
+  for (const std::uint64_t base_seq : bases)
+    all += size_of(disk, log::segment_path(from, base_seq));
+  for (const std::uint64_t base_seq : bases) {
+    if (failure != 0) break;
+    failure = copy_file(disk, log::segment_path(from, base_seq), log::segment_path(into, base_seq),
+                        moved);
+    if (failure == -ENOENT) {
+      gone.push_back(base_seq);
+      failure = 0;
+    } else if (failure == 0) {
+      (void)copy_file(disk, from + "/" + log::index_name(base_seq),
+                      into + "/" + log::index_name(base_seq), moved);
+    }
+  }
+  if (failure != 0 || gone.empty()) return failure;
+  failure = log::list_segments(disk, from, bases);
+  changed = !bases.empty() && gone.back() > bases.front();
+  return failure;
+}
+
 }  // namespace
 
 result<void> copy_log(const std::string& directory, const std::string& to,
@@ -171,20 +202,10 @@ result<void> copy_log(const std::string& directory, const std::string& to,
   // harm.
   for (const std::uint32_t lane : lanes) {
     const std::string from = lane_directory(directory, lane), into = lane_directory(early, lane);
-    if (failure == 0) failure = disk.make_directory(into);
-    std::vector<std::uint64_t> bases;
-    if (failure == 0) failure = log::list_segments(disk, from, bases);
-    for (const std::uint64_t base_seq : bases)
-      all += size_of(disk, log::segment_path(from, base_seq));
-    for (const std::uint64_t base_seq : bases) {
-      if (failure != 0) break;
-      failure = copy_file(disk, log::segment_path(from, base_seq),
-                          log::segment_path(into, base_seq), moved);
-      if (failure == -ENOENT) failure = 0;  // removed by retention meanwhile
-      if (failure == 0)
-        (void)copy_file(disk, from + "/" + log::index_name(base_seq),
-                        into + "/" + log::index_name(base_seq), moved);
-    }
+    bool changed = true;
+    for (int round = 0; failure == 0 && changed && round < 10; ++round)
+      failure = copy_segments(disk, from, into, moved, all, changed);
+    if (failure == 0 && changed) failure = -EAGAIN;
     if (failure == 0) failure = copy_file(disk, from + "/state", into + "/state", moved);
     if (failure == 0) failure = disk.sync_directory(into);
   }
@@ -192,6 +213,11 @@ result<void> copy_log(const std::string& directory, const std::string& to,
     if (failure == 0) failure = copy_file(disk, directory + name, early + name, moved);
   if (failure == 0) failure = disk.sync_directory(early);
   if (failure == 0) failure = disk.rename(early, to);
+  if (failure == 0) {
+    // By its parent: after a power loss it is where it was said to be.
+    const auto slash = to.rfind('/');
+    failure = disk.sync_directory(slash == std::string::npos ? "." : to.substr(0, slash + 1));
+  }
   if (failure != 0) {
     os::remove_tree(early);
     return os::failure(-failure, "cannot copy the log in " + directory + " to " + to);

@@ -415,6 +415,8 @@ result<void> session::add_stream(const stream_config& config) {
     differs(there.max_age != config.max_age, "max_age");
     differs(there.max_bytes != config.max_bytes, "max_bytes");
     differs(there.max_messages != config.max_messages, "max_messages");
+    differs(there.max_messages_per_subject != config.max_messages_per_subject,
+            "max_messages_per_subject");
     differs(there.compress != config.compress, "compress");
   }
   if (differences.empty()) return {};

@@ -52,6 +52,17 @@ namespace {
 result<void> check_storage(const stream_config& config) {
   if (config.storage > storage_class::durable)
     return bad_field(config, "storage", "not one of memory, spill, durable");
+  // A spill stream has what somebody has not read, and nothing else.
+  if (config.storage != storage_class::durable) {
+    const char* field = config.max_age.count() != 0            ? "max_age"
+                        : config.max_bytes != 0                ? "max_bytes"
+                        : config.max_messages != 0             ? "max_messages"
+                        : config.max_messages_per_subject != 0 ? "max_messages_per_subject"
+                        : config.compress != compression::none ? "compress"
+                                                               : nullptr;
+    if (field != nullptr)
+      return bad_field(config, field, "only a stream with storage durable has it");
+  }
   if (config.storage == storage_class::memory) return {};
   if (config.overflow == overflow::drop_oldest)
     return bad_field(
@@ -186,6 +197,7 @@ void describe_stream(std::byte* at, const stream_config& config, const birth& wi
   header->max_age_ns = static_cast<std::uint64_t>(config.max_age.count());
   header->max_bytes = config.max_bytes;
   header->max_messages = config.max_messages;
+  header->max_messages_per_subject = config.max_messages_per_subject;
   header->compress = static_cast<std::uint32_t>(config.compress);
   header->sealed = with.sealed ? 1 : 0;
 }
@@ -261,6 +273,7 @@ result<stream_facts> read_stream_file(const std::string& directory) {
   config.max_age = std::chrono::nanoseconds(h.max_age_ns);
   config.max_bytes = h.max_bytes;
   config.max_messages = h.max_messages;
+  config.max_messages_per_subject = h.max_messages_per_subject;
   config.compress = static_cast<compression>(h.compress);
   const char* at = h.patterns;
   const char* end = h.patterns + std::min<std::size_t>(h.pattern_bytes, sizeof h.patterns);

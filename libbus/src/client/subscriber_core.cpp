@@ -240,7 +240,7 @@ std::size_t subscriber_core::fill_from_log(detail::source& from, std::size_t max
       break;
     }
     if (outcome == log::walk_outcome::gap) {
-      if (history.loss().reason == layout::log_gap::consumed) continue;
+      if (!layout::is_loss(history.loss().reason)) continue;
       if (count != 0) {
         tail.pending_loss = history.loss();
         break;

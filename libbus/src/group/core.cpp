@@ -43,17 +43,17 @@ settled core::ack(const lease_token& token, std::uint32_t member) noexcept {
   if (held(token, from) != settled::ok) return settled::stale;
   auto& settling = m_.members[member].settling;
   sync::store_relaxed(settling, std::uint64_t{token.slot} + 1);  // [Q3] ordered by the decision
-  do {
-    if (held(token, from) != settled::ok) {
-      sync::store_relaxed(settling, 0);
-      return settled::stale;
-    }
+  for (;;) {
     sync::reach(sync::failpoint::settle_begin);
     slot_truth to = from;
     to.state = slot_state::settled;
     // [Q1] the decision: a holder that was fenced meanwhile loses here.
     if (sync::replace(m_.slots[token.slot].truth, from.pack(), to.pack())) break;
-  } while (true);
+    if (held(token, from) != settled::ok) {
+      sync::store_relaxed(settling, 0);
+      return settled::stale;
+    }
+  }
   sync::reach(sync::failpoint::settle_marked);
   auto& slot = m_.slots[token.slot];
   std::uint64_t head;

@@ -2,6 +2,11 @@
 /// key_table: which keys are busy, who holds them, and who waits: open addressing over the hash
 /// of the key, so that two keys with one hash are in order with each other, too.
 ///
+/// Invariants
+///   T1  passed_by of a place counts the keys that stand behind it, and whose home is at it or
+///       before it: a search ends where it is 0. So nothing moves when a key goes, and no place
+///       beyond its own is looked at.
+///
 /// REQUIRES for all: the group's lock. An index: repair makes it anew.
 
 #include "base/hash.hpp"
@@ -19,7 +24,7 @@ class key_table {
     for (std::uint32_t at = home(key), looked = 0; looked < memory_.key_capacity;
          at = after(at), ++looked) {
       if (memory_.keys[at].key == key) return &memory_.keys[at];
-      if (memory_.keys[at].key == 0) return nullptr;
+      if (memory_.keys[at].passed_by == 0) return nullptr;
     }
     return nullptr;
   }
@@ -35,34 +40,36 @@ class key_table {
     }
     std::uint32_t at = home(key);
     for (std::uint32_t looked = 0; memory_.keys[at].key != 0; at = after(at), ++looked) {
+      ++memory_.keys[at].passed_by;
       if (looked < memory_.key_capacity) continue;
       memory_.broken = true;
       return nullptr;
     }
-    memory_.keys[at] = {key, 0, 0, 0, 0, 0, 0};
+    auto& entry = memory_.keys[at];
+    entry.key = key;
+    entry.holder = entry.first = entry.last = entry.parked = entry.skip = 0;
+    entry.looked_at_again = 0;
     ++memory_.lists().key_count;
-    return &memory_.keys[at];
+    return &entry;
   }
-  // Entries behind the hole move up, so that no search ends at it too early.
   void remove(layout::group_key* entry) const noexcept {
-    auto hole = static_cast<std::uint32_t>(entry - memory_.keys);
-    std::uint32_t looked = 0;
-    for (std::uint32_t at = after(hole); memory_.keys[at].key != 0 && looked < memory_.key_capacity;
-         at = after(at), ++looked) {
-      const std::uint32_t wish = home(memory_.keys[at].key);
-      // May the entry stand at the hole? Only when its home is not in (hole, at].
-      const bool stays = hole < at ? wish > hole && wish <= at : wish > hole || wish <= at;
-      if (stays) continue;
-      memory_.keys[hole] = memory_.keys[at];
-      hole = at;
+    const auto place = static_cast<std::uint32_t>(entry - memory_.keys);
+    std::uint32_t at = home(entry->key);
+    for (std::uint32_t looked = 0; at != place; at = after(at), ++looked) {
+      if (looked == memory_.key_capacity || memory_.keys[at].passed_by == 0) {
+        memory_.broken = true;
+        break;
+      }
+      --memory_.keys[at].passed_by;
     }
-    memory_.keys[hole] = {};
+    entry->key = 0;
     --memory_.lists().key_count;
   }
 
  private:
+  // The first of the two entries of a cache line: most searches end in it.
   std::uint32_t home(std::uint64_t key) const noexcept {
-    return static_cast<std::uint32_t>(base::mix(key)) & (memory_.key_capacity - 1);
+    return static_cast<std::uint32_t>(base::mix(key)) & (memory_.key_capacity - 1) & ~1u;
   }
   std::uint32_t after(std::uint32_t at) const noexcept {
     return (at + 1) & (memory_.key_capacity - 1);

@@ -16,12 +16,15 @@ namespace bus::layout {
 inline constexpr std::uint64_t log_magic = 0x31474f4c535542ull;  // "BUSLOG1" read as little endian
 inline constexpr std::uint16_t log_major = 1;
 inline constexpr std::uint16_t log_minor = 0;
+/// Of a thinned segment: an older reader takes the holes in it for corruption, and reads the rest.
+inline constexpr std::uint16_t log_minor_thinned = 2;
 /// Of a compressed segment: a reader that knows nothing of them refuses it, and does not take it
 /// for damage.
 inline constexpr std::uint16_t log_major_compressed = 2;
 /// The first frame of a segment starts here; the header has the room to itself.
 inline constexpr std::uint64_t log_header_bytes = 4096;
 inline constexpr std::uint64_t log_unit = 64;  // records start on multiples of it
+inline constexpr std::uint64_t log_index_stride_bytes = 256 * 1024;
 inline constexpr std::uint64_t log_segment_min_bytes = 64 * 1024;
 inline constexpr std::uint64_t log_segment_max_bytes = 1ull << 32;
 
@@ -33,7 +36,14 @@ enum class log_gap : std::uint32_t {
   not_logged = 3,  // the disk was full or failing, and the stream may drop what it cannot log
   consumed = 4,    // spill: everybody had read them
   removed = 5,     // by retention, or a purge
+  superseded = 6,  // by newer messages of the same subject; never in a header: holes of a thinned
+                   // segment mean it
 };
+
+/// Somebody did not get what they may have waited for.
+constexpr bool is_loss(log_gap reason) noexcept {
+  return reason != log_gap::consumed && reason != log_gap::superseded;
+}
 
 /// The first bytes of a segment. Written before the file gets its name; never changed.
 struct log_segment_header {
@@ -53,7 +63,8 @@ struct log_segment_header {
   std::uint32_t align_bytes;  // frames start on multiples of it
   std::uint32_t flags;
   std::uint64_t durable_upto;  // known when the segment was begun
-  std::uint64_t reserved[4];
+  std::uint64_t records;       // of a thinned segment: how many it has
+  std::uint64_t reserved[3];
 };
 static_assert(std::is_standard_layout_v<log_segment_header>);
 static_assert(sizeof(log_segment_header) == 128);
@@ -62,10 +73,11 @@ static_assert(offsetof(log_segment_header, log_id) == 16);
 static_assert(offsetof(log_segment_header, base_seq) == 40);
 static_assert(offsetof(log_segment_header, gap_first) == 64);
 static_assert(offsetof(log_segment_header, durable_upto) == 88);
-static_assert(offsetof(log_segment_header, reserved) == 96);
+static_assert(offsetof(log_segment_header, records) == 96);
 
 inline constexpr std::uint32_t log_flag_spill = 1;  // frames may skip sequences
 inline constexpr std::uint32_t log_flag_compressed = 2;
+inline constexpr std::uint32_t log_flag_thinned = 4;  // the same, where messages were superseded
 
 /// In a compressed segment, behind its header: where the blocks are. As many 64-bit offsets follow,
 /// padded with zeroes to a multiple of 64.

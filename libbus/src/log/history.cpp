@@ -58,6 +58,7 @@ void history::seek(std::uint64_t seq) noexcept {
 int history::enter_segment(std::size_t index) {
   leave_segment();
   index_ = index;
+  damages_before_ = 0;
   const std::uint64_t base_seq = bases_[index];
   const int opened = segment_.open(segment_path(directory_, base_seq), log_id_, base_seq);
   if (opened != 0) return opened;
@@ -99,6 +100,11 @@ bool history::is_known_gap(std::uint64_t first, layout::log_gap& reason) const n
 
 // Opens the segment that holds next_seq_, or the first one above it. `end`: there is none.
 walk_outcome history::locate() {
+  if (to_the_end_ && segment_.is_open() && next_seq_ >= segment_end()) {
+    logged_record record;
+    while (segment_.next(record) < walk_outcome::end) {
+    }
+  }
   leave_segment();
   for (;;) {
     const int listed = list_segments(*disk_, directory_, bases_);
@@ -142,12 +148,16 @@ walk_outcome history::next(logged_record& found, std::uint64_t limit) {
       if (outcome == walk_outcome::gap) continue;  // what comes next has its sequence
       if (outcome == walk_outcome::record) {
         if (record.seq >= next_seq_) pending_ = record;
-        if (record.seq < next_seq_) continue;  // on the way to where we start
+        if (record.seq < next_seq_) {  // on the way to where we start
+          damages_before_ = segment_.damages().size();
+          continue;
+        }
       }
     }
     if (pending_ && pending_->seq == next_seq_) {
       found = *pending_;
       pending_.reset();
+      damages_before_ = segment_.damages().size();
       ++next_seq_;
       looked_for_ = 0;
       return walk_outcome::record;
@@ -155,18 +165,26 @@ walk_outcome history::next(logged_record& found, std::uint64_t limit) {
     // The record is not where it should be. What this segment has next, if anything:
     const std::uint64_t there = pending_ ? pending_->seq : std::max(segment_.expected(), next_seq_);
     if (end != ~0ull && (there >= end || !pending_)) {  // nothing more of its own
-      layout::log_gap reason = layout::log_gap::corrupt;
+      // Its end may be lost with its length: then that is told when it is opened.
+      layout::log_gap reason =
+          segment_.damages().empty() && segment_.hole_reason() == layout::log_gap::superseded
+              ? layout::log_gap::superseded
+              : layout::log_gap::corrupt;
       const std::uint64_t first = next_seq_;
       next_seq_ = end;
       const walk_outcome located = locate();
       next_seq_ = first;
       if (located != walk_outcome::record) return located;
+      // What the next segment announces may begin behind what is missing here.
+      if (segment_.header() && segment_.header()->gap_reason != 0 &&
+          first < segment_.header()->gap_first && segment_.header()->gap_first < end)
+        return report(segment_.header()->gap_first, reason);
       (void)is_known_gap(first, reason);
       return report(end, reason);
     }
     if (!pending_ && limit == ~0ull) return walk_outcome::end;
-    // It may have been written anew elsewhere meanwhile: look once more.
-    if (looked_for_ != next_seq_) {
+    // It may have been written anew elsewhere meanwhile: look once more. Not what was superseded.
+    if (looked_for_ != next_seq_ && !(pending_ && frame_gap() == layout::log_gap::superseded)) {
       looked_for_ = next_seq_;
       leave_segment();
       continue;
@@ -177,6 +195,19 @@ walk_outcome history::next(logged_record& found, std::uint64_t limit) {
   return walk_outcome::end;
 }
 
+// Empty: it has no record, because all of them were superseded, or cannot be read.
+std::optional<std::uint64_t> history::first_time(std::uint64_t base_seq) {
+  segment_reader probe(*disk_);
+  logged_record first;
+  walk_outcome outcome = walk_outcome::failure;
+  if (probe.open(segment_path(directory_, base_seq), log_id_, base_seq) == 0) do
+      outcome = probe.next(first);
+    while (outcome == walk_outcome::gap);
+  bytes_read_ += probe.bytes_read();
+  if (outcome != walk_outcome::record) return std::nullopt;
+  return first.time_ns;
+}
+
 int history::seek_time(std::uint64_t time_ns) {
   const int listed = list_segments(*disk_, directory_, bases_);
   if (listed != 0) return listed;
@@ -184,14 +215,13 @@ int history::seek_time(std::uint64_t time_ns) {
   std::size_t low = 0, high = bases_.size();
   while (high - low > 1) {
     const std::size_t middle = low + (high - low) / 2;
-    segment_reader probe(*disk_);
-    logged_record first;
-    if (probe.open(segment_path(directory_, bases_[middle]), log_id_, bases_[middle]) != 0 ||
-        probe.next(first) != walk_outcome::record || first.time_ns >= time_ns)
+    std::size_t at = middle;
+    std::optional<std::uint64_t> first;
+    while (at < high && !(first = first_time(bases_[at]))) ++at;
+    if (!first || *first >= time_ns)
       high = middle;
     else
-      low = middle;
-    bytes_read_ += probe.bytes_read();
+      low = at;
   }
   if (bases_.empty()) return 0;
   std::uint64_t from = bases_[low];

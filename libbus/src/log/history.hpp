@@ -38,6 +38,9 @@ class history {
   std::uint64_t first_seq() const noexcept;
   const std::vector<std::uint64_t>& bases() const noexcept { return bases_; }
 
+  /// Every segment is read to its end: for damage behind its last record, too.
+  void look_at_every_byte() noexcept { to_the_end_ = true; }
+
   /// What comes next is `seq`, or the oldest there is; what was lost before it is a gap.
   void seek(std::uint64_t seq) noexcept;
   /// The first record that was published at or after `time_ns`. 0 or a negative errno.
@@ -69,12 +72,12 @@ class history {
   void leave_segment();
   walk_outcome report(std::uint64_t upto, layout::log_gap reason);
   std::uint64_t segment_end() const noexcept;
-  /// Between two records of one segment: a spill log skips what everybody had read.
+  /// Behind the last record that was found, in the same segment.
   layout::log_gap frame_gap() const noexcept {
-    return segment_.header() && (segment_.header()->flags & layout::log_flag_spill) != 0
-               ? layout::log_gap::consumed
-               : layout::log_gap::corrupt;
+    return segment_.damages().size() == damages_before_ ? segment_.hole_reason()
+                                                        : layout::log_gap::corrupt;
   }
+  std::optional<std::uint64_t> first_time(std::uint64_t base_seq);
   bool is_known_gap(std::uint64_t first, layout::log_gap& reason) const noexcept;
 
   disk* disk_;
@@ -86,13 +89,15 @@ class history {
   std::size_t index_ = 0;
   std::uint64_t next_seq_ = 1;
   std::optional<logged_record> pending_;  // found, but sequences before it are missing
-  std::uint64_t certain_ = 0;     // up to here the segment's buffer is not older than the record
-  std::uint64_t looked_for_ = 0;  // a sequence that was missing at the last look, too
+  std::uint64_t certain_ = 0;       // up to here the segment's buffer is not older than the record
+  std::uint64_t looked_for_ = 0;    // a sequence that was missing at the last look, too
+  std::size_t damages_before_ = 0;  // of the segment, when the last record was found
   log_loss loss_;
   std::vector<damage> damages_;
   std::uint64_t bytes_read_ = 0;
   std::uint64_t unreadable_bytes_ = 0;
   int failure_ = 0;
+  bool to_the_end_ = false;
 };
 
 }  // namespace bus::log

@@ -171,8 +171,8 @@ walk_outcome segment_reader::next(logged_record& found) {
     const bool is_complete = from == frame_end_;
     if (all_zero(from, frame_at) && try_frame(frame_at)) {
       // Zeroes instead of records that a frame announced; or a hole, where none is made.
-      const bool may_skip = header_ && (header_->flags & layout::log_flag_spill) != 0;
-      if (!is_complete || (frame_.base_seq > expected_ && !may_skip))
+      if (!is_complete ||
+          (frame_.base_seq > expected_ && hole_reason() == layout::log_gap::corrupt))
         damages_.push_back({from, frame_at - from, expected_, frame_.base_seq - expected_});
       if (frame_.base_seq > expected_) {
         gap_first_ = std::exchange(expected_, frame_.base_seq);

@@ -61,6 +61,14 @@ class segment_reader {
   void forget_buffer() noexcept { buffer_bytes_ = 0; }
   bool has_frame_at(std::uint64_t seq, std::uint64_t offset);
 
+  /// What it means that the frames of this segment skip sequences, with no damage around.
+  layout::log_gap hole_reason() const noexcept {
+    if (!header_) return layout::log_gap::corrupt;
+    if ((header_->flags & layout::log_flag_thinned) != 0) return layout::log_gap::superseded;
+    return (header_->flags & layout::log_flag_spill) != 0 ? layout::log_gap::consumed
+                                                          : layout::log_gap::corrupt;
+  }
+
   /// The next record; valid until the next call.
   walk_outcome next(logged_record& found);
   /// The next call does not invalidate what the last ones found.

@@ -48,6 +48,7 @@ json to_json(const stream_config& config) {
           {"max_age_ns", ns(config.max_age)},
           {"max_bytes", config.max_bytes},
           {"max_messages", config.max_messages},
+          {"max_messages_per_subject", config.max_messages_per_subject},
           {"compress", compression_name(config.compress)}};
 }
 
@@ -123,6 +124,7 @@ result<stream_config> stream_from_json(const json& from) {
   time("max_age_ns", config.max_age);
   number("max_bytes", config.max_bytes);
   number("max_messages", config.max_messages);
+  number("max_messages_per_subject", config.max_messages_per_subject);
   if (wrong != nullptr) return bad(wrong, "what it should be");
   return config;
 }

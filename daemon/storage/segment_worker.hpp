@@ -1,6 +1,6 @@
 #pragma once
-/// segment_compressor: compresses full segments in a thread of its own, one after another, so that
-/// no commit waits for it.
+/// segment_worker: compresses and thins full segments in a thread of its own, one job after
+/// another, so that no commit waits for it.
 ///
 /// Threads    all calls from one; the work is done in another
 
@@ -10,29 +10,38 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <variant>
 
 #include "storage/compress_segment.hpp"
+#include "storage/thin_segments.hpp"
 
 namespace bus::storage {
 
-class segment_compressor {
- public:
-  struct job {
-    std::string directory;
-    std::uint64_t base_seq = 0;
-    std::uint64_t log_id = 0;
-  };
-  struct finished_job {
-    job what;
-    std::string path;  // of the copy, when there is one
-    compressed_copy copy;
-  };
+struct compression_job {
+  std::string directory;
+  std::uint64_t log_id = 0;
+  std::uint64_t base_seq = 0;
+};
+struct compressed_segment_file {
+  compression_job what;
+  std::string path;
+  compressed_copy copy;
+};
+struct thinned_log {
+  thinning what;
+  thinned_segments copies;
+};
 
-  segment_compressor();
-  ~segment_compressor();
+class segment_worker {
+ public:
+  using job = std::variant<compression_job, thinning>;
+  using finished_job = std::variant<compressed_segment_file, thinned_log>;
+
+  segment_worker();
+  ~segment_worker();
 
   /// False: it has another one.
-  bool begin(const job& next);
+  bool begin(job next);
   /// What became of a job in `directory`.
   std::optional<finished_job> take(const std::string& directory);
   /// What is done in `directory` is given up. Does not wait: that could take a sync.
@@ -40,11 +49,12 @@ class segment_compressor {
 
  private:
   void run();
-  static std::string path_of(const job& what);
+  finished_job work(const job& now);
 
   std::mutex mutex_;
   std::condition_variable changed_;
   std::optional<job> job_;                // until it is finished
+  bool unwanted_ = false;                 // nobody takes what comes of it
   std::optional<finished_job> finished_;  // until it is taken
   bool stop_ = false;
   std::atomic<bool> stop_job_{false};
