@@ -132,10 +132,10 @@ struct claim_feed {
     if (config.headers.empty()) return true;
     std::size_t found = 0;
     const auto area = area_of(view);
-    for (const auto& [key, value] : config.headers) {
+    for (const auto& wanted : config.headers) {
       bool holds = false;
-      area.each_user_header([&](std::string_view k, std::string_view v) {
-        holds = k == key && v == value;
+      area.each_user_header([&](std::string_view key, std::string_view value) {
+        holds = key == wanted.first && value == wanted.second;
         return !holds;
       });
       found += holds ? 1 : 0;

@@ -11,7 +11,7 @@
 #include "client/session_core.hpp"
 
 namespace bus {
-class publisher_core;
+struct publisher_core;
 }
 
 namespace bus::client {

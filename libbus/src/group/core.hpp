@@ -91,6 +91,9 @@ class letter_sink {
 /// So many messages before it is needed the place of a key is fetched.
 inline constexpr std::uint64_t keys_ahead = 4;
 
+/// Of why a message failed; what is longer is cut.
+inline constexpr std::size_t reason_max_bytes = 256;
+
 inline constexpr std::uint64_t intent_mask = (1ull << 40) - 1;
 
 class core {

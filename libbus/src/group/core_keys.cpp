@@ -1,0 +1,187 @@
+/// core, keys: who may go out, who waits for whom, and who was passed over. Q6 is of core.hpp.
+
+#include "group/claim.hpp"
+#include "group/core.hpp"
+#include "sync/seeded_fault.hpp"
+
+namespace bus::group {
+
+namespace {
+
+constexpr std::uint32_t parked_per_key = 1024;
+
+}  // namespace
+
+void core::release_key(std::uint32_t index) noexcept {
+  if (m_.rules.order != order_rule::key) return;
+  const std::uint64_t key = sync::load_relaxed(m_.slot(index).key);
+  if (key == 0) return;
+  layout::group_key* entry = key_table(m_).find(key);
+  if (entry == nullptr || entry->holder != index + 1) return;  // delayed, and skipped before
+  entry->holder = 0;
+  promote(entry);
+}
+
+// Nobody has the key: the next one gets it.
+void core::promote(layout::group_key* entry) noexcept {
+  if (entry->first != 0) {
+    const std::uint32_t index = entry->first - 1;
+    auto& slot = m_.slot(index);
+    entry->first = slot.next;
+    if (--entry->parked == 0) entry->first = entry->last = 0;
+    --m_.lists().parked_count;
+    entry->holder = index + 1;
+    slot_truth t = truth(index);
+    t.state = slot_state::ready;
+    store_truth(index, t);
+    sync::reach(sync::failpoint::key_promoted);
+    to_ready(index, t, false);
+    return;
+  }
+  if (entry->skip != 0) {
+    if (entry->looked_at_again != 0 || sync::makes(sync::fault::passed_over_is_forgotten)) return;
+    // With on_fail=skip a retry may take the key meanwhile, and leave it.
+    entry->looked_at_again = 1;
+    m_.slot(entry->skip - 1).next = m_.lists().rescan_first;
+    m_.lists().rescan_first = entry->skip;
+    sync::reach(sync::failpoint::key_to_rescan);
+    news_ = true;
+    return;
+  }
+  key_table(m_).remove(entry);
+}
+
+bool core::is_passed_over(std::uint64_t key, std::uint32_t lane) noexcept {
+  const layout::group_key* entry = key_table(m_).find(key);
+  if (entry == nullptr || entry->skip == 0) return false;
+  const auto& skip = m_.slot(entry->skip - 1);
+  if (layout::lane_of_origin(sync::load_relaxed(skip.origin)) != lane) return false;
+  // Counted when the cursor is stored: a crash before that takes it back.
+  auto& story = m_.story(entry->skip - 1);
+  const std::uint64_t cursor = stand_of(lane).seq, count = layout::count_of_skipped(story.skipped);
+  if (!layout::was_counted_at(story.skipped, cursor))
+    sync::store_release(story.skipped_before, count);
+  sync::store_release(story.skipped, layout::pack_skipped(count + 1, cursor));
+  return true;
+}
+
+core::admission core::admit_key(std::uint32_t index) noexcept {
+  key_table keys(m_);
+  auto& slot = m_.slot(index);
+  const std::uint64_t key = sync::load_relaxed(slot.key);
+  layout::group_key* entry = keys.find(key);
+  if (entry == nullptr) {
+    entry = keys.add(key);
+    if (entry == nullptr) return admission::no_room;
+    entry->holder = index + 1;
+    return admission::out;
+  }
+  if (entry->skip != 0) return admission::no_room;  // passed over in another lane
+  slot_truth t = truth(index);
+  ++t.generation;
+  t.started = false;
+  t.owner = t.acquired = t.failed = 0;
+  if (entry->parked < parked_per_key && m_.lists().parked_count < m_.rules.max_parked) {
+    t.state = slot_state::parked;
+    slot.next = 0;
+    if (entry->parked++ == 0)
+      entry->first = index + 1;
+    else
+      m_.slot(entry->last - 1).next = index + 1;
+    entry->last = index + 1;
+    ++m_.lists().parked_count;
+    store_truth(index, t);
+    return admission::parked;
+  }
+  // A ring that overwrites keeps nothing that could be looked at again.
+  if ((sync::load_relaxed(slot.place) & layout::place_in_arena) != 0) return admission::no_room;
+  t.state = slot_state::skipped;
+  m_.story(index).skipped = layout::pack_skipped(
+      1, stand_of(layout::lane_of_origin(sync::load_relaxed(slot.origin))).seq);
+  entry->skip = index + 1;
+  store_truth(index, t);
+  sync::reach(sync::failpoint::claim_passed_over);
+  return admission::passed_over;
+}
+
+void core::take_up(std::uint32_t index) noexcept {
+  key_table keys(m_);
+  auto& slot = m_.slot(index);
+  layout::group_key* entry = keys.find(sync::load_relaxed(slot.key));
+  if (entry == nullptr) entry = keys.add(sync::load_relaxed(slot.key));
+  if (entry == nullptr) return;
+  slot_truth t = truth(index);
+  if (t.state == slot_state::free) t = {slot_state::free, false, 0, 0, 0, t.generation + 1};
+  if (entry->holder == 0) {
+    entry->holder = index + 1;
+    t.state = slot_state::ready;
+    store_truth(index, t);
+    to_ready(index, t, false);
+    return;
+  }
+  t.state = slot_state::parked;
+  slot.next = 0;
+  if (entry->parked++ == 0)
+    entry->first = index + 1;
+  else
+    m_.slot(entry->last - 1).next = index + 1;
+  entry->last = index + 1;
+  ++m_.lists().parked_count;
+  store_truth(index, t);
+}
+
+// The new place is in a slot before the old one is freed: of two the later counts, and slots of the
+// key at or above the only one are void. So a crash repeats the look, and hands out nothing twice.
+void core::go_on_from(std::uint32_t skip, bool nothing_left, std::uint64_t position,
+                      std::uint64_t seq, std::uint32_t found) noexcept {
+  auto& old = m_.slot(skip);
+  const std::uint32_t lane = layout::lane_of_origin(sync::load_relaxed(old.origin));
+  layout::group_key* entry = key_table(m_).find(sync::load_relaxed(old.key));
+  if (entry == nullptr || entry->skip != skip + 1) {
+    m_.broken = true;
+    return;
+  }
+  const std::uint32_t rest = old.next;  // of the keys that wait to be looked at
+  std::uint32_t now = skip;
+  if (!nothing_left) {
+    const std::uint32_t index = take_free(m_);
+    if (index >= m_.slot_count) return;  // next time
+    auto& slot = m_.slots[index];
+    sync::store_relaxed(slot.origin, layout::pack_origin_of(lane, seq));
+    sync::store_relaxed(slot.place, position);
+    sync::store_relaxed(slot.key, sync::load_relaxed(old.key));
+    slot.heap_index = no_index;
+    m_.stories[index] = {};
+    m_.stories[index].reason_block = no_index;
+    const std::uint64_t left = layout::count_of_skipped(m_.story(skip).skipped) - found;
+    m_.stories[index].skipped_before = left;
+    m_.stories[index].skipped = layout::pack_skipped(left, stand_of(lane).seq);
+    slot_truth t = truth(index);
+    t = {slot_state::skipped, false, 0, 0, 0, t.generation + 1};
+    store_truth(index, t);
+    insert_in_ring(skip, index);
+    now = index;
+    sync::reach(sync::failpoint::rescan_placed);
+  }
+  entry->skip = nothing_left ? 0 : now + 1;
+  drop_record(skip);
+  slot_truth t = truth(skip);
+  t.state = slot_state::free;
+  store_truth(skip, t);
+  sync::reach(sync::failpoint::rescan_freed);
+  put_free(m_, skip);
+  entry->looked_at_again = nothing_left || found != 0 ? 0 : 1;
+  if (nothing_left) {
+    m_.lists().rescan_first = rest;
+    if (entry->holder == 0) promote(entry);
+    return;
+  }
+  if (found != 0) {  // what was found comes first
+    m_.lists().rescan_first = rest;
+  } else {
+    m_.slot(now).next = rest;
+    m_.lists().rescan_first = now + 1;
+  }
+}
+
+}  // namespace bus::group

@@ -1,0 +1,387 @@
+/// core, settling: what was settled is collected, what failed comes back, what a dead member had
+/// goes back. The invariants are of core.hpp.
+
+#include <algorithm>
+#include <array>
+
+#include "group/claim.hpp"
+#include "group/core.hpp"
+#include "sync/seeded_fault.hpp"
+
+namespace bus::group {
+
+namespace {
+
+constexpr int timers_at_once = 256;
+
+}  // namespace
+
+void core::unlink_lease(std::uint32_t index) noexcept {
+  auto& slot = m_.slot(index);
+  if (slot.heap_index != no_index)
+    timers(m_).remove(index);
+  else
+    leases(m_).remove(index);
+  --m_.lists().lease_count;
+}
+
+void core::collect() noexcept {
+  if (sync::load_relaxed(m_.header->returned) == 0) return;
+  // [Q3] pairs with the compare-and-swap in ack.
+  std::uint64_t head = sync::exchange_both(m_.header->returned, 0);
+  sync::reach(sync::failpoint::collect_taken);
+  if (m_.lists().lease_count >= m_.rules.max_ack_pending) news_ = true;
+  auto index = static_cast<std::uint32_t>(head - 1);
+  for (std::uint32_t steps = 0; index != no_index; ++steps) {
+    if (index >= m_.slot_count || steps > m_.slot_count ||
+        truth(index).state != slot_state::settled) {
+      m_.broken = true;
+      return;
+    }
+    const std::uint32_t next = m_.slots[index].next;
+    unlink_lease(index);
+    sync::reach(sync::failpoint::collect_unlinked);
+    finish(index);
+    index = next;
+  }
+}
+
+// A settled one that was taken from the stack by who died then is on no list, and a repair cannot
+// tell it from one whose holder is about to return it. That one says so when it has.
+void core::collect_doubtful() noexcept {
+  std::array<std::uint32_t, 8> returned;
+  std::size_t count = 0;
+  std::uint32_t left = 0;
+  for (std::uint32_t index = 0; index < std::min(m_.lists().slots_used, m_.slot_count); ++index) {
+    const slot_truth t = truth(index);
+    if (t.state != slot_state::settled) continue;
+    // [Q3] acquire: pairs with the release in ack.
+    const bool says_so =
+        t.owner >= m_.member_count ||
+        sync::load_acquire(m_.members[t.owner].settling) != std::uint64_t{index} + 1;
+    if (says_so && count < returned.size())
+      returned[count++] = index;
+    else
+      ++left;
+  }
+  m_.lists().doubtful = left;
+  collect();  // the stack has all of them but the lost ones
+  for (std::size_t i = 0; i < count; ++i) {
+    if (truth(returned[i]).state != slot_state::settled) continue;
+    unlink_lease(returned[i]);
+    finish(returned[i]);
+  }
+}
+
+// Settled, and not returned yet: its holder may have been stopped in between. It waits behind the
+// others, so that it holds up none of them.
+void core::stand_aside(std::uint32_t index, std::uint64_t now) noexcept {
+  auto& slot = m_.slot(index);
+  if (slot.heap_index != no_index)
+    timers(m_).remove(index);
+  else
+    leases(m_).remove(index);
+  sync::store_relaxed(slot.since, now);
+  leases(m_).push_back(index);
+}
+
+// Settled, or a dead letter now. It is in no list but that of its record's place.
+void core::finish(std::uint32_t index) noexcept {
+  slot_truth t = truth(index);
+  drop_record(index);
+  release_key(index);
+  t.state = slot_state::free;
+  store_truth(index, t);
+  sync::reach(sync::failpoint::collect_freed);
+  put_free(m_, index);
+}
+
+// False: it was settled meanwhile.
+bool core::leave_lease(std::uint32_t index, slot_truth from, slot_truth to) noexcept {
+  to.started = false;
+  to.generation = from.generation + 1;
+  if (!sync::replace(m_.slot(index).truth, from.pack(), to.pack())) return false;  // [Q1]
+  sync::reach(sync::failpoint::return_marked);
+  unlink_lease(index);
+  sync::reach(sync::failpoint::return_unlinked);
+  return true;
+}
+
+std::uint64_t core::backoff_of(std::uint32_t failed, std::uint64_t salt) const noexcept {
+  const auto& rules = m_.rules;
+  if (rules.backoff_count == 0) return 0;
+  const std::uint64_t delay =
+      rules.backoff[std::min(failed == 0 ? 0 : failed - 1, rules.backoff_count - 1)];
+  const double share =
+      static_cast<double>(base::mix(salt) >> 11) / static_cast<double>(1ull << 53);  // [0, 1)
+  return static_cast<std::uint64_t>(static_cast<double>(delay) *
+                                    (1.0 + rules.jitter * (2.0 * share - 1.0)));
+}
+
+// For the record of death, should it come to that: who had it last, and what was wrong.
+void core::note_failure(std::uint32_t index, std::uint32_t owner,
+                        std::string_view reason) noexcept {
+  auto& story = m_.story(index);
+  if (story.first_ticks == 0) story.first_ticks = sync::load_relaxed(m_.slot(index).since);
+  if (story.reason_bytes != 0) hold_arena(m_).drop(story.reason_block, story.reason_bytes);
+  story.reason_bytes = 0;
+  char text[sizeof(layout::group_member::name) + 1 + reason_max_bytes];
+  const char* name = owner < m_.member_count ? m_.members[owner].name : "";
+  std::size_t bytes = ::strnlen(name, sizeof(layout::group_member::name));
+  std::memcpy(text, name, bytes);
+  text[bytes++] = '\n';
+  reason = reason.substr(0, reason_max_bytes);
+  if (!reason.empty()) std::memcpy(text + bytes, reason.data(), reason.size());
+  bytes += reason.size();
+  story.reason_block = hold_arena(m_).put(reinterpret_cast<const std::byte*>(text), bytes);
+  if (story.reason_block != no_index) story.reason_bytes = static_cast<std::uint32_t>(bytes);
+}
+
+// What was leased comes back, and counts.
+void core::fail(std::uint32_t index, slot_truth old, const std::uint64_t* delay, death last,
+                std::uint64_t now) noexcept {
+  slot_truth to = old;
+  to.failed = std::min(old.failed + 1, slot_truth::failed_max);
+  const bool dies =
+      m_.rules.max_deliver > 0 && to.failed >= static_cast<std::uint32_t>(m_.rules.max_deliver);
+  const std::uint64_t wait = delay != nullptr ? *delay : backoff_of(to.failed, now ^ old.pack());
+  auto& story = m_.story(index);
+  if (dies) {
+    story.death = static_cast<std::uint32_t>(last);
+    to.state = slot_state::dying;
+  } else {
+    story.due = now + wait;
+    to.state = wait == 0 ? slot_state::ready : slot_state::delayed;
+  }
+  if (!leave_lease(index, old, to)) return;
+  to.started = false;
+  to.generation = old.generation + 1;
+  if (dies)
+    to_death(index, to, last);
+  else if (wait == 0)
+    to_ready(index, to, false);
+  else
+    to_delayed(index, to, now + wait);
+}
+
+void core::lease_expired(std::uint32_t index, slot_truth t, std::uint64_t now) noexcept {
+  sync::bump(m_.header->counters.expired, 1);
+  if (expired_count_ < std::size(expired_))
+    expired_[expired_count_++] = {sync::load_relaxed(m_.slot(index).origin), t.owner};
+  note_failure(index, t.owner, "ack_wait passed");
+  fail(index, t, nullptr, death::expired, now);
+}
+
+// REQUIRES: the truth says so already.
+void core::to_ready(std::uint32_t index, slot_truth, bool in_front) noexcept {
+  if (in_front)
+    ready_queue(m_).push_front(index);
+  else
+    ready_queue(m_).push_back(index);
+  news_ = true;
+}
+
+void core::to_delayed(std::uint32_t index, slot_truth, std::uint64_t due) noexcept {
+  timers(m_).add(index, due);
+  ++m_.lists().delayed_count;
+  news_ = true;                   // a place in the window, and a new time to wake at
+  (void)copy_out_of_ring(index);  // no room: it pins the ring
+  if (m_.rules.on_fail == fail_rule::skip || sync::makes(sync::fault::key_released_early))
+    release_key(index);
+}
+
+void core::timer_due(std::uint32_t index, std::uint64_t now) noexcept {
+  slot_truth t = truth(index);
+  if (t.state == slot_state::leased) return lease_expired(index, t, now);  // with a time of its own
+  if (t.state == slot_state::settled) return stand_aside(index, now);
+  timers(m_).remove(index);
+  sync::reach(sync::failpoint::timer_taken);
+  if (t.state != slot_state::delayed) {
+    m_.broken = true;
+    return;
+  }
+  --m_.lists().delayed_count;
+  const std::uint64_t key = sync::load_relaxed(m_.slot(index).key);
+  if (m_.rules.order == order_rule::key && key != 0 && m_.rules.on_fail == fail_rule::skip) {
+    take_up(index);
+    return;
+  }
+  t.state = slot_state::ready;
+  store_truth(index, t);
+  to_ready(index, t, false);
+}
+
+void core::run_events(std::uint64_t now) noexcept {
+  if (m_.lists().doubtful != 0) [[unlikely]]
+    collect_doubtful();
+  // Without dead letters only a crash leaves one here.
+  if (m_.lists().dying_count != 0) {
+    const auto dying = dying_queue(m_);
+    for (std::uint32_t left = std::min<std::uint32_t>(dying.count, 64); left != 0; --left) {
+      const std::uint32_t index = dying.first;
+      if (!try_move(index)) break;
+      dying.pop_front();
+      finish_move(index);
+    }
+  }
+  for (int i = 0; i < timers_at_once; ++i) {
+    const timers all(m_);
+    if (m_.broken || all.next_due() > now) break;
+    const std::uint32_t index = all.next_slot();
+    timer_due(index, now);
+    if (!timers(m_).empty() && timers(m_).next_slot() == index && timers(m_).next_due() <= now)
+      break;  // started this moment: next time
+  }
+  if (m_.rules.ack_wait == 0) return;
+  for (int i = 0; i < timers_at_once; ++i) {
+    const std::uint32_t index = m_.lists().lease_first;
+    if (index == no_index || m_.broken) return;
+    if (sync::load_relaxed(m_.slot(index).since) + m_.rules.ack_wait > now) return;
+    const slot_truth t = truth(index);
+    if (t.state != slot_state::leased) {
+      stand_aside(index, now);
+      continue;
+    }
+    lease_expired(index, t, now);
+  }
+}
+
+settled core::nack(const lease_token& token, std::uint64_t now, const std::uint64_t* delay,
+                   std::string_view reason) noexcept {
+  slot_truth old;
+  if (held(token, old) != settled::ok) return settled::stale;
+  note_failure(token.slot, old.owner, reason);
+  sync::bump(m_.header->counters.nacked, 1);
+  fail(token.slot, old, delay, death::max_deliver, now);
+  return settled::ok;
+}
+
+settled core::release(const lease_token& token) noexcept {
+  slot_truth old;
+  if (held(token, old) != settled::ok) return settled::stale;
+  slot_truth to = old;
+  to.state = slot_state::ready;
+  if (!leave_lease(token.slot, old, to)) return settled::stale;
+  sync::bump(m_.header->counters.released, 1);
+  if (sync::makes(sync::fault::returned_is_settled)) return finish(token.slot), settled::ok;
+  to_ready(token.slot, to, true);
+  return settled::ok;
+}
+
+settled core::reject(const lease_token& token, std::string_view reason) noexcept {
+  slot_truth old;
+  if (held(token, old) != settled::ok) return settled::stale;
+  note_failure(token.slot, old.owner, reason);
+  slot_truth to = old;
+  to.state = slot_state::dying;
+  to.failed = std::min(old.failed + 1, slot_truth::failed_max);
+  m_.story(token.slot).death = static_cast<std::uint32_t>(death::rejected);
+  if (!leave_lease(token.slot, old, to)) return settled::stale;
+  sync::bump(m_.header->counters.rejected, 1);
+  to.started = false;
+  to.generation = old.generation + 1;
+  to_death(token.slot, to, death::rejected);
+  return settled::ok;
+}
+
+settled core::extend(const lease_token& token, std::uint64_t now,
+                     const std::uint64_t* duration) noexcept {
+  slot_truth t;
+  if (held(token, t) != settled::ok) return settled::stale;
+  auto& slot = m_.slot(token.slot);
+  auto& story = m_.story(token.slot);
+  if (story.lease_begin == 0) story.lease_begin = sync::load_relaxed(slot.since);
+  if (story.first_ticks == 0) story.first_ticks = story.lease_begin;
+  if (m_.rules.ack_wait == 0) return settled::ok;
+  const std::uint64_t last = story.lease_begin + m_.rules.max_lease;
+  const std::uint64_t due =
+      std::min(now + (duration != nullptr ? *duration : m_.rules.ack_wait), last);
+  if (slot.heap_index != no_index)
+    timers(m_).remove(token.slot);
+  else
+    leases(m_).remove(token.slot);
+  sync::reach(sync::failpoint::extend_unlinked);
+  if (duration == nullptr && due != last) {
+    sync::store_relaxed(slot.since, now);
+    story.due = 0;
+    leases(m_).push_back(token.slot);
+  } else {
+    story.due = due;
+    timers(m_).add(token.slot, due);
+  }
+  sync::bump(m_.header->counters.extended, 1);
+  return settled::ok;
+}
+
+std::uint32_t core::ack_all(std::uint32_t member, std::uint32_t lane, std::uint64_t seq) noexcept {
+  std::uint32_t count = 0;
+  std::uint32_t index = m_.lists().lease_first;
+  for (std::uint32_t steps = 0; index != no_index && steps < m_.slot_count; ++steps) {
+    const auto& slot = m_.slot(index);
+    const std::uint32_t next = slot.lease_next;
+    const slot_truth t = truth(index);
+    const std::uint64_t origin = sync::load_relaxed(slot.origin);
+    if (t.state == slot_state::leased && t.owner == member &&
+        layout::lane_of_origin(origin) == lane && layout::seq_of_origin(origin) <= seq) {
+      slot_truth to = t;
+      to.state = slot_state::settled;
+      if (sync::replace(m_.slot(index).truth, t.pack(), to.pack())) {
+        unlink_lease(index);
+        finish(index);
+        ++count;
+      }
+    }
+    index = next;
+  }
+  return count;
+}
+
+std::uint32_t core::member_died(std::uint32_t member, std::uint64_t now) noexcept {
+  collect();
+  std::uint32_t count = 0;
+  const auto back = [&](std::uint32_t index) {
+    const slot_truth t = truth(index);
+    if (t.state != slot_state::leased || t.owner != member) return;
+    ++count;
+    if (t.started) {
+      sync::bump(m_.header->counters.died, 1);
+      note_failure(index, t.owner, "its process died");
+      fail(index, t, nullptr, death::max_deliver, now);
+      return;
+    }
+    slot_truth to = t;
+    to.state = slot_state::ready;
+    if (!leave_lease(index, t, to)) return;
+    sync::bump(m_.header->counters.returned_unstarted, 1);
+    to_ready(index, to, false);
+  };
+  std::uint32_t index = m_.lists().lease_first;
+  for (std::uint32_t steps = 0; index != no_index && steps < m_.slot_count; ++steps) {
+    const std::uint32_t next = m_.slot(index).lease_next;
+    back(index);
+    index = next;
+  }
+  // Leases with a time of their own are among the timers; returning one moves others.
+  for (std::uint32_t at = 0; at < m_.lists().timer_count && at < m_.slot_count;) {
+    const std::uint32_t before = m_.lists().timer_count;
+    const std::uint32_t slot = m_.timers[at].slot;
+    back(slot);
+    if (m_.lists().timer_count >= before) ++at;
+  }
+  sync::reach(sync::failpoint::member_returned);
+  return count;
+}
+
+void core::member_gone(std::uint32_t member) noexcept {
+  collect();
+  if (sync::makes(sync::fault::orphan_never_collected)) return;
+  for (std::uint32_t index = 0; index < std::min(m_.lists().slots_used, m_.slot_count); ++index) {
+    const slot_truth t = truth(index);
+    if (t.state != slot_state::settled || t.owner != member) continue;
+    unlink_lease(index);
+    finish(index);
+  }
+  sync::reach(sync::failpoint::member_collected);
+}
+
+}  // namespace bus::group
