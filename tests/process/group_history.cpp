@@ -132,12 +132,18 @@ void group_checker::judge_counts(const group_outcome& outcome, std::uint64_t set
   const auto& n = outcome.now;
   std::uint64_t published = 0;
   for (const lane_span& lane : outcome.lanes) published += lane.last + 1 - lane.first;
+  const std::string parts = std::to_string(n.settled - b.settled) + " settled, " +
+                            std::to_string(n.filtered - b.filtered) + " filtered, " +
+                            std::to_string(n.dropped - b.dropped) + " dropped, " +
+                            std::to_string(n.dead - b.dead) + " dead, " +
+                            std::to_string(n.pending + n.unclaimed) + " pending";
   const auto must = [&](const char* name, std::uint64_t is, std::uint64_t least,
                         std::uint64_t most) {
     if (is < least || is > most)
       complain(complaint_kind::sums, std::string(name) + " counts " + std::to_string(is) +
                                          ", the history says " + std::to_string(least) +
-                                         (most == least ? "" : " to " + std::to_string(most)));
+                                         (most == least ? "" : " to " + std::to_string(most)) +
+                                         "; of " + std::to_string(published) + " " + parts);
   };
   const std::uint64_t pending = n.pending + n.unclaimed, pending_before = b.pending + b.unclaimed;
   must("all",

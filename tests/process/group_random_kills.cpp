@@ -1,7 +1,7 @@
 // kill -9, SIGSTOP, leaving and repairs at random instants, while consumers of a group do
 // everything that they may, at full speed; busd runs beside them, and dies, too. Then the history
 // of all of them is judged. By hand:
-// --seconds N --seed S.
+// --seconds N --seed S --setting NAME.
 
 #include <algorithm>
 #include <cstdlib>
@@ -196,15 +196,18 @@ void run_on(const setting& how, std::chrono::milliseconds time, std::uint64_t se
 
 int main(int argc, char** argv) {
   double seconds = 20;
+  std::string_view only;
   std::uint64_t seed = std::random_device{}();
   for (int i = 1; i + 1 < argc; i += 2) {
     const std::string_view option = argv[i];
     if (option == "--seconds") {
       seconds = std::atof(argv[i + 1]);
+    } else if (option == "--setting") {
+      only = argv[i + 1];
     } else if (option == "--seed") {
       seed = std::strtoull(argv[i + 1], nullptr, 10);
     } else {
-      std::fprintf(stderr, "usage: %s [--seconds N] [--seed S]\n", argv[0]);
+      std::fprintf(stderr, "usage: %s [--seconds N] [--seed S] [--setting NAME]\n", argv[0]);
       return 2;
     }
   }
@@ -228,7 +231,7 @@ int main(int argc, char** argv) {
   const auto share = std::min<std::chrono::milliseconds>(all / std::size(settings), longest);
   do {
     for (const setting& how : settings)
-      if (!sum.failed) run_on(how, share, seed++, sum);
+      if (!sum.failed && (only.empty() || only == how.name)) run_on(how, share, seed++, sum);
   } while (!sum.failed && std::chrono::steady_clock::now() - begin + share < all);
   std::printf(
       "%llu operations of %llu consumers on %llu messages, which came %llu times; %llu kills, %llu "

@@ -178,9 +178,13 @@ bool group_handle::stands_on_a_record(std::uint32_t lane, const group::core::sta
   } sink{at.position};
   const bool may_be_lapped = memory.overwriting || sync::load_relaxed(header().released_ring) != 0;
   ring::lane_reader<sync::hardware> walker(memory, nullptr, false);
-  for (int attempt = 0; attempt < 8; ++attempt) {
-    if (may_be_lapped && walker.was_overwritten(at.position))
-      return at.seq < ring::oldest_waypoint<sync::hardware>(memory, at.position).seq;
+  const auto was_overwritten = [&] { return may_be_lapped && walker.was_overwritten(at.position); };
+  for (int attempt = 0; attempt < 64; ++attempt) {
+    if (was_overwritten()) {
+      // Its own waypoint may still be there: what was reserved is not written yet.
+      const auto above = ring::oldest_waypoint<sync::hardware>(memory, at.position);
+      return above.position == at.position ? at.seq == above.seq : at.seq < above.seq;
+    }
     const std::uint64_t end = sync::load_relaxed(memory.header->limits.reserved_end);
     const auto from = ring::last_waypoint_before<sync::hardware>(
         memory, end <= memory.capacity_bytes ? 0 : end - memory.capacity_bytes,
@@ -188,13 +192,16 @@ bool group_handle::stands_on_a_record(std::uint32_t lane, const group::core::sta
     const std::uint64_t word =
         at.position < end ? sync::load_relaxed(memory.word_at(at.position)) : 0;
     // It may be older than all waypoints that are left.
-    if (!from.found() || from.position > at.position)
-      return (word & layout::sequence_mask) == at.seq && !walker.was_overwritten(at.position);
+    if (!from.found() || from.position > at.position) {
+      if (was_overwritten()) continue;
+      return (word & layout::sequence_mask) == at.seq;
+    }
     walker.set_position(from.position, from.seq);
     auto outcome = ring::poll_outcome::more;
     while (outcome == ring::poll_outcome::more && walker.position() < at.position)
       outcome = walker.poll(1, sink);
-    if (outcome == ring::poll_outcome::lapped) continue;
+    // Only while nothing of it was overwritten does it tell anything.
+    if (outcome == ring::poll_outcome::lapped || was_overwritten()) continue;
     // The walk may have gone on over what an aborted publisher left there.
     return walker.next_seq() == at.seq &&
            (walker.position() == at.position || word == (at.seq | layout::commit_aborted));

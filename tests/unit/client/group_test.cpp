@@ -666,6 +666,41 @@ TEST_F(Group, ARepairByHandOfAFullRingChangesNothing) {
   }
 }
 
+// From one message to the next what it stands at is overwritten; also where its own waypoint is still there.
+TEST_F(Group, ARepairByHandChangesNothingWhileItIsLapped) {
+  stream_config config;
+  config.name = "ring";
+  config.subjects = {"ring"};
+  config.ring_bytes = 64 << 10;
+  config.max_message_bytes = 2048;
+  config.overflow = overflow::drop_oldest;
+  ASSERT_TRUE(bus_->add_stream(config));
+  auto c = bus_->consume("ring", {.group = "workers", .stream = "ring"});
+  ASSERT_TRUE(c) << c.error().message();
+  auto out = bus_->publisher("ring");
+  ASSERT_TRUE(out);
+  std::uint64_t settled = 0, published = 0;
+  for (int place = 0; place < 40; ++place) {
+    for (int i = 0; i < 2 + place % 3; ++i, ++published) ASSERT_TRUE(out->publish(std::string(100, 'x')));
+    auto one = c->next(1s);
+    ASSERT_TRUE(one);
+    ASSERT_EQ(one->ack(), settle_result::ok);
+    ++settled;
+    for (int i = 0; i < 420; ++i) {
+      ASSERT_TRUE(out->publish(std::string(100, 'x')));
+      ++published;
+      if (i < 300) continue;
+      const auto repaired = bus_->repair_group("ring", "workers");
+      ASSERT_TRUE(repaired) << repaired.error().message();
+      ASSERT_EQ(*repaired, 0u);
+    }
+    while (auto next = c->next(0s)) settled += next->ack() == settle_result::ok ? 1 : 0;
+    const auto counts = bus_->group("ring", "workers")->counts;
+    ASSERT_EQ(counts.settled, settled) << place;
+    ASSERT_EQ(counts.settled + counts.dropped, published) << place;
+  }
+}
+
 TEST_F(Group, SurvivesARepairAtAnyTime) {
   add_stream(overflow::block, 1, 1 << 20);
   auto c = join({.order = group_order::key, .max_parked = 20, .backoff = std::vector<std::chrono::nanoseconds>{1h}});
