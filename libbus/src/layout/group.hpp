@@ -133,7 +133,7 @@ struct group_key {
   std::uint32_t holder;       // the message that is out, or next
   std::uint32_t first, last;  // parked
   std::uint32_t parked;
-  std::uint32_t skip;             // the slot that says from where on they were passed over
+  std::uint32_t skip;                 // the slot that says from where on they were passed over
   std::uint32_t looked_at_again : 1;  // that slot is in the list of those that are
   std::uint32_t passed_by : 31;       // of this place, not of the key: see key_table
 };
