@@ -230,6 +230,24 @@ class Streams(DaemonCase):
             self.assertRegex(failed.stderr.decode(), r"fix: .*busd --bus t --data ")
         self.bus("stream", "info", "a", expect=NOT_FOUND)
 
+    def test_limits_are_shown_changed_and_refused_without_a_log(self):
+        self.start()
+        self.add("a", "--max-age", "7d", "--max-bytes", "1GiB", "--max-messages-per-subject", 3, "--fsync", "interval")
+        text = self.bus("stream", "info", "a").stdout.decode()
+        self.assertRegex(text, r"(?m)^keeps +7d or 1.0 GiB, the newest 3 of each subject, per lane$")
+        self.assertRegex(text, r"(?m)^synced +every 100ms$")
+        self.bus("stream", "edit", "a", "--max-messages-per-subject", 5, "--max-age", 0, "--max-bytes", 0)
+        shown = json.loads(self.bus("stream", "info", "a", "--json").stdout)
+        self.assertEqual((shown["max_messages_per_subject"], shown["max_age_ms"], shown["max_bytes"], shown["fsync"],
+                          shown["compress"]), (5, 0, 0, "interval", "none"))
+        self.assertIn("the newest 5 of each subject", self.bus("stream", "info", "a").stdout.decode())
+        self.bus("stream", "edit", "a", "--max-messages-per-subject", 0)
+        self.assertRegex(self.bus("stream", "info", "a").stdout.decode(), r"(?m)^keeps +everything$")
+        for storage in ("memory", "spill"):
+            for limit in (("--max-age", "1h"), ("--max-messages-per-subject", 1), ("--compress", "zstd")):
+                failed = self.bus("stream", "add", "b", "--subjects", "b.>", "--storage", storage, *limit, expect=USAGE)
+                self.assertIn("storage durable", failed.stderr.decode())
+
     def test_rm_removes_the_data(self):
         self.start()
         self.add("a")

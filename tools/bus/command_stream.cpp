@@ -78,6 +78,20 @@ std::string joined(const std::vector<std::string>& parts) {
   return text;
 }
 
+/// The limits of its log, in words.
+std::string kept(const bus::stream_config& config) {
+  std::vector<std::string> limits;
+  if (config.max_age.count() != 0) limits.push_back(exact_duration(config.max_age));
+  if (config.max_bytes != 0) limits.push_back(show_bytes(static_cast<double>(config.max_bytes)));
+  if (config.max_messages != 0) limits.push_back(std::to_string(config.max_messages) + " messages");
+  std::string text;
+  for (const std::string& limit : limits) text += (text.empty() ? "" : " or ") + limit;
+  if (config.max_messages_per_subject != 0)
+    text += (text.empty() ? "" : ", ") + std::string("the newest ") +
+            std::to_string(config.max_messages_per_subject) + " of each subject";
+  return text.empty() ? "everything" : text + ", per lane";
+}
+
 int list(const context& c) {
   auto session = c.open("stream ls", false);
   if (!session) return c.fail(session.error());
@@ -172,10 +186,20 @@ int info(const context& c, const options& o) {
   if (s.config.storage != bus::storage_class::memory)
     std::printf("storage           %s, epoch %llu%s\n", bus::storage_name(s.config.storage),
                 static_cast<unsigned long long>(s.epoch), s.sealed ? ", sealed" : "");
-  if (s.config.storage == bus::storage_class::durable)
+  if (s.config.storage == bus::storage_class::durable) {
+    std::printf("synced            %s\n",
+                s.config.fsync == bus::fsync_policy::interval
+                    ? ("every " + exact_duration(s.config.fsync_interval)).c_str()
+                : s.config.fsync == bus::fsync_policy::batch ? "with every commit"
+                                                             : "never: by the kernel");
+    std::printf("keeps             %s\n", kept(s.config).c_str());
+    std::printf("log files         of %s, %s when full\n",
+                show_bytes(static_cast<double>(s.config.segment_bytes)).c_str(),
+                s.config.compress == bus::compression::none ? "as they are" : "compressed");
     for (const auto& lane : s.lanes)
       std::printf("on disk           lane %u to sequence %llu\n", lane.index,
                   static_cast<unsigned long long>(lane.durable_sequence));
+  }
   std::printf("\n%4s %12s %12s %12s %9s %9s %8s %9s\n", "LANE", "FIRST", "LAST", "HELD", "DROPPED",
               "REJECTED", "BLOCKED", "REPAIRED");
   for (const auto& lane : s.lanes)

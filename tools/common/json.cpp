@@ -35,7 +35,10 @@ json to_json(const bus::stream_info& stream) {
                      {"durable_sequence", lane.durable_sequence}});
   }
   const auto& config = stream.config;
-  return {
+  const auto ms = [](std::chrono::nanoseconds time) {
+    return std::chrono::duration<double, std::milli>(time).count();
+  };
+  json object = {
       {"name", config.name},
       {"subjects", config.subjects},
       {"overflow", bus::overflow_name(config.overflow)},
@@ -43,7 +46,7 @@ json to_json(const bus::stream_info& stream) {
       {"lane_mode", config.mode == bus::lane_mode::per_publisher ? "publisher" : "fixed"},
       {"ring_bytes", config.ring_bytes},
       {"max_message_bytes", config.max_message_bytes},
-      {"send_timeout_ms", std::chrono::duration<double, std::milli>(config.send_timeout).count()},
+      {"send_timeout_ms", ms(config.send_timeout)},
       {"max_subjects", config.max_subjects},
       {"max_readers", config.max_readers},
       {"ephemeral", config.ephemeral},
@@ -54,6 +57,17 @@ json to_json(const bus::stream_info& stream) {
       {"subjects_interned", stream.subjects_interned},
       {"messages", stream.messages()},
       {"lane", lanes}};
+  if (config.storage == bus::storage_class::memory) return object;
+  object["fsync"] = bus::fsync_name(config.fsync);
+  object["fsync_interval_ms"] = ms(config.fsync_interval);
+  object["segment_bytes"] = config.segment_bytes;
+  if (config.storage == bus::storage_class::spill) return object;
+  object["max_age_ms"] = ms(config.max_age);
+  object["max_bytes"] = config.max_bytes;
+  object["max_messages"] = config.max_messages;
+  object["max_messages_per_subject"] = config.max_messages_per_subject;
+  object["compress"] = bus::compression_name(config.compress);
+  return object;
 }
 
 json to_json(const bus::publisher_info& p) {
