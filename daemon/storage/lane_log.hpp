@@ -159,6 +159,12 @@ class lane_log {
   /// Of the full segments, and of the last one.
   std::vector<std::uint64_t> bases() const;
   std::uint64_t full_bytes() const noexcept;
+  struct thinned_part {
+    std::uint64_t upto = 0;  // base of the first segment that is not, or is the last one
+    std::uint64_t bytes = 0;
+  };
+  /// The segments from the oldest on that are thinned, as their headers say.
+  thinned_part thinned();
   /// W8. 0, or a negative errno. What could not be used of the copies is removed.
   int replace_segments(const std::vector<thinned_segment>& copies);
 
@@ -171,6 +177,7 @@ class lane_log {
     std::uint64_t bytes = 0;
     std::optional<std::uint64_t> first_time_ns = {};
     std::optional<std::uint64_t> records = {};  // of a full one
+    bool is_thinned = false;                    // known with `records`
   };
   struct flight {
     std::uint64_t last_seq = 0;

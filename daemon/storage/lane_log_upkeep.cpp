@@ -35,8 +35,8 @@ std::uint64_t lane_log::records_of(std::size_t index) {
       disk_.close(file);
     }
     const auto header = log::parse_segment_header(head);
-    if (header && (header->flags & layout::log_flag_thinned) != 0)
-      one.records = std::min(*one.records, header->records);
+    one.is_thinned = header && (header->flags & layout::log_flag_thinned) != 0;
+    if (one.is_thinned) one.records = std::min(*one.records, header->records);
   }
   return *one.records;
 }
@@ -125,6 +125,18 @@ std::uint64_t lane_log::full_bytes() const noexcept {
   return segments_.empty() ? 0 : bytes_on_disk() - segments_.back().bytes;
 }
 
+lane_log::thinned_part lane_log::thinned() {
+  thinned_part part;
+  for (std::size_t i = 0; i < segments_.size(); ++i) {
+    part.upto = segments_[i].base_seq;
+    if (i + 1 == segments_.size()) break;
+    (void)records_of(i);
+    if (!segments_[i].is_thinned) break;
+    part.bytes += segments_[i].bytes;
+  }
+  return part;
+}
+
 int lane_log::replace_segments(const std::vector<thinned_segment>& copies) {
   const auto position_of = [&](std::uint64_t base_seq) {
     return std::lower_bound(
@@ -149,7 +161,7 @@ int lane_log::replace_segments(const std::vector<thinned_segment>& copies) {
     failure = disk_.rename(copy.path, log::segment_path(directory_, base_seq));
     if (failure != 0) continue;
     (void)disk_.rename(copy.index_path, index_path);
-    *position_of(base_seq) = {base_seq, copy.bytes, {}, copy.records};
+    *position_of(base_seq) = {base_seq, copy.bytes, {}, copy.records, true};
     settled_seq_ = std::min(settled_seq_, base_seq - 1);
     named.push_back(&copy);
   }

@@ -409,8 +409,7 @@ void lane_logger::take_copies(clock::time_point now) {
     next_upkeep_ = now + upkeep_again_after;
   if (copies.outcome == thin_outcome::failed) next_upkeep_ = now + upkeep_again_after;
   if (copies.outcome > thin_outcome::left || now < next_upkeep_) return;
-  thinned_upto_ = what.bases.back();
-  thinned_bytes_ = log_->full_bytes();
+  thinned_ = {what.bases.back(), log_->full_bytes()};
 }
 
 // Full segments are compressed one by one, and thinned together: whenever they have become a
@@ -419,10 +418,10 @@ void lane_logger::keep_up(clock::time_point now) {
   take_copies(now);
   if (spills() || now < next_upkeep_) return;
   if (config_.max_messages_per_subject != 0) {
+    if (!thinned_) thinned_ = log_->thinned();
     auto bases = log_->bases();
-    const std::uint64_t bytes = log_->full_bytes();
-    if (bases.size() > 1 && bases.back() > thinned_upto_ &&
-        bytes >= thinned_bytes_ + thinned_bytes_ / 4) {
+    if (bases.size() > 1 && bases.back() > thinned_->upto &&
+        log_->full_bytes() >= thinned_->bytes + thinned_->bytes / 4) {
       const auto age_ns = static_cast<std::uint64_t>(config_.max_age.count());
       const std::uint64_t now_ns = os::wall_ns();
       (void)worker_.begin(thinning{log_->directory(), log_->log_id(), std::move(bases),
@@ -439,7 +438,7 @@ void lane_logger::keep_up(clock::time_point now) {
 
 void lane_logger::set_config(const stream_config& config) {
   if (config.max_messages_per_subject != config_.max_messages_per_subject)
-    thinned_upto_ = thinned_bytes_ = 0;
+    thinned_.emplace();  // all of it anew
   config_ = config;
 }
 

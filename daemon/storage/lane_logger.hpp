@@ -144,8 +144,8 @@ class lane_logger {
   errc said_ = errc::ok;  // the trouble that was told last
   clock::time_point retry_at_{}, last_sync_{}, last_commit_{}, next_retention_{}, next_upkeep_{};
   bool marked_ = true;
-  std::uint64_t thinned_upto_ = 0;   // the full segments up to here are
-  std::uint64_t thinned_bytes_ = 0;  // that these had then
+  /// The full segments that were there when it was thinned last; empty: not known yet.
+  std::optional<lane_log::thinned_part> thinned_;
   std::uint64_t bytes_written_ = 0;
   std::uint64_t commits_ = 0;
 };

@@ -65,8 +65,9 @@ std::string lacks(const read_back& back, const std::vector<std::uint64_t>& wante
 TEST(Thinning, TheNewestOfEachSubjectStay) {
   full_log made(1 << 20, 700, 9 << 20);
   const std::uint64_t raw_bytes = made.bytes_of_files();
-  const std::size_t segments = made.log->segments();
-  ASSERT_GT(segments, 6u);
+  ASSERT_GT(made.log->segments(), 6u);
+  EXPECT_EQ(made.log->thinned().upto, 1u);
+  EXPECT_EQ(made.log->thinned().bytes, 0u);
   ASSERT_EQ(thin(*made.log, made.disk, 100), thin_outcome::done);
   EXPECT_LT(made.log->segments(), 4u);
   EXPECT_EQ(made.bytes_of_files(), made.log->bytes_on_disk());
@@ -252,6 +253,9 @@ TEST(Thinning, LimitsCountWhatIsThere) {
   storage::recovery_report report;
   auto opened = storage::lane_log::open(made.disk, made.directory, {7, 1, 0}, made.options, report);
   ASSERT_TRUE(opened);
+  // What was thinned before is known again: it is not read once more for nothing.
+  EXPECT_EQ((*opened)->thinned().upto, (*opened)->bases().back());
+  EXPECT_EQ((*opened)->thinned().bytes, (*opened)->full_bytes());
   EXPECT_EQ((*opened)->retain({0, 0, in_last + 100 * subjects}, 1), 0u);
   EXPECT_EQ((*opened)->retain({0, 0, in_last}, 1), segments - 1);
 }
