@@ -246,7 +246,9 @@ TEST(Thinning, ADamagedSegmentStaysAsItIs) {
 TEST(Thinning, LimitsCountWhatIsThere) {
   full_log made(1 << 20, 700, 9 << 20);
   ASSERT_EQ(thin(*made.log, made.disk, 100), thin_outcome::done);
-  const std::uint64_t in_last = made.last() + 1 - made.log->bases().back();
+  const std::uint64_t last_base = made.log->bases().back(), thinned_bytes = made.log->full_bytes();
+  EXPECT_EQ(made.log->thinned().bytes, thinned_bytes);
+  const std::uint64_t in_last = made.last() + 1 - last_base;
   const std::size_t segments = made.log->segments();
   EXPECT_EQ(made.log->retain({0, 0, in_last + 100 * subjects}, 1), 0u);
   made.log.reset();
@@ -254,8 +256,8 @@ TEST(Thinning, LimitsCountWhatIsThere) {
   auto opened = storage::lane_log::open(made.disk, made.directory, {7, 1, 0}, made.options, report);
   ASSERT_TRUE(opened);
   // What was thinned before is known again: it is not read once more for nothing.
-  EXPECT_EQ((*opened)->thinned().upto, (*opened)->bases().back());
-  EXPECT_EQ((*opened)->thinned().bytes, (*opened)->full_bytes());
+  EXPECT_EQ((*opened)->thinned().upto, last_base);
+  EXPECT_EQ((*opened)->thinned().bytes, thinned_bytes);
   EXPECT_EQ((*opened)->retain({0, 0, in_last + 100 * subjects}, 1), 0u);
   EXPECT_EQ((*opened)->retain({0, 0, in_last}, 1), segments - 1);
 }
