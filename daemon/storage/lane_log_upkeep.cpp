@@ -7,19 +7,13 @@
 
 namespace bus::storage {
 
-// 0: it cannot be read, or has no record.
+// 0: it has no record, or cannot be read.
 std::uint64_t lane_log::first_time_of(segment& one) {
-  if (!one.first_time_ns) {
-    log::segment_reader probe(disk_);
-    log::logged_record record;
-    if (probe.open(log::segment_path(directory_, one.base_seq), state_.log_id, one.base_seq) != 0)
-      return 0;
-    auto outcome = probe.next(record);
-    while (outcome == log::walk_outcome::gap) outcome = probe.next(record);
-    if (outcome != log::walk_outcome::record) return 0;
-    one.first_time_ns = record.time_ns;
-  }
-  return *one.first_time_ns;
+  std::uint64_t bytes_read = 0;
+  if (!one.first_time_ns)
+    one.first_time_ns = log::first_time_in(disk_, log::segment_path(directory_, one.base_seq),
+                                           state_.log_id, one.base_seq, bytes_read);
+  return one.first_time_ns.value_or(0);
 }
 
 // REQUIRES: it is full

@@ -69,7 +69,7 @@ class copy_writer {
     header_.minor = layout::log_minor_thinned;
     header_.flags = (header_.flags & ~layout::log_flag_compressed) | layout::log_flag_thinned;
     header_.segment_bytes = into_.bytes = end;
-    header_.align_bytes = layout::log_unit;
+    header_.align_bytes = layout::log_unit;  // less than any disk needs: it is never continued
     header_.records = into_.records;
     header_.header_crc = log::segment_header_crc(header_);
     std::vector<std::byte> head(layout::log_header_bytes);

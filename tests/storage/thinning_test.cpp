@@ -280,6 +280,23 @@ TEST(Thinning, WhatWasRemovedDoesNotComeBack) {
   for (const std::string& name : names) EXPECT_EQ(name.find(".tmp"), std::string::npos);
 }
 
+// Or sequences that get lost in it later would pass for superseded ones.
+TEST(Thinning, AThinnedSegmentIsNeverContinued) {
+  full_log made(1 << 20, 700, 5 << 20);
+  ASSERT_EQ(thin(*made.log, made.disk, 50), thin_outcome::done);
+  const auto bases = made.log->bases();
+  made.log.reset();
+  ASSERT_EQ(made.disk.remove(log::segment_path(made.directory, bases.back())), 0);
+  const std::string thinned = log::segment_path(made.directory, bases[bases.size() - 2]);
+  const auto contents = made.disk.contents(thinned);
+  storage::recovery_report report;
+  auto opened = storage::lane_log::open(made.disk, made.directory, {7, 1, 0}, made.options, report);
+  ASSERT_TRUE(opened);
+  ASSERT_EQ(commit(**opened, made.disk, made.memory, 3, 300), 0);
+  EXPECT_EQ(made.disk.contents(thinned), contents);
+  EXPECT_EQ((*opened)->bases().size(), bases.size());
+}
+
 // ---- damage
 
 TEST(Thinning, AByteThatIsChangedIsToldAndCostsLittle) {

@@ -195,19 +195,6 @@ walk_outcome history::next(logged_record& found, std::uint64_t limit) {
   return walk_outcome::end;
 }
 
-// Empty: it has no record, because all of them were superseded, or cannot be read.
-std::optional<std::uint64_t> history::first_time(std::uint64_t base_seq) {
-  segment_reader probe(*disk_);
-  logged_record first;
-  walk_outcome outcome = walk_outcome::failure;
-  if (probe.open(segment_path(directory_, base_seq), log_id_, base_seq) == 0) do
-      outcome = probe.next(first);
-    while (outcome == walk_outcome::gap);
-  bytes_read_ += probe.bytes_read();
-  if (outcome != walk_outcome::record) return std::nullopt;
-  return first.time_ns;
-}
-
 int history::seek_time(std::uint64_t time_ns) {
   const int listed = list_segments(*disk_, directory_, bases_);
   if (listed != 0) return listed;
@@ -217,7 +204,9 @@ int history::seek_time(std::uint64_t time_ns) {
     const std::size_t middle = low + (high - low) / 2;
     std::size_t at = middle;
     std::optional<std::uint64_t> first;
-    while (at < high && !(first = first_time(bases_[at]))) ++at;
+    while (at < high && !(first = first_time_in(*disk_, segment_path(directory_, bases_[at]),
+                                                log_id_, bases_[at], bytes_read_)))
+      ++at;
     if (!first || *first >= time_ns)
       high = middle;
     else

@@ -77,7 +77,6 @@ class history {
     return segment_.damages().size() == damages_before_ ? segment_.hole_reason()
                                                         : layout::log_gap::corrupt;
   }
-  std::optional<std::uint64_t> first_time(std::uint64_t base_seq);
   bool is_known_gap(std::uint64_t first, layout::log_gap& reason) const noexcept;
 
   disk* disk_;
