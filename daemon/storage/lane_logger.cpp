@@ -394,10 +394,15 @@ void lane_logger::take_copies(clock::time_point now) {
   if (!done) return;
   if (const auto* compressed = std::get_if<compressed_segment_file>(&*done)) {
     switch (compressed->copy.outcome) {
-      case compress_outcome::done:
+      case compress_outcome::done: {
+        const std::uint64_t before = log_->full_bytes();
         (void)log_->replace_segment(compressed->what.base_seq, compressed->path,
                                     compressed->copy.bytes);
+        // Growth is measured against what is left of them.
+        if (thinned_ && compressed->what.base_seq < thinned_->upto)
+          thinned_->bytes -= std::min(thinned_->bytes, before - log_->full_bytes());
         break;
+      }
       case compress_outcome::left: log_->settle_segment(compressed->what.base_seq); break;
       case compress_outcome::stopped: break;
       case compress_outcome::failed: next_upkeep_ = now + upkeep_again_after; break;
