@@ -215,6 +215,7 @@ void add_group_next(CLI::App& group, context& c) {
   command->footer(
       "The command's exit status settles the message: 0 done, 75 again after the back-off, any\n"
       "other a dead letter, with the last line of its standard error; killed by a signal: again.\n"
+      "126 and 127, a command that cannot be run: again, and this ends with an error.\n"
       "It finds BUS_SUBJECT, BUS_SEQUENCE, BUS_ATTEMPT (from 1), BUS_STREAM, BUS_GROUP, BUS_LANE\n"
       "and BUS_HEADER_KEY of each header in its environment. Its lease is kept while it runs.\n"
       "On SIGINT or SIGTERM it has 5 seconds to end; then it is ended, and the message goes "
