@@ -6,7 +6,7 @@
 
 #include <filesystem>
 
-#include "busd_process.hpp"
+#include "one_busd.hpp"
 #include "traffic.hpp"
 
 namespace {
@@ -20,24 +20,10 @@ std::string text_of(std::uint64_t number) {
   return text;
 }
 
-class Compression : public ::testing::Test {
+class Compression : public one_busd {
  protected:
   static constexpr std::uint64_t messages = 8000;  // 12 MiB
 
-  void SetUp() override {
-    ::alarm(200);
-    start();
-  }
-  void TearDown() override {
-    if (HasFailure()) std::fprintf(stderr, "busd said:\n%s\n", busd_.log_tail().c_str());
-    ::alarm(0);
-  }
-  void start() {
-    ASSERT_TRUE(busd_.start_and_wait()) << busd_.log_tail();
-    auto opened = bus::open(place_.url());
-    ASSERT_TRUE(opened) << opened.error().message();
-    session_.emplace(std::move(*opened));
-  }
   void add(bus::compression method) {
     auto config = logged_stream("c", bus::storage_class::durable, 1 << 20);
     config.segment_bytes = 2u << 20;
@@ -93,9 +79,6 @@ class Compression : public ::testing::Test {
     }
   }
 
-  scratch place_, disk_{disk_directory()};
-  busd_process busd_{place_.root(), disk_.root(), {"--buffer-bytes", "262144"}};
-  std::optional<bus::session> session_;
 };
 
 TEST_F(Compression, FilesShrinkAndGiveEverything) {

@@ -8,7 +8,7 @@
 #include <filesystem>
 #include <map>
 
-#include "busd_process.hpp"
+#include "one_busd.hpp"
 #include "traffic.hpp"
 
 namespace {
@@ -25,22 +25,8 @@ std::string text_of(std::uint64_t number) {
   return text;
 }
 
-class PerSubject : public ::testing::Test {
+class PerSubject : public one_busd {
  protected:
-  void SetUp() override {
-    ::alarm(200);
-    start();
-  }
-  void TearDown() override {
-    if (HasFailure()) std::fprintf(stderr, "busd said:\n%s\n", busd_.log_tail().c_str());
-    ::alarm(0);
-  }
-  void start() {
-    ASSERT_TRUE(busd_.start_and_wait()) << busd_.log_tail();
-    auto opened = bus::open(place_.url());
-    ASSERT_TRUE(opened) << opened.error().message();
-    session_.emplace(std::move(*opened));
-  }
   void add(std::uint64_t keep, bus::compression method = bus::compression::none) {
     auto config = logged_stream("p", bus::storage_class::durable, 1 << 20);
     config.segment_bytes = 1u << 20;
@@ -101,9 +87,6 @@ class PerSubject : public ::testing::Test {
     for (const auto& [subject, count] : seen) EXPECT_EQ(count, keep) << subject;
   }
 
-  scratch place_, disk_{disk_directory()};
-  busd_process busd_{place_.root(), disk_.root(), {"--buffer-bytes", "262144"}};
-  std::optional<bus::session> session_;
   std::uint64_t published_ = 0;
 };
 
