@@ -3,13 +3,19 @@
 
 #include <gtest/gtest.h>
 
+#include <bus/log_files.hpp>
+
 #include <cstdio>
+#include <filesystem>
+#include <fstream>
 #include <map>
 #include <random>
 #include <set>
 
 #include "full_log.hpp"
+#include "log/posix_disk.hpp"
 #include "log_life.hpp"
+#include "scratch.hpp"
 #include "storage/thin_segments.hpp"
 #include "test_options.hpp"
 
@@ -295,6 +301,35 @@ TEST(Thinning, AThinnedSegmentIsNeverContinued) {
   ASSERT_EQ(commit(**opened, made.disk, made.memory, 3, 300), 0);
   EXPECT_EQ(made.disk.contents(thinned), contents);
   EXPECT_EQ((*opened)->bases().size(), bases.size());
+}
+
+// What a removed segment held is in the one before it, which the copy has already as it was.
+TEST(Thinning, ACopyThatIsOvertakenBeginsAnew) {
+  const ::test::scratch place;
+  const std::string stream = place.root() + "/stream", lane = stream + "/lane-0", to = place.root() + "/copy";
+  std::filesystem::create_directories(stream);
+  for (const char* name : {"/subjects", "/stream.json"}) std::ofstream(stream + name) << "";
+  log::posix_disk disk;
+  storage::log_options options;
+  options.segment_bytes = 1 << 20;
+  options.largest_frame_bytes = full_log::largest_frame;
+  options.fast_segment = {};
+  const storage::frame_memory memory(full_log::largest_frame);
+  auto made = storage::lane_log::create(disk, lane, {7, 1, 0}, 1'000'000, options);
+  ASSERT_TRUE(made);
+  while ((*made)->segments() < 8) ASSERT_EQ(commit(**made, disk, memory, 16, 700, false), 0);
+  const auto wanted = newest(100, (*made)->bases().back(), (*made)->written_seq());
+  const auto second = log::segment_path(to + ".part/lane-0", (*made)->bases()[1]);
+  bool thinned = false;
+  const auto copied = copy_log(stream, to, [&](std::uint64_t, std::uint64_t) {
+    if (!thinned && std::filesystem::exists(second)) {
+      thinned = true;
+      EXPECT_EQ(thin(**made, disk, 100), thin_outcome::done);
+    }
+  });
+  ASSERT_TRUE(copied) << copied.error().message();
+  EXPECT_TRUE(thinned);
+  EXPECT_EQ(differs(read_all_records(disk, to + "/lane-0"), wanted), "");
 }
 
 // ---- damage
