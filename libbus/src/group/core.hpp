@@ -256,6 +256,7 @@ class core {
 
   void release_key(std::uint32_t index) noexcept;
   void promote(layout::group_key* entry) noexcept;
+  void park(layout::group_key& entry, std::uint32_t index, slot_truth t) noexcept;
   enum class admission : std::uint8_t { out, parked, passed_over, no_room };
   /// Is its key free? If not, the slot waits, or stands for all that were passed over.
   admission admit_key(std::uint32_t index) noexcept;

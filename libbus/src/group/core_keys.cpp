@@ -82,15 +82,7 @@ core::admission core::admit_key(std::uint32_t index) noexcept {
   t.started = false;
   t.owner = t.acquired = t.failed = 0;
   if (entry->parked < parked_per_key && m_.lists().parked_count < m_.rules.max_parked) {
-    t.state = slot_state::parked;
-    slot.next = 0;
-    if (entry->parked++ == 0)
-      entry->first = index + 1;
-    else
-      m_.slot(entry->last - 1).next = index + 1;
-    entry->last = index + 1;
-    ++m_.lists().parked_count;
-    store_truth(index, t);
+    park(*entry, index, t);
     return admission::parked;
   }
   // A ring that overwrites keeps nothing that could be looked at again.
@@ -119,13 +111,18 @@ void core::take_up(std::uint32_t index) noexcept {
     to_ready(index, t, false);
     return;
   }
+  park(*entry, index, t);
+}
+
+// Behind the others that wait for this key.
+void core::park(layout::group_key& entry, std::uint32_t index, slot_truth t) noexcept {
   t.state = slot_state::parked;
-  slot.next = 0;
-  if (entry->parked++ == 0)
-    entry->first = index + 1;
+  m_.slot(index).next = 0;
+  if (entry.parked++ == 0)
+    entry.first = index + 1;
   else
-    m_.slot(entry->last - 1).next = index + 1;
-  entry->last = index + 1;
+    m_.slot(entry.last - 1).next = index + 1;
+  entry.last = index + 1;
   ++m_.lists().parked_count;
   store_truth(index, t);
 }
