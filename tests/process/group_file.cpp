@@ -20,12 +20,27 @@ group_file::group_file(const scratch& place, const std::string& stream, const st
 }
 group_file::~group_file() { ::munmap(at_, bytes_); }
 
-const bus::layout::group_slot& group_file::slot(std::uint32_t index) const noexcept {
+bus::layout::group_geometry group_file::geometry() const noexcept {
   const auto& info = header().info;
-  const auto geometry = bus::layout::group_geometry::of(info.member_count, info.slot_count,
-                                                        info.key_capacity, info.block_count);
+  return bus::layout::group_geometry::of(info.member_count, info.slot_count, info.key_capacity,
+                                         info.block_count);
+}
+
+bus::layout::group_settled& group_file::settled_by(std::uint32_t member) const noexcept {
+  return reinterpret_cast<bus::layout::group_settled*>(static_cast<std::byte*>(at_) +
+                                                       geometry().settled)[member];
+}
+
+const bus::layout::group_slot& group_file::slot(std::uint32_t index) const noexcept {
   return reinterpret_cast<const bus::layout::group_slot*>(static_cast<const std::byte*>(at_) +
-                                                          geometry.slots)[index];
+                                                          geometry().slots)[index];
+}
+
+std::uint64_t group_file::not_collected() const noexcept {
+  std::uint64_t sum = 0;
+  for (std::uint32_t i = 0; i < header().members_used.load(); ++i)
+    sum += settled_by(i).tail.load() - settled_by(i).head.load();
+  return sum;
 }
 
 std::string group_file::leftovers() const {
@@ -46,7 +61,8 @@ std::string group_file::leftovers() const {
   must_be("parked", l.parked_count, 0);
   must_be("dying", l.dying_count, 0);
   must_be("keys to look at again", l.rescan_first, 0);
-  must_be("returned", header().returned.load(), 0);
+  must_be("unlisted", header().unlisted.load(), 0);
+  must_be("settled and not collected", not_collected(), 0);
   must_be("damaged", header().damaged.load(), 0);
   std::uint32_t steps = 0;
   for (std::uint32_t at = l.free_first; steps < l.free_count && at < header().info.slot_count;
@@ -64,7 +80,7 @@ std::string group_file::facts() const {
       ", timers " + std::to_string(l.timer_count) + ", delayed " + std::to_string(l.delayed_count) +
       ", parked " + std::to_string(l.parked_count) + ", dying " + std::to_string(l.dying_count) +
       ", rescan " + std::to_string(l.rescan_first) + ", keys " + std::to_string(l.key_count) +
-      ", returned " + std::to_string(header().returned.load()) + ", damaged " +
+      ", not collected " + std::to_string(not_collected()) + ", damaged " +
       std::to_string(header().damaged.load()) + "; slots";
   for (std::uint32_t i = 0, shown = 0; i < header().info.slot_count && shown < 12; ++i) {
     const auto t = slot_truth::unpack(slot(i).truth.load());

@@ -19,6 +19,8 @@ class group_file {
     return *static_cast<bus::layout::group_header*>(at_);
   }
   const bus::layout::group_slot& slot(std::uint32_t index) const noexcept;
+  bus::layout::group_settled& settled_by(std::uint32_t member) const noexcept;
+  std::uint64_t not_collected() const noexcept;
   /// Slots, blocks, keys and timers that are neither free nor of any message. REQUIRES: nothing is
   /// pending, and nobody works. Empty: none.
   std::string leftovers() const;
@@ -26,6 +28,8 @@ class group_file {
   std::string facts() const;
 
  private:
+  bus::layout::group_geometry geometry() const noexcept;
+
   void* at_;
   std::size_t bytes_;
 };

@@ -86,7 +86,7 @@ TEST_F(GroupSeededBugs, ADeadLetterThatIsWrittenTwice) {
 }
 
 TEST_F(GroupSeededBugs, ASettledMessageThatNobodyCollects) {
-  expect_caught(fault::orphan_never_collected, small_group(), settle_marked,
+  expect_caught(fault::untold_never_collected, small_group(), settle_marked,
                 {kind::lost, kind::other});
 }
 

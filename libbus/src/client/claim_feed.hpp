@@ -16,11 +16,15 @@ struct claim_feed {
   static constexpr std::size_t copied_at_once_bytes = 1024;
 
   claim_feed(consumer_core& of, std::uint64_t most_bytes, bool start) noexcept
-      : core(of), max_bytes(most_bytes), start_first(start) {}
+      : core(of),
+        max_bytes(most_bytes),
+        start_first(start),
+        everything(of.group_->everything_matches()) {}
 
   consumer_core& core;
   const std::uint64_t max_bytes;
   const bool start_first;
+  const bool everything;  // matches
   std::size_t max = 0;
   std::size_t count = 0;
   std::uint64_t bytes = 0;
@@ -40,7 +44,10 @@ struct claim_feed {
   }
 
   matched match(const ring::record_view& view) noexcept {
-    if (core.group_->everything_matches()) return matched::yes;
+    if (everything) return matched::yes;
+    return look_at(view);
+  }
+  matched look_at(const ring::record_view& view) noexcept {
     const std::uint32_t id = view.subject_id();
     if (id != layout::inline_subject_id && from->subject_of(id).empty()) {
       puzzle = view;

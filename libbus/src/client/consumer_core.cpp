@@ -28,6 +28,10 @@ constexpr auto lately_active = 2s;
 constexpr auto lately_active_bound = 8ms;  // a publisher killed between commit and wake-up
 constexpr auto idle_bound = 50ms;
 constexpr auto waited_for_bound = 1ms;
+// What others settled is collected, and publishers are told of the room, not at every claim.
+constexpr std::uint32_t claims_per_round = 16;
+constexpr std::uint64_t pins_per_ring = 32;
+constexpr int tries_with_full_queue = 1000;
 constexpr auto forever = std::chrono::hours(24 * 365);
 
 }  // namespace
@@ -99,7 +103,7 @@ result<void> consumer_core::join() {
     std::memcpy(entry.name, shown.data(), shown.size());
     sync::store_relaxed(entry.claimed, 0);
     sync::store_relaxed(entry.settled, 0);
-    sync::store_relaxed(entry.settling, 0);
+    group_->core().member_joins(member);
     sync::store_relaxed(entry.joined_by, static_cast<std::uint64_t>(session->me->who().pid) << 32 |
                                              static_cast<std::uint32_t>(os::thread_id()));
     sync::store_release(entry.who, me);
@@ -117,7 +121,8 @@ result<void> consumer_core::join() {
 
 // REQUIRES: the lock. Is it this one that takes messages?
 bool consumer_core::take_part() noexcept {
-  if (config().mode == group_mode::shared) return true;
+  if (group_->memory().rules.mode == group::mode_rule::shared) [[likely]]
+    return true;
   auto& header = group_->header();
   const std::uint64_t active = sync::load_relaxed(header.active);
   const auto holder = static_cast<std::uint32_t>(active >> 32);
@@ -178,12 +183,6 @@ void consumer_core::free_entry(detail::lease_entry* entry) noexcept {
   free_entries_.push_back(entry);
 }
 
-detail::lease_entry* consumer_core::take_ahead() noexcept {
-  if (ahead_ >= claimed_.size()) return nullptr;
-  ++in_hand_;
-  return claimed_[ahead_++];
-}
-
 // Where the next record of the lane is, or will be. A position that something wrote over is found
 // out by the claim.
 const base::word* consumer_core::next_word(std::uint32_t lane,
@@ -241,8 +240,51 @@ nothing_because consumer_core::claim_lanes(std::size_t max, std::uint64_t now,
   return why;
 }
 
-std::size_t consumer_core::claim(std::size_t max, std::uint64_t max_bytes, bool start_first,
-                                 std::uint64_t seen_ticks) noexcept {
+[[gnu::flatten]] void consumer_core::claim_under_lock(std::size_t max, std::uint64_t now,
+                                                      std::uint64_t paused,
+                                                      detail::claim_feed& feed) noexcept {
+  auto& core = group_->core();
+  std::size_t room = 0;
+  if (paused > now) {
+    why_ = nothing_because::paused;
+  } else if (!take_part()) {
+    why_ = nothing_because::standby;
+  } else {
+    room = group_->memory().rules.ack == group::ack_rule::none
+               ? max
+               : core.window(static_cast<std::uint32_t>(std::min<std::size_t>(max, UINT32_MAX)));
+    why_ = room == 0 ? nothing_because::window : nothing_because::empty;
+  }
+  if (room == 0) return;
+  feed.max = room;
+  if (group_->memory().lists().ready_count != 0) [[unlikely]]
+    core.claim_ready(member_, static_cast<std::uint32_t>(room), now, feed);
+  if (feed.count >= room) return;
+  if (group_->lanes().size() != 1 || config().order == group_order::key) {
+    why_ = claim_lanes(room, now, feed);
+    return;
+  }
+  feed.enter(0);
+  why_ = core.claim(0, member_, static_cast<std::uint32_t>(room - feed.count), now,
+                    group_->lanes()[0]->reader, feed);
+}
+
+// A publisher that waits is seen at the next ack.
+bool consumer_core::are_pins_due(const detail::claim_feed& feed) noexcept {
+  bytes_since_pins_ += feed.bytes + feed.count * layout::record_align;
+  return ++claims_since_pins_ >= claims_per_round || bytes_since_pins_ >= bytes_per_pin_ ||
+         group_->memory().rules.ack != group::ack_rule::each;
+}
+
+void consumer_core::collect_all() noexcept {
+  group_->core().collect(member_);
+  claims_since_collect_ = 0;
+}
+
+[[gnu::always_inline]] inline std::size_t consumer_core::claim(std::size_t max,
+                                                               std::uint64_t max_bytes,
+                                                               bool start_first,
+                                                               std::uint64_t seen_ticks) noexcept {
   claimed_.clear();
   ahead_ = 0;
   if (!guard_.same_process()) {
@@ -261,30 +303,32 @@ std::size_t consumer_core::claim(std::size_t max, std::uint64_t max_bytes, bool 
     return 0;
   }
   auto& core = group_->core();
-  core.housekeep(now);
   detail::claim_feed feed(*this, max_bytes, start_first);
   const std::uint64_t paused = sync::load_relaxed(group_->header().paused_until);
-  std::size_t room = 0;
-  if (paused > now) {
-    why_ = nothing_because::paused;
-  } else if (!take_part()) {
-    why_ = nothing_because::standby;
-  } else {
-    room = config().ack == ack_policy::none
-               ? max
-               : core.window(static_cast<std::uint32_t>(std::min<std::size_t>(max, UINT32_MAX)));
-    why_ = room == 0 ? nothing_because::window : nothing_because::empty;
+  core.housekeep(now, member_);
+  if (++claims_since_collect_ >= claims_per_round ||
+      group_->memory().rules.order != group::order_rule::none)
+    collect_all();
+  claim_under_lock(max, now, paused, feed);
+  // What others settled makes place: looked for when it may be missed.
+  if (feed.count < max && core.may_collect(member_)) {
+    collect_all();
+    if (feed.count == 0) claim_under_lock(max, now, paused, feed);
   }
-  if (room != 0) {
-    feed.max = room;
-    core.claim_ready(member_, static_cast<std::uint32_t>(room), now, feed);
-    if (feed.count < room) why_ = claim_lanes(room, now, feed);
-  }
-  next_event_ = core.next_event();
-  if (paused > now) next_event_ = std::min(next_event_, paused);
-  bell_seen_ = sync::load_relaxed(group_->header().bell);
   const bool none = feed.count == 0;
-  group_->update_pins(none);
+  if (none) {  // it may wait now
+    next_event_ = core.next_event();
+    if (paused > now) next_event_ = std::min(next_event_, paused);
+    bell_seen_ = sync::load_relaxed(group_->header().bell);
+  }
+  if (none || are_pins_due(feed)) {
+    group_->update_pins(none);
+    claims_since_pins_ = 0;
+    bytes_since_pins_ = 0;
+    bytes_per_pin_ = group_->lanes().empty()
+                         ? 0
+                         : group_->lanes()[0]->lane->memory().capacity_bytes / pins_per_ring;
+  }
   // Messages are left, and somebody may sleep who did not hear of them.
   const bool more = group_->memory().lists().ready_count != 0;
   group_->unlock();
@@ -394,25 +438,36 @@ void consumer_core::ended(detail::lease_entry& entry) noexcept {
 void consumer_core::after_settle(std::uint32_t lane) noexcept {
   if (sync::load_relaxed(group_->header().settle_sleepers) != 0) [[unlikely]]
     group_->ring_bell();
-  if (sync::load_relaxed(group_->lanes()[lane]->lane->header().counters.waiting) != 0 &&
-      group_->try_lock()) [[unlikely]] {
+  const bool is_full = group_->core().take_queue_full();
+  if (is_full || is_waited_for(lane)) [[unlikely]]
+    make_room(is_full);
+}
+
+void consumer_core::make_room(bool is_full) noexcept {
+  // More than the queue holds is found by a look at all leases: the lock is worth a moment.
+  for (int attempts = is_full ? tries_with_full_queue : 1; attempts != 0; --attempts) {
+    if (!group_->try_lock()) {
+      base::relax();
+      continue;
+    }
     if (sync::load_relaxed(group_->header().damaged) == 0) {
-      group_->core().housekeep(group_->now());
+      group_->core().housekeep(group_->now(), member_);
+      if (!is_full) group_->core().collect(member_);
       group_->update_pins(true);
     }
     group_->unlock();
+    return;
   }
 }
 
 settle_result consumer_core::ack(detail::lease_entry& entry) noexcept {
   if (entry.settled) return settle_result::already_settled;
   if (!guard_.same_process()) return settle_result::stale_lease;
-  if (config().ack == ack_policy::none) {
-    entry.settled = true;
-    return settle_result::ok;
-  }
-  if (config().ack == ack_policy::all) {
-    ack_all(entry);
+  if (group_->memory().rules.ack != group::ack_rule::each) [[unlikely]] {
+    if (config().ack == ack_policy::none)
+      entry.settled = true;
+    else
+      ack_all(entry);
     return entry.settled ? settle_result::ok : settle_result::stale_lease;
   }
   const auto outcome = group_->core().ack(entry.token, member_);
@@ -486,7 +541,8 @@ settle_result consumer_core::extend(detail::lease_entry& entry,
 
 settle_result consumer_core::start(detail::lease_entry& entry) noexcept {
   if (entry.settled) return settle_result::already_settled;
-  if (entry.started || config().ack == ack_policy::none) return settle_result::ok;
+  if (entry.started || group_->memory().rules.ack == group::ack_rule::none)
+    return settle_result::ok;
   if (!guard_.same_process() || group_->core().start(entry.token) != group::settled::ok)
     return settle_result::stale_lease;
   entry.started = true;
@@ -541,9 +597,9 @@ bool consumer_core::may_claim_now() noexcept {
         sync::hardware::prefetch(reinterpret_cast<const std::byte*>(word) + 64);
         return true;
       }
-      return config().order != group_order::none && sync::load_relaxed(header.returned) != 0;
+      return config().order != group_order::none && group_->core().may_collect(member_);
     case nothing_because::window:
-    case nothing_because::slots: return sync::load_relaxed(header.returned) != 0;
+    case nothing_because::slots: return group_->core().may_collect(member_);
     case nothing_because::unknown:
     case nothing_because::rescanning: return true;
     default: return false;
@@ -611,9 +667,9 @@ bool consumer_core::wait(clock::time_point deadline, std::uint64_t& seen_ticks) 
 }
 
 bool consumer_core::is_waited_for() const noexcept {
-  return std::any_of(group_->lanes().begin(), group_->lanes().end(), [](const auto& lane) {
-    return sync::load_relaxed(lane->lane->header().counters.waiting) != 0;
-  });
+  for (std::uint32_t lane = 0; lane < group_->lanes().size(); ++lane)
+    if (is_waited_for(lane)) return true;
+  return false;
 }
 
 // Says that it sleeps, tries once more, sleeps: on its lanes, on the bell, and on the lives of

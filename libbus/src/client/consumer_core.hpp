@@ -50,7 +50,11 @@ struct consumer_core {
                     bool start_first) noexcept;
   std::vector<detail::lease_entry*>& claimed() noexcept { return claimed_; }
   /// Claimed ahead, in order, for a lease object; null: none.
-  detail::lease_entry* take_ahead() noexcept;
+  detail::lease_entry* take_ahead() noexcept {
+    if (ahead_ >= claimed_.size()) return nullptr;
+    ++in_hand_;
+    return claimed_[ahead_++];
+  }
 
   settle_result ack(detail::lease_entry& entry) noexcept;
   settle_result nack(detail::lease_entry& entry, std::optional<std::chrono::nanoseconds> delay,
@@ -81,11 +85,18 @@ struct consumer_core {
 
   result<void> join();
   void end_keeper() noexcept;
+  bool is_waited_for(std::uint32_t lane) const noexcept {
+    return sync::load_relaxed(group_->lanes()[lane]->lane->header().counters.waiting) != 0;
+  }
   bool is_waited_for() const noexcept;
   void leave() noexcept;
   bool take_part() noexcept;
   std::size_t claim(std::size_t max, std::uint64_t max_bytes, bool start_first,
                     std::uint64_t seen_ticks) noexcept;
+  // REQUIRES for both: the lock.
+  void claim_under_lock(std::size_t max, std::uint64_t now, std::uint64_t paused,
+                        detail::claim_feed& feed) noexcept;
+  void collect_all() noexcept;
   group::nothing_because claim_lanes(std::size_t max, std::uint64_t now,
                                      detail::claim_feed& feed) noexcept;
   bool has_next(std::uint32_t lane) const noexcept;
@@ -100,6 +111,8 @@ struct consumer_core {
   template <class Settle>
   settle_result under_lock(detail::lease_entry& entry, Settle&& settle, bool ends) noexcept;
   void after_settle(std::uint32_t lane) noexcept;
+  void make_room(bool is_full) noexcept;
+  bool are_pins_due(const detail::claim_feed& feed) noexcept;
   void ended(detail::lease_entry& entry) noexcept;
   bool may_claim_now() noexcept;
   bool wait(std::chrono::steady_clock::time_point deadline, std::uint64_t& seen_ticks) noexcept;
@@ -120,6 +133,9 @@ struct consumer_core {
   std::uint64_t bell_seen_ = 0;
   std::uint64_t next_deaths_look_ = 0;
   std::uint64_t look_for_deaths_every_ = 0;
+  std::uint32_t claims_since_collect_ = 0;
+  std::uint32_t claims_since_pins_ = 0;
+  std::uint64_t bytes_since_pins_ = 0, bytes_per_pin_ = 0;
   std::uint64_t next_event_ = ~0ull;
   std::uint64_t last_activity_ = 0;  // ticks
   std::unique_ptr<client::lease_keeper> keeper_;

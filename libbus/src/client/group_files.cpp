@@ -389,6 +389,7 @@ result<std::shared_ptr<group_map>> group_map::open_file(const std::string& strea
   m.cursors = reinterpret_cast<layout::group_cursor*>(at + layout::group_cursors_offset);
   m.pins = at + layout::group_pins_offset;
   m.members = reinterpret_cast<layout::group_member*>(at + layout::group_members_offset);
+  m.settled = reinterpret_cast<layout::group_settled*>(at + geometry.settled);
   m.timers = reinterpret_cast<layout::group_timer*>(at + geometry.timers);
   m.keys = reinterpret_cast<layout::group_key*>(at + geometry.keys);
   m.slots = reinterpret_cast<layout::group_slot*>(at + geometry.slots);

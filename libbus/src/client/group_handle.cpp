@@ -34,6 +34,7 @@ group_handle::group_handle(session_core& session, std::shared_ptr<stream_handle>
     wish_.everything = wish_.everything || wish_.patterns.back().matches_everything();
   }
   if (map_->config().filter.empty()) wish_.everything = true;
+  everything_matches_ = wish_.everything && map_->config().headers.empty();
 }
 
 result<std::unique_ptr<group_handle>> group_handle::open(session_core& session,
@@ -360,7 +361,6 @@ void group_handle::return_leases_of_dead() {
       core_.member_died(member, now());
       if (gone) {
         core_.member_gone(member);
-        sync::store_relaxed(memory_.members[member].settling, 0);
         sync::store_release(who, 0);
       }
       update_pins(true);

@@ -84,7 +84,7 @@ class group_handle {
     return std::chrono::nanoseconds(
         static_cast<std::int64_t>(static_cast<double>(ticks) * ns_per_tick_));
   }
-  bool everything_matches() const noexcept { return wish_.everything && config().headers.empty(); }
+  bool everything_matches() const noexcept { return everything_matches_; }
   const std::shared_ptr<lane_map>& letters_lane() const noexcept { return letters_lane_; }
   std::uint64_t letters_tail() noexcept { return letters_ ? letters_->tail() : 0; }
   std::uint64_t letters_written() noexcept { return letters_ ? letters_->next_seq() - 1 : 0; }
@@ -118,6 +118,7 @@ class group_handle {
   const base::word* generation_ = nullptr;
   std::uint64_t generation_seen_ = 0;
   std::vector<std::uint32_t> ticked_;  // lanes whose pin rose under this lock
+  bool everything_matches_ = false;
   bool arena_low_ = false;
   bool arena_full_ = false;
 };

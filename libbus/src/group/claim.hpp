@@ -1,6 +1,6 @@
 #pragma once
-/// claim: what core does for each message that is handed out: its templates, and what they need in
-/// line. Included by core.hpp only.
+/// claim: what core does for each message that is handed out and settled: its templates, and what
+/// they need in line. Included by core.hpp only.
 
 #include "group/core.hpp"
 #include "group/key_table.hpp"
@@ -19,6 +19,56 @@ inline constexpr std::uint64_t fetched_largest_bytes = 1024;
 /// With so many keys their table is not in the cache: the place of a key is fetched ahead, too.
 inline constexpr std::uint32_t many_keys = 4096;
 
+// Is this still the lease that the token names?
+inline settled core::held(const lease_token& token, std::uint64_t& found) const noexcept {
+  if (token.slot >= m_.slot_count) return settled::stale;
+  const auto& slot = m_.slots[token.slot];
+  // [Q1] acquire: what is read of the slot belongs to this state of it.
+  found = sync::load_acquire(slot.truth);
+  const bool is_generation = layout::generation_of(found) == token.generation ||
+                             sync::makes(sync::fault::ack_without_generation);
+  return is_generation && layout::state_of(found) == slot_state::leased &&
+                 sync::load_relaxed(slot.origin) == token.origin
+             ? settled::ok
+             : settled::stale;
+}
+inline settled core::ack(const lease_token& token, std::uint32_t member) noexcept {
+  std::uint64_t from = 0;
+  if (held(token, from) != settled::ok) return settled::stale;
+  sync::reach(sync::failpoint::settle_begin);
+  auto& queue = m_.settled[member];
+  const std::uint64_t at = sync::load_relaxed(queue.tail);
+  // [Q3] acquire: pairs with the release in collect_from: the entry there was read before.
+  const std::uint64_t listed = at - sync::load_acquire(queue.head) + 1;
+  if (listed <= layout::group_settled::places) {
+    sync::store_relaxed(queue.entry[at % layout::group_settled::places],
+                        layout::pack_settled(token.slot, layout::generation_of(from)));
+    // [Q3] release: the entry before the tail counts it; pairs with the acquire in collect_from.
+    sync::store_release(queue.tail, at + 1);
+    sync::reach(sync::failpoint::settle_listed);
+    queue_full_ = listed == layout::group_settled::places;
+  }
+  // [Q1] the decision: a holder that was fenced meanwhile loses here.
+  while (!sync::replace(m_.slots[token.slot].truth, from,
+                        layout::with_state(from, slot_state::settled)))
+    if (held(token, from) != settled::ok) return settled::stale;
+  sync::reach(sync::failpoint::settle_marked);
+  // [Q3] tail and decision before the looks at what tells of them; pairs with the one in collect.
+  sync::full_fence_behind_swap();
+  auto& header = *m_.header;
+  const bool is_passed = sync::load_relaxed(queue.head) - at - 1 < layout::group_settled::places;
+  if ((listed > layout::group_settled::places || is_passed) &&
+      !sync::makes(sync::fault::passed_over_untold)) [[unlikely]]
+    sync::store_release(header.unlisted, 1);
+  const std::uint64_t bit = 1ull << (member % 64);
+  if ((sync::load_relaxed(header.settled_by) & bit) == 0) {
+    sync::set_bits_both(header.settled_by, bit);
+    sync::full_fence_behind_swap();  // before the look at who sleeps
+  }
+  sync::reach(sync::failpoint::settle_told);
+  return settled::ok;
+}
+
 inline core::stand core::stand_of(std::uint32_t lane) const noexcept {
   const auto& cursor = m_.cursors[lane];
   const auto& from = cursor.stand[sync::load_acquire(cursor.which) & 1];  // [Q2]
@@ -36,6 +86,58 @@ inline void core::store_stand(std::uint32_t lane, const stand& to) noexcept {
   sync::store_relaxed(into.dropped, to.dropped);
   // [Q2] release: slots and the new copy before it counts.
   sync::store_release(cursor.which, other);
+}
+
+inline bool core::update_pin(std::uint32_t lane) noexcept {
+  if (lanes_[lane].header == nullptr || lanes_[lane].overwriting) return false;
+  const auto& cursor = m_.cursors[lane];
+  const auto& at = cursor.stand[sync::load_acquire(cursor.which) & 1];  // [Q2]
+  std::uint64_t lowest = sync::load_relaxed(at.position);
+  const std::uint32_t first = cursor.ring_first;
+  if (first != no_index) lowest = std::min(lowest, sync::load_relaxed(m_.slot(first).place));
+  auto& words = pin(lane);
+  const std::uint64_t before = sync::load_relaxed(words.cursor);
+  if (lowest == before) return false;
+  // [G2] release: nobody of the group looks at what is below any more; pairs with the acquire in
+  // the publisher's scan.
+  sync::store_release(words.cursor, lowest);
+  sync::reach(sync::failpoint::pin_raised);
+  sync::store_relaxed(words.next_seq, sync::load_relaxed(at.seq));
+  return lowest > before;
+}
+
+inline void core::relieve(std::uint32_t lane) noexcept {
+  const auto& memory = lanes_[lane];
+  const std::uint32_t first = m_.cursors[lane].ring_first;
+  if (first == no_index || memory.header == nullptr) return;
+  // A little ahead of the tail: only a reason to act.
+  const std::uint64_t end = sync::load_relaxed(memory.header->limits.reserved_end);
+  if (sync::load_relaxed(m_.slot(first).place) + memory.capacity_bytes / 2 <= end) [[unlikely]]
+    relieve_ring(lane, end);
+}
+
+inline void core::unlink_lease(std::uint32_t index) noexcept {
+  auto& slot = m_.slot(index);
+  if (slot.heap_index != no_index) [[unlikely]]
+    timers(m_).remove(index);
+  else
+    leases(m_).remove(index);
+  --m_.lists().lease_count;
+}
+
+inline void core::leave_ring(std::uint32_t index) noexcept {
+  auto& slot = m_.slot(index);
+  if ((sync::load_relaxed(slot.place) & layout::place_in_arena) != 0) return;
+  in_ring(m_, layout::lane_of_origin(sync::load_relaxed(slot.origin))).remove(index);
+}
+
+inline void core::drop_record(std::uint32_t index) noexcept {
+  if ((sync::load_relaxed(m_.slot(index).place) & layout::place_in_arena) != 0)
+    drop_copy(index);
+  else
+    leave_ring(index);
+  if (m_.story(index).reason_bytes != 0) [[unlikely]]
+    drop_reason(index);
 }
 
 inline std::uint64_t core::next_event() const noexcept {
@@ -151,15 +253,14 @@ struct core::claim_sink {
       }
     }
     auto& slot = c.m_.slots[index];
-    const slot_truth before = slot_truth::unpack(sync::load_relaxed(slot.truth));  // by the lock
-    const slot_truth out{slot_state::leased, feed.starts(), member, 1, 0, before.generation + 1};
-    sync::store_relaxed(slot.since, now);  // ordered by the truth
+    const std::uint32_t generation = slot_truth::next_generation(
+        layout::generation_of(sync::load_relaxed(slot.truth)));  // by the lock
+    sync::store_relaxed(slot.since, now);                        // ordered by the truth
     leases(c.m_).push_back(index);
     ++c.m_.lists().lease_count;
     one.number = c.next_number();
-    c.store_truth(index, out);
-    one.token = {index, out.generation & slot_truth::generation_mask,
-                 sync::load_relaxed(slot.origin)};
+    c.store_truth(index, {slot_state::leased, feed.starts(), member, 1, 0, generation});
+    one.token = {index, generation, layout::pack_origin_of(lane, view.seq)};
     one.place = sync::load_relaxed(slot.place);
     feed.take(view, one);
     return ring::verdict::taken;

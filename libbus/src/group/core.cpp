@@ -15,52 +15,16 @@ constexpr int relieved_while_waited_for = 128;
 
 // ---------------------------------------------------------------- without the lock
 
-// Is this still the lease that the token names?
 settled core::held(const lease_token& token, slot_truth& found) const noexcept {
-  if (token.slot >= m_.slot_count) return settled::stale;
-  const auto& slot = m_.slots[token.slot];
-  // [Q1] acquire: what is read of the slot belongs to this state of it.
-  found = slot_truth::unpack(sync::load_acquire(slot.truth));
-  if ((found.generation != token.generation && !sync::makes(sync::fault::ack_without_generation)) ||
-      sync::load_relaxed(slot.origin) != token.origin)
-    return settled::stale;
-  return found.state == slot_state::leased ? settled::ok : settled::stale;
+  std::uint64_t word = 0;
+  const settled outcome = held(token, word);
+  found = slot_truth::unpack(word);
+  return outcome;
 }
 
 bool core::is_held(const lease_token& token) const noexcept {
-  slot_truth found;
+  std::uint64_t found = 0;
   return held(token, found) == settled::ok;
-}
-
-settled core::ack(const lease_token& token, std::uint32_t member) noexcept {
-  slot_truth from;
-  // Before it says that it settles: a repair must not take a stale one for the one who does.
-  if (held(token, from) != settled::ok) return settled::stale;
-  auto& settling = m_.members[member].settling;
-  sync::store_relaxed(settling, std::uint64_t{token.slot} + 1);  // [Q3] ordered by the decision
-  for (;;) {
-    sync::reach(sync::failpoint::settle_begin);
-    slot_truth to = from;
-    to.state = slot_state::settled;
-    // [Q1] the decision: a holder that was fenced meanwhile loses here.
-    if (sync::replace(m_.slots[token.slot].truth, from.pack(), to.pack())) break;
-    if (held(token, from) != settled::ok) {
-      sync::store_relaxed(settling, 0);
-      return settled::stale;
-    }
-  }
-  sync::reach(sync::failpoint::settle_marked);
-  auto& slot = m_.slots[token.slot];
-  std::uint64_t head;
-  do {
-    head = sync::load_relaxed(m_.header->returned);
-    slot.next = head == 0 ? no_index : static_cast<std::uint32_t>(head - 1);
-    // [Q3] `next` and the truth before the head names the slot; pairs with the exchange in collect.
-  } while (!sync::replace(m_.header->returned, head, std::uint64_t{token.slot} + 1));
-  sync::reach(sync::failpoint::settle_pushed);
-  // [Q3] release: whoever sees this finds the slot pushed, or collected.
-  sync::store_release(settling, 0);
-  return settled::ok;
 }
 
 settled core::start(const lease_token& token) noexcept {
@@ -76,24 +40,6 @@ settled core::start(const lease_token& token) noexcept {
 
 // ---------------------------------------------------------------- cursors and pins
 
-bool core::update_pin(std::uint32_t lane) noexcept {
-  const auto& memory = lanes_[lane];
-  if (memory.header == nullptr || memory.overwriting) return false;
-  const stand at = stand_of(lane);
-  std::uint64_t lowest = at.position;
-  const std::uint32_t first = m_.cursors[lane].ring_first;
-  if (first != no_index) lowest = std::min(lowest, sync::load_relaxed(m_.slot(first).place));
-  auto& words = pin(lane);
-  const std::uint64_t before = sync::load_relaxed(words.cursor);
-  if (lowest == before) return false;
-  // [G2] release: nobody of the group looks at what is below any more; pairs with the acquire in
-  // the publisher's scan.
-  sync::store_release(words.cursor, lowest);
-  sync::reach(sync::failpoint::pin_raised);
-  sync::store_relaxed(words.next_seq, at.seq);
-  return lowest > before;
-}
-
 bool core::empty_ring(std::uint32_t lane) noexcept {
   std::uint32_t index = m_.cursors[lane].ring_first;
   for (std::uint32_t steps = 0; index != no_index && steps < m_.slot_count; ++steps) {
@@ -104,11 +50,8 @@ bool core::empty_ring(std::uint32_t lane) noexcept {
   return !m_.broken;
 }
 
-void core::relieve(std::uint32_t lane) noexcept {
+void core::relieve_ring(std::uint32_t lane, std::uint64_t end) noexcept {
   const auto& memory = lanes_[lane];
-  if (memory.header == nullptr) return;
-  // A little ahead of the tail: only a reason to act.
-  const std::uint64_t end = sync::load_relaxed(memory.header->limits.reserved_end);
   std::uint32_t index = m_.cursors[lane].ring_first;
   // A publisher that waits for the space is waited for with more patience.
   const int most = sync::load_relaxed(memory.header->counters.waiting) == 0
@@ -210,28 +153,18 @@ void core::read_record(const layout::group_slot& slot, std::uint64_t offset, std
   sync::hardware::copy_out(to, lanes_[lane].at(place) + offset, bytes);
 }
 
-void core::leave_ring(std::uint32_t index) noexcept {
-  auto& slot = m_.slot(index);
-  if ((sync::load_relaxed(slot.place) & layout::place_in_arena) != 0) return;
-  in_ring(m_, layout::lane_of_origin(sync::load_relaxed(slot.origin))).remove(index);
+void core::drop_copy(std::uint32_t index) noexcept {
+  const auto& slot = m_.slot(index);
+  const auto shape = shape_of(slot);
+  hold_arena(m_).drop(
+      static_cast<std::uint32_t>(sync::load_relaxed(slot.place)),
+      layout::record_header_bytes + std::uint64_t{shape.header_bytes} + shape.payload_bytes);
 }
 
-void core::drop_record(std::uint32_t index) noexcept {
-  auto& slot = m_.slot(index);
-  const std::uint64_t place = sync::load_relaxed(slot.place);
-  if ((place & layout::place_in_arena) != 0) {
-    const auto shape = shape_of(slot);
-    hold_arena(m_).drop(
-        static_cast<std::uint32_t>(place),
-        layout::record_header_bytes + std::uint64_t{shape.header_bytes} + shape.payload_bytes);
-  } else {
-    leave_ring(index);
-  }
+void core::drop_reason(std::uint32_t index) noexcept {
   auto& story = m_.story(index);
-  if (story.reason_bytes != 0) {
-    hold_arena(m_).drop(story.reason_block, story.reason_bytes);
-    story.reason_bytes = 0;
-  }
+  hold_arena(m_).drop(story.reason_block, story.reason_bytes);
+  story.reason_bytes = 0;
 }
 
 bool core::copy_out_of_ring(std::uint32_t index) noexcept {

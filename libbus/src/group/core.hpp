@@ -10,12 +10,13 @@
 ///       one wins, and the generation makes whoever held it before `stale`.
 ///   Q2  Slots are filled first, then the cursor is stored: a slot at or above its lane's cursor is
 ///       void. So a crash in a claim claims nothing.
-///   Q3  A settled slot is pushed to `returned` by who settled it, and by nobody else; the next
-///       holder of the lock collects it. `settling` of the member says which one it has not pushed
-///       yet: who dies in between leaves an orphan, collected when its process is proven gone.
+///   Q3  Whoever holds the lock may collect any settled slot. Where they are the queues of the
+///       members say, which is a hint: an entry is written before the decision, so that no settled
+///       slot is missing there, and one whose slot is not settled under that generation is passed
+///       over; one whose lease still stands is waited for. Who finds its queue full, or its entry
+///       passed over, says `unlisted`: then all leases are looked at.
 ///   Q4  A dead letter is announced (move_intent), decided (moving), written, and only then its
-///   slot
-///       is freed: after a crash it is in the dead letters, or will be, exactly once.
+///       slot is freed: after a crash it is in the dead letters, or will be, exactly once.
 ///   Q5  The record of a slot is in its lane's ring, held by the group's pin, or in the arena.
 ///   Q6  Of one key at most one message is out: ready, leased, or delayed while on_fail=block.
 ///
@@ -119,12 +120,26 @@ class core {
 
   // --- under the lock
 
-  /// What others settled, timers that are due, leases that ended, dead letters that had no room.
-  void housekeep(std::uint64_t now) noexcept {
-    if (sync::load_relaxed(m_.header->returned) != 0) collect();
-    if ((m_.lists().dying_count | m_.lists().doubtful) != 0 || next_event() <= now) [[unlikely]]
+  /// What this member settled, timers that are due, leases that ended, dead letters that had no
+  /// room. What others settled waits for collect().
+  void housekeep(std::uint64_t now, std::uint32_t member) noexcept {
+    collect_from(member);
+    if (m_.lists().dying_count != 0 || next_event() <= now) [[unlikely]]
       run_events(now);
   }
+  void housekeep(std::uint64_t now) noexcept {
+    collect();
+    if (m_.lists().dying_count != 0 || next_event() <= now) run_events(now);
+  }
+  /// What anybody settled. `member`: who looks at its own queue anyway.
+  void collect(std::uint32_t member = no_index) noexcept;
+  /// Without the lock, too: has anybody but `member` settled what nobody has collected?
+  bool may_collect(std::uint32_t member) const noexcept {
+    return (sync::load_relaxed(m_.header->settled_by) & ~own_bit(member)) != 0 ||
+           sync::load_relaxed(m_.header->unlisted) != 0;
+  }
+  /// This thread's last ack filled the member's queue: it should collect.
+  bool take_queue_full() noexcept { return std::exchange(queue_full_, false); }
   /// A feed takes what is handed out, and knows the messages:
   ///   match(view)         yes, no, unknown: is it for this group?
   ///   key(view)           hash of its key, 0: none
@@ -152,8 +167,10 @@ class core {
 
   /// Its leases go back. Returns how many.
   std::uint32_t member_died(std::uint32_t member, std::uint64_t now) noexcept;
-  /// No thread of it stores any more: what it settled and did not return is collected.
+  /// No thread of it stores any more: what it settled last, and told nobody, is collected.
   void member_gone(std::uint32_t member) noexcept;
+  /// Takes the place of one that is gone.
+  void member_joins(std::uint32_t member) noexcept;
 
   /// Makes all indexes anew. Answers how many slots were nonsense and were dropped. Without
   /// `knows_subject` what the records say is trusted.
@@ -231,15 +248,25 @@ class core {
   }
   bool leave_lease(std::uint32_t index, slot_truth from, slot_truth to) noexcept;
   settled held(const lease_token& token, slot_truth& found) const noexcept;
+  settled held(const lease_token& token, std::uint64_t& found) const noexcept;
 
-  void collect() noexcept;
+  // Alone with this bit it need not be told of its own: it is not cleared for that.
+  std::uint64_t own_bit(std::uint32_t member) const noexcept {
+    return member < m_.member_count && sync::load_relaxed(m_.header->members_used) <= 64
+               ? 1ull << member
+               : 0;
+  }
+  void collect_from(std::uint32_t member) noexcept;
+  void collect_unlisted() noexcept;
+  void collect_slot(std::uint32_t index) noexcept;
   void run_events(std::uint64_t now) noexcept;
-  void collect_doubtful() noexcept;
-  void stand_aside(std::uint32_t index, std::uint64_t now) noexcept;
   void finish(std::uint32_t index) noexcept;
   void unlink_lease(std::uint32_t index) noexcept;
   void leave_ring(std::uint32_t index) noexcept;
   void drop_record(std::uint32_t index) noexcept;
+  void drop_copy(std::uint32_t index) noexcept;
+  void drop_reason(std::uint32_t index) noexcept;
+  void relieve_ring(std::uint32_t lane, std::uint64_t end) noexcept;
   bool copy_out_of_ring(std::uint32_t index) noexcept;
   void fail(std::uint32_t index, slot_truth old, const std::uint64_t* delay, death last,
             std::uint64_t now) noexcept;
@@ -286,6 +313,7 @@ class core {
   known_key known_keys_[keys_ahead];  // of messages that come soon
   bool news_ = false;
   bool wrote_letter_ = false;
+  bool queue_full_ = false;
   std::uint32_t expired_count_ = 0;
   expired_lease expired_[32];
 };

@@ -2,7 +2,6 @@
 /// goes back. The invariants are of core.hpp.
 
 #include <algorithm>
-#include <array>
 
 #include "group/claim.hpp"
 #include "group/core.hpp"
@@ -16,82 +15,86 @@ constexpr int timers_at_once = 256;
 
 }  // namespace
 
-void core::unlink_lease(std::uint32_t index) noexcept {
-  auto& slot = m_.slot(index);
-  if (slot.heap_index != no_index)
-    timers(m_).remove(index);
-  else
-    leases(m_).remove(index);
-  --m_.lists().lease_count;
+// REQUIRES: it is settled.
+void core::collect_slot(std::uint32_t index) noexcept {
+  if (m_.lists().lease_count >= m_.rules.max_ack_pending) news_ = true;
+  unlink_lease(index);
+  sync::reach(sync::failpoint::collect_unlinked);
+  finish(index);
 }
 
-void core::collect() noexcept {
-  if (sync::load_relaxed(m_.header->returned) == 0) return;
-  // [Q3] pairs with the compare-and-swap in ack.
-  std::uint64_t head = sync::exchange_both(m_.header->returned, 0);
+void core::collect_from(std::uint32_t member) noexcept {
+  auto& queue = m_.settled[member];
+  // [Q3] acquire: pairs with the release in ack.
+  const std::uint64_t tail = sync::load_acquire(queue.tail);
+  std::uint64_t head = sync::load_relaxed(queue.head);
+  if (head == tail) return;
+  if (tail - head > layout::group_settled::places) {
+    m_.broken = true;
+    return;
+  }
   sync::reach(sync::failpoint::collect_taken);
-  if (m_.lists().lease_count >= m_.rules.max_ack_pending) news_ = true;
-  auto index = static_cast<std::uint32_t>(head - 1);
-  for (std::uint32_t steps = 0; index != no_index; ++steps) {
-    if (index >= m_.slot_count || steps > m_.slot_count ||
-        truth(index).state != slot_state::settled) {
+  for (; head != tail; ++head) {
+    const std::uint64_t entry =
+        sync::load_relaxed(queue.entry[head % layout::group_settled::places]);
+    const std::uint32_t index = layout::slot_of_settled(entry);
+    if (index >= m_.slot_count) {
       m_.broken = true;
       return;
     }
-    const std::uint32_t next = m_.slots[index].next;
-    unlink_lease(index);
-    sync::reach(sync::failpoint::collect_unlinked);
-    finish(index);
+    const std::uint64_t truth = sync::load_acquire(m_.slots[index].truth);  // [Q1]
+    if (layout::generation_of(truth) != layout::generation_of_settled(entry)) continue;
+    if (layout::state_of(truth) == slot_state::settled) [[likely]]
+      collect_slot(index);
+    else if (layout::state_of(truth) == slot_state::leased &&
+             !sync::makes(sync::fault::passed_over_untold))
+      break;
+  }
+  // [Q3] release: the entries were read before they may be written again; pairs with the acquire
+  // in ack.
+  sync::store_release(queue.head, head);
+}
+
+void core::collect(std::uint32_t member) noexcept {
+  if (member < m_.member_count) collect_from(member);
+  if (!may_collect(member)) return;
+  auto& header = *m_.header;
+  const std::uint64_t bits = sync::keep_bits_both(header.settled_by, own_bit(member));
+  const bool all =
+      sync::load_relaxed(header.unlisted) != 0 && sync::exchange_both(header.unlisted, 0) != 0;
+  // [Q3] what told of them before the looks at tails and decisions; pairs with the one in ack.
+  sync::full_fence_behind_swap();
+  const auto used = static_cast<std::uint32_t>(
+      std::min<std::uint64_t>(sync::load_acquire(header.members_used), m_.member_count));
+  for (std::uint32_t one = 0; one < used; ++one)
+    if ((bits >> (one % 64) & 1) != 0) collect_from(one);
+  if (all) [[unlikely]]
+    collect_unlisted();
+}
+
+void core::collect_unlisted() noexcept {
+  std::uint32_t index = m_.lists().lease_first;
+  for (std::uint32_t steps = 0; index != no_index && steps < m_.slot_count; ++steps) {
+    const std::uint32_t next = m_.slot(index).lease_next;
+    if (truth(index).state == slot_state::settled) collect_slot(index);
     index = next;
   }
-}
-
-// A settled one that was taken from the stack by who died then is on no list, and a repair cannot
-// tell it from one whose holder is about to return it. That one says so when it has.
-void core::collect_doubtful() noexcept {
-  std::array<std::uint32_t, 8> returned;
-  std::size_t count = 0;
-  std::uint32_t left = 0;
-  for (std::uint32_t index = 0; index < std::min(m_.lists().slots_used, m_.slot_count); ++index) {
-    const slot_truth t = truth(index);
-    if (t.state != slot_state::settled) continue;
-    // [Q3] acquire: pairs with the release in ack.
-    const bool says_so =
-        t.owner >= m_.member_count ||
-        sync::load_acquire(m_.members[t.owner].settling) != std::uint64_t{index} + 1;
-    if (says_so && count < returned.size())
-      returned[count++] = index;
+  // Leases with a time of their own are among the timers; removing one moves others.
+  for (std::uint32_t at = 0; at < m_.lists().timer_count && at < m_.slot_count;) {
+    const std::uint32_t slot = m_.timers[at].slot;
+    if (slot < m_.slot_count && truth(slot).state == slot_state::settled)
+      collect_slot(slot);
     else
-      ++left;
+      ++at;
   }
-  m_.lists().doubtful = left;
-  collect();  // the stack has all of them but the lost ones
-  for (std::size_t i = 0; i < count; ++i) {
-    if (truth(returned[i]).state != slot_state::settled) continue;
-    unlink_lease(returned[i]);
-    finish(returned[i]);
-  }
-}
-
-// Settled, and not returned yet: its holder may have been stopped in between. It waits behind the
-// others, so that it holds up none of them.
-void core::stand_aside(std::uint32_t index, std::uint64_t now) noexcept {
-  auto& slot = m_.slot(index);
-  if (slot.heap_index != no_index)
-    timers(m_).remove(index);
-  else
-    leases(m_).remove(index);
-  sync::store_relaxed(slot.since, now);
-  leases(m_).push_back(index);
 }
 
 // Settled, or a dead letter now. It is in no list but that of its record's place.
 void core::finish(std::uint32_t index) noexcept {
-  slot_truth t = truth(index);
   drop_record(index);
-  release_key(index);
-  t.state = slot_state::free;
-  store_truth(index, t);
+  if (m_.rules.order == order_rule::key) release_key(index);
+  auto& truth = m_.slot(index).truth;
+  sync::store_release(truth, layout::with_state(sync::load_relaxed(truth), slot_state::free));
   sync::reach(sync::failpoint::collect_freed);
   put_free(m_, index);
 }
@@ -193,7 +196,7 @@ void core::to_delayed(std::uint32_t index, slot_truth, std::uint64_t due) noexce
 void core::timer_due(std::uint32_t index, std::uint64_t now) noexcept {
   slot_truth t = truth(index);
   if (t.state == slot_state::leased) return lease_expired(index, t, now);  // with a time of its own
-  if (t.state == slot_state::settled) return stand_aside(index, now);
+  if (t.state == slot_state::settled) return collect_slot(index);
   timers(m_).remove(index);
   sync::reach(sync::failpoint::timer_taken);
   if (t.state != slot_state::delayed) {
@@ -212,8 +215,6 @@ void core::timer_due(std::uint32_t index, std::uint64_t now) noexcept {
 }
 
 void core::run_events(std::uint64_t now) noexcept {
-  if (m_.lists().doubtful != 0) [[unlikely]]
-    collect_doubtful();
   // Without dead letters only a crash leaves one here.
   if (m_.lists().dying_count != 0) {
     const auto dying = dying_queue(m_);
@@ -238,11 +239,12 @@ void core::run_events(std::uint64_t now) noexcept {
     if (index == no_index || m_.broken) return;
     if (sync::load_relaxed(m_.slot(index).since) + m_.rules.ack_wait > now) return;
     const slot_truth t = truth(index);
-    if (t.state != slot_state::leased) {
-      stand_aside(index, now);
-      continue;
-    }
-    lease_expired(index, t, now);
+    if (t.state == slot_state::settled)
+      collect_slot(index);
+    else if (t.state == slot_state::leased)
+      lease_expired(index, t, now);
+    else
+      m_.broken = true;
   }
 }
 
@@ -373,15 +375,15 @@ std::uint32_t core::member_died(std::uint32_t member, std::uint64_t now) noexcep
 }
 
 void core::member_gone(std::uint32_t member) noexcept {
-  collect();
-  if (sync::makes(sync::fault::orphan_never_collected)) return;
-  for (std::uint32_t index = 0; index < std::min(m_.lists().slots_used, m_.slot_count); ++index) {
-    const slot_truth t = truth(index);
-    if (t.state != slot_state::settled || t.owner != member) continue;
-    unlink_lease(index);
-    finish(index);
-  }
+  if (sync::makes(sync::fault::untold_never_collected)) return;
+  collect_from(member);
+  collect_unlisted();
   sync::reach(sync::failpoint::member_collected);
+}
+
+void core::member_joins(std::uint32_t member) noexcept {
+  auto& queue = m_.settled[member];
+  sync::store_release(queue.head, sync::load_relaxed(queue.tail));
 }
 
 }  // namespace bus::group

@@ -48,6 +48,7 @@ struct group_memory {
   layout::group_cursor* cursors = nullptr;
   std::byte* pins = nullptr;
   layout::group_member* members = nullptr;
+  layout::group_settled* settled = nullptr;  // one per member
   layout::group_timer* timers = nullptr;
   layout::group_key* keys = nullptr;
   layout::group_slot* slots = nullptr;

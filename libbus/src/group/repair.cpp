@@ -19,7 +19,6 @@ struct repairer {
   const std::function<bool(std::uint32_t)>& knows_subject;
   std::vector<bool> used_blocks;
   std::vector<std::uint32_t> leased, ready, dying, in_rings, keyed;
-  std::vector<std::uint32_t> pushed;  // settled, and surely returned
   std::uint32_t nonsense = 0;
 
   repairer(core& of, const std::function<bool(std::uint32_t)>& knows)
@@ -153,12 +152,6 @@ struct repairer {
       if (sync::load_relaxed(slot.key) != 0) keyed.push_back(index);
       switch (t.state) {
         case slot_state::settled:
-          // [Q3] acquire: pairs with the release in ack.
-          if (t.owner >= m.member_count ||
-              sync::load_acquire(m.members[t.owner].settling) != std::uint64_t{index} + 1)
-            pushed.push_back(index);
-          leased.push_back(index);
-          break;
         case slot_state::leased: leased.push_back(index); break;
         case slot_state::ready: ready.push_back(index); break;
         case slot_state::dying: dying.push_back(index); break;
@@ -320,26 +313,16 @@ std::uint32_t core::repair(const std::function<bool(std::uint32_t)>& knows_subje
   r.link();
   sync::reach(sync::failpoint::group_repair_linked);
   r.free_the_rest();
-  // Settled slots stand among the leases until they are collected: those that were returned are
-  // now. One that was taken from the stack, and no more, is returned, but not on the stack. The
-  // stack is taken after the slots were looked at: it has all that were not returned then.
-  std::vector<bool> done(m_.slot_count);
-  const std::uint64_t returned = sync::exchange_both(m_.header->returned, 0);
-  auto index = returned == 0 ? no_index : static_cast<std::uint32_t>(returned - 1);
-  const auto collect_one = [&](std::uint32_t at) {
-    if (truth(at).state != slot_state::settled || done[at]) return;
-    done[at] = true;
-    unlink_lease(at);
-    finish(at);
-  };
-  for (std::uint32_t steps = 0; index < m_.slot_count && steps < m_.slot_count; ++steps) {
-    const std::uint32_t next = m_.slots[index].next;
-    collect_one(index);
-    index = next;
+  // A queue that makes no sense is empty from now on; whoever adds to it finds itself passed over,
+  // and says so.
+  for (std::uint32_t member = 0; member < m_.member_count; ++member) {
+    auto& queue = m_.settled[member];
+    const std::uint64_t tail = sync::load_acquire(queue.tail);
+    if (tail - sync::load_relaxed(queue.head) > layout::group_settled::places)
+      sync::store_release(queue.head, tail);
   }
-  for (const std::uint32_t at : r.pushed) collect_one(at);
-  for (std::uint32_t at = 0; at < m_.lists().slots_used; ++at)
-    m_.lists().doubtful += truth(at).state == slot_state::settled ? 1 : 0;
+  sync::full_fence();  // [Q3] pairs with the one in ack
+  collect_unlisted();  // settled ones stand among the leases
   for (std::uint32_t lane = 0; lane < layout::group_lanes_max; ++lane)
     if (knows_lane(lane) && sync::load_relaxed(m_.cursors[lane].attached) != 0) update_pin(lane);
   sync::bump(m_.header->counters.repaired, 1);

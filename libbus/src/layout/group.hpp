@@ -50,6 +50,9 @@ struct slot_truth {
   static constexpr std::uint32_t count_max = (1u << 12) - 1;
   static constexpr std::uint32_t failed_max = (1u << 10) - 1;
   static constexpr std::uint32_t generation_mask = (1u << 25) - 1;
+  static constexpr std::uint32_t next_generation(std::uint32_t after) noexcept {
+    return (after + 1) & generation_mask;
+  }
 
   constexpr std::uint64_t pack() const noexcept {
     return std::uint64_t{static_cast<std::uint32_t>(state)} | std::uint64_t{started} << 4 |
@@ -67,6 +70,18 @@ struct slot_truth {
   }
 };
 
+/// Parts of a packed truth, where only they are needed.
+constexpr slot_state state_of(std::uint64_t truth) noexcept {
+  return static_cast<slot_state>(truth & 0xf);
+}
+constexpr std::uint32_t generation_of(std::uint64_t truth) noexcept {
+  return static_cast<std::uint32_t>(truth >> 39);
+}
+constexpr std::uint64_t with_state(std::uint64_t truth, slot_state to) noexcept {
+  return (truth & ~0xfull) | static_cast<std::uint64_t>(to);
+}
+static_assert(generation_of(slot_truth{.generation = 77}.pack()) == 77);
+
 /// 64 bytes, one line: all that claim and settle touch.
 struct alignas(64) group_slot {
   base::word truth;   // slot_truth. leased -> settled by the holder without the lock  edge Q1
@@ -74,8 +89,8 @@ struct alignas(64) group_slot {
   base::word place;   // position in the ring; with bit 63: first block in the hold arena
   base::word since;   // ticks: leased since, or extended at
   base::word key;     // hash of the key; 0 = none
-  // Under the lock, but for `next` of a settled slot, which belongs to who settled it.
-  std::uint32_t next;  // of the list that the state says: free, ready, parked, dying, returned
+  // Under the lock.
+  std::uint32_t next;  // of the list that the state says: free, ready, parked, dying
   std::uint32_t lease_previous, lease_next;
   std::uint32_t ring_previous, ring_next;  // of those whose record lies in the ring, by position
   std::uint32_t heap_index;                // in the heap of timers, or no_index
@@ -140,14 +155,31 @@ struct group_key {
 static_assert(sizeof(group_key) == 32);
 
 struct alignas(64) group_member {
-  base::word who;       // process id:32 | consumer id:32; 0 = free. Taken by compare-and-swap
-  base::word settling;  // slot + 1 that it settles and has not returned yet      edge Q3
+  base::word who;  // process id:32 | consumer id:32; 0 = free. Taken by compare-and-swap
   base::word claimed, settled;  // statistics; writer: the member
   base::word joined_by;         // pid:32 | thread id:32, as its own namespace knows them
-  base::word reserved[3];
+  base::word reserved[4];
   char name[64];
 };
 static_assert(sizeof(group_member) == 128);
+
+/// What a member settled, in that order, for the lock's holder to collect.
+struct alignas(64) group_settled {
+  static constexpr std::uint64_t places = 128;
+  base::word tail;                       // entries written; writer: the member          edge Q3
+  alignas(64) base::word head;           // entries done with; writer: the lock's holder
+  alignas(64) base::word entry[places];  // slot:32 | generation of the lease:32
+};
+static_assert(sizeof(group_settled) == 1152);
+constexpr std::uint64_t pack_settled(std::uint32_t slot, std::uint32_t generation) noexcept {
+  return std::uint64_t{slot} << 32 | generation;
+}
+constexpr std::uint32_t slot_of_settled(std::uint64_t entry) noexcept {
+  return static_cast<std::uint32_t>(entry >> 32);
+}
+constexpr std::uint32_t generation_of_settled(std::uint64_t entry) noexcept {
+  return static_cast<std::uint32_t>(entry);
+}
 
 /// Where the group stands in a lane: everything at or above is unclaimed. Two copies, so that one
 /// store changes all of it.
@@ -202,7 +234,7 @@ struct group_lists {
   std::uint32_t block_first, block_free;
   std::uint32_t slots_used;  // slots above were never used
   std::uint32_t key_count;
-  std::uint32_t doubtful;  // settled, and a repair could not tell whether they were returned
+  std::uint32_t reserved;
 };
 
 /// Sums that people look at. No decision depends on them.
@@ -214,12 +246,13 @@ struct group_counters {
 struct group_header {
   segment_header segment;
   group_info info;
-  alignas(128) base::word lock;      // as a lane's lock                                   edge L1
-  base::word damaged;                // 1: something impossible was met; `bus group repair`
-  alignas(128) base::word returned;  // settled slots: index + 1; a stack               edge Q1
-  alignas(128) base::word bell;      // low half a futex: rises when something may be claimed
-  base::word sleepers;               // consumers that sleep, or are about to
-  base::word settle_sleepers;        // those of them that wait for a message to be settled
+  alignas(128) base::word lock;        // as a lane's lock                                   edge L1
+  base::word damaged;                  // 1: something impossible was met; `bus group repair`
+  alignas(128) base::word settled_by;  // members, bit = number % 64, that settled something  Q3
+  base::word unlisted;                 // 1: some of it is in no queue of theirs
+  alignas(128) base::word bell;        // low half a futex: rises when something may be claimed
+  base::word sleepers;                 // consumers that sleep, or are about to
+  base::word settle_sleepers;          // those of them that wait for a message to be settled
   alignas(128) base::word paused_until;  // ticks; 0 = not paused, ~0 = until resumed
   base::word active;                     // exclusive and failover: member + 1:32 | token:32
   base::word tokens;                     // fencing tokens given out
@@ -241,7 +274,7 @@ struct group_header {
 static_assert(std::is_standard_layout_v<group_header>);
 static_assert(offsetof(group_header, info) == 64);
 static_assert(offsetof(group_header, lock) == 2560);
-static_assert(offsetof(group_header, returned) == 2688);
+static_assert(offsetof(group_header, settled_by) == 2688);
 static_assert(offsetof(group_header, bell) == 2816);
 static_assert(offsetof(group_header, paused_until) == 2944);
 static_assert(offsetof(group_header, move_intent) == 3072);
@@ -259,13 +292,15 @@ static_assert(group_members_offset % 4096 == 0);
 
 /// Where the tables lie.
 struct group_geometry {
-  std::uint64_t timers = 0, keys = 0, slots = 0, stories = 0, chain = 0, blocks = 0, total = 0;
+  std::uint64_t settled = 0, timers = 0, keys = 0, slots = 0, stories = 0, chain = 0, blocks = 0,
+                total = 0;
 
   static constexpr group_geometry of(std::uint32_t members, std::uint32_t slots, std::uint32_t keys,
                                      std::uint32_t blocks) noexcept {
     constexpr auto page = [](std::uint64_t bytes) { return (bytes + 4095) / 4096 * 4096; };
     group_geometry g;
-    g.timers = group_members_offset + page(members * sizeof(group_member));
+    g.settled = group_members_offset + page(members * sizeof(group_member));
+    g.timers = g.settled + page(members * sizeof(group_settled));
     g.keys = g.timers + page(slots * sizeof(group_timer));
     g.slots = g.keys + page(keys * sizeof(group_key));
     g.stories = g.slots + page(slots * sizeof(group_slot));

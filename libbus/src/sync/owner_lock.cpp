@@ -10,7 +10,6 @@ namespace bus::sync {
 namespace {
 
 constexpr int spin_rounds = 16;  // some microseconds: a critical section is shorter
-constexpr std::chrono::milliseconds longest_sleep{5};
 
 }  // namespace
 

@@ -5,10 +5,13 @@
 ///
 /// Invariants
 ///   1  The word changes from an id to another id only after the first process was proven gone
-///   (peers::proven_gone): its last
-///      store is behind us.
+///      (peers::proven_gone): its last store is behind us.
 ///   2  Whoever takes it over that way is told so and must repair what the lock guards before using
-///   it. 3  Nobody waits for anything else while holding it (I5, ring/lane_writer.hpp).
+///      it.
+///   3  Nobody waits for anything else while holding it (I5, ring/lane_writer.hpp).
+///   4  Who sleeps on it looks again after longest_sleep: the bit that it set may be lost, when it
+///      was set in the very moment of an unlock. So an unlock that nobody waits for is a store, and
+///      not an exchange, which would cost every message.
 /// A stopped owner is alive: waiters get `busy` at their deadline.
 
 #include <chrono>
@@ -20,6 +23,7 @@
 
 namespace bus::sync {
 
+inline constexpr std::chrono::milliseconds longest_sleep{1};
 inline constexpr std::uint64_t lock_contended = 1ull << 31;
 inline constexpr std::uint64_t lock_owner_mask = lock_contended - 1;
 
@@ -33,7 +37,12 @@ bool try_lock(word& lock, std::uint32_t self) noexcept {
 /// True: somebody waits and must be woken.
 template <class A>
 bool unlock_word(word& lock) noexcept {
-  // [L1] release: everything done under the lock; pairs with the acquire of the next owner.
+  // relaxed: invariant 4
+  if ((A::load(lock, std::memory_order_relaxed, edge::none) & lock_contended) == 0) {
+    // [L1] release: everything done under the lock; pairs with the acquire of the next owner.
+    A::store(lock, 0, std::memory_order_release, edge::lock);
+    return false;
+  }
   return (A::exchange(lock, 0, std::memory_order_release, edge::lock) & lock_contended) != 0;
 }
 

@@ -38,6 +38,9 @@ inline std::uint64_t exchange_both(base::word& w, std::uint64_t value) noexcept 
 inline std::uint64_t set_bits_both(base::word& w, std::uint64_t bits) noexcept {
   return w.fetch_or(bits, std::memory_order_acq_rel) | bits;
 }
+inline std::uint64_t keep_bits_both(base::word& w, std::uint64_t bits) noexcept {
+  return w.fetch_and(bits, std::memory_order_acq_rel);
+}
 inline bool replace(base::word& w, std::uint64_t expected, std::uint64_t value) noexcept {
   return w.compare_exchange_strong(expected, value, std::memory_order_acq_rel,
                                    std::memory_order_relaxed);
@@ -60,6 +63,16 @@ inline void bump_release(base::word& w) noexcept {
 }
 /// [W2] [G1] A store before it and a load after it are not swapped.
 inline void full_fence() noexcept { hardware::fence(std::memory_order_seq_cst, edge::waiting); }
+
+/// [Q3] The same, behind an operation above that reads and writes one word at once; where that is a
+/// full fence already, it costs nothing.
+inline void full_fence_behind_swap() noexcept {
+#if defined(__x86_64__)
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+#else
+  full_fence();
+#endif
+}
 
 /// A plain number under a lock that its holder may not live to give back: what was stored before it
 /// is there when it is.
