@@ -322,7 +322,7 @@ void consumer_core::collect_all() noexcept {
     bell_seen_ = sync::load_relaxed(group_->header().bell);
   }
   if (none || are_pins_due(feed)) {
-    group_->update_pins(none);
+    group_->update_pins(none, claims_since_pins_ + 1);
     claims_since_pins_ = 0;
     bytes_since_pins_ = 0;
     bytes_per_pin_ = group_->lanes().empty()

@@ -8,6 +8,7 @@
 #include "base/hash.hpp"
 #include "client/bus_directory.hpp"
 #include "client/reader_table.hpp"
+#include "group/key_table.hpp"
 #include "layout/validate.hpp"
 #include "os/failure.hpp"
 #include "os/files.hpp"
@@ -19,7 +20,7 @@ namespace bus::client {
 
 namespace {
 
-constexpr std::uint32_t most_keys = 1u << 23;  // places, twice as many as slots at least
+constexpr std::uint32_t most_keys = 1u << 24;  // places, twice as many as slots at least
 constexpr unsigned file_mode = 0600;
 constexpr std::uint32_t spare_slots = 64;  // for messages that die
 constexpr std::uint32_t first_blocks = 1024;
@@ -157,10 +158,9 @@ void describe_group(layout::group_header& header, const group_config& config,
   info.ordinal = static_cast<std::uint32_t>(os::random_id() & 0x7fffffff);
   info.slot_count = slots_of(config);
   info.member_count = config.max_consumers;
-  // Sparse: with many keys out most of them are the only one in their cache line.
-  info.key_capacity = config.order == group_order::key
-                          ? std::min(std::bit_ceil(4 * info.slot_count), most_keys)
-                          : std::uint32_t{2};
+  // Dense: with many keys out their index should stay in a cache.
+  info.key_capacity = group::key_table::places_per_line;
+  if (config.order == group_order::key) info.key_capacity *= std::bit_ceil(info.slot_count / 8 + 1);
   info.block_count = static_cast<std::uint32_t>(config.hold_bytes / layout::group_block_bytes);
   info.ack = static_cast<std::uint32_t>(config.ack);
   info.order = static_cast<std::uint32_t>(config.order);
@@ -303,7 +303,7 @@ result<group_config> config_of(const layout::group_info& info, const stream_fact
   auto checked = check_group(config, stream.config);
   if (!checked) return impossible(checked.error().why.c_str());
   if (info.slot_count != slots_of(config) || !std::has_single_bit(info.key_capacity) ||
-      info.key_capacity > most_keys ||
+      info.key_capacity > most_keys || info.key_capacity < group::key_table::places_per_line ||
       (config.order == group_order::key && info.key_capacity < info.slot_count) ||
       info.block_count != config.hold_bytes / layout::group_block_bytes)
     return impossible("its tables");
@@ -391,6 +391,7 @@ result<std::shared_ptr<group_map>> group_map::open_file(const std::string& strea
   m.members = reinterpret_cast<layout::group_member*>(at + layout::group_members_offset);
   m.settled = reinterpret_cast<layout::group_settled*>(at + geometry.settled);
   m.timers = reinterpret_cast<layout::group_timer*>(at + geometry.timers);
+  m.key_index = reinterpret_cast<std::uint32_t*>(at + geometry.key_index);
   m.keys = reinterpret_cast<layout::group_key*>(at + geometry.keys);
   m.slots = reinterpret_cast<layout::group_slot*>(at + geometry.slots);
   m.stories = reinterpret_cast<layout::group_slot_story*>(at + geometry.stories);
@@ -399,6 +400,7 @@ result<std::shared_ptr<group_map>> group_map::open_file(const std::string& strea
   m.slot_count = info.slot_count;
   m.member_count = info.member_count;
   m.key_capacity = info.key_capacity;
+  m.key_count = layout::group_geometry::keys_of(info.slot_count, info.key_capacity);
   m.block_count = info.block_count;
   m.epoch = info.group_epoch;
   m.rules = rules_of(made->config_, clock);

@@ -273,9 +273,9 @@ void group_handle::unlock() noexcept {
     keep_arena_backed();
 }
 
-void group_handle::update_pins(bool idle) noexcept {
+void group_handle::update_pins(bool idle, std::uint32_t claims) noexcept {
   for (std::uint32_t lane = 0; lane < lanes_.size(); ++lane) {
-    core_.relieve(lane);
+    core_.relieve(lane, claims);
     const bool rose = core_.update_pin(lane);
     if (!rose && !idle) continue;
     auto& counters = lanes_[lane]->lane->header().counters;

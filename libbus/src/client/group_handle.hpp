@@ -55,7 +55,8 @@ class group_handle {
   result<std::uint32_t> repair_by_hand();
 
   /// After what a holder of the lock does to the rings: publishers that wait go on.
-  void update_pins(bool idle) noexcept;
+  /// `claims`: since the last call.
+  void update_pins(bool idle, std::uint32_t claims = 1) noexcept;
   void ring_bell() noexcept;
   /// Without any consumer for idle_release: publishers are not held back any more. What is out or
   /// waits for a retry stays. True: it lets go now.

@@ -106,14 +106,14 @@ inline bool core::update_pin(std::uint32_t lane) noexcept {
   return lowest > before;
 }
 
-inline void core::relieve(std::uint32_t lane) noexcept {
+inline void core::relieve(std::uint32_t lane, std::uint32_t claims) noexcept {
   const auto& memory = lanes_[lane];
   const std::uint32_t first = m_.cursors[lane].ring_first;
   if (first == no_index || memory.header == nullptr) return;
   // A little ahead of the tail: only a reason to act.
   const std::uint64_t end = sync::load_relaxed(memory.header->limits.reserved_end);
   if (sync::load_relaxed(m_.slot(first).place) + memory.capacity_bytes / 2 <= end) [[unlikely]]
-    relieve_ring(lane, end);
+    relieve_ring(lane, end, claims);
 }
 
 inline void core::unlink_lease(std::uint32_t index) noexcept {
@@ -225,7 +225,7 @@ struct core::claim_sink {
       case Feed::matched::unknown: return stop(nothing_because::unknown);
       default: break;
     }
-    fetch_ahead(view);
+    const bool is_in_backlog = fetch_ahead(view);
     claimed one;
     one.acquired = 1;
     if (!keeps_slots) {
@@ -234,8 +234,10 @@ struct core::claim_sink {
       feed.take(view, one);
       return ring::verdict::taken;
     }
-    const std::uint64_t key = by_key ? key_of(view) : 0;
-    if (key != 0 && c.is_passed_over(key, lane)) return ring::verdict::skipped;
+    const std::uint64_t key = by_key ? key_of(view, is_in_backlog) : 0;
+    layout::group_key* busy = key == 0 ? nullptr : key_table(c.m_).find(key);
+    if (busy != nullptr && busy->skip != 0 && c.is_passed_over(*busy, lane))
+      return ring::verdict::skipped;
     const std::uint32_t index = c.new_slot(lane, view, key);
     if (index == no_index) return stop(nothing_because::slots);
     last = index;
@@ -243,7 +245,7 @@ struct core::claim_sink {
       c.store_stand(lane, {view.position + view.shape.total_bytes(), view.seq + 1, 0, 0});
     sync::reach(sync::failpoint::claim_taking);
     if (key != 0) {
-      switch (c.admit_key(index)) {
+      switch (c.admit_key(index, busy)) {
         case admission::out: break;
         case admission::parked:
         case admission::passed_over: return ring::verdict::skipped;
@@ -273,25 +275,28 @@ struct core::claim_sink {
            view.position + records * total + memory.block_bytes() <=
                sync::load_relaxed(memory.header->limits.reserved_end);
   }
-  void fetch_ahead(const ring::record_view& view) noexcept {
-    if (!is_backlog(view, fetched_ahead)) return;
+  // False: it is not a backlog.
+  bool fetch_ahead(const ring::record_view& view) noexcept {
+    if (!is_backlog(view, fetched_ahead)) return false;
     const std::uint64_t total = view.shape.total_bytes();
     const std::byte* ahead = c.lanes_[lane].at(view.position + fetched_ahead * total);
     for (std::uint64_t line = 0; line < total; line += 64) sync::hardware::prefetch(ahead + line);
+    return true;
   }
-  std::uint64_t key_of(const ring::record_view& view) noexcept {
+  known_key& known_at(std::uint64_t seq) const noexcept { return c.known_keys_[seq % keys_ahead]; }
+  std::uint64_t key_of(const ring::record_view& view, bool is_in_backlog) noexcept {
     if (c.m_.lists().key_count < many_keys) return feed.key(view);
-    const auto known = c.known_keys_[view.seq % keys_ahead];
-    find_key_ahead(view);
-    return known.origin == layout::pack_origin_of(lane, view.seq) && known.position == view.position
-               ? known.key
-               : feed.key(view);
+    const known_key known = known_at(view.seq);
+    if (is_in_backlog) find_key_ahead(view);
+    static_assert(layout::group_lanes_max <= layout::record_align);
+    return known.place == view.position + lane ? known.key : feed.key(view);
   }
   // Guessed: the records between are as long as this one. What lies there may be a payload that
   // looks like a record: it counts for a record at this position only.
   void find_key_ahead(const ring::record_view& view) noexcept {
     const auto& memory = c.lanes_[lane];
-    if (memory.overwriting || !is_backlog(view, keys_ahead)) return;
+    if (memory.overwriting) return;
+    static_assert(keys_ahead <= fetched_ahead);
     ring::record_view next;
     next.seq = view.seq + keys_ahead;
     next.position = view.position + keys_ahead * view.shape.total_bytes();
@@ -304,8 +309,7 @@ struct core::claim_sink {
         next.shape.header_bytes % layout::header_align != 0)
       return;
     const std::uint64_t key = feed.key(next);
-    c.known_keys_[next.seq % keys_ahead] = {layout::pack_origin_of(lane, next.seq), next.position,
-                                            key};
+    known_at(next.seq) = {next.position + lane, key};
     if (key != 0) key_table(c.m_).fetch(key);
   }
   void undo() noexcept {

@@ -8,8 +8,8 @@ namespace bus::group {
 
 namespace {
 
-constexpr int relieved_at_once = 8;
-constexpr int relieved_while_waited_for = 128;
+constexpr std::uint32_t relieved_per_claim = 8;
+constexpr std::uint32_t relieved_while_waited_for = 128;
 
 }  // namespace
 
@@ -50,14 +50,14 @@ bool core::empty_ring(std::uint32_t lane) noexcept {
   return !m_.broken;
 }
 
-void core::relieve_ring(std::uint32_t lane, std::uint64_t end) noexcept {
+void core::relieve_ring(std::uint32_t lane, std::uint64_t end, std::uint32_t claims) noexcept {
   const auto& memory = lanes_[lane];
   std::uint32_t index = m_.cursors[lane].ring_first;
   // A publisher that waits for the space is waited for with more patience.
-  const int most = sync::load_relaxed(memory.header->counters.waiting) == 0
-                       ? relieved_at_once
-                       : relieved_while_waited_for;
-  for (int i = 0; i < most && index != no_index; ++i) {
+  const std::uint32_t most = sync::load_relaxed(memory.header->counters.waiting) == 0
+                                 ? relieved_per_claim * claims
+                                 : relieved_while_waited_for;
+  for (std::uint32_t i = 0; i < most && index != no_index; ++i) {
     const auto& slot = m_.slot(index);
     if (m_.broken || sync::load_relaxed(slot.place) + memory.capacity_bytes / 2 > end) return;
     const std::uint32_t next = slot.ring_next;

@@ -184,8 +184,8 @@ class core {
   bool update_pin(std::uint32_t lane) noexcept;
   /// Copies out everything that still lies in the lane's ring. False: there is no room for it.
   bool empty_ring(std::uint32_t lane) noexcept;
-  /// Copies out what lags half a ring behind.
-  void relieve(std::uint32_t lane) noexcept;
+  /// Copies out what lags half a ring behind: some per claim.
+  void relieve(std::uint32_t lane, std::uint32_t claims) noexcept;
   /// When housekeep has something to do; ~0: no time is known.
   std::uint64_t next_event() const noexcept;
 
@@ -266,7 +266,7 @@ class core {
   void drop_record(std::uint32_t index) noexcept;
   void drop_copy(std::uint32_t index) noexcept;
   void drop_reason(std::uint32_t index) noexcept;
-  void relieve_ring(std::uint32_t lane, std::uint64_t end) noexcept;
+  void relieve_ring(std::uint32_t lane, std::uint64_t end, std::uint32_t claims) noexcept;
   bool copy_out_of_ring(std::uint32_t index) noexcept;
   void fail(std::uint32_t index, slot_truth old, const std::uint64_t* delay, death last,
             std::uint64_t now) noexcept;
@@ -285,10 +285,11 @@ class core {
   void promote(layout::group_key* entry) noexcept;
   void park(layout::group_key& entry, std::uint32_t index, slot_truth t) noexcept;
   enum class admission : std::uint8_t { out, parked, passed_over, no_room };
-  /// Is its key free? If not, the slot waits, or stands for all that were passed over.
-  admission admit_key(std::uint32_t index) noexcept;
-  /// Messages of this key are passed over, this one too.
-  bool is_passed_over(std::uint64_t key, std::uint32_t lane) noexcept;
+  /// `entry`: of its key; null: that is free. If not, the slot waits, or stands for all that were
+  /// passed over.
+  admission admit_key(std::uint32_t index, layout::group_key* entry) noexcept;
+  /// Messages of this key are passed over. In this lane? Then this one is, too.
+  bool is_passed_over(const layout::group_key& key, std::uint32_t lane) noexcept;
   template <class Reader, class Feed>
   nothing_because rescan(std::uint32_t lane, Reader& reader, Feed& feed) noexcept;
   template <class Feed>
@@ -308,7 +309,8 @@ class core {
   letter_sink* letters_;
   ring::lane_memory lanes_[layout::group_lanes_max] = {};
   struct known_key {
-    std::uint64_t origin = 0, position = 0, key = 0;
+    std::uint64_t place = ~0ull;  // position + lane
+    std::uint64_t key = 0;
   };
   known_key known_keys_[keys_ahead];  // of messages that come soon
   bool news_ = false;

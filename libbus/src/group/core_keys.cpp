@@ -51,13 +51,11 @@ void core::promote(layout::group_key* entry) noexcept {
   key_table(m_).remove(entry);
 }
 
-bool core::is_passed_over(std::uint64_t key, std::uint32_t lane) noexcept {
-  const layout::group_key* entry = key_table(m_).find(key);
-  if (entry == nullptr || entry->skip == 0) return false;
-  const auto& skip = m_.slot(entry->skip - 1);
+bool core::is_passed_over(const layout::group_key& key, std::uint32_t lane) noexcept {
+  const auto& skip = m_.slot(key.skip - 1);
   if (layout::lane_of_origin(sync::load_relaxed(skip.origin)) != lane) return false;
   // Counted when the cursor is stored: a crash before that takes it back.
-  auto& story = m_.story(entry->skip - 1);
+  auto& story = m_.story(key.skip - 1);
   const std::uint64_t cursor = stand_of(lane).seq, count = layout::count_of_skipped(story.skipped);
   if (!layout::was_counted_at(story.skipped, cursor))
     sync::store_release(story.skipped_before, count);
@@ -65,13 +63,10 @@ bool core::is_passed_over(std::uint64_t key, std::uint32_t lane) noexcept {
   return true;
 }
 
-core::admission core::admit_key(std::uint32_t index) noexcept {
-  key_table keys(m_);
+core::admission core::admit_key(std::uint32_t index, layout::group_key* entry) noexcept {
   auto& slot = m_.slot(index);
-  const std::uint64_t key = sync::load_relaxed(slot.key);
-  layout::group_key* entry = keys.find(key);
   if (entry == nullptr) {
-    entry = keys.add(key);
+    entry = key_table(m_).add(sync::load_relaxed(slot.key));
     if (entry == nullptr) return admission::no_room;
     entry->holder = index + 1;
     return admission::out;

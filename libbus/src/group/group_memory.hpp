@@ -50,13 +50,14 @@ struct group_memory {
   layout::group_member* members = nullptr;
   layout::group_settled* settled = nullptr;  // one per member
   layout::group_timer* timers = nullptr;
+  std::uint32_t* key_index = nullptr;
   layout::group_key* keys = nullptr;
   layout::group_slot* slots = nullptr;
   layout::group_slot_story* stories = nullptr;
   std::uint32_t* chain = nullptr;  // of the hold arena: the next block
   std::byte* blocks = nullptr;
   // From the validated header; never read from shared memory again.
-  std::uint32_t slot_count = 0, member_count = 0, key_capacity = 0, block_count = 0;
+  std::uint32_t slot_count = 0, member_count = 0, key_capacity = 0, key_count = 0, block_count = 0;
   std::uint64_t epoch = 0;
   group::rules rules;
 

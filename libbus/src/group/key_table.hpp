@@ -1,81 +1,147 @@
 #pragma once
-/// key_table: which keys are busy, who holds them, and who waits: open addressing over the hash
-/// of the key, so that two keys with one hash are in order with each other, too.
+/// key_table: which keys are busy, who holds them, and who waits. What is known of a key stays
+/// where it is while the key is busy; an index says where. A line of the index has 15 places, so
+/// that looking for a key touches one line of a small table, and guesses nothing.
 ///
 /// Invariants
-///   T1  passed_by of a place counts the keys that stand behind it, and whose home is at it or
-///       before it: a search ends where it is 0. So nothing moves when a key goes, and no place
-///       beyond its own is looked at.
+///   T1  A place is 0, or 9 bits of the key's hash and the number of its entry, + 1.
+///   T2  The last word of a line counts the keys that stand in lines behind it, and whose home is
+///   it
+///       or a line before it: a search ends where it is 0.
 ///
+/// Two keys with one hash are one key: they are in order with each other, too.
 /// REQUIRES for all: the group's lock. An index: repair makes it anew.
+
+#include <bit>
 
 #include "base/hash.hpp"
 #include "group/group_memory.hpp"
 #include "sync/access.hpp"
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 namespace bus::group {
 
 class key_table {
  public:
-  explicit key_table(const group_memory& memory) noexcept : memory_(memory) {}
+  static constexpr std::uint32_t places_per_line = 16;  // the last is the count
+
+  explicit key_table(const group_memory& memory) noexcept
+      : m_(memory), lines_(memory.key_capacity / places_per_line) {}
 
   /// Null: the key is not busy.
   layout::group_key* find(std::uint64_t key) const noexcept {
-    for (std::uint32_t at = home(key), looked = 0; looked < memory_.key_capacity;
-         at = after(at), ++looked) {
-      if (memory_.keys[at].key == key) return &memory_.keys[at];
-      if (memory_.keys[at].passed_by == 0) return nullptr;
+    const hashed hash = hash_of(key);
+    for (std::uint32_t at = hash.home, looked = 0; looked < lines_; at = after(at), ++looked) {
+      for (std::uint32_t found = places(at, hash.tag, tag_mask); found != 0; found &= found - 1) {
+        layout::group_key* entry = entry_of(line(at)[std::countr_zero(found)]);
+        if (entry == nullptr || entry->key == key) return entry;
+      }
+      if (passed_by(at) == 0) return nullptr;
     }
     return nullptr;
   }
   /// It will be looked for soon.
   void fetch(std::uint64_t key) const noexcept {
-    sync::hardware::prefetch(reinterpret_cast<const std::byte*>(&memory_.keys[home(key)]));
+    sync::hardware::prefetch(reinterpret_cast<const std::byte*>(line(hash_of(key).home)));
   }
   /// REQUIRES: find(key) is null. Null: the table is full, which its size rules out.
   layout::group_key* add(std::uint64_t key) const noexcept {
-    if (memory_.lists().key_count + 1 >= memory_.key_capacity) {
-      memory_.broken = true;
-      return nullptr;
+    const hashed hash = hash_of(key);
+    auto& l = m_.lists();
+    const std::uint32_t number = l.key_free != 0 ? l.key_free - 1 : l.keys_used;
+    if (number >= m_.key_count) return say_broken();
+    std::uint32_t at = hash.home, free = places(at, 0, ~0u);
+    for (std::uint32_t looked = 1; free == 0; ++looked) {
+      if (looked == lines_) return say_broken();
+      ++passed_by(at);
+      at = after(at);
+      free = places(at, 0, ~0u);
     }
-    std::uint32_t at = home(key);
-    for (std::uint32_t looked = 0; memory_.keys[at].key != 0; at = after(at), ++looked) {
-      ++memory_.keys[at].passed_by;
-      if (looked < memory_.key_capacity) continue;
-      memory_.broken = true;
-      return nullptr;
-    }
-    auto& entry = memory_.keys[at];
-    entry.key = key;
-    entry.holder = entry.first = entry.last = entry.parked = entry.skip = 0;
-    entry.looked_at_again = 0;
-    ++memory_.lists().key_count;
-    return &entry;
+    if (l.key_free != 0)
+      l.key_free = m_.keys[number].first;
+    else
+      ++l.keys_used;
+    ++l.key_count;
+    const std::uint32_t place =
+        at * places_per_line + static_cast<std::uint32_t>(std::countr_zero(free));
+    m_.key_index[place] = hash.tag | (number + 1);
+    m_.keys[number] = {};
+    m_.keys[number].key = key;
+    m_.keys[number].place = place & 0x7fffffff;
+    return &m_.keys[number];
   }
   void remove(layout::group_key* entry) const noexcept {
-    const auto place = static_cast<std::uint32_t>(entry - memory_.keys);
-    std::uint32_t at = home(entry->key);
-    for (std::uint32_t looked = 0; at != place; at = after(at), ++looked) {
-      if (looked == memory_.key_capacity || memory_.keys[at].passed_by == 0) {
-        memory_.broken = true;
-        break;
-      }
-      --memory_.keys[at].passed_by;
+    const hashed hash = hash_of(entry->key);
+    const auto number = static_cast<std::uint32_t>(entry - m_.keys);
+    const std::uint32_t place = entry->place;
+    if (place >= m_.key_capacity || m_.key_index[place] != (hash.tag | (number + 1)))
+      return void(say_broken());
+    std::uint32_t at = hash.home;
+    for (std::uint32_t looked = 1; at != place / places_per_line; ++looked, at = after(at)) {
+      if (looked == lines_ || passed_by(at) == 0) return void(say_broken());
+      --passed_by(at);
     }
+    m_.key_index[place] = 0;
+    auto& l = m_.lists();
     entry->key = 0;
-    --memory_.lists().key_count;
+    entry->first = l.key_free;
+    l.key_free = number + 1;
+    --l.key_count;
   }
 
  private:
-  // The first of the two entries of a cache line: most searches end in it.
-  std::uint32_t home(std::uint64_t key) const noexcept {
-    return static_cast<std::uint32_t>(base::mix(key)) & (memory_.key_capacity - 1) & ~1u;
+  static constexpr std::uint32_t number_mask = (1u << 23) - 1;
+  static constexpr std::uint32_t tag_mask = ~number_mask;
+  static_assert(layout::group_slots_max < number_mask);
+
+  struct hashed {
+    std::uint32_t home;
+    std::uint32_t tag;  // never 0: no empty place has it
+  };
+  hashed hash_of(std::uint64_t key) const noexcept {
+    const std::uint64_t mixed = base::mix(key);
+    const auto tag = static_cast<std::uint32_t>(mixed & 0x1ff);
+    return {static_cast<std::uint32_t>(mixed >> 32) & (lines_ - 1), (tag == 0 ? 1 : tag) << 23};
   }
-  std::uint32_t after(std::uint32_t at) const noexcept {
-    return (at + 1) & (memory_.key_capacity - 1);
+  std::uint32_t after(std::uint32_t at) const noexcept { return (at + 1) & (lines_ - 1); }
+  std::uint32_t* line(std::uint32_t at) const noexcept {
+    return m_.key_index + std::size_t{at} * places_per_line;
+  }
+  std::uint32_t& passed_by(std::uint32_t at) const noexcept {
+    return line(at)[places_per_line - 1];
+  }
+  // Which places of the line have this value in the bits of the mask: bit by bit.
+  std::uint32_t places(std::uint32_t at, std::uint32_t value, std::uint32_t mask) const noexcept {
+    const std::uint32_t* from = line(at);
+    std::uint32_t found = 0;
+#if defined(__SSE2__)
+    const __m128i wanted = _mm_set1_epi32(static_cast<int>(value));
+    const __m128i looked_at = _mm_set1_epi32(static_cast<int>(mask));
+    for (std::uint32_t i = 0; i < places_per_line; i += 4) {
+      const __m128i four = _mm_load_si128(reinterpret_cast<const __m128i*>(from + i));
+      const __m128i equal = _mm_cmpeq_epi32(_mm_and_si128(four, looked_at), wanted);
+      found |= static_cast<std::uint32_t>(_mm_movemask_ps(_mm_castsi128_ps(equal))) << i;
+    }
+#else
+    for (std::uint32_t i = 0; i < places_per_line; ++i)
+      found |= static_cast<std::uint32_t>((from[i] & mask) == value) << i;
+#endif
+    return found & ((1u << (places_per_line - 1)) - 1);
+  }
+  layout::group_key* entry_of(std::uint32_t place) const noexcept {
+    const std::uint32_t number = (place & number_mask) - 1;
+    return number < m_.key_count ? &m_.keys[number] : say_broken();
+  }
+  layout::group_key* say_broken() const noexcept {
+    m_.broken = true;
+    return nullptr;
   }
 
-  const group_memory& memory_;
+  const group_memory& m_;
+  const std::uint32_t lines_;
 };
 
 }  // namespace bus::group

@@ -115,7 +115,7 @@ struct repairer {
     l.dying_first = l.dying_last = l.block_first = no_index;
     for (std::uint32_t at = 0; at < layout::group_lanes_max; ++at)
       m.cursors[at].ring_first = m.cursors[at].ring_last = no_index;
-    for (std::uint32_t at = 0; at < m.key_capacity; ++at) m.keys[at] = {};
+    std::fill_n(m.key_index, m.key_capacity, 0);
     m.broken = false;
   }
 
@@ -289,6 +289,16 @@ struct repairer {
     forget(index, c.truth(index));
   }
 
+  bool makes_sense(const layout::group_settled& queue) const noexcept {
+    const std::uint64_t head = sync::load_relaxed(queue.head);
+    const std::uint64_t tail = sync::load_acquire(queue.tail);  // [Q3] the entries, too
+    bool sane = tail - head <= layout::group_settled::places;
+    for (std::uint64_t at = head; sane && at != tail; ++at)
+      sane = layout::slot_of_settled(sync::load_relaxed(
+                 queue.entry[at % layout::group_settled::places])) < m.slot_count;
+    return sane;
+  }
+
   void free_the_rest() noexcept {
     for (std::uint32_t index = m.lists().slots_used; index-- != 0;)
       if (c.truth(index).state == slot_state::free) put_free(m, index);
@@ -315,12 +325,11 @@ std::uint32_t core::repair(const std::function<bool(std::uint32_t)>& knows_subje
   r.free_the_rest();
   // A queue that makes no sense is empty from now on; whoever adds to it finds itself passed over,
   // and says so.
-  for (std::uint32_t member = 0; member < m_.member_count; ++member) {
-    auto& queue = m_.settled[member];
-    const std::uint64_t tail = sync::load_acquire(queue.tail);
-    if (tail - sync::load_relaxed(queue.head) > layout::group_settled::places)
-      sync::store_release(queue.head, tail);
-  }
+  for (std::uint32_t member = 0; member < m_.member_count; ++member)
+    if (r.makes_sense(m_.settled[member]))
+      collect_from(member);
+    else
+      sync::store_release(m_.settled[member].head, sync::load_acquire(m_.settled[member].tail));
   sync::full_fence();  // [Q3] pairs with the one in ack
   collect_unlisted();  // settled ones stand among the leases
   for (std::uint32_t lane = 0; lane < layout::group_lanes_max; ++lane)

@@ -141,16 +141,16 @@ struct group_timer {
 };
 static_assert(sizeof(group_timer) == 16);
 
-/// A key that something in the window has, or waits for. Open addressing; slot numbers are + 1, so
-/// that zeroes are empty.
+/// A key that something in the window has, or waits for. Slot numbers are + 1, so that zeroes are
+/// empty.
 struct group_key {
-  std::uint64_t key;          // 0 = empty
+  std::uint64_t key;          // 0 = free
   std::uint32_t holder;       // the message that is out, or next
-  std::uint32_t first, last;  // parked
+  std::uint32_t first, last;  // parked; of a free one `first` is the next free one, + 1
   std::uint32_t parked;
   std::uint32_t skip;                 // the slot that says from where on they were passed over
   std::uint32_t looked_at_again : 1;  // that slot is in the list of those that are
-  std::uint32_t passed_by : 31;       // of this place, not of the key: see key_table
+  std::uint32_t place : 31;           // in the index
 };
 static_assert(sizeof(group_key) == 32);
 
@@ -234,6 +234,8 @@ struct group_lists {
   std::uint32_t block_first, block_free;
   std::uint32_t slots_used;  // slots above were never used
   std::uint32_t key_count;
+  std::uint32_t key_free;   // + 1; 0 = none
+  std::uint32_t keys_used;  // keys above were never used
   std::uint32_t reserved;
 };
 
@@ -292,17 +294,22 @@ static_assert(group_members_offset % 4096 == 0);
 
 /// Where the tables lie.
 struct group_geometry {
-  std::uint64_t settled = 0, timers = 0, keys = 0, slots = 0, stories = 0, chain = 0, blocks = 0,
-                total = 0;
+  std::uint64_t settled = 0, timers = 0, key_index = 0, keys = 0, slots = 0, stories = 0, chain = 0,
+                blocks = 0, total = 0;
 
+  /// Each busy key has a slot; without order=key there are none.
+  static constexpr std::uint32_t keys_of(std::uint32_t slots, std::uint32_t capacity) noexcept {
+    return slots < capacity ? slots : capacity;
+  }
   static constexpr group_geometry of(std::uint32_t members, std::uint32_t slots, std::uint32_t keys,
                                      std::uint32_t blocks) noexcept {
     constexpr auto page = [](std::uint64_t bytes) { return (bytes + 4095) / 4096 * 4096; };
     group_geometry g;
     g.settled = group_members_offset + page(members * sizeof(group_member));
     g.timers = g.settled + page(members * sizeof(group_settled));
-    g.keys = g.timers + page(slots * sizeof(group_timer));
-    g.slots = g.keys + page(keys * sizeof(group_key));
+    g.key_index = g.timers + page(slots * sizeof(group_timer));
+    g.keys = g.key_index + page(keys * sizeof(std::uint32_t));
+    g.slots = g.keys + page(keys_of(slots, keys) * sizeof(group_key));
     g.stories = g.slots + page(slots * sizeof(group_slot));
     g.chain = g.stories + page(slots * sizeof(group_slot_story));
     g.blocks = g.chain + page(blocks * sizeof(std::uint32_t));
