@@ -81,6 +81,8 @@ struct consumer_core {
 
  private:
   friend struct detail::claim_feed;
+  static constexpr std::chrono::seconds lock_patience{5};
+  static constexpr std::chrono::hours forever{24 * 365};
   enum class verb : std::uint8_t { nack, release, reject, extend };
 
   result<void> join();

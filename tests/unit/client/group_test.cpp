@@ -151,6 +151,27 @@ TEST_F(Group, AMessageThatIsOutDoesNotPinTheRing) {
   expect_sums(500);
 }
 
+TEST_F(Group, ManyThatAreOutLeaveTheRingAsFastAsItGoesRoundUnderThem) {
+  add_stream();
+  auto c = join({});
+  std::vector<lease> held;
+  publish(0, 450);
+  while (auto one = c.next(0s)) held.push_back(std::move(*one));
+  ASSERT_EQ(held.size(), 450u);
+  for (int i = 0; i < 3000; ++i) {
+    ASSERT_TRUE(out_->publish("x")) << i;
+    auto one = c.next(0s);
+    ASSERT_TRUE(one) << i;
+    ASSERT_EQ(one->ack(), settle_result::ok);
+  }
+  for (int i = 0; i < 450; ++i) {
+    EXPECT_EQ(held[static_cast<std::size_t>(i)].text(), std::to_string(i));
+    EXPECT_EQ(held[static_cast<std::size_t>(i)].ack(), settle_result::ok);
+  }
+  EXPECT_FALSE(c.next(0s));
+  expect_sums(3450);
+}
+
 TEST_F(Group, ReturnsWhatFailedAfterTheBackOffAndBuriesItInTheEnd) {
   add_stream();
   auto c = join({.max_deliver = 3, .backoff = std::vector<std::chrono::nanoseconds>{0ms, 30ms}, .jitter = 0.0});

@@ -26,7 +26,7 @@ struct table {
   std::vector<line> index;
   std::vector<layout::group_key> keys;
   group_memory memory;
-  key_table busy{memory};
+  key_table busy() const { return key_table(memory); }
 };
 
 // Against a map, with so few places that most keys stand behind others, and over the end of the table.
@@ -37,17 +37,17 @@ TEST(KeyTable, FindsWhatIsThereAndNothingElse) {
     std::map<std::uint64_t, std::uint32_t> wanted;
     for (std::uint32_t step = 1; step < 20'000; ++step) {
       const std::uint64_t key = 1 + random() % (2 * capacity);
-      auto* found = made.busy.find(key);
+      auto* found = made.busy().find(key);
       const auto known = wanted.find(key);
       ASSERT_EQ(found != nullptr, known != wanted.end()) << "key " << key << " of " << wanted.size();
       if (found != nullptr) {
         ASSERT_EQ(found->key, key);
         ASSERT_EQ(found->holder, known->second);
         ASSERT_EQ(found->parked, 0u);
-        made.busy.remove(found);
+        made.busy().remove(found);
         wanted.erase(known);
       } else if (wanted.size() < capacity) {
-        found = made.busy.add(key);
+        found = made.busy().add(key);
         ASSERT_NE(found, nullptr);
         ASSERT_EQ(found->holder + found->parked + found->skip + found->looked_at_again, 0u);
         found->holder = wanted[key] = step;
@@ -56,7 +56,7 @@ TEST(KeyTable, FindsWhatIsThereAndNothingElse) {
       ASSERT_FALSE(made.memory.broken);
     }
     while (!wanted.empty()) {
-      made.busy.remove(made.busy.find(wanted.begin()->first));
+      made.busy().remove(made.busy().find(wanted.begin()->first));
       wanted.erase(wanted.begin());
     }
     // Or a search would go on and on, one day.
@@ -69,34 +69,34 @@ TEST(KeyTable, FindsWhatIsThereAndNothingElse) {
 TEST(KeyTable, AnEntryStaysWhereItIsWhileOthersComeAndGo) {
   table made(64);
   std::map<std::uint64_t, layout::group_key*> places;
-  for (std::uint64_t key = 1; key <= 40; ++key) places[key] = made.busy.add(key);
-  for (std::uint64_t key = 2; key <= 40; key += 2) made.busy.remove(made.busy.find(key));
-  for (std::uint64_t key = 1; key <= 40; key += 2) EXPECT_EQ(made.busy.find(key), places[key]);
-  for (std::uint64_t key = 2; key <= 40; key += 2) EXPECT_EQ(made.busy.find(key), nullptr);
+  for (std::uint64_t key = 1; key <= 40; ++key) places[key] = made.busy().add(key);
+  for (std::uint64_t key = 2; key <= 40; key += 2) made.busy().remove(made.busy().find(key));
+  for (std::uint64_t key = 1; key <= 40; key += 2) EXPECT_EQ(made.busy().find(key), places[key]);
+  for (std::uint64_t key = 2; key <= 40; key += 2) EXPECT_EQ(made.busy().find(key), nullptr);
 }
 
 TEST(KeyTable, AFullOneAndImpossibleOnesAreTold) {
   table made(20);
-  for (std::uint64_t key = 1; key <= 20; ++key) ASSERT_NE(made.busy.add(key), nullptr);
-  EXPECT_EQ(made.busy.add(21), nullptr);
+  for (std::uint64_t key = 1; key <= 20; ++key) ASSERT_NE(made.busy().add(key), nullptr);
+  EXPECT_EQ(made.busy().add(21), nullptr);
   EXPECT_TRUE(std::exchange(made.memory.broken, false));
-  auto* const nine = made.busy.find(9);
+  auto* const nine = made.busy().find(9);
   for (auto& line : made.index)
     for (std::uint32_t i = 0; i < 15; ++i) line.words[i] |= 0x7fffff;  // an entry that is none
-  EXPECT_EQ(made.busy.find(7), nullptr);
+  EXPECT_EQ(made.busy().find(7), nullptr);
   EXPECT_TRUE(std::exchange(made.memory.broken, false));
-  made.busy.remove(nine);  // it is not where it was
+  made.busy().remove(nine);  // it is not where it was
   EXPECT_TRUE(std::exchange(made.memory.broken, false));
   for (auto& line : made.index)
     for (auto& word : line.words) word = 1;  // no place anywhere, and no end
-  EXPECT_EQ(made.busy.find(7), nullptr);
-  made.busy.remove(nine);
+  EXPECT_EQ(made.busy().find(7), nullptr);
+  made.busy().remove(nine);
   EXPECT_TRUE(std::exchange(made.memory.broken, false));
   made.header.lists.key_free = 1;
-  EXPECT_EQ(made.busy.add(21), nullptr);
+  EXPECT_EQ(made.busy().add(21), nullptr);
   EXPECT_TRUE(std::exchange(made.memory.broken, false));
   made.header.lists.key_free = 99;
-  EXPECT_EQ(made.busy.add(21), nullptr);
+  EXPECT_EQ(made.busy().add(21), nullptr);
   EXPECT_TRUE(std::exchange(made.memory.broken, false));
 }
 

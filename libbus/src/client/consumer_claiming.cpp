@@ -1,0 +1,318 @@
+/// consumer_core, claiming: what a fetch does under the group's lock, and after it.
+/// What each message passes is compiled as one function (flatten, always_inline): a call costs as
+/// much as most of its steps.
+
+#include <algorithm>
+
+#include "base/bits.hpp"
+#include "client/claim_feed.hpp"
+#include "client/consumer_core.hpp"
+
+namespace bus {
+
+using group::nothing_because;
+
+namespace {
+
+using clock = std::chrono::steady_clock;
+
+// What others settled is collected, and publishers are told of the room, not at every claim.
+constexpr std::uint32_t claims_per_round = 16;
+constexpr std::uint64_t pins_per_ring = 32;
+
+}  // namespace
+
+detail::lease_entry* consumer_core::new_entry(std::size_t bytes) noexcept {
+  detail::lease_entry* entry;
+  if (free_entries_.empty()) {
+    entry = &entries_.emplace_back();
+    entry->owner = this;
+  } else {
+    entry = free_entries_.back();
+    free_entries_.pop_back();
+  }
+  if (entry->memory == nullptr || entry->capacity < bytes) {  // an empty message has a place, too
+    entry->capacity = base::round_up(std::max<std::size_t>(bytes, 256), 64);
+    entry->memory = std::make_unique_for_overwrite<std::byte[]>(entry->capacity + 64);
+  }
+  entry->settled = entry->started = false;
+  return entry;
+}
+
+void consumer_core::free_entry(detail::lease_entry* entry) noexcept {
+  free_entries_.push_back(entry);
+}
+
+// Where the next record of the lane is, or will be. A position that something wrote over is found
+// out by the claim.
+const base::word* consumer_core::next_word(std::uint32_t lane,
+                                           const group::core::stand& at) const noexcept {
+  return &group_->lanes()[lane]->lane->memory().word_at(
+      base::round_down(at.position, layout::record_align));
+}
+
+// Is there something at the group's position of this lane? A record that is being written is not:
+// its publisher may be stopped.
+bool consumer_core::has_next(std::uint32_t lane) const noexcept {
+  const auto at = group_->core().stand_of(lane);
+  // relaxed: a reason to look; the claim acquires what it reads
+  const std::uint64_t word = sync::load_relaxed(*next_word(lane, at));
+  return word != 0 && word != (at.seq | layout::commit_open);
+}
+
+// By time: the lane whose next message is oldest. lanes().size(): none has any.
+std::uint32_t consumer_core::next_lane() noexcept {
+  const auto& lanes = group_->lanes();
+  auto best = static_cast<std::uint32_t>(lanes.size());
+  std::uint64_t oldest = ~0ull;
+  if (const std::uint32_t first = group_->core().rescan_lane(); first < lanes.size()) return first;
+  for (std::uint32_t lane = 0; lane < lanes.size(); ++lane) {
+    if (!has_next(lane)) continue;
+    const auto at = group_->core().stand_of(lane);
+    const auto* words = next_word(lane, at);
+    const std::uint64_t ticks = sync::load_relaxed(words[3]);  // a choice only
+    if (best == lanes.size() || ticks < oldest) best = lane, oldest = ticks;
+  }
+  return best;
+}
+
+nothing_because consumer_core::claim_lanes(std::size_t max, std::uint64_t now,
+                                           detail::claim_feed& feed) noexcept {
+  auto& lanes = group_->lanes();
+  auto& core = group_->core();
+  const bool one_lane = lanes.size() == 1;
+  nothing_because why = nothing_because::empty;
+  std::uint32_t looks = 0;
+  while (feed.count < max && looks++ < group::looked_at_once) {
+    const std::uint32_t lane = one_lane ? 0 : next_lane();
+    if (lane >= lanes.size()) return nothing_because::empty;
+    feed.enter(lane);
+    const std::size_t before = feed.count;
+    const auto left = static_cast<std::uint32_t>(max - feed.count);
+    why = core.claim(lane, member_, one_lane ? left : 1, now, lanes[lane]->reader, feed);
+    if (why == nothing_because::rescanning) {
+      core.claim_ready(member_, static_cast<std::uint32_t>(max - feed.count), now, feed);
+      continue;
+    }
+    if (one_lane || why != nothing_because::empty) return why;
+    if (feed.count == before && has_next(lane)) return why;
+  }
+  return why;
+}
+
+[[gnu::flatten]] void consumer_core::claim_under_lock(std::size_t max, std::uint64_t now,
+                                                      std::uint64_t paused,
+                                                      detail::claim_feed& feed) noexcept {
+  auto& core = group_->core();
+  std::size_t room = 0;
+  if (paused > now) {
+    why_ = nothing_because::paused;
+  } else if (!take_part()) {
+    why_ = nothing_because::standby;
+  } else {
+    room = group_->memory().rules.ack == group::ack_rule::none
+               ? max
+               : core.window(static_cast<std::uint32_t>(std::min<std::size_t>(max, UINT32_MAX)));
+    why_ = room == 0 ? nothing_because::window : nothing_because::empty;
+  }
+  if (room == 0) return;
+  feed.max = room;
+  if (group_->memory().lists().ready_count != 0) [[unlikely]]
+    core.claim_ready(member_, static_cast<std::uint32_t>(room), now, feed);
+  if (feed.count >= room) return;
+  if (group_->lanes().size() != 1 || config().order == group_order::key) {
+    why_ = claim_lanes(room, now, feed);
+    return;
+  }
+  feed.enter(0);
+  why_ = core.claim(0, member_, static_cast<std::uint32_t>(room - feed.count), now,
+                    group_->lanes()[0]->reader, feed);
+}
+
+// A publisher that waits is seen at the next ack.
+bool consumer_core::are_pins_due(const detail::claim_feed& feed) noexcept {
+  bytes_since_pins_ += feed.bytes + feed.count * layout::record_align;
+  return ++claims_since_pins_ >= claims_per_round || bytes_since_pins_ >= bytes_per_pin_ ||
+         group_->memory().rules.ack != group::ack_rule::each;
+}
+
+void consumer_core::collect_all() noexcept {
+  group_->core().collect(member_);
+  claims_since_collect_ = 0;
+}
+
+[[gnu::always_inline]] inline std::size_t consumer_core::claim(std::size_t max,
+                                                               std::uint64_t max_bytes,
+                                                               bool start_first,
+                                                               std::uint64_t seen_ticks) noexcept {
+  claimed_.clear();
+  ahead_ = 0;
+  if (!guard_.same_process()) {
+    if (!failure) failure = session->forked_error();
+    return 0;
+  }
+  if (!group_->is_current() && !refresh()) return 0;
+  const std::uint64_t now = seen_ticks != 0 ? seen_ticks : group_->now();
+  if (now >= next_deaths_look_) [[unlikely]] {
+    next_deaths_look_ = now + look_for_deaths_every_;
+    sync::store_relaxed(group_->header().last_member_ticks, now);
+    group_->return_leases_of_dead();
+  }
+  if (!group_->lock(lock_patience)) [[unlikely]] {
+    failure = group_->failure;
+    return 0;
+  }
+  auto& core = group_->core();
+  detail::claim_feed feed(*this, max_bytes, start_first);
+  const std::uint64_t paused = sync::load_relaxed(group_->header().paused_until);
+  core.housekeep(now, member_);
+  if (++claims_since_collect_ >= claims_per_round ||
+      group_->memory().rules.order != group::order_rule::none)
+    collect_all();
+  claim_under_lock(max, now, paused, feed);
+  // What others settled makes place: looked for when it may be missed.
+  if (feed.count < max && core.may_collect(member_)) {
+    collect_all();
+    if (feed.count == 0) claim_under_lock(max, now, paused, feed);
+  }
+  const bool none = feed.count == 0;
+  if (none) {  // it may wait now
+    next_event_ = core.next_event();
+    if (paused > now) next_event_ = std::min(next_event_, paused);
+    bell_seen_ = sync::load_relaxed(group_->header().bell);
+  }
+  if (none || are_pins_due(feed)) {
+    group_->update_pins(none, claims_since_pins_ + 1);
+    claims_since_pins_ = 0;
+    bytes_since_pins_ = 0;
+    bytes_per_pin_ = group_->lanes().empty()
+                         ? 0
+                         : group_->lanes()[0]->lane->memory().capacity_bytes / pins_per_ring;
+  }
+  // Messages are left, and somebody may sleep who did not hear of them.
+  const bool more = group_->memory().lists().ready_count != 0;
+  group_->unlock();
+  if (more && sync::load_relaxed(group_->header().sleepers) != 0) group_->ring_bell();
+  if (core.has_expired()) [[unlikely]]
+    tell_expired();
+  if (none) {
+    // Where the next messages will be, unless somebody else takes them.
+    watched_.clear();
+    for (std::uint32_t lane = 0; lane < group_->lanes().size(); ++lane) {
+      const auto at = core.stand_of(lane);
+      watched_.emplace_back(next_word(lane, at), at.seq | layout::commit_open);
+    }
+    if (why_ == nothing_because::unknown || why_ == nothing_because::broken_lane) feed.resolve();
+    return 0;
+  }
+  last_activity_ = now;
+  sync::bump(group_->memory().members[member_].claimed, feed.count);
+  stats.claimed += feed.count;
+  if (feed.is_simple) [[likely]]
+    return claimed_.size();
+  return finish_copies() ? claimed_.size() : 0;
+}
+
+// Somebody hangs, or was too slow: whoever watches over the host wants to know.
+void consumer_core::tell_expired() noexcept {
+  if (!events_) events_ = std::make_unique<client::group_events>(session);
+  const auto& m = group_->memory();
+  group_->core().tell_expired([&](const group::core::expired_lease& one) {
+    const char* name = one.member < m.member_count ? m.members[one.member].name : "";
+    events_->expired(config().stream, config().name, layout::lane_of_origin(one.origin),
+                     layout::seq_of_origin(one.origin),
+                     {name, ::strnlen(name, sizeof(layout::group_member::name))});
+  });
+}
+
+// Large messages are copied outside the lock: the lease holds them meanwhile.
+bool consumer_core::finish_copies() noexcept {
+  std::erase_if(claimed_, [&](detail::lease_entry* entry) {
+    if (!entry->copied && !copy_later(*entry)) {
+      free_entry(entry);
+      return true;
+    }
+    learn(*entry);
+    if (keeper_) keeper_->hold(entry->token);
+    return false;
+  });
+  return !claimed_.empty();
+}
+
+// False: the lease was lost meanwhile.
+bool consumer_core::copy_later(detail::lease_entry& entry) noexcept {
+  const auto& slot = group_->memory().slots[entry.token.slot];
+  const auto& memory = group_->lanes()[entry.lane]->lane->memory();
+  const std::size_t bytes = entry.message.header_bytes() + entry.message.payload_bytes();
+  std::byte* to = entry.memory.get();
+  for (int attempt = 0; attempt < 8; ++attempt) {
+    // [Q5] acquire: the copy in the arena that the place names.
+    const std::uint64_t place = sync::load_acquire(slot.place);
+    if ((place & layout::place_in_arena) != 0)
+      group::hold_arena(group_->memory())
+          .copy_out(to, static_cast<std::uint32_t>(place), layout::record_header_bytes, bytes);
+    else
+      sync::hardware::copy_out(to, memory.at(place) + layout::record_header_bytes, bytes);
+    if (!sync::is_unchanged(slot.place, place)) continue;  // it moved while it was copied
+    return group_->core().is_held(entry.token);
+  }
+  return false;
+}
+
+// The subject's text, for the user. May enter the kernel.
+void consumer_core::learn(detail::lease_entry& entry) noexcept {
+  auto& source = *group_->lanes()[entry.lane];
+  const auto id = static_cast<std::uint32_t>(entry.message.origin_);
+  if (id == layout::inline_subject_id || !source.subject_of(id).empty()) return;
+  const ring::record_view view{entry.message.area_ - layout::record_header_bytes,
+                               0,
+                               entry.message.sequence_,
+                               layout::record_shape::unpack(entry.message.shape_),
+                               entry.message.origin_,
+                               entry.message.ticks_,
+                               false};
+  (void)source.match_of(view);
+  if (source.failed) failure = std::move(source.failed);
+}
+
+bool consumer_core::refresh() noexcept {
+  if (group_->is_removed() || std::all_of(group_->lanes().begin(), group_->lanes().end(),
+                                          [](const auto& lane) { return lane->closed(); })) {
+    failure = error{errc::closed, 0, "cannot use the group '" + config().name + "'",
+                    "it was removed, or its stream was", "bus group ls"};
+    return false;
+  }
+  auto refreshed = group_->refresh();
+  if (!refreshed) failure = std::move(refreshed.error());
+  return refreshed.has_value();
+}
+
+std::size_t consumer_core::fetch(std::size_t max, std::uint64_t max_bytes,
+                                 std::chrono::nanoseconds wait_for, bool start_first) noexcept {
+  max = std::min<std::size_t>(max, config().max_ack_pending);
+  clock::time_point deadline{};
+  std::uint64_t seen_ticks = 0;
+  for (;;) {
+    if (stopped() || failure) {
+      claimed_.clear();
+      return 0;
+    }
+    const std::size_t count = claim(max, max_bytes, start_first, seen_ticks);
+    if (count != 0) return count;
+    seen_ticks = 0;
+    if (wait_for.count() <= 0 || failure) {
+      if (why_ == nothing_because::unknown || why_ == nothing_because::rescanning) continue;
+      return 0;
+    }
+    const auto now = clock::now();
+    if (deadline == clock::time_point{})
+      deadline = now + std::min<std::chrono::nanoseconds>(wait_for, forever);
+    // There may be reasons to look again and again, and nothing to get.
+    if (now >= deadline || !wait(deadline, seen_ticks)) {
+      claimed_.clear();
+      return 0;
+    }
+  }
+}
+
+}  // namespace bus
