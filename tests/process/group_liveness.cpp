@@ -286,6 +286,27 @@ TEST_F(GroupLiveness, LeasesEndThoughSomebodyIsStoppedWhileItSettles) {
   EXPECT_EQ(settler.wait(), 0);
 }
 
+// Nor a publisher, and no place in the window: what it settled is found without it.
+TEST_F(GroupLiveness, PublishersGoOnThoughSomebodyIsStoppedWhileItSettles) {
+  add_group(0s);
+  publish({"a"});
+  plan_->hold_at.store(failpoint::settle_marked);
+  shared_value<words> settles;
+  child settler([&] { return claim_one(url("settler"), &*plan_, *settles); });
+  ASSERT_TRUE(wait_for(plan_->held));
+  auto c = join();
+  auto to = session_->publisher("k");
+  ASSERT_TRUE(to);
+  for (int i = 0; i < 3000; ++i) {
+    ASSERT_TRUE(to->publish("m")) << i;
+    auto one = c.next(1s);
+    ASSERT_TRUE(one && one->ack() == settle_result::ok) << i;
+  }
+  EXPECT_EQ(info().counts.settled, 3001u);
+  plan_->hold_at.store(failpoint::count);
+  EXPECT_EQ(settler.wait(), 0);
+}
+
 // Who collected it dies, while who settled it lives on and never claims again.
 TEST_F(GroupLiveness, ASettledMessageWhoseCollectorDiesIsCollectedAfterAll) {
   add_group();

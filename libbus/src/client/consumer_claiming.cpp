@@ -16,9 +16,8 @@ namespace {
 
 using clock = std::chrono::steady_clock;
 
-// What others settled is collected, and publishers are told of the room, not at every claim.
+// What others settled is not collected at every claim.
 constexpr std::uint32_t claims_per_round = 16;
-constexpr std::uint64_t pins_per_ring = 32;
 
 }  // namespace
 
@@ -37,10 +36,6 @@ detail::lease_entry* consumer_core::new_entry(std::size_t bytes) noexcept {
   }
   entry->settled = entry->started = false;
   return entry;
-}
-
-void consumer_core::free_entry(detail::lease_entry* entry) noexcept {
-  free_entries_.push_back(entry);
 }
 
 // Where the next record of the lane is, or will be. A position that something wrote over is found
@@ -129,11 +124,20 @@ nothing_because consumer_core::claim_lanes(std::size_t max, std::uint64_t now,
                     group_->lanes()[0]->reader, feed);
 }
 
-// A publisher that waits is seen at the next ack.
-bool consumer_core::are_pins_due(const detail::claim_feed& feed) noexcept {
-  bytes_since_pins_ += feed.bytes + feed.count * layout::record_align;
-  return ++claims_since_pins_ >= claims_per_round || bytes_since_pins_ >= bytes_per_pin_ ||
-         group_->memory().rules.ack != group::ack_rule::each;
+// Not at each claim, which would cost every message; soon enough that a publisher has nearly all of
+// the ring. More lag than that is somebody's who holds a message, or did not collect it yet.
+bool consumer_core::are_pins_due() noexcept {
+  if (group_->memory().rules.ack != group::ack_rule::each) return true;
+  auto& core = group_->core();
+  const auto& lanes = group_->lanes();
+  bool due = false;
+  for (std::uint32_t lane = 0; lane < lanes.size(); ++lane) {
+    const std::uint64_t lag = core.pin_lag(lane);
+    const std::uint64_t capacity = core.lane_memory(lane).capacity_bytes;
+    due = due || lag >= capacity / 32 || is_waited_for(lane);
+    if (lag >= capacity / 4 && core.may_collect(member_)) collect_all();
+  }
+  return due;
 }
 
 void consumer_core::collect_all() noexcept {
@@ -181,13 +185,15 @@ void consumer_core::collect_all() noexcept {
     if (paused > now) next_event_ = std::min(next_event_, paused);
     bell_seen_ = sync::load_relaxed(group_->header().bell);
   }
-  if (none || are_pins_due(feed)) {
-    group_->update_pins(none, claims_since_pins_ + 1);
+  if (none && (why_ == nothing_because::window || why_ == nothing_because::slots) &&
+      now >= next_full_look_) [[unlikely]] {
+    next_full_look_ = now + 8 * look_for_deaths_every_;
+    if (core.collect_unlisted() != 0) why_ = nothing_because::rescanning;
+  }
+  ++claims_since_pins_;
+  if (none || are_pins_due()) {
+    group_->update_pins(none, std::min(claims_since_pins_, claims_per_round));
     claims_since_pins_ = 0;
-    bytes_since_pins_ = 0;
-    bytes_per_pin_ = group_->lanes().empty()
-                         ? 0
-                         : group_->lanes()[0]->lane->memory().capacity_bytes / pins_per_ring;
   }
   // Messages are left, and somebody may sleep who did not hear of them.
   const bool more = group_->memory().lists().ready_count != 0;
@@ -210,7 +216,9 @@ void consumer_core::collect_all() noexcept {
   stats.claimed += feed.count;
   if (feed.is_simple) [[likely]]
     return claimed_.size();
-  return finish_copies() ? claimed_.size() : 0;
+  if (finish_copies()) return claimed_.size();
+  why_ = nothing_because::rescanning;  // all of it was lost meanwhile
+  return 0;
 }
 
 // Somebody hangs, or was too slow: whoever watches over the host wants to know.
@@ -301,7 +309,9 @@ std::size_t consumer_core::fetch(std::size_t max, std::uint64_t max_bytes,
     if (count != 0) return count;
     seen_ticks = 0;
     if (wait_for.count() <= 0 || failure) {
-      if (why_ == nothing_because::unknown || why_ == nothing_because::rescanning) continue;
+      if (why_ == nothing_because::unknown || why_ == nothing_because::rescanning ||
+          why_ == nothing_because::more)
+        continue;
       return 0;
     }
     const auto now = clock::now();

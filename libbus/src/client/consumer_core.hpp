@@ -109,12 +109,12 @@ struct consumer_core {
   bool copy_later(detail::lease_entry& entry) noexcept;
   void learn(detail::lease_entry& entry) noexcept;
   detail::lease_entry* new_entry(std::size_t bytes) noexcept;
-  void free_entry(detail::lease_entry* entry) noexcept;
+  void free_entry(detail::lease_entry* entry) noexcept { free_entries_.push_back(entry); }
   template <class Settle>
   settle_result under_lock(detail::lease_entry& entry, Settle&& settle, bool ends) noexcept;
   void after_settle(std::uint32_t lane) noexcept;
   void make_room(bool is_full) noexcept;
-  bool are_pins_due(const detail::claim_feed& feed) noexcept;
+  bool are_pins_due() noexcept;
   void ended(detail::lease_entry& entry) noexcept;
   bool may_claim_now() noexcept;
   bool wait(std::chrono::steady_clock::time_point deadline, std::uint64_t& seen_ticks) noexcept;
@@ -137,7 +137,7 @@ struct consumer_core {
   std::uint64_t look_for_deaths_every_ = 0;
   std::uint32_t claims_since_collect_ = 0;
   std::uint32_t claims_since_pins_ = 0;
-  std::uint64_t bytes_since_pins_ = 0, bytes_per_pin_ = 0;
+  std::uint64_t next_full_look_ = 0;
   std::uint64_t next_event_ = ~0ull;
   std::uint64_t last_activity_ = 0;  // ticks
   std::unique_ptr<client::lease_keeper> keeper_;

@@ -79,6 +79,7 @@ settle_result consumer_core::under_lock(detail::lease_entry& entry, Settle&& set
   }
   if (!group_->lock(lock_patience)) return settle_result::busy;
   const auto outcome = settle(group_->core());
+  if (is_waited_for()) group_->core().collect(member_);
   group_->update_pins(false);
   group_->unlock();
   if (ends || outcome != group::settled::ok) ended(entry);

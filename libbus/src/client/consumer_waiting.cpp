@@ -16,6 +16,7 @@ namespace {
 
 using clock = std::chrono::steady_clock;
 
+constexpr int looks_at_lanes = 16;  // for one at what is in less of a hurry
 constexpr auto adaptive_spin = 20us;
 constexpr auto lately_active = 2s;
 constexpr auto lately_active_bound = 8ms;  // a publisher killed between commit and wake-up
@@ -29,19 +30,23 @@ bool consumer_core::may_claim_now() noexcept {
   if (!group_->is_current() || sync::load_relaxed(header.bell) != bell_seen_) return true;
   switch (why_) {
     case nothing_because::empty:
-      for (const auto& [word, open] : watched_) {
-        // relaxed: a reason to look; the claim acquires what it reads
-        const std::uint64_t commit = sync::load_relaxed(*word);
-        // A record that is being written is nothing yet: its publisher may be stopped.
-        if (commit == 0 || commit == open) continue;
-        // The rest of the record comes from the publisher's cache, too: on its way meanwhile.
-        sync::hardware::prefetch(reinterpret_cast<const std::byte*>(word) + 64);
-        return true;
+      for (int looks = options.wait == wait_strategy::busy_spin ? looks_at_lanes : 1; looks != 0;
+           --looks) {
+        for (const auto& [word, open] : watched_) {
+          // relaxed: a reason to look; the claim acquires what it reads
+          const std::uint64_t commit = sync::load_relaxed(*word);
+          // A record that is being written is nothing yet: its publisher may be stopped.
+          if (commit == 0 || commit == open) continue;
+          // The rest of the record comes from the publisher's cache, too: on its way meanwhile.
+          sync::hardware::prefetch(reinterpret_cast<const std::byte*>(word) + 64);
+          return true;
+        }
       }
       return config().order != group_order::none && group_->core().may_collect(member_);
     case nothing_because::window:
     case nothing_because::slots: return group_->core().may_collect(member_);
     case nothing_because::unknown:
+    case nothing_because::more:
     case nothing_because::rescanning: return true;
     default: return false;
   }
@@ -60,7 +65,7 @@ bool consumer_core::wait(clock::time_point deadline, std::uint64_t& seen_ticks) 
       seen_ticks = ticks;
       return true;
     }
-    if (looks % 64 != 0 && options.wait == wait_strategy::busy_spin) continue;
+    if (looks % 16 != 0 && options.wait == wait_strategy::busy_spin) continue;
     if (options.wait != wait_strategy::busy_spin)
       for (int i = 0; i < 8; ++i) base::relax();
     if (stopped()) return false;
@@ -71,7 +76,8 @@ bool consumer_core::wait(clock::time_point deadline, std::uint64_t& seen_ticks) 
     if (ticks >= next_deaths_look_) {
       next_deaths_look_ = ticks + look_for_deaths_every_;
       group_->return_leases_of_dead();
-      continue;
+      // Who spins is not woken: what became ready, or free, is looked for.
+      return true;
     }
     if (spins || now < spin_end) continue;
     sleep(deadline);

@@ -56,10 +56,15 @@ inline settled core::ack(const lease_token& token, std::uint32_t member) noexcep
   // [Q3] tail and decision before the looks at what tells of them; pairs with the one in collect.
   sync::full_fence_behind_swap();
   auto& header = *m_.header;
-  const bool is_passed = sync::load_relaxed(queue.head) - at - 1 < layout::group_settled::places;
+  // A repair that threw the queue away may have passed the entry by.
+  const bool is_passed = sync::load_relaxed(queue.head) - at - 1 < layout::group_settled::places &&
+                         sync::load_relaxed(m_.slots[token.slot].truth) ==
+                             layout::with_state(from, slot_state::settled);
   if ((listed > layout::group_settled::places || is_passed) &&
-      !sync::makes(sync::fault::passed_over_untold)) [[unlikely]]
-    sync::store_release(header.unlisted, 1);
+      !sync::makes(sync::fault::passed_over_untold)) [[unlikely]] {
+    sync::exchange_both(header.unlisted, 1);
+    sync::full_fence_behind_swap();
+  }
   const std::uint64_t bit = 1ull << (member % 64);
   if ((sync::load_relaxed(header.settled_by) & bit) == 0) {
     sync::set_bits_both(header.settled_by, bit);
@@ -104,6 +109,14 @@ inline bool core::update_pin(std::uint32_t lane) noexcept {
   sync::reach(sync::failpoint::pin_raised);
   sync::store_relaxed(words.next_seq, sync::load_relaxed(at.seq));
   return lowest > before;
+}
+
+// Of what was claimed, how much could be, and is not, the publishers'? Some of it may be held.
+inline std::uint64_t core::pin_lag(std::uint32_t lane) const noexcept {
+  if (lanes_[lane].header == nullptr || lanes_[lane].overwriting) return 0;
+  const auto& cursor = m_.cursors[lane];
+  const auto& at = cursor.stand[sync::load_acquire(cursor.which) & 1];  // [Q2]
+  return sync::load_relaxed(at.position) - sync::load_relaxed(pin(lane).cursor);
 }
 
 inline void core::relieve(std::uint32_t lane, std::uint32_t claims) noexcept {
@@ -216,7 +229,8 @@ struct core::claim_sink {
   }
   ring::verdict take(const ring::record_view& view) noexcept {
     last = no_index;
-    if (++looked > looked_at_once || feed.full(view)) return stop(nothing_because::window);
+    if (++looked > looked_at_once) return stop(nothing_because::more);
+    if (feed.full(view)) return stop(nothing_because::window);
     switch (feed.match(view)) {
       case Feed::matched::no:
         ++filtered;
@@ -288,8 +302,9 @@ struct core::claim_sink {
     if (c.m_.lists().key_count < many_keys) return feed.key(view);
     const known_key known = known_at(view.seq);
     if (is_in_backlog) find_key_ahead(view);
-    static_assert(layout::group_lanes_max <= layout::record_align);
-    return known.place == view.position + lane ? known.key : feed.key(view);
+    return known.origin == layout::pack_origin_of(lane, view.seq) && known.position == view.position
+               ? known.key
+               : feed.key(view);
   }
   // Guessed: the records between are as long as this one. What lies there may be a payload that
   // looks like a record: it counts for a record at this position only.
@@ -309,7 +324,7 @@ struct core::claim_sink {
         next.shape.header_bytes % layout::header_align != 0)
       return;
     const std::uint64_t key = feed.key(next);
-    known_at(next.seq) = {next.position + lane, key};
+    known_at(next.seq) = {layout::pack_origin_of(lane, next.seq), next.position, key};
     if (key != 0) key_table(c.m_).fetch(key);
   }
   void undo() noexcept {

@@ -64,6 +64,7 @@ enum class nothing_because : std::uint8_t {
   unknown,      // a subject that must be learned first, outside the lock
   broken_lane,  // its reader says why
   rescanning,   // ready messages may be there now: ask again
+  more,         // so many were looked at that others shall have the lock: ask again
 };
 
 /// Where dead letters go. Implemented by dead_letters; null in tests of what never dies.
@@ -133,6 +134,9 @@ class core {
   }
   /// What anybody settled. `member`: who looks at its own queue anyway.
   void collect(std::uint32_t member = no_index) noexcept;
+  /// Looks at all leases: also for what its member told nobody of, because it was stopped. How
+  /// many.
+  std::uint32_t collect_unlisted() noexcept;
   /// Without the lock, too: has anybody but `member` settled what nobody has collected?
   bool may_collect(std::uint32_t member) const noexcept {
     return (sync::load_relaxed(m_.header->settled_by) & ~own_bit(member)) != 0 ||
@@ -180,6 +184,8 @@ class core {
   /// nothing.
   void add_blocks(std::uint32_t from, std::uint32_t count) noexcept;
 
+  /// Bytes that lie between the pin and what was claimed.
+  std::uint64_t pin_lag(std::uint32_t lane) const noexcept;
   /// Publishers may overwrite what is below. True: it rose.
   bool update_pin(std::uint32_t lane) noexcept;
   /// Copies out everything that still lies in the lane's ring. False: there is no room for it.
@@ -252,12 +258,9 @@ class core {
 
   // Alone with this bit it need not be told of its own: it is not cleared for that.
   std::uint64_t own_bit(std::uint32_t member) const noexcept {
-    return member < m_.member_count && sync::load_relaxed(m_.header->members_used) <= 64
-               ? 1ull << member
-               : 0;
+    return member < 64 && sync::load_relaxed(m_.header->members_used) <= 64 ? 1ull << member : 0;
   }
   void collect_from(std::uint32_t member) noexcept;
-  void collect_unlisted() noexcept;
   void collect_slot(std::uint32_t index) noexcept;
   void run_events(std::uint64_t now) noexcept;
   void finish(std::uint32_t index) noexcept;
@@ -309,8 +312,7 @@ class core {
   letter_sink* letters_;
   ring::lane_memory lanes_[layout::group_lanes_max] = {};
   struct known_key {
-    std::uint64_t place = ~0ull;  // position + lane
-    std::uint64_t key = 0;
+    std::uint64_t origin = 0, position = 0, key = 0;
   };
   known_key known_keys_[keys_ahead];  // of messages that come soon
   bool news_ = false;

@@ -72,21 +72,23 @@ void core::collect(std::uint32_t member) noexcept {
     collect_unlisted();
 }
 
-void core::collect_unlisted() noexcept {
+std::uint32_t core::collect_unlisted() noexcept {
+  std::uint32_t count = 0;
   std::uint32_t index = m_.lists().lease_first;
   for (std::uint32_t steps = 0; index != no_index && steps < m_.slot_count; ++steps) {
     const std::uint32_t next = m_.slot(index).lease_next;
-    if (truth(index).state == slot_state::settled) collect_slot(index);
+    if (truth(index).state == slot_state::settled) collect_slot(index), ++count;
     index = next;
   }
   // Leases with a time of their own are among the timers; removing one moves others.
   for (std::uint32_t at = 0; at < m_.lists().timer_count && at < m_.slot_count;) {
     const std::uint32_t slot = m_.timers[at].slot;
     if (slot < m_.slot_count && truth(slot).state == slot_state::settled)
-      collect_slot(slot);
+      collect_slot(slot), ++count;
     else
       ++at;
   }
+  return count;
 }
 
 // Settled, or a dead letter now. It is in no list but that of its record's place.

@@ -52,7 +52,8 @@ class key_table {
     const hashed hash = hash_of(key);
     auto& l = m_.lists();
     const std::uint32_t number = l.key_free != 0 ? l.key_free - 1 : l.keys_used;
-    if (number >= m_.key_count) return say_broken();
+    if (number >= m_.key_count || (l.key_free != 0 && m_.keys[number].key != 0))
+      return say_broken();
     std::uint32_t at = hash.home, free = places(at, 0, ~0u);
     for (std::uint32_t looked = 1; free == 0; ++looked) {
       if (looked == lines_) return say_broken();

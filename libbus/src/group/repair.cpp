@@ -326,12 +326,14 @@ std::uint32_t core::repair(const std::function<bool(std::uint32_t)>& knows_subje
   // A queue that makes no sense is empty from now on; whoever adds to it finds itself passed over,
   // and says so.
   for (std::uint32_t member = 0; member < m_.member_count; ++member)
-    if (r.makes_sense(m_.settled[member]))
+    if (m_.broken)
+      break;  // not all of them are linked: another repair will do
+    else if (r.makes_sense(m_.settled[member]))
       collect_from(member);
     else
       sync::store_release(m_.settled[member].head, sync::load_acquire(m_.settled[member].tail));
-  sync::full_fence();  // [Q3] pairs with the one in ack
-  collect_unlisted();  // settled ones stand among the leases
+  sync::full_fence();                  // [Q3] pairs with the one in ack
+  if (!m_.broken) collect_unlisted();  // settled ones stand among the leases
   for (std::uint32_t lane = 0; lane < layout::group_lanes_max; ++lane)
     if (knows_lane(lane) && sync::load_relaxed(m_.cursors[lane].attached) != 0) update_pin(lane);
   sync::bump(m_.header->counters.repaired, 1);

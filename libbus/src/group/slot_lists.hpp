@@ -103,14 +103,15 @@ struct linked_list {
   }
   void remove(std::uint32_t index) const noexcept {
     auto& slot = memory.slot(index);
-    if (slot.*Previous == no_index)
-      first = slot.*Next;
-    else
-      memory.slot(slot.*Previous).*Next = slot.*Next;
-    if (slot.*Next == no_index)
-      last = slot.*Previous;
-    else
-      memory.slot(slot.*Next).*Previous = slot.*Previous;
+    const std::uint32_t previous = slot.*Previous, next = slot.*Next;
+    // One that is in no list looks like the only one of it.
+    if ((previous == no_index && first != index) || (next == no_index && last != index))
+        [[unlikely]] {
+      memory.broken = true;
+      return;
+    }
+    (previous == no_index ? first : memory.slot(previous).*Next) = next;
+    (next == no_index ? last : memory.slot(next).*Previous) = previous;
     slot.*Previous = slot.*Next = no_index;
   }
 };

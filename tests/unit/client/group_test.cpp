@@ -155,21 +155,21 @@ TEST_F(Group, ManyThatAreOutLeaveTheRingAsFastAsItGoesRoundUnderThem) {
   add_stream();
   auto c = join({});
   std::vector<lease> held;
-  publish(0, 450);
+  publish(0, 900);
   while (auto one = c.next(0s)) held.push_back(std::move(*one));
-  ASSERT_EQ(held.size(), 450u);
+  ASSERT_EQ(held.size(), 900u);
   for (int i = 0; i < 3000; ++i) {
     ASSERT_TRUE(out_->publish("x")) << i;
     auto one = c.next(0s);
     ASSERT_TRUE(one) << i;
     ASSERT_EQ(one->ack(), settle_result::ok);
   }
-  for (int i = 0; i < 450; ++i) {
+  for (int i = 0; i < 900; ++i) {
     EXPECT_EQ(held[static_cast<std::size_t>(i)].text(), std::to_string(i));
     EXPECT_EQ(held[static_cast<std::size_t>(i)].ack(), settle_result::ok);
   }
   EXPECT_FALSE(c.next(0s));
-  expect_sums(3450);
+  expect_sums(3900);
 }
 
 TEST_F(Group, ReturnsWhatFailedAfterTheBackOffAndBuriesItInTheEnd) {
@@ -505,6 +505,20 @@ TEST_F(Group, FiltersBySubjectAndHeaders) {
   expect_sums(4, "eu");
 }
 
+TEST_F(Group, ASparseFilterIsSearchedToItsEnd) {
+  add_stream(overflow::block, 1, 1 << 20);
+  auto c = join({.group = "rare"}, "orders.rare");
+  publish(0, 2000);
+  auto sender = bus_->publisher("orders.rare");
+  ASSERT_TRUE(sender);
+  ASSERT_TRUE(sender->publish("found"));
+  auto one = c.next(0s);
+  ASSERT_EQ(text_of(one), "found");
+  one->ack();
+  EXPECT_EQ(info("rare").counts.filtered, 2000u);
+  expect_sums(2001, "rare");
+}
+
 TEST_F(Group, OverwritingStreamsLoseTheUnclaimedOnlyAndCountThem) {
   add_stream(overflow::drop_oldest);
   auto c = join({});
@@ -584,6 +598,41 @@ TEST_F(Group, WaitingConsumersAreWoken) {
   auto one = c.next(10s);
   later.join();
   EXPECT_EQ(text_of(one), "hello");
+}
+
+TEST_F(Group, WhoSpinsHearsOfAResumeToo) {
+  add_stream();
+  for (const auto wait : {wait_strategy::busy_spin, wait_strategy::spin_pause, wait_strategy::adaptive}) {
+    auto c = join({.ack_wait = 0s, .wait = wait});
+    ASSERT_TRUE(bus_->pause_group("orders", "workers"));
+    publish(7, 8);
+    std::thread later([&] {
+      std::this_thread::sleep_for(20ms);
+      ASSERT_TRUE(bus_->resume_group("orders", "workers"));
+    });
+    auto one = c.next(10s);
+    later.join();
+    ASSERT_EQ(text_of(one), "7");
+    one->ack();
+  }
+}
+
+TEST_F(Group, WhoRejectsSeesTheRoomThatThereIs) {
+  add_stream(overflow::reject);
+  auto c = join({});
+  const std::string large(4000, 'x');
+  for (int round = 0; round < 200; ++round) {
+    for (int i = 0; i < 12; ++i) ASSERT_TRUE(out_->publish(large)) << round;
+    int settled = 0;
+    while (settled < 12) {
+      auto some = c.fetch(12, 0s);
+      ASSERT_FALSE(some.empty());
+      for (auto& one : some) settled += one.ack() == settle_result::ok ? 1 : 0;
+    }
+    ASSERT_TRUE(out_->publish("x")) << round;
+    auto one = c.next(0s);
+    ASSERT_TRUE(one && one->ack() == settle_result::ok);
+  }
 }
 
 TEST_F(Group, AConflictNamesTheFields) {
