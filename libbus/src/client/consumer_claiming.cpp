@@ -135,9 +135,17 @@ bool consumer_core::are_pins_due() noexcept {
     const std::uint64_t lag = core.pin_lag(lane);
     const std::uint64_t capacity = core.lane_memory(lane).capacity_bytes;
     due = due || lag >= capacity / 32 || is_waited_for(lane);
-    if (lag >= capacity / 4 && core.may_collect(member_)) collect_all();
+    if (lag >= capacity / 4 && claims_since_collect_ >= 4 && core.may_collect(member_))
+      collect_all();
   }
   return due;
+}
+
+// By what others have: which may be settled already, by one that was stopped before it told of it.
+bool consumer_core::is_held_up() const noexcept {
+  const auto& lists = group_->memory().lists();
+  return why_ == nothing_because::window || why_ == nothing_because::slots ||
+         (why_ == nothing_because::empty && (lists.parked_count | lists.rescan_first) != 0);
 }
 
 void consumer_core::collect_all() noexcept {
@@ -185,14 +193,15 @@ void consumer_core::collect_all() noexcept {
     if (paused > now) next_event_ = std::min(next_event_, paused);
     bell_seen_ = sync::load_relaxed(group_->header().bell);
   }
-  if (none && (why_ == nothing_because::window || why_ == nothing_because::slots) &&
-      now >= next_full_look_) [[unlikely]] {
-    next_full_look_ = now + 8 * look_for_deaths_every_;
+  if (none && now >= next_full_look_ && is_held_up()) [[unlikely]] {
     if (core.collect_unlisted() != 0) why_ = nothing_because::rescanning;
+    const std::uint64_t spent = group_->now() - now;
+    next_full_look_ = now + std::max(8 * look_for_deaths_every_, 33 * spent);
   }
   ++claims_since_pins_;
   if (none || are_pins_due()) {
-    group_->update_pins(none, std::min(claims_since_pins_, claims_per_round));
+    const auto taken = static_cast<std::uint32_t>(feed.count / 8 + 1);
+    group_->update_pins(none, std::min(std::max(claims_since_pins_, taken), claims_per_round));
     claims_since_pins_ = 0;
   }
   // Messages are left, and somebody may sleep who did not hear of them.
@@ -295,11 +304,21 @@ bool consumer_core::refresh() noexcept {
   return refreshed.has_value();
 }
 
+// So many claims look at all that the rings can hold; publishers may be faster than that.
+std::uint64_t consumer_core::looks_at_everything() const noexcept {
+  std::uint64_t looks = 0;
+  for (const auto& lane : group_->lanes())
+    looks +=
+        16 + lane->lane->memory().capacity_bytes / (layout::record_align * group::looked_at_once);
+  return looks;
+}
+
 std::size_t consumer_core::fetch(std::size_t max, std::uint64_t max_bytes,
                                  std::chrono::nanoseconds wait_for, bool start_first) noexcept {
   max = std::min<std::size_t>(max, config().max_ack_pending);
   clock::time_point deadline{};
   std::uint64_t seen_ticks = 0;
+  std::uint64_t looks = 0;
   for (;;) {
     if (stopped() || failure) {
       claimed_.clear();
@@ -310,7 +329,7 @@ std::size_t consumer_core::fetch(std::size_t max, std::uint64_t max_bytes,
     seen_ticks = 0;
     if (wait_for.count() <= 0 || failure) {
       if (why_ == nothing_because::unknown || why_ == nothing_because::rescanning ||
-          why_ == nothing_because::more)
+          (why_ == nothing_because::more && ++looks < looks_at_everything()))
         continue;
       return 0;
     }

@@ -115,6 +115,8 @@ struct consumer_core {
   void after_settle(std::uint32_t lane) noexcept;
   void make_room(bool is_full) noexcept;
   bool are_pins_due() noexcept;
+  bool is_held_up() const noexcept;
+  std::uint64_t looks_at_everything() const noexcept;
   void ended(detail::lease_entry& entry) noexcept;
   bool may_claim_now() noexcept;
   bool wait(std::chrono::steady_clock::time_point deadline, std::uint64_t& seen_ticks) noexcept;

@@ -73,12 +73,9 @@ bool consumer_core::wait(clock::time_point deadline, std::uint64_t& seen_ticks) 
     if (now >= deadline) return false;
     ticks = group_->now();
     if (ticks >= next_event_) return true;
-    if (ticks >= next_deaths_look_) {
-      next_deaths_look_ = ticks + look_for_deaths_every_;
-      group_->return_leases_of_dead();
-      // Who spins is not woken: what became ready, or free, is looked for.
-      return true;
-    }
+    // Who spins is not woken: once in a while a claim looks for the dead, and for what became
+    // ready.
+    if (ticks >= next_deaths_look_) return true;
     if (spins || now < spin_end) continue;
     sleep(deadline);
     return !stopped() && clock::now() < deadline;

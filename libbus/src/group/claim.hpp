@@ -220,6 +220,7 @@ struct core::claim_sink {
   std::uint64_t filtered = 0;
   std::uint64_t last_filtered_seq = 0;
   std::uint32_t looked = 0;
+  std::uint32_t taken = 0;
   nothing_because why = nothing_because::empty;
   std::uint32_t last = no_index;  // the slot made last
 
@@ -246,6 +247,7 @@ struct core::claim_sink {
       one.number = c.next_number();
       one.token.origin = layout::pack_origin_of(lane, view.seq);
       feed.take(view, one);
+      ++taken;
       return ring::verdict::taken;
     }
     const std::uint64_t key = by_key ? key_of(view, is_in_backlog) : 0;
@@ -279,6 +281,7 @@ struct core::claim_sink {
     one.token = {index, generation, layout::pack_origin_of(lane, view.seq)};
     one.place = sync::load_relaxed(slot.place);
     feed.take(view, one);
+    ++taken;
     return ring::verdict::taken;
   }
   // A backlog lies in memory, not in the cache. What is near the tail is left to the publisher.
@@ -329,6 +332,7 @@ struct core::claim_sink {
   }
   void undo() noexcept {
     feed.undo();
+    --taken;
     if (last != no_index) c.undo_slot(std::exchange(last, no_index));
   }
   /// The record that was looked at last was overwritten meanwhile, and does not count.
@@ -355,9 +359,10 @@ nothing_because core::claim(std::uint32_t lane, std::uint32_t member, std::uint3
   claim_sink<Feed> sink{*this, feed, lane, member, now, m_.rules.ack != ack_rule::none, by_key};
   reader.set_position(at.position, at.seq);
   sync::reach(sync::failpoint::claim_begin);
+  auto outcome = ring::poll_outcome::empty;
   for (int laps = 0; laps < 4; ++laps) {
     sink.why = nothing_because::empty;
-    const auto outcome = reader.poll(max, sink);
+    outcome = reader.poll(max, sink);
     if (outcome == ring::poll_outcome::aborted) continue;
     if (outcome == ring::poll_outcome::lapped) {
       sink.lapped(reader.next_seq());
@@ -370,6 +375,10 @@ nothing_because core::claim(std::uint32_t lane, std::uint32_t member, std::uint3
       sink.why = nothing_because::broken_lane;
     break;
   }
+  // The reader pauses now and then: what comes next was not looked at.
+  if (sink.taken == 0 && sink.why == nothing_because::empty && reader.position() != at.position &&
+      (outcome == ring::poll_outcome::more || outcome == ring::poll_outcome::aborted))
+    sink.why = nothing_because::more;
   if (reader.position() == at.position) return sink.why;
   sync::reach(sync::failpoint::claim_slots);
   at.position = reader.position();
