@@ -31,8 +31,8 @@ struct claim_feed {
   bool is_simple = true;  // all were copied, and their subjects are known
   std::uint32_t lane = 0;
   source* from = nullptr;
-  ring::record_view puzzle{};  // of a subject that must be learned
-  std::vector<std::byte> puzzle_header;
+  ring::record_view puzzle{};            // of a subject that must be learned
+  std::vector<std::byte> puzzle_record;  // its headers, where they are in a record
 
   void enter(std::uint32_t index) noexcept {
     lane = index;
@@ -51,7 +51,9 @@ struct claim_feed {
     const std::uint32_t id = view.subject_id();
     if (id != layout::inline_subject_id && from->subject_of(id).empty()) {
       puzzle = view;
-      puzzle_header.assign(view.header(), view.header() + view.shape.header_bytes);
+      puzzle_record.assign(layout::record_header_bytes, std::byte{0});
+      puzzle_record.insert(puzzle_record.end(), view.header(),
+                           view.header() + view.shape.header_bytes);
       return matched::unknown;
     }
     if (from->match_of(view) != source::match::yes) return matched::no;
@@ -111,13 +113,8 @@ struct claim_feed {
     if (from == nullptr) return;
     if (core.why_ == group::nothing_because::unknown && puzzle.data != nullptr) {
       // Its bytes may be gone by now; the subject's number is all that counts.
-      const ring::record_view view{puzzle_header.data() - layout::record_header_bytes,
-                                   0,
-                                   puzzle.seq,
-                                   puzzle.shape,
-                                   puzzle.origin,
-                                   puzzle.ticks,
-                                   false};
+      const ring::record_view view{
+          puzzle_record.data(), 0, puzzle.seq, puzzle.shape, puzzle.origin, puzzle.ticks, false};
       (void)from->match_of(view);
       if (from->failed) core.failure = std::move(from->failed);
       return;
