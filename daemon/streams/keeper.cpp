@@ -225,7 +225,7 @@ result<void> keeper::add_stream(const stream_config& config) {
       definition made;
       made.config = config;
       made.stream_id = os::random_id();
-      made.lanes = config.mode == lane_mode::fixed ? config.lanes : 1;
+      made.lanes = client::lanes_at_birth(config);
       auto added_log = catalog_.add(made, least_high_water(config), options_for(config));
       if (!added_log) return added_log;
       client::birth with = session_->directory->new_birth();

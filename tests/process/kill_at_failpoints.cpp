@@ -346,6 +346,49 @@ TEST(KillAtFailpoints, CreatorAndRemoverOfAStream) {
   s.run(victim);
 }
 
+// Whoever makes a stream or a lane may die before it told of it: the next publisher does, and nobody who was there before
+// misses a message.
+TEST(KillAtFailpoints, CreatorOfWhatNobodyWasToldOf) {
+  const alarm_guard watchdog(60);
+  shared_value<failpoint_plan> plan;
+  for (const failpoint at : {create_stream_named, create_lane_named, create_lane_told}) {
+    SCOPED_TRACE(name_of(at));
+    const scratch place;
+    auto reading = bus::open(place.url("t", "&name=reading")), publishing = bus::open(place.url("t", "&name=publishing"));
+    ASSERT_TRUE(reading && publishing);
+    auto lanes = small_stream("l", overflow::block);
+    lanes.mode = bus::lane_mode::per_publisher;
+    lanes.lanes = 3;
+    ASSERT_TRUE(reading->add_stream(lanes));
+    auto first = reading->publisher("l.first");
+    auto subscriber = reading->subscribe(">");
+    ASSERT_TRUE(first && subscriber);
+    EXPECT_FALSE(subscriber->next(0s));
+    plan->reset();
+    plan->kill_at_hit.store(1);
+    plan->kill_at.store(at);
+    child victim([&] {
+      follow(&*plan);
+      auto session = bus::open(place.url());
+      if (!session || !session->publisher("l.victim")) return 10;
+      return session->add_stream(small_stream("x", overflow::block)) ? 11 : 12;
+    });
+    EXPECT_TRUE(was_killed(victim.wait()));
+    for (std::size_t i = 0; i < failpoints; ++i) all.hits[i] += plan->hits[i].load();
+    ++all.kills[static_cast<std::size_t>(at)];
+    const auto arrives = [&](const char* subject) {
+      auto publisher = publishing->publisher(subject);
+      if (!publisher || !publisher->publish("hello")) return false;
+      const auto m = subscriber->next(5s);
+      return m && m->subject() == subject;
+    };
+    EXPECT_TRUE(arrives("l.second"));
+    if (at == create_stream_named) {
+      EXPECT_TRUE(arrives("x.y"));
+    }
+  }
+}
+
 // The same by a process that was alone on the bus, with a stream that goes with the last process.
 TEST(KillAtFailpoints, AloneOnTheBus) {
   const alarm_guard watchdog(60);

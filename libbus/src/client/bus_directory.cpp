@@ -268,6 +268,10 @@ result<void> bus_directory::add_stream(const stream_config& config, const birth&
   }
   sync::reach(sync::failpoint::create_stream_named);
   announce_change();
+  const std::string named = stream_path(config.name);
+  if (const auto facts = read_stream_file(named))
+    for (std::uint32_t lane = 0; lane < lanes_at_birth(config); ++lane)
+      mark_announced(named, *facts, lane);
   return {};
 }
 
@@ -293,10 +297,38 @@ result<void> bus_directory::add_lane(const stream_facts& facts, std::uint32_t la
   birth with = birth_of(facts.stream_id);
   with.epoch = facts.epoch;
   with.first_seqs.assign(lane + 1, first_seq);
-  auto made = create_lane_files(stream_path(facts.config.name), facts.config, lane, with);
-  if (made) announce_groups(stream_path(facts.config.name), facts, lane);
-  if (made) announce_change();
-  return made;
+  const std::string directory = stream_path(facts.config.name);
+  auto made = create_lane_files(directory, facts.config, lane, with);
+  if (!made) return made;
+  sync::reach(sync::failpoint::create_lane_named);
+  tell_of_lane(directory, facts, lane);
+  return {};
+}
+
+void bus_directory::tell_of_lane(const std::string& directory, const stream_facts& facts,
+                                 std::uint32_t lane) {
+  if (facts.config.mode == lane_mode::per_publisher) announce_groups(directory, facts, lane);
+  announce_change();
+  sync::reach(sync::failpoint::create_lane_told);
+  mark_announced(directory, facts, lane);
+}
+
+// A lane that cannot be marked is announced once more by whoever publishes to it.
+void bus_directory::mark_announced(const std::string& directory, const stream_facts& facts,
+                                   std::uint32_t lane) {
+  const auto map = lane_map::open(directory, facts, lane, true, false);
+  if (map) sync::store_release((*map)->header().counters.announced, 1);
+}
+
+result<void> bus_directory::announce_lane(const stream_facts& facts, lane_map& lane) {
+  const auto& announced = lane.header().counters.announced;
+  if (sync::load_acquire(announced) != 0) [[likely]]
+    return {};
+  auto lock = lock_changes();
+  if (!lock) return std::move(lock.error());
+  if (sync::load_acquire(announced) == 0)  // its creator did not live to do it
+    tell_of_lane(stream_path(facts.config.name), facts, lane.index());
+  return {};
 }
 
 result<void> bus_directory::remove_stream(std::string_view name) {

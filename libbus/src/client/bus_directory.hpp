@@ -63,6 +63,9 @@ class bus_directory {
   result<void> remove_stream(std::string_view name);
   /// `first_seq`: above every sequence that the lane ever gave out.
   result<void> add_lane(const stream_facts& facts, std::uint32_t lane, std::uint64_t first_seq = 1);
+  /// Tells everybody of a lane, unless that was done: its creator may have died before it did.
+  /// Before the first message is published to it. Errors: busy, closed (as lock_changes)
+  result<void> announce_lane(const stream_facts& facts, lane_map& lane);
   /// Limits that changed, or a seal. Errors: not_found, no_space
   result<void> change_stream(const stream_facts& to);
   /// What a creator that died left behind.
@@ -72,6 +75,9 @@ class bus_directory {
   result<void> load_control();
   std::optional<bool> is_elsewhere() const noexcept;
   static void close_lanes(const std::string& directory);
+  void tell_of_lane(const std::string& directory, const stream_facts& facts, std::uint32_t lane);
+  static void mark_announced(const std::string& directory, const stream_facts& facts,
+                             std::uint32_t lane);
   birth birth_of(std::uint64_t stream_id) const noexcept;
 
   std::string path_;

@@ -153,6 +153,8 @@ publish_status publisher_core::open_ports() {
   const auto open = [&](std::uint32_t index) -> publish_status {
     auto map = stream->lane(index, true);
     if (!map) return fail(status_of(map.error().code), std::move(map.error()));
+    auto told = session->directory->announce_lane(stream->facts(), **map);
+    if (!told) return fail(status_of(told.error().code), std::move(told.error()));
     if (ports_.size() <= index) ports_.resize(index + 1);
     ports_[index] = std::make_unique<client::lane_port>(*session, stream, std::move(*map), timeout,
                                                         slot_words_);

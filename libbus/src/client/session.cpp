@@ -246,6 +246,7 @@ result<std::shared_ptr<session_core>> session_core::open(const session_options& 
       // Somebody died: what was half made goes, and what was ephemeral when nobody else lives.
       if (auto lock = core->directory->lock_changes()) {
         core->directory->sweep();
+        core->directory->announce_change();  // what it changed, and did not live to tell
         core->forget_readers();
         if (!core->others_live()) core->remove_ephemeral_streams();
       }

@@ -230,8 +230,7 @@ result<void> create_stream_files(const std::string& directory, const stream_conf
   if (!subjects) return std::move(subjects.error());
   made = os::give_name(subjects->get(), directory + "/subjects");
   if (!made) return made;
-  const std::uint32_t lanes = config.mode == lane_mode::fixed ? config.lanes : 1;
-  for (std::uint32_t lane = 0; lane < lanes; ++lane) {
+  for (std::uint32_t lane = 0; lane < lanes_at_birth(config); ++lane) {
     made = create_lane_files(directory, config, lane, with);
     if (!made) return made;
   }

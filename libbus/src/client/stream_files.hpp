@@ -88,6 +88,10 @@ class lane_map {
   std::uint64_t lane_key_ = 0;
 };
 
+/// Lanes that are made with the stream; the others are added.
+constexpr std::uint32_t lanes_at_birth(const stream_config& config) noexcept {
+  return config.mode == lane_mode::fixed ? config.lanes : 1;
+}
 std::string lane_path(const std::string& directory, std::uint32_t lane);
 
 }  // namespace bus::client

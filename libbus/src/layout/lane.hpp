@@ -84,6 +84,7 @@ struct alignas(128) lane_counters {
   word repaired;  // times a dead publisher's lane was repaired
   word aborted;   // records whose writer died while they were open
   word closed;    // 1: the stream was removed; readers drain, publishers stop
+  word announced;  // 1: everybody was told that the lane is there; publishers do so unless it is
 };
 
 /// Of lanes that have a log. writer: busd · readers: publishers, subscribers

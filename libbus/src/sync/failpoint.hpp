@@ -60,6 +60,8 @@ enum class failpoint : std::uint8_t {
   intern_committed,
   create_stream_built,
   create_stream_named,
+  create_lane_named,
+  create_lane_told,
   create_process_built,
   create_process_named,
   remove_stream_renamed,
