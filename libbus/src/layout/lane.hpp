@@ -77,13 +77,13 @@ struct alignas(128) lane_turn {
 
 /// Rarely written by publishers.
 struct alignas(128) lane_counters {
-  word waiting;   // a publisher waits for space: readers that release wake it   edge W2
-  word dropped;   // messages refused by drop_new
-  word rejected;  // messages refused by reject, or block at its deadline
-  word blocked;   // times a publisher had to wait
-  word repaired;  // times a dead publisher's lane was repaired
-  word aborted;   // records whose writer died while they were open
-  word closed;    // 1: the stream was removed; readers drain, publishers stop
+  word waiting;    // a publisher waits for space: readers that release wake it   edge W2
+  word dropped;    // messages refused by drop_new
+  word rejected;   // messages refused by reject, or block at its deadline
+  word blocked;    // times a publisher had to wait
+  word repaired;   // times a dead publisher's lane was repaired
+  word aborted;    // records whose writer died while they were open
+  word closed;     // 1: the stream was removed; readers drain, publishers stop
   word announced;  // 1: everybody was told that the lane is there; publishers do so unless it is
 };
 
