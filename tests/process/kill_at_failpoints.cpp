@@ -389,6 +389,36 @@ TEST(KillAtFailpoints, CreatorOfWhatNobodyWasToldOf) {
   }
 }
 
+// Whoever clears what a dead one left may die at it, too: the next one does it.
+TEST(KillAtFailpoints, WhoClearsUpAfterTheDead) {
+  const alarm_guard watchdog(60);
+  shared_value<failpoint_plan> plan;
+  const scratch place;
+  auto session = bus::open(place.url());
+  ASSERT_TRUE(session && session->add_stream(small_stream("k", overflow::drop_oldest)));
+  child killed([&] {
+    auto own = bus::open(place.url());
+    auto subscriber = own->subscribe("k.>");
+    return ::kill(::getpid(), SIGKILL);
+  });
+  ASSERT_TRUE(was_killed(killed.wait()));
+  ASSERT_EQ(readers_in_table(place, "k").size(), 1u);
+  plan->reset();
+  plan->kill_at_hit.store(1);
+  plan->kill_at.store(dead_cleared);
+  child clearing([&] {
+    follow(&*plan);
+    return bus::open(place.url()) ? 10 : 11;
+  });
+  EXPECT_TRUE(was_killed(clearing.wait()));
+  for (std::size_t i = 0; i < failpoints; ++i) all.hits[i] += plan->hits[i].load();
+  ++all.kills[static_cast<std::size_t>(dead_cleared)];
+  EXPECT_EQ(names_in(place.directory() + "/processes").size(), 6u) << "both dead are there still";
+  EXPECT_TRUE(bus::open(place.url()));
+  EXPECT_TRUE(readers_in_table(place, "k").empty());
+  EXPECT_EQ(names_in(place.directory() + "/processes").size(), 2u);
+}
+
 // The same by a process that was alone on the bus, with a stream that goes with the last process.
 TEST(KillAtFailpoints, AloneOnTheBus) {
   const alarm_guard watchdog(60);

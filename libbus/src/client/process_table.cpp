@@ -129,17 +129,21 @@ std::vector<std::uint32_t> process_table::ids() const {
   return found;
 }
 
-std::size_t process_table::sweep() {
-  std::size_t swept = 0;
-  for (const std::uint32_t id : ids()) {
-    if (id == self_id_) continue;
-    const auto p = find(id);
-    if (!p || sync::read_life(p->life()) == sync::life_state::alive || !proven_gone(id)) continue;
+std::vector<std::uint32_t> process_table::gone() {
+  auto found = ids();
+  std::erase_if(found, [&](std::uint32_t id) {
+    const auto p = id != self_id_ ? find(id) : nullptr;
+    return !p || sync::read_life(p->life()) == sync::life_state::alive || !proven_gone(id);
+  });
+  return found;
+}
+
+void process_table::bury(std::span<const std::uint32_t> gone) {
+  for (const std::uint32_t id : gone) {
     os::remove_file(path_of(id));
     os::remove_file(mark_of(id));
     const std::lock_guard guard(mutex_);
     if (const auto known = known_.find(id); known != known_.end()) retire(known);
-    ++swept;
   }
   // Doorbells outlive their process only by a crash.
   if (const auto names = os::list_directory(directory_)) {
@@ -152,7 +156,6 @@ std::size_t process_table::sweep() {
         os::remove_file(path);
     }
   }
-  return swept;
 }
 
 }  // namespace bus::client

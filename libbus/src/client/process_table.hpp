@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -52,8 +53,11 @@ class process_table final : public sync::peers {
   bool proven_gone(std::uint32_t id) noexcept override;
   std::string describe(std::uint32_t id) override;
 
-  /// Removes what dead processes left. Returns how many.
-  std::size_t sweep();
+  /// Ids of the dead whose files are there still: what they left in the bus is still to be cleared.
+  std::vector<std::uint32_t> gone();
+  /// Removes the files of those, and doorbells and marks of processes that have left. Last of all:
+  /// whoever dies before it leaves the dead to be found by the next one.
+  void bury(std::span<const std::uint32_t> gone);
   std::vector<std::uint32_t> ids() const;
   const std::string& directory() const noexcept { return directory_; }
   const os::identity& self() const noexcept { return self_; }

@@ -12,6 +12,7 @@
 #include "client/keeper_link.hpp"
 #include "client/keeper_status.hpp"
 #include "os/random.hpp"
+#include "sync/failpoint.hpp"
 #include "sync/words.hpp"
 #include "wire/stream_json.hpp"
 
@@ -48,7 +49,7 @@ void session_core::remove_ephemeral_streams() {
   }
 }
 
-void session_core::forget_readers() {
+void session_core::forget_readers(std::span<const std::uint32_t> gone) {
   for (const auto& handle : streams()) {
     for (std::uint32_t lane = 0; lane < handle->lane_count(); ++lane) {
       const auto map =
@@ -57,8 +58,10 @@ void session_core::forget_readers() {
       for (std::uint32_t i = 0; i < (*map)->reader_entries(); ++i) {
         base::word& entry = (*map)->reader_entry(i);
         const std::uint64_t seen = sync::load_relaxed(entry);  // the compare-and-swap decides
-        if (seen != 0 && !layout::is_group_reader(seen) &&
-            peers->state(static_cast<std::uint32_t>(seen >> 32)) == sync::life_state::left)
+        if (seen == 0 || layout::is_group_reader(seen)) continue;
+        const auto reader = static_cast<std::uint32_t>(seen >> 32);
+        if (std::find(gone.begin(), gone.end(), reader) != gone.end() ||
+            peers->state(reader) == sync::life_state::left)
           sync::replace(entry, seen, 0);
       }
     }
@@ -231,7 +234,7 @@ result<std::shared_ptr<session_core>> session_core::open(const session_options& 
       id = os::random_id() % sync::lock_owner_mask + 1;
     core->peers = std::make_unique<client::process_table>(core->directory->processes(), os::self(),
                                                           static_cast<std::uint32_t>(id));
-    const bool swept = core->peers->sweep() > 0;
+    const auto gone = core->peers->gone();
     auto joined = client::own_process::join(
         core->directory->processes(), static_cast<std::uint32_t>(id), core->directory->bus_id(),
         address->process_name, address->slots != 0 ? address->slots : layout::default_slots);
@@ -239,17 +242,23 @@ result<std::shared_ptr<session_core>> session_core::open(const session_options& 
       // The bus was removed, or a scribbled counter gave an id that is taken: once more.
       const errc code = joined.error().code;
       if ((code == errc::not_found || code == errc::conflict) && attempt < 8) continue;
+      if (code == errc::no_space && !gone.empty() && attempt < 8) {
+        core->peers->bury(gone);  // the dead take the place that we need
+        continue;
+      }
       return std::move(joined.error());
     }
     core->me = std::move(*joined);
-    if (swept) {
+    if (gone.empty()) {
+      core->peers->bury({});
+    } else if (auto lock = core->directory->lock_changes()) {
       // Somebody died: what was half made goes, and what was ephemeral when nobody else lives.
-      if (auto lock = core->directory->lock_changes()) {
-        core->directory->sweep();
-        core->directory->announce_change();  // what it changed, and did not live to tell
-        core->forget_readers();
-        if (!core->others_live()) core->remove_ephemeral_streams();
-      }
+      core->directory->sweep();
+      core->directory->announce_change();  // what it changed, and did not live to tell
+      core->forget_readers(gone);
+      if (!core->others_live()) core->remove_ephemeral_streams();
+      sync::reach(sync::failpoint::dead_cleared);
+      core->peers->bury(gone);
     }
     return core;
   }

@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -56,7 +57,7 @@ struct session_core {
   void remove_ephemeral_streams();
   /// Entries of processes that are gone, in the readers tables of all lanes. Publishers that are
   /// never held back do not look there.
-  void forget_readers();
+  void forget_readers(std::span<const std::uint32_t> gone);
   bool others_live();
 
  private:

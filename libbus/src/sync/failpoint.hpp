@@ -64,6 +64,7 @@ enum class failpoint : std::uint8_t {
   create_lane_told,
   create_process_built,
   create_process_named,
+  dead_cleared,
   remove_stream_renamed,
   claim_begin,  // the first step of groups
   claim_taking,
