@@ -401,6 +401,7 @@ result<std::shared_ptr<group_map>> group_map::open_file(const std::string& strea
   m.member_count = info.member_count;
   m.key_capacity = info.key_capacity;
   m.key_count = layout::group_geometry::keys_of(info.slot_count, info.key_capacity);
+  m.key_number_mask = group::key_table::number_mask(m.key_count);
   m.block_count = info.block_count;
   m.epoch = info.group_epoch;
   m.rules = rules_of(made->config_, clock);

@@ -58,6 +58,7 @@ struct group_memory {
   std::byte* blocks = nullptr;
   // From the validated header; never read from shared memory again.
   std::uint32_t slot_count = 0, member_count = 0, key_capacity = 0, key_count = 0, block_count = 0;
+  std::uint32_t key_number_mask = 0;  // key_table::number_mask
   std::uint64_t epoch = 0;
   group::rules rules;
 

@@ -4,10 +4,10 @@
 /// that looking for a key touches one line of a small table, and guesses nothing.
 ///
 /// Invariants
-///   T1  A place is 0, or 9 bits of the key's hash and the number of its entry, + 1.
-///   T2  The last word of a line counts the keys that stand in lines behind it, and whose home is
-///   it
-///       or a line before it: a search ends where it is 0.
+///   T1  A place is 0, or the number of the key's entry, + 1, below as many bits of the key's hash
+///       as there is room for: an entry that is not looked for is hardly ever looked at.
+///   T2  The last word of a line counts the keys in lines behind it whose home is it or a line
+///       before it: a search ends where it is 0.
 ///
 /// Two keys with one hash are one key: they are in order with each other, too.
 /// REQUIRES for all: the group's lock. An index: repair makes it anew.
@@ -29,13 +29,21 @@ class key_table {
   static constexpr std::uint32_t places_per_line = 16;  // the last is the count
 
   explicit key_table(const group_memory& memory) noexcept
-      : m_(memory), lines_(memory.key_capacity / places_per_line) {}
+      : m_(memory),
+        lines_(memory.key_capacity / places_per_line),
+        number_mask_(memory.key_number_mask) {}
+
+  /// For group_memory::key_number_mask.
+  static constexpr std::uint32_t number_mask(std::uint32_t key_count) noexcept {
+    return std::bit_ceil(key_count + 1) - 1;
+  }
 
   /// Null: the key is not busy.
   layout::group_key* find(std::uint64_t key) const noexcept {
     const hashed hash = hash_of(key);
     for (std::uint32_t at = hash.home, looked = 0; looked < lines_; at = after(at), ++looked) {
-      for (std::uint32_t found = places(at, hash.tag, tag_mask); found != 0; found &= found - 1) {
+      for (std::uint32_t found = places(at, hash.tag, ~number_mask_); found != 0;
+           found &= found - 1) {
         layout::group_key* entry = entry_of(line(at)[std::countr_zero(found)]);
         if (entry == nullptr || entry->key == key) return entry;
       }
@@ -94,18 +102,15 @@ class key_table {
   }
 
  private:
-  static constexpr std::uint32_t number_mask = (1u << 23) - 1;
-  static constexpr std::uint32_t tag_mask = ~number_mask;
-  static_assert(layout::group_slots_max < number_mask);
-
   struct hashed {
     std::uint32_t home;
     std::uint32_t tag;  // never 0: no empty place has it
   };
   hashed hash_of(std::uint64_t key) const noexcept {
     const std::uint64_t mixed = base::mix(key);
-    const auto tag = static_cast<std::uint32_t>(mixed & 0x1ff);
-    return {static_cast<std::uint32_t>(mixed >> 32) & (lines_ - 1), (tag == 0 ? 1 : tag) << 23};
+    const auto tag = static_cast<std::uint32_t>(mixed) & ~number_mask_;
+    return {static_cast<std::uint32_t>(mixed >> 32) & (lines_ - 1),
+            tag == 0 ? number_mask_ + 1 : tag};
   }
   std::uint32_t after(std::uint32_t at) const noexcept { return (at + 1) & (lines_ - 1); }
   std::uint32_t* line(std::uint32_t at) const noexcept {
@@ -133,7 +138,7 @@ class key_table {
     return found & ((1u << (places_per_line - 1)) - 1);
   }
   layout::group_key* entry_of(std::uint32_t place) const noexcept {
-    const std::uint32_t number = (place & number_mask) - 1;
+    const std::uint32_t number = (place & number_mask_) - 1;
     return number < m_.key_count ? &m_.keys[number] : say_broken();
   }
   layout::group_key* say_broken() const noexcept {
@@ -143,6 +148,8 @@ class key_table {
 
   const group_memory& m_;
   const std::uint32_t lines_;
+  const std::uint32_t number_mask_;
 };
+static_assert(key_table::number_mask(layout::group_slots_max) < 1u << 31);  // a tag has a bit
 
 }  // namespace bus::group

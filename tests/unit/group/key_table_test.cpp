@@ -12,12 +12,14 @@ namespace bus::group {
 namespace {
 
 struct table {
-  explicit table(std::uint32_t count) : index(std::bit_ceil(count / 15 + 1)), keys(count) {
+  /// `largest`: as many bits of a hash in a place as in a table with so many keys.
+  explicit table(std::uint32_t count, std::uint32_t largest = 0) : index(std::bit_ceil(count / 15 + 1)), keys(count) {
     memory.header = &header;
     memory.key_index = index.front().words;
     memory.keys = keys.data();
     memory.key_capacity = static_cast<std::uint32_t>(index.size()) * 16;
     memory.key_count = count;
+    memory.key_number_mask = key_table::number_mask(std::max(count, largest));
   }
   struct alignas(64) line {
     std::uint32_t words[16] = {};
@@ -32,8 +34,10 @@ struct table {
 // Against a map, with so few places that most keys stand behind others, and over the end of the table.
 TEST(KeyTable, FindsWhatIsThereAndNothingElse) {
   std::mt19937_64 random(5);
-  for (const std::uint32_t capacity : {1u, 4u, 15u, 59u, 1000u}) {
-    table made(capacity);
+  // The last with few bits of the hash: other keys are taken for the one that is looked for, and compared.
+  for (const auto& [capacity, largest] : {std::pair{1u, 0u}, {4u, 0u}, {15u, 0u}, {59u, 0u}, {1000u, 0u},
+                                          {1000u, layout::group_slots_max}, {1000u, (1u << 31) - 2}}) {
+    table made(capacity, largest);
     std::map<std::uint64_t, std::uint32_t> wanted;
     for (std::uint32_t step = 1; step < 20'000; ++step) {
       const std::uint64_t key = 1 + random() % (2 * capacity);
