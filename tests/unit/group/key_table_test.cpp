@@ -86,7 +86,7 @@ TEST(KeyTable, AFullOneAndImpossibleOnesAreTold) {
   EXPECT_TRUE(std::exchange(made.memory.broken, false));
   auto* const nine = made.busy().find(9);
   for (auto& line : made.index)
-    for (std::uint32_t i = 0; i < 15; ++i) line.words[i] |= 0x7fffff;  // an entry that is none
+    for (std::uint32_t i = 0; i < 15; ++i) line.words[i] |= made.memory.key_number_mask;  // an entry that is none
   EXPECT_EQ(made.busy().find(7), nullptr);
   EXPECT_TRUE(std::exchange(made.memory.broken, false));
   made.busy().remove(nine);  // it is not where it was
