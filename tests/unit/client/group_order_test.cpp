@@ -1,0 +1,210 @@
+// Groups: what goes before what, and how many may be out.
+
+#include <map>
+
+#include "group_fixture.hpp"
+
+namespace bus {
+namespace {
+
+using namespace std::chrono_literals;
+
+TEST_F(Group, TheWindowBoundsWhatIsOut) {
+  add_stream();
+  auto c = join({.max_ack_pending = 3});
+  publish(0, 10);
+  auto out = c.fetch(10, 0s);
+  EXPECT_EQ(out.size(), 3u);
+  EXPECT_EQ(c.fetch(10, 0s).size(), 0u);
+  out[1].ack();
+  auto more = c.fetch(10, 0s);
+  ASSERT_EQ(more.size(), 1u);
+  EXPECT_EQ(more[0].text(), "3");
+}
+
+TEST_F(Group, DelayedMessagesDoNotUseUpTheWindow) {
+  add_stream();
+  auto c = join({.max_ack_pending = 2});
+  publish(0, 100);
+  for (int i = 0; i < 100; ++i) {
+    auto one = c.next(0s);
+    ASSERT_EQ(text_of(one), std::to_string(i));
+    one->nack(1h);
+  }
+  EXPECT_EQ(info().counts.delayed, 100u);
+  expect_sums(100);
+}
+
+TEST_F(Group, KeepsTheOrderOfAKeyAndLetsOthersPass) {
+  add_stream();
+  auto c = join({.order = group_order::key});
+  for (int i = 0; i < 5; ++i) publish_key("a", "a" + std::to_string(i));
+  publish_key("b", "b0");
+  ASSERT_TRUE(out_->publish("without"));
+  auto a0 = c.next(0s), b0 = c.next(0s), without = c.next(0s);
+  ASSERT_EQ(text_of(a0), "a0");
+  ASSERT_EQ(text_of(b0), "b0");
+  ASSERT_EQ(text_of(without), "without");
+  EXPECT_FALSE(c.next(0s));
+  a0->ack();
+  auto a1 = c.next(0s);
+  ASSERT_EQ(text_of(a1), "a1");
+  a1->release();
+  a1 = c.next(0s);
+  ASSERT_EQ(text_of(a1), "a1");
+  a1->nack(10ms);
+  EXPECT_FALSE(c.next(0s)) << "on_fail=block: those behind it wait";
+  for (const char* text : {"a1", "a2", "a3", "a4"}) {
+    auto next = c.next(1s);
+    ASSERT_EQ(text_of(next), text);
+    next->ack();
+  }
+  expect_sums(7);
+}
+
+TEST_F(Group, WithSkipARetryDoesNotHoldItsKey) {
+  add_stream();
+  auto c = join({.order = group_order::key, .on_fail = on_fail::skip});
+  for (int i = 0; i < 3; ++i) publish_key("a", "a" + std::to_string(i));
+  auto a0 = c.next(0s);
+  a0->nack(20ms);
+  auto a1 = c.next(0s);
+  ASSERT_EQ(text_of(a1), "a1");
+  std::this_thread::sleep_for(30ms);
+  EXPECT_FALSE(c.next(0s)) << "its retry is due, but a1 is out";
+  a1->ack();
+  for (const char* text : {"a0", "a2"}) {
+    auto next = c.next(0s);
+    ASSERT_EQ(text_of(next), text);
+    next->ack();
+  }
+  expect_sums(3);
+}
+
+// More of one key than are kept waiting: they are passed over, and looked at again.
+TEST_F(Group, AHotKeyDoesNotHoldUpTheRest) {
+  add_stream(overflow::block, 1, 4 << 20);
+  auto c = join({.order = group_order::key, .max_parked = 50});
+  auto first = (publish_key("hot", "0"), c.next(0s));
+  ASSERT_TRUE(first);
+  for (int i = 1; i < 3000; ++i) {
+    publish_key("hot", std::to_string(i));
+    if (i % 10 == 0) publish_key("cold" + std::to_string(i), "cold");
+  }
+  std::size_t cold = 0;
+  for (auto one = c.next(0s); one; one = c.next(0s)) {
+    ASSERT_EQ(one->text(), "cold");
+    one->ack();
+    ++cold;
+  }
+  EXPECT_EQ(cold, 299u);
+  expect_sums(3299);
+  first->ack();
+  for (int i = 1; i < 3000; ++i) {
+    auto one = c.next(0s);
+    ASSERT_EQ(text_of(one), std::to_string(i));
+    if (i % 100 == 0) {
+      ASSERT_FALSE(c.next(0s));
+    }
+    one->ack();
+  }
+  EXPECT_FALSE(c.next(0s));
+  EXPECT_EQ(info().counts.settled, 3299u);
+  EXPECT_EQ(info().counts.pending, 0u);
+}
+
+// What is looked at again lies before what was claimed since: the ring keeps it as long as it is out.
+TEST_F(Group, WhatIsLookedAtAgainIsNotOverwritten) {
+  add_stream();
+  auto c = join({.order = group_order::key, .max_parked = 2});
+  auto first = (publish_key("hot", "0"), c.next(0s));
+  ASSERT_TRUE(first);
+  for (int i = 1; i < 20; ++i) publish_key("hot", std::to_string(i));
+  publish_key("cold", "cold");
+  auto cold = c.next(0s);
+  ASSERT_EQ(text_of(cold), "cold");
+  first->ack();
+  for (int i = 1; i < 20; ++i) {
+    auto one = c.next(0s);
+    ASSERT_EQ(text_of(one), std::to_string(i));
+    while (i == 3 && out_->publish(std::string(400, 'x'))) {  // all are found now: fill the ring
+    }
+    one->ack();
+  }
+  EXPECT_EQ(cold->ack(), settle_result::ok);
+  EXPECT_EQ(info().counts.parked + info().counts.leased, 0u);
+}
+
+TEST_F(Group, TotalOrderIsOneAtATime) {
+  add_stream();
+  auto a = join({.order = group_order::total}), b = join({});
+  publish(0, 3);
+  auto one = a.next(0s);
+  ASSERT_TRUE(one);
+  EXPECT_FALSE(b.next(0s));
+  one->nack(30ms);
+  EXPECT_FALSE(b.next(0s)) << "what failed holds up the rest";
+  auto again = b.next(1s);
+  ASSERT_EQ(text_of(again), "0");
+  again->ack();
+  auto next = a.next(0s);
+  ASSERT_EQ(text_of(next), "1");
+  next->ack();
+}
+
+// With so many keys they are looked for ahead, at a guessed place: records of other sizes must not mislead it.
+TEST_F(Group, ManyKeysInFlightKeepTheOrderOfEach) {
+  add_stream(overflow::block, 1, 4 << 20);
+  auto c = join({.order = group_order::key, .max_ack_pending = 10'000, .hold_bytes = 16 << 20});
+  std::vector<lease> held;
+  for (int i = 0; i < 5000; ++i) {
+    publish_key("held" + std::to_string(i), "x");
+    auto one = c.next(0s);
+    ASSERT_TRUE(one) << i;
+    held.push_back(std::move(*one));
+  }
+  std::map<int, int> last;
+  int next = 0, got = 0;
+  while (got < 4000) {
+    for (int i = 0; i < 40; ++i, ++next) {
+      const std::size_t more = next % 7 == 0 ? static_cast<std::size_t>(next % 500) : 0;
+      publish_key("k" + std::to_string(next % 13), std::to_string(next) + std::string(more, ' '));
+    }
+    for (auto batch = c.fetch(16, 0s); !batch.empty(); batch = c.fetch(16, 0s))
+      for (auto& one : batch) {
+        const int value = std::stoi(std::string(one.text()));
+        const int key = value % 13;
+        ASSERT_EQ(one.header("key"), "k" + std::to_string(key));
+        ASSERT_EQ(value, last.contains(key) ? last[key] + 13 : key);
+        last[key] = value;
+        ++got;
+        ASSERT_EQ(one.ack(), settle_result::ok);
+      }
+  }
+  for (auto& one : held) ASSERT_EQ(one.ack(), settle_result::ok);
+  expect_sums(static_cast<std::uint64_t>(next) + 5000);
+}
+
+TEST_F(Group, SeveralLanesAreTakenInTheOrderOfTime) {
+  add_stream(overflow::block, 3);
+  auto c = join({});
+  std::optional<publisher> outs[3];
+  for (std::uint32_t lane = 0; lane < 3; ++lane) {
+    auto made = bus_->publisher("orders.new", {.lane = lane});
+    ASSERT_TRUE(made);
+    outs[lane].emplace(std::move(*made));
+  }
+  for (int i = 0; i < 30; ++i) {
+    ASSERT_TRUE(outs[i % 3]->publish(std::to_string(i)));
+    std::this_thread::sleep_for(100us);
+  }
+  for (int i = 0; i < 30; ++i) {
+    auto one = c.next(0s);
+    ASSERT_EQ(text_of(one), std::to_string(i));
+    one->ack();
+  }
+  expect_sums(30);
+}
+
+}  // namespace
+}  // namespace bus
