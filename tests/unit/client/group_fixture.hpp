@@ -61,6 +61,8 @@ class Group : public ::testing::Test {
   std::optional<publisher> out_;
 };
 
-inline std::string text_of(std::optional<lease>& one) { return one ? std::string(one->text()) : std::string("nothing"); }
+inline std::string text_of(std::optional<lease>& one) {
+  return one ? std::string(one->text()) : std::string("nothing");
+}
 
 }  // namespace bus

@@ -1,8 +1,10 @@
 // Groups: what goes before what, and how many may be out.
 
+#include <cstring>
 #include <map>
 
 #include "group_fixture.hpp"
+#include "layout/record.hpp"
 
 namespace bus {
 namespace {
@@ -183,6 +185,50 @@ TEST_F(Group, ManyKeysInFlightKeepTheOrderOfEach) {
   }
   for (auto& one : held) ASSERT_EQ(one.ack(), settle_result::ok);
   expect_sums(static_cast<std::uint64_t>(next) + 5000);
+}
+
+// With many keys busy, keys are looked for four records ahead, where these should lie. A payload that looks like a record
+// there, of another key, is not believed.
+TEST_F(Group, APayloadThatLooksLikeARecordIsNotTakenForOne) {
+  for (const std::size_t phase : {0u, 32u}) {
+    SCOPED_TRACE(phase);
+    add_stream(overflow::block, 1, 4 << 20);
+    auto c = join({.order = group_order::key, .max_ack_pending = 10'000, .hold_bytes = 16 << 20});
+    std::vector<lease> held;
+    std::uint64_t sequence = 0;
+    for (; sequence < 5000; ++sequence) {
+      publish_key("held" + std::to_string(sequence), "x");
+      auto one = c.next(0s);
+      ASSERT_TRUE(one);
+      held.push_back(std::move(*one));
+    }
+    const std::uint64_t forged = sequence + 5;  // four behind the first of the next ones
+    const std::uint64_t words[] = {
+        forged, layout::record_shape{0, 32, layout::flag_headers}.pack(), 0, 0, 0, 0, 0, 0};
+    std::string record(reinterpret_cast<const char*>(words), sizeof words);
+    const std::uint16_t lengths[] = {3, 5};
+    std::memcpy(record.data() + layout::record_header_bytes, lengths, sizeof lengths);
+    record.replace(layout::record_header_bytes + sizeof lengths, 8, "keyother");
+    std::string payload(phase, ' ');
+    while (payload.size() < 2048) payload += record;
+    publish_key("a", "first");
+    publish_key("b", payload);
+    publish_key("c", "third");
+    publish_key("d", "fourth");
+    publish_key("held77", "fifth");
+    for (int i = 0; i < 1000; ++i) publish_key("e" + std::to_string(i), "more");
+    std::size_t got = 0;
+    for (auto batch = c.fetch(64, 0s); !batch.empty(); batch = c.fetch(64, 0s))
+      for (auto& one : batch) {
+        EXPECT_NE(one.header("key"), "held77") << "somebody has this key";
+        EXPECT_EQ(one.ack(), settle_result::ok);
+        ++got;
+      }
+    EXPECT_EQ(got, 1004u);
+    for (auto& one : held) EXPECT_EQ(one.ack(), settle_result::ok);
+    EXPECT_EQ(c.fetch(64, 0s).size(), 1u);
+    ASSERT_TRUE(bus_->remove_stream("orders"));
+  }
 }
 
 TEST_F(Group, SeveralLanesAreTakenInTheOrderOfTime) {
