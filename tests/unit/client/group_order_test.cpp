@@ -187,8 +187,8 @@ TEST_F(Group, ManyKeysInFlightKeepTheOrderOfEach) {
   expect_sums(static_cast<std::uint64_t>(next) + 5000);
 }
 
-// With many keys busy, keys are looked for four records ahead, where these should lie. A payload that looks like a record
-// there, of another key, is not believed.
+// With many keys busy, keys are looked for four records ahead, where these should lie. A payload that looks like a
+// record there, of another key, is not believed.
 TEST_F(Group, APayloadThatLooksLikeARecordIsNotTakenForOne) {
   for (const std::size_t phase : {0u, 32u}) {
     SCOPED_TRACE(phase);
