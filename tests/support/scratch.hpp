@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -78,14 +79,17 @@ class shared_value {
 inline bool was_killed(int status) { return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL; }
 
 /// A forked process that runs `work` and exits with what it returns; killed and reaped at the end
-/// at the latest.
+/// at the latest, or when the thread that made it is gone.
 class child {
  public:
   template <class Work>
   explicit child(Work&& work) {
     std::fflush(nullptr);
+    const pid_t parent = ::getpid();
     pid_ = ::fork();
-    if (pid_ == 0) ::_exit(work());
+    if (pid_ != 0) return;
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // a test that dies leaves none behind
+    ::_exit(::getppid() == parent ? work() : 99);
   }
   ~child() {
     if (pid_ > 0) kill(), wait();
