@@ -8,6 +8,7 @@
 #include <bus/log_files.hpp>
 
 #include "os/random.hpp"
+#include "wire/stream_json.hpp"
 
 namespace bus::streams {
 
@@ -158,7 +159,10 @@ result<void> keeper::restore(const definition& found) {
   } else {
     // busd may keep its files elsewhere now.
     (void)os::make_link(session_->directory->stream_path(made.config.name) + "/log", path);
-    // One that was killed may have made the log of a lane, and not yet its ring.
+    // One that was killed may have changed the log's definition, and not yet the ring's.
+    if (facts->sealed != made.sealed || wire::to_json(facts->config) != wire::to_json(made.config))
+      if (auto changed = change(made); !changed) note_problem(std::move(changed.error()));
+    // Or have made the log of a lane, and not yet its ring.
     auto handle = session_->stream(made.config.name);
     if (!handle) return std::move(handle.error());
     for (std::uint32_t lane = (*handle)->lane_count(); lane < made.lanes; ++lane) {
@@ -271,20 +275,26 @@ result<void> keeper::edit_stream(const stream_config& config) {
   changed.config = config;
   result<void> outcome;
   engine_.call([&] {
-    outcome = catalog_.store(changed);
+    outcome = change(changed);
     if (!outcome) return;
-    auto lock = session_->directory->lock_changes();
-    const auto facts = client::read_stream_file(session_->directory->stream_path(config.name));
-    if (lock && facts) {
-      auto now = *facts;
-      now.config = config;
-      outcome = session_->directory->change_stream(now);
-    }
     for (auto& lane : engine_.lanes())
       if (lane->stream().name() == config.name) lane->set_config(config);
     found->second.made = changed;
   });
   return outcome;
+}
+
+// On disk, then in shared memory: what dies in between is made good at the next start.
+result<void> keeper::change(const definition& to) {
+  auto lock = session_->directory->lock_changes();
+  if (!lock) return std::move(lock.error());
+  auto facts = client::read_stream_file(session_->directory->stream_path(to.config.name));
+  if (!facts) return std::move(facts.error());
+  auto stored = catalog_.store(to);
+  if (!stored) return stored;
+  facts->config = to.config;
+  facts->sealed = to.sealed;
+  return session_->directory->change_stream(*facts);
 }
 
 result<void> keeper::remove_stream(const std::string& name) {
@@ -331,15 +341,8 @@ result<void> keeper::seal_stream(const std::string& name, bool sealed) {
   changed.sealed = sealed;
   result<void> outcome;
   engine_.call([&] {
-    outcome = catalog_.store(changed);
-    if (!outcome) return;
-    found->second.made = changed;
-    auto lock = session_->directory->lock_changes();
-    const auto facts = client::read_stream_file(session_->directory->stream_path(name));
-    if (!lock || !facts) return;
-    auto now = *facts;
-    now.sealed = sealed;
-    outcome = session_->directory->change_stream(now);
+    outcome = change(changed);
+    if (outcome) found->second.made = changed;
   });
   return outcome;
 }

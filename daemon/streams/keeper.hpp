@@ -49,6 +49,7 @@ class keeper {
                       storage::recovery_report report);
   storage::log_options options_for(const stream_config& config);
   void detach(const std::string& name);
+  result<void> change(const definition& to);
   void note_problem(error what);
 
   std::shared_ptr<session_core> session_;

@@ -346,47 +346,109 @@ TEST(KillAtFailpoints, CreatorAndRemoverOfAStream) {
   s.run(victim);
 }
 
-// Whoever makes a stream or a lane may die before it told of it: the next publisher does, and
-// nobody who was there before misses a message.
-TEST(KillAtFailpoints, CreatorOfWhatNobodyWasToldOf) {
-  const alarm_guard watchdog(60);
+// A session that reads, one that publishes, a stream "l" with a lane per publisher; and somebody who dies at `at`, when
+// the others were there already and see nothing else change.
+struct untold {
   shared_value<failpoint_plan> plan;
-  for (const failpoint at : {create_stream_named, create_lane_named, create_lane_told}) {
-    SCOPED_TRACE(name_of(at));
-    const scratch place;
-    auto reading = bus::open(place.url("t", "&name=reading")),
-         publishing = bus::open(place.url("t", "&name=publishing"));
-    ASSERT_TRUE(reading && publishing);
-    auto lanes = small_stream("l", overflow::block);
+  const scratch place;
+  bus::session reading = *bus::open(place.url("t", "&name=reading"));
+  bus::session publishing = *bus::open(place.url("t", "&name=publishing"));
+  bus::stream_config lanes = small_stream("l", overflow::block);
+  std::optional<bus::publisher> first;
+  std::optional<bus::subscriber> subscriber;
+
+  untold() {
     lanes.mode = bus::lane_mode::per_publisher;
     lanes.lanes = 3;
-    ASSERT_TRUE(reading->add_stream(lanes));
-    auto first = reading->publisher("l.first");
-    auto subscriber = reading->subscribe(">");
-    ASSERT_TRUE(first && subscriber);
+    EXPECT_TRUE(reading.add_stream(lanes));
+    EXPECT_TRUE(reading.add_stream(small_stream("old", overflow::block)));
+    first = std::move(*reading.publisher("l.first"));
+    subscriber = std::move(*reading.subscribe(">"));
     EXPECT_FALSE(subscriber->next(0s));
     plan->reset();
+  }
+  template <class Work>
+  void dies_at(failpoint at, Work&& work) {
     plan->kill_at_hit.store(1);
     plan->kill_at.store(at);
     child victim([&] {
-      follow(&*plan);
       auto session = bus::open(place.url());
-      if (!session) return 10;
-      if (at == create_stream_named)  // nothing else that would be told of
-        return session->add_stream(small_stream("x", overflow::block)) ? 11 : 12;
-      return session->publisher("l.victim") ? 13 : 14;
+      follow(&*plan);
+      if (session) work(*session);
+      return 10;
     });
-    EXPECT_TRUE(was_killed(victim.wait()));
+    EXPECT_TRUE(was_killed(victim.wait())) << name_of(at);
     for (std::size_t i = 0; i < failpoints; ++i) all.hits[i] += plan->hits[i].load();
     ++all.kills[static_cast<std::size_t>(at)];
-    const auto arrives = [&](const char* subject) {
-      auto publisher = publishing->publisher(subject);
-      if (!publisher || !publisher->publish("hello")) return false;
-      const auto m = subscriber->next(5s);
-      return m && m->subject() == subject;
-    };
-    EXPECT_TRUE(arrives(at == create_stream_named ? "x.y" : "l.second"));
   }
+  bool arrives(bus::publisher& by) {
+    if (!by.publish("hello")) return false;
+    const auto m = subscriber->next(5s);
+    return m && m->subject() == by.subject();
+  }
+  bool arrives(const char* subject) {
+    auto publisher = publishing.publisher(subject);
+    return publisher && arrives(*publisher);
+  }
+};
+void add_x(bus::session& by) { (void)by.add_stream(small_stream("x", overflow::block)); }
+
+// Whoever makes a stream or a lane may die before it told of it: the next publisher does, and
+// nobody who was there before misses a message.
+TEST(KillAtFailpoints, CreatorOfALaneThatNobodyWasToldOf) {
+  const alarm_guard watchdog(60);
+  for (const failpoint at : {create_lane_named, create_lane_told}) {
+    untold s;
+    s.dies_at(at, [](bus::session& by) { (void)by.publisher("l.victim"); });
+    EXPECT_TRUE(s.arrives("l.second")) << name_of(at);
+  }
+}
+
+TEST(KillAtFailpoints, CreatorOfAStreamThatNobodyWasToldOf) {
+  const alarm_guard watchdog(60);
+  {
+    untold s;
+    s.dies_at(create_stream_named, add_x);
+    EXPECT_TRUE(s.arrives("x.y"));
+  }
+  untold s;
+  s.dies_at(create_stream_named, add_x);
+  EXPECT_TRUE(s.publishing.stream("x"));
+  auto worker = s.publishing.consume("x.*", {.group = "workers"});
+  ASSERT_TRUE(worker) << worker.error().message();
+  EXPECT_TRUE(s.publishing.group("x", "workers"));
+  const auto added = s.publishing.add_stream(small_stream("x", overflow::block));
+  ASSERT_FALSE(added);
+  EXPECT_EQ(added.error().code, bus::errc::conflict);
+  EXPECT_TRUE(s.reading.stream("x"));
+  EXPECT_TRUE(s.arrives("x.y"));
+  EXPECT_TRUE(worker->next(1s));
+}
+
+// Who publishes to what was removed goes on elsewhere.
+TEST(KillAtFailpoints, RemoverOfAStreamThatNobodyWasToldOf) {
+  const alarm_guard watchdog(60);
+  untold s;
+  auto bound = s.publishing.publisher("old.one");
+  ASSERT_TRUE(bound && s.arrives(*bound));
+  s.dies_at(remove_stream_renamed, [](bus::session& by) { (void)by.remove_stream("old"); });
+  EXPECT_FALSE(s.publishing.add_stream(s.lanes));  // whoever changes something finds the remains
+  EXPECT_TRUE(s.arrives(*bound));
+  EXPECT_TRUE(s.publishing.stream("_"));
+}
+
+// It may be stopped as well, with the lock of changes.
+TEST(KillAtFailpoints, CreatorOfALaneThatIsStopped) {
+  const alarm_guard watchdog(60);
+  untold s;
+  s.plan->hold_at.store(create_lane_named);
+  child stopped([&] {
+    auto session = bus::open(s.place.url());
+    follow(&*s.plan);
+    return session->publisher("l.stopped") ? 0 : 10;
+  });
+  ASSERT_TRUE(eventually([&] { return s.plan->held.load(); }));
+  EXPECT_TRUE(s.arrives("l.second"));
 }
 
 // Whoever clears what a dead one left may die at it, too: the next one does it.

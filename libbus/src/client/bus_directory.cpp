@@ -18,7 +18,6 @@ namespace bus::client {
 
 namespace {
 
-constexpr std::chrono::seconds lock_patience{5};
 constexpr std::string_view half_made = ".new-";
 constexpr std::string_view half_removed = ".old-";
 
@@ -166,8 +165,8 @@ error bus_directory::removed_error() const {
           "open it again: that makes a new one"};
 }
 
-result<os::file_lock> bus_directory::lock_changes() const {
-  auto lock = os::file_lock::take(path_ + "/lock", 0600, lock_patience);
+result<os::file_lock> bus_directory::lock_changes(std::chrono::milliseconds patience) const {
+  auto lock = os::file_lock::take(path_ + "/lock", 0600, patience);
   // The bus may have been removed, and made again, since it was opened.
   if (lock && bus_id_ != 0 && is_elsewhere().value_or(true))
     return error{errc::closed, 0, "cannot change the bus in " + path_,
@@ -196,12 +195,15 @@ birth bus_directory::birth_of(std::uint64_t stream_id) const noexcept {
   return made;
 }
 
-void bus_directory::sweep() const {
+void bus_directory::sweep() {
   const std::string streams = path_ + "/streams";
   const auto names = os::list_directory(streams);
   if (!names) return;
   for (const std::string& name : *names) {
-    if (name.starts_with(half_removed)) close_lanes(streams + "/" + name);
+    if (name.starts_with(half_removed)) {
+      close_lanes(streams + "/" + name);
+      announce_change();
+    }
     if (name.starts_with(half_made) || name.starts_with(half_removed))
       os::remove_tree(streams + "/" + name);
   }
@@ -229,9 +231,13 @@ result<void> bus_directory::check_new_stream(const stream_config& config) {
       if (name == config.name) return std::move(other.error());
       continue;  // broken: it captures nothing
     }
-    if (name == config.name)
+    if (name == config.name) {
+      // Whoever made it may have died before it told of it.
+      if (const auto map = lane_map::open(stream_path(name), *other, 0, true, false))
+        (void)announce_lane(*other, **map);
       return error{errc::conflict, 0, "cannot add the stream '" + name + "'", "it exists",
                    "bus stream info " + name};
+    }
     if (name == default_stream || config.name == default_stream)
       continue;  // takes what is left over
     for (const std::string& text : other->config.subjects) {
@@ -271,7 +277,8 @@ result<void> bus_directory::add_stream(const stream_config& config, const birth&
   const std::string named = stream_path(config.name);
   if (const auto facts = read_stream_file(named))
     for (std::uint32_t lane = 0; lane < lanes_at_birth(config); ++lane)
-      mark_announced(named, *facts, lane);
+      if (const auto map = lane_map::open(named, *facts, lane, true, false))
+        sync::store_release((*map)->header().counters.announced, 1);
   return {};
 }
 
@@ -301,33 +308,22 @@ result<void> bus_directory::add_lane(const stream_facts& facts, std::uint32_t la
   auto made = create_lane_files(directory, facts.config, lane, with);
   if (!made) return made;
   sync::reach(sync::failpoint::create_lane_named);
-  tell_of_lane(directory, facts, lane);
-  return {};
-}
-
-void bus_directory::tell_of_lane(const std::string& directory, const stream_facts& facts,
-                                 std::uint32_t lane) {
-  if (facts.config.mode == lane_mode::per_publisher) announce_groups(directory, facts, lane);
-  announce_change();
-  sync::reach(sync::failpoint::create_lane_told);
-  mark_announced(directory, facts, lane);
-}
-
-// A lane that cannot be marked is announced once more by whoever publishes to it.
-void bus_directory::mark_announced(const std::string& directory, const stream_facts& facts,
-                                   std::uint32_t lane) {
-  const auto map = lane_map::open(directory, facts, lane, true, false);
-  if (map) sync::store_release((*map)->header().counters.announced, 1);
+  auto map = lane_map::open(directory, facts, lane, true, false);
+  if (!map) return std::move(map.error());
+  return announce_lane(facts, **map);
 }
 
 result<void> bus_directory::announce_lane(const stream_facts& facts, lane_map& lane) {
-  const auto& announced = lane.header().counters.announced;
+  base::word& announced = lane.header().counters.announced;
   if (sync::load_acquire(announced) != 0) [[likely]]
     return {};
-  auto lock = lock_changes();
-  if (!lock) return std::move(lock.error());
-  if (sync::load_acquire(announced) == 0)  // its creator did not live to do it
-    tell_of_lane(stream_path(facts.config.name), facts, lane.index());
+  if (facts.config.mode == lane_mode::per_publisher) {
+    auto told = announce_groups(stream_path(facts.config.name), facts, lane.index());
+    if (!told && told.error().code == errc::no_space) return told;
+  }
+  announce_change();
+  sync::reach(sync::failpoint::create_lane_told);
+  sync::store_release(announced, 1);
   return {};
 }
 

@@ -26,6 +26,8 @@ namespace bus::client {
 
 class bus_directory {
  public:
+  static constexpr std::chrono::seconds lock_patience{5};
+
   /// Errors: not_found (create = false), permission (owner, modes), no_space, busy, corrupt,
   /// unsupported
   static result<std::unique_ptr<bus_directory>> open(const bus_address& address, bool create);
@@ -50,7 +52,8 @@ class bus_directory {
   bool removed() const noexcept;
   error removed_error() const;
 
-  result<os::file_lock> lock_changes() const;
+  /// Errors: busy (after `patience`), closed, permission
+  result<os::file_lock> lock_changes(std::chrono::milliseconds patience = lock_patience) const;
   std::vector<std::string> stream_names() const;
   /// The same, when it matters that a failure to look is not an empty answer.
   result<std::vector<std::string>> list_streams() const;
@@ -64,20 +67,18 @@ class bus_directory {
   /// `first_seq`: above every sequence that the lane ever gave out.
   result<void> add_lane(const stream_facts& facts, std::uint32_t lane, std::uint64_t first_seq = 1);
   /// Tells everybody of a lane, unless that was done: its creator may have died before it did.
-  /// Before the first message is published to it. Errors: busy, closed (as lock_changes)
+  /// Before the first message is published to it. Needs no lock: somebody may be stopped with it,
+  /// and what is told twice does no harm. Errors: no_space
   result<void> announce_lane(const stream_facts& facts, lane_map& lane);
   /// Limits that changed, or a seal. Errors: not_found, no_space
   result<void> change_stream(const stream_facts& to);
   /// What a creator that died left behind.
-  void sweep() const;
+  void sweep();
 
  private:
   result<void> load_control();
   std::optional<bool> is_elsewhere() const noexcept;
   static void close_lanes(const std::string& directory);
-  void tell_of_lane(const std::string& directory, const stream_facts& facts, std::uint32_t lane);
-  static void mark_announced(const std::string& directory, const stream_facts& facts,
-                             std::uint32_t lane);
   birth birth_of(std::uint64_t stream_id) const noexcept;
 
   std::string path_;

@@ -454,23 +454,29 @@ bool group_pins::seems_idle(const os::tick_clock& clock) const noexcept {
              static_cast<double>(header.info.idle_release_ns);
 }
 
-void announce_groups(const std::string& stream_directory, const stream_facts& stream,
-                     std::uint32_t lane) {
+result<void> announce_groups(const std::string& stream_directory, const stream_facts& stream,
+                             std::uint32_t lane) {
+  if (lane >= layout::group_lanes_max) return {};
   const auto names = list_groups(stream_directory);
+  if (!names) return names.error();
+  if (names->empty()) return {};
   const auto map = lane_map::open(stream_directory, stream, lane, false, false);
-  if (!names || !map || lane >= layout::group_lanes_max) return;
+  if (!map) return map.error();
   for (const std::string& name : *names) {
     // Its clock does not matter here.
     const auto group = group_map::open(stream_directory, stream, name, os::tick_clock());
-    if (!group) continue;
+    if (!group && group.error().code == errc::no_space) return group.error();
+    if (!group) continue;  // removed, or damaged: it has no say
     auto& pin = (*group)->pin(lane);
     if (sync::load_relaxed((*group)->memory().cursors[lane].attached) != 0) continue;
     sync::store_relaxed(pin.lane_key, (*map)->lane_key());
     sync::store_relaxed(pin.cursor, 0);
     sync::store_release(pin.state, ring::pin_gating);
-    (void)announce_reader(**map, (*group)->reader_entry(), [](std::uint32_t) { return false; });
+    if (!is_announced(**map, (*group)->reader_entry()))
+      (void)announce_reader(**map, (*group)->reader_entry(), [](std::uint32_t) { return false; });
     sync::reach(sync::failpoint::group_announced);
   }
+  return {};
 }
 
 }  // namespace bus::client

@@ -90,8 +90,8 @@ class group_pins {
 };
 
 /// A lane that is new is announced for all groups of its stream, before anything is published to
-/// it.
-void announce_groups(const std::string& stream_directory, const stream_facts& stream,
-                     std::uint32_t lane);
+/// it. Once is enough, twice is no harm. Errors: no_space (a descriptor, memory): not for all
+result<void> announce_groups(const std::string& stream_directory, const stream_facts& stream,
+                             std::uint32_t lane);
 
 }  // namespace bus::client

@@ -23,7 +23,7 @@ result<std::shared_ptr<stream_handle>> stream_of(session_core& session, std::str
                                                  const subject::pattern& pattern) {
   const bool wants_letters = subject.starts_with(dead_letter_subjects);
   std::shared_ptr<stream_handle> found;
-  for (auto& stream : session.streams()) {
+  for (auto& stream : session.streams_now()) {
     if (stream->is_default() || is_dead_letters(*stream) != wants_letters ||
         !stream->may_match(pattern))
       continue;

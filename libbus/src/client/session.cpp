@@ -126,6 +126,11 @@ std::vector<std::shared_ptr<client::stream_handle>> session_core::streams(
   return all;
 }
 
+std::vector<std::shared_ptr<client::stream_handle>> session_core::streams_now() {
+  std::vector<error> broken;
+  return streams(&broken);
+}
+
 std::uint64_t session_core::streams_generation() {
   const std::lock_guard guard_(mutex_);
   return generation_;
@@ -138,6 +143,8 @@ result<std::shared_ptr<client::stream_handle>> session_core::stream(const std::s
   if (client::name_flaw(name).empty() && os::exists(directory->stream_path(name))) {
     auto facts = client::read_stream_file(directory->stream_path(name));
     if (!facts) return std::move(facts.error());
+    for (auto& handle : streams_now())
+      if (handle->name() == name) return handle;
   }
   return error{errc::not_found, 0, "no stream '" + name + "'", "this bus has none of that name",
                "bus stream ls"};
@@ -218,6 +225,24 @@ result<std::shared_ptr<client::stream_handle>> session_core::stream_of_subject(
   return stream(std::string(default_stream));
 }
 
+// What was half made goes, and what was ephemeral when nobody else lives. False: nothing was done.
+bool session_core::clear_up_after(std::vector<std::uint32_t> gone) {
+  constexpr std::chrono::milliseconds patience{100};
+  if (gone.empty()) return false;
+  const auto lock = directory->lock_changes(patience);
+  if (!lock) return false;
+  // Others who came at the same time have done it, perhaps.
+  std::erase_if(gone, [&](std::uint32_t id) { return peers->state(id) == sync::life_state::left; });
+  if (gone.empty()) return false;
+  directory->sweep();
+  directory->announce_change();  // what they changed, and did not live to tell
+  forget_readers(gone);
+  if (me && !others_live()) remove_ephemeral_streams();
+  sync::reach(sync::failpoint::dead_cleared);
+  peers->bury(gone);
+  return true;
+}
+
 result<std::shared_ptr<session_core>> session_core::open(const session_options& options) {
   auto address = client::parse_url(options.url);
   if (!address) return std::move(address.error());
@@ -242,24 +267,15 @@ result<std::shared_ptr<session_core>> session_core::open(const session_options& 
       // The bus was removed, or a scribbled counter gave an id that is taken: once more.
       const errc code = joined.error().code;
       if ((code == errc::not_found || code == errc::conflict) && attempt < 8) continue;
-      if (code == errc::no_space && !gone.empty() && attempt < 8) {
-        core->peers->bury(gone);  // the dead take the place that we need
-        continue;
-      }
+      // The dead may take the place that we need.
+      if (code == errc::no_space && attempt < 8 && core->clear_up_after(gone)) continue;
       return std::move(joined.error());
     }
     core->me = std::move(*joined);
-    if (gone.empty()) {
+    if (gone.empty())
       core->peers->bury({});
-    } else if (auto lock = core->directory->lock_changes()) {
-      // Somebody died: what was half made goes, and what was ephemeral when nobody else lives.
-      core->directory->sweep();
-      core->directory->announce_change();  // what it changed, and did not live to tell
-      core->forget_readers(gone);
-      if (!core->others_live()) core->remove_ephemeral_streams();
-      sync::reach(sync::failpoint::dead_cleared);
-      core->peers->bury(gone);
-    }
+    else
+      (void)core->clear_up_after(gone);  // the next one does, when somebody else is at it
     return core;
   }
 }

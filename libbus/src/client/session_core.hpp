@@ -37,6 +37,8 @@ struct session_core {
 
   /// All streams that exist now. Broken ones are left out and described in `broken`.
   std::vector<std::shared_ptr<client::stream_handle>> streams(std::vector<error>* broken = nullptr);
+  /// The same, looked at now: with those whose creator died before it told of them.
+  std::vector<std::shared_ptr<client::stream_handle>> streams_now();
   /// The generation that streams() has seen whole; 0: something could not be looked at just now.
   std::uint64_t streams_generation();
   /// Errors: not_found, corrupt, unsupported, permission
@@ -61,6 +63,8 @@ struct session_core {
   bool others_live();
 
  private:
+  bool clear_up_after(std::vector<std::uint32_t> gone);
+
   std::mutex mutex_;
   std::map<std::string, std::shared_ptr<client::stream_handle>> streams_;
   std::uint64_t generation_ = 0;
