@@ -351,8 +351,8 @@ TEST(KillAtFailpoints, CreatorAndRemoverOfAStream) {
 struct untold {
   shared_value<failpoint_plan> plan;
   const scratch place;
-  bus::session reading = *bus::open(place.url("t", "&name=reading"));
-  bus::session publishing = *bus::open(place.url("t", "&name=publishing"));
+  bus::session reading = std::move(*bus::open(place.url("t", "&name=reading")));
+  bus::session publishing = std::move(*bus::open(place.url("t", "&name=publishing")));
   bus::stream_config lanes = small_stream("l", overflow::block);
   std::optional<bus::publisher> first;
   std::optional<bus::subscriber> subscriber;
