@@ -508,6 +508,30 @@ TEST_F(Replay, ASealedStreamTakesNothingUntilItIsUnsealed) {
   EXPECT_TRUE(again.publish("after")) << again.last_error().message();
 }
 
+// busd was killed between its definition of the stream and the one in shared memory.
+TEST_F(Replay, AHalfMadeChangeIsMadeGoodAtTheStart) {
+  auto config = logged_stream("h", bus::storage_class::durable);
+  add(config);
+  const std::string path = disk_.root() + "/t/streams/h/stream.json";
+  config.max_messages = 77;
+  ASSERT_TRUE(session().edit_stream(config) && session().seal_stream("h"));
+  std::filesystem::copy_file(path, path + ".kept");
+  config.max_messages = 0;
+  ASSERT_TRUE(session().edit_stream(config) && session().seal_stream("h", false));
+  auto out = publisher("h.a");
+  ASSERT_TRUE(out.publish("before"));
+  ASSERT_TRUE(busd_.kill());
+  std::filesystem::rename(path + ".kept", path);
+  ASSERT_TRUE(busd_.start_and_wait()) << busd_.log_tail();
+  EXPECT_FALSE(out.publish("refused"));
+  const auto now = session().stream("h");
+  EXPECT_TRUE(now->sealed);
+  EXPECT_EQ(now->config.max_messages, 77u);
+  ASSERT_TRUE(session().seal_stream("h", false));
+  auto again = publisher("h.a");
+  EXPECT_TRUE(again.publish("after")) << again.last_error().message();
+}
+
 // ---- confirms
 
 using Confirm = WithBusd;
