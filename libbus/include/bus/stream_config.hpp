@@ -27,7 +27,9 @@ enum class lane_mode : std::uint8_t {
   fixed = 1,  ///< `lanes` rings; a message with a key goes to the lane of its key, others to the
               ///< publisher's lane
   per_publisher =
-      2,  ///< each publisher gets a ring of its own: no lock between publishers, no total order
+      2,  ///< each publisher gets a ring of its own: no lock between publishers, no total order.
+          ///< A subscriber holds a ring back from the moment it has found it: what a new publisher
+          ///< overwrites before is a gap, under any overflow policy. Groups miss nothing.
 };
 
 /// Where messages go that the ring does not hold any more.
