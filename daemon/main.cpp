@@ -18,6 +18,7 @@
 #include "control/requests.hpp"
 #include "control/server.hpp"
 #include "os/files.hpp"
+#include "standard_files.hpp"
 #include "streams/events.hpp"
 #include "streams/keeper.hpp"
 #include "sync/words.hpp"
@@ -151,6 +152,7 @@ int run(const bus::configuration& settings) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  tools::hold_standard_files();
   CLI::App app{
       "busd keeps the logs of a bus: durable streams, and what slow readers of spilling streams "
       "still\n"

@@ -8,9 +8,11 @@
 
 #include "picture.hpp"
 #include "screen.hpp"
+#include "standard_files.hpp"
 #include "text.hpp"
 
 int main(int argc, char** argv) {
+  tools::hold_standard_files();
   std::string url;
   bool once = false, json = false;
   double interval = 1;

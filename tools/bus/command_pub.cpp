@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <iostream>
 #include <iterator>
@@ -34,6 +35,11 @@ void pace(std::chrono::steady_clock::time_point begin, std::uint64_t sent, doubl
   const auto due = begin + std::chrono::duration_cast<std::chrono::nanoseconds>(
                                std::chrono::duration<double>(static_cast<double>(sent) / rate));
   std::this_thread::sleep_until(due);
+}
+
+bus::error input_error() {
+  return {bus::errc::invalid_argument, errno, "cannot read the payload from standard input",
+          "it is closed, or not readable", "give the payload as an argument, or redirect a file: bus pub SUBJECT < FILE"};
 }
 
 int run(const context& c, const options& o) {
@@ -86,9 +92,11 @@ int run(const context& c, const options& o) {
     std::string line;
     while (!interrupted() && std::getline(std::cin, line) && send(line)) {
     }
+    if (status == 0 && std::ferror(stdin) != 0) status = c.fail(input_error());
   } else {
     std::string payload = o.payload;
     if (!o.has_payload) payload.assign(std::istreambuf_iterator<char>(std::cin), {});
+    if (!o.has_payload && std::ferror(stdin) != 0) return c.fail(input_error());
     for (std::uint64_t i = 0; i < o.count && !interrupted() && send(payload); ++i) {
     }
   }

@@ -6,6 +6,7 @@
 #include <iostream>
 
 #include "commands.hpp"
+#include "standard_files.hpp"
 
 namespace tools {
 
@@ -82,6 +83,7 @@ std::string unknown_command(const CLI::App& app, int argc, char** argv) {
 }  // namespace tools
 
 int main(int argc, char** argv) {
+  tools::hold_standard_files();
   tools::context c;
   CLI::App app{"The message bus of this host: publish, subscribe, look, measure.", "bus"};
   app.require_subcommand(1);

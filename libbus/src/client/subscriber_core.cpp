@@ -220,7 +220,13 @@ void subscriber_core::report_gap(detail::source& from, std::uint64_t first, std:
     options.on_gap({from.stream->name(), from.lane->index(), first, count, reason});
 }
 
-// Views into what was read of the log; the next call may read more.
+// The message that is made of it stays valid until the next batch.
+void subscriber_core::hold(const log::logged_record& record) noexcept {
+  if (held_chunk_count_ == 0 || !(held_chunks_[held_chunk_count_ - 1] == record.bytes))
+    held_chunks_[held_chunk_count_++] = record.bytes;
+}
+
+// Messages are views into what was read of the log.
 std::size_t subscriber_core::fill_from_log(detail::source& from, std::size_t max) noexcept {
   client::log_tail& tail = *from.tail;
   log::history& history = tail.history();
@@ -231,7 +237,7 @@ std::size_t subscriber_core::fill_from_log(detail::source& from, std::size_t max
   if (history.next_seq() + ring_is_near > limit && from.go_to_ring()) return fill_from(from, max);
   std::size_t count = 0;
   for (std::size_t looked = 0; count < max && looked < looked_at_once; ++looked) {
-    if (count != 0 && !history.next_is_buffered()) break;
+    if (held_chunk_count_ == held_chunks_max) break;  // one record may be in another chunk
     log::logged_record record;
     const auto outcome = history.next(record, limit);
     if (outcome == log::walk_outcome::end) break;
@@ -259,6 +265,7 @@ std::size_t subscriber_core::fill_from_log(detail::source& from, std::size_t max
       if (from.failed) break;
       continue;
     }
+    hold(record);
     fill(batch_[count++], from, record.header(), record.seq,
          record.shape.pack() | message::flag_logged, record.origin, record.time_ns, 0);
   }
@@ -363,6 +370,7 @@ std::size_t subscriber_core::refill_slowly(std::size_t max) noexcept {
   }
   note_thread();
   arena_used_ = 0;
+  while (held_chunk_count_ != 0) held_chunks_[--held_chunk_count_].reset();
   for (auto& source : sources_) {
     if (source->reader.held_bytes() < source->reader.share_bytes()) continue;
     source->release();

@@ -61,11 +61,13 @@ struct subscriber_core {
  private:
   struct batch_sink;
   static constexpr std::size_t batch_max = 64;
+  static constexpr std::size_t held_chunks_max = 4;
 
   void refresh_sources(const start& from) noexcept;
   void attach(const std::shared_ptr<client::stream_handle>& stream, const start& from) noexcept;
   std::size_t fill_from(detail::source& from, std::size_t max) noexcept;
   std::size_t fill_from_log(detail::source& from, std::size_t max) noexcept;
+  void hold(const log::logged_record& record) noexcept;
   std::size_t rest(detail::source& source) noexcept;
   bool take_one(detail::source& from) noexcept;
   std::size_t refill_plain(std::size_t max) noexcept;
@@ -109,6 +111,9 @@ struct subscriber_core {
   std::array<message, batch_max> batch_;
   std::vector<std::byte> arena_;  // copies of records of overwriting lanes
   std::size_t arena_used_ = 0;
+  // What was read of a log and messages of the batch point into.
+  std::array<log::chunk_ref, held_chunks_max> held_chunks_;
+  std::size_t held_chunk_count_ = 0;
   client::sleeper sleeper_;
   subscriber_stats retired_;             // of sources that are gone
   std::vector<std::uint64_t> given_up_;  // lane keys of sources that ended

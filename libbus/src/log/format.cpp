@@ -13,7 +13,7 @@ std::optional<logged_record> parse_record(std::uint32_t seed, std::uint64_t seq,
   if (total == 0 || total > available) return std::nullopt;
   if (static_cast<std::uint32_t>(words[0] >> 32) != record_crc(seed, seq, at, total))
     return std::nullopt;
-  return logged_record{at, seq, layout::record_shape::unpack(words[1]), words[2], words[3]};
+  return logged_record{at, seq, layout::record_shape::unpack(words[1]), words[2], words[3], {}};
 }
 
 std::uint32_t frame_crc(std::uint32_t seed, layout::log_frame frame) noexcept {

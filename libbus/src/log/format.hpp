@@ -18,16 +18,19 @@
 #include "base/crc32c.hpp"
 #include "layout/log.hpp"
 #include "layout/record.hpp"
+#include "log/chunk.hpp"
 
 namespace bus::log {
 
-/// A record as it lies in a buffer that was read from a log.
+/// A record as it lies in a buffer that was read from a log. `bytes` keeps that buffer: `data` is valid
+/// as long as this record, or a copy of it, exists.
 struct logged_record {
   const std::byte* data = nullptr;
   std::uint64_t seq = 0;
   layout::record_shape shape{};
   std::uint64_t origin = 0;
   std::uint64_t time_ns = 0;
+  chunk_ref bytes{};
 
   std::uint32_t subject_id() const noexcept { return static_cast<std::uint32_t>(origin); }
   const std::byte* header() const noexcept { return data + layout::record_header_bytes; }
@@ -43,7 +46,7 @@ inline std::uint32_t record_crc(std::uint32_t seed, std::uint64_t seq, const std
   return base::crc32c(base::crc32c(seed, &seq, sizeof seq), record + 8, total_bytes - 8);
 }
 
-/// REQUIRES: `available` bytes at `at`, of them at least one unit.
+/// REQUIRES: `available` bytes at `at`, of them at least one unit. The record refers to no chunk yet.
 std::optional<logged_record> parse_record(std::uint32_t seed, std::uint64_t seq,
                                           const std::byte* at, std::uint64_t available) noexcept;
 

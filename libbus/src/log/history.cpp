@@ -119,6 +119,7 @@ walk_outcome history::locate() {
 }
 
 walk_outcome history::next(logged_record& found, std::uint64_t limit) {
+  segment_.set_limit(limit);
   while (next_seq_ <= limit && next_seq_ <= layout::sequence_mask) {
     if (!segment_.is_open()) {
       const walk_outcome located = locate();
@@ -138,8 +139,6 @@ walk_outcome history::next(logged_record& found, std::uint64_t limit) {
       continue;
     }
     if (!pending_) {
-      if (segment_.expected() > certain_) segment_.forget_buffer();
-      certain_ = limit;
       logged_record record;
       const walk_outcome outcome = segment_.expected() <= std::min(limit, end - 1)
                                        ? segment_.next(record)
@@ -147,15 +146,15 @@ walk_outcome history::next(logged_record& found, std::uint64_t limit) {
       if (outcome == walk_outcome::failure) return fail(segment_.failure());
       if (outcome == walk_outcome::gap) continue;  // what comes next has its sequence
       if (outcome == walk_outcome::record) {
-        if (record.seq >= next_seq_) pending_ = record;
         if (record.seq < next_seq_) {  // on the way to where we start
           damages_before_ = segment_.damages().size();
           continue;
         }
+        pending_ = std::move(record);
       }
     }
     if (pending_ && pending_->seq == next_seq_) {
-      found = *pending_;
+      found = std::move(*pending_);
       pending_.reset();
       damages_before_ = segment_.damages().size();
       ++next_seq_;

@@ -48,9 +48,6 @@ class history {
 
   /// `limit`: the last sequence that is surely written; ~0 when nobody writes.
   walk_outcome next(logged_record& found, std::uint64_t limit);
-  bool next_is_buffered() const noexcept {
-    return segment_.is_open() && segment_.next_is_buffered();
-  }
   const log_loss& loss() const noexcept { return loss_; }
   std::uint64_t next_seq() const noexcept { return next_seq_; }
   int failure() const noexcept { return failure_; }
@@ -88,7 +85,6 @@ class history {
   std::size_t index_ = 0;
   std::uint64_t next_seq_ = 1;
   std::optional<logged_record> pending_;  // found, but sequences before it are missing
-  std::uint64_t certain_ = 0;       // up to here the segment's buffer is not older than the record
   std::uint64_t looked_for_ = 0;    // a sequence that was missing at the last look, too
   std::size_t damages_before_ = 0;  // of the segment, when the last record was found
   log_loss loss_;

@@ -10,6 +10,8 @@
 #include <cerrno>
 #include <cstdio>
 
+#include "os/fd.hpp"
+
 namespace bus::log {
 
 namespace {
@@ -19,13 +21,19 @@ int answer(int outcome) noexcept { return outcome == 0 ? 0 : -errno; }
 }  // namespace
 
 int posix_disk::open(const std::string& path, disk_mode mode, bool direct) {
-  int flags = O_CLOEXEC | O_NOFOLLOW;
+  int flags = O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;  // a FIFO in the place of a file: do not wait for it
   if (mode == disk_mode::read) flags |= O_RDONLY;
   if (mode == disk_mode::write) flags |= O_RDWR;
   if (mode == disk_mode::create) flags |= O_RDWR | O_CREAT | O_EXCL;
-  int file = ::open(path.c_str(), flags | (direct ? O_DIRECT : 0), 0600);
-  if (file < 0 && direct && errno == EINVAL) file = ::open(path.c_str(), flags, 0600);
-  if (file < 0) return -errno;
+  os::fd opened(::open(path.c_str(), flags, 0600));
+  if (!opened) return -errno;
+  struct ::stat found {};
+  if (::fstat(opened.get(), &found) != 0) return -errno;
+  // What is read is a file: a FIFO, a socket or a device in its place may make whoever reads it wait.
+  if (!S_ISREG(found.st_mode) && (mode == disk_mode::read || !S_ISCHR(found.st_mode))) return -ENXIO;
+  const int file = opened.release();
+  // Not with open(): on a file system without O_DIRECT that fails after it has made the file.
+  if (direct) (void)::fcntl(file, F_SETFL, O_DIRECT);
   // A log is read in large portions by whoever knows where it goes on: reading ahead would only
   // fetch what is being written.
   if (mode == disk_mode::read) (void)::posix_fadvise(file, 0, 0, POSIX_FADV_RANDOM);
@@ -98,16 +106,15 @@ int posix_disk::make_directory(const std::string& path) {
 }
 
 int posix_disk::sync_directory(const std::string& path) {
-  const int file = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (file < 0) return -errno;
-  const int done = answer(::fsync(file));
-  ::close(file);
-  return done;
+  const os::fd file(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  return file ? answer(::fsync(file.get())) : -errno;
 }
 
 int posix_disk::list(const std::string& path, std::vector<std::string>& names) {
-  DIR* directory = ::opendir(path.c_str());
+  os::fd file(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  DIR* directory = file ? ::fdopendir(file.get()) : nullptr;
   if (directory == nullptr) return -errno;
+  (void)file.release();
   errno = 0;
   while (const dirent* entry = ::readdir(directory)) {
     const std::string name = entry->d_name;

@@ -26,6 +26,7 @@ int segment_reader::open(const std::string& path, std::uint64_t log_id, std::uin
   header_.reset();
   damages_.clear();
   buffer_bytes_ = 0;
+  buffer_limit_ = 0;
   durable_upto_ = time_max_ns_ = clean_end_ = frame_offset_ = frame_end_ = 0;
   last_frame_crc_ = 0;
   failure_ = 0;
@@ -88,17 +89,25 @@ const std::byte* segment_reader::need(std::uint64_t offset, std::uint64_t bytes,
   }
   const std::uint64_t left = file_bytes_ > offset ? file_bytes_ - offset : 0;
   const std::uint64_t wanted = std::max(bytes, std::min<std::uint64_t>(chunk_bytes, left));
-  if (buffer_.size() < wanted) buffer_.resize(wanted);
-  const std::int64_t got = file_.read({buffer_.data(), wanted}, offset);
+  buffer_bytes_ = 0;
+  buffer_limit_ = limit_;
+  const std::int64_t got = file_.read({writable_buffer(wanted), wanted}, offset);
   if (got < 0) {
     failure_ = static_cast<int>(got);
-    buffer_bytes_ = 0;
     return nullptr;
   }
   buffer_offset_ = offset;
   buffer_bytes_ = base::round_down(static_cast<std::uint64_t>(got), unit);
   available = buffer_bytes_;
   return buffer_.data();
+}
+
+// D4: another one while a record refers to the present one.
+std::byte* segment_reader::writable_buffer(std::uint64_t bytes) {
+  if (!buffer_.is_unique()) std::swap(buffer_, spare_);
+  if (!buffer_.is_unique() || buffer_.size() < bytes)
+    buffer_ = chunk_ref::make(std::max<std::uint64_t>(bytes, chunk_bytes));
+  return buffer_.writable();
 }
 
 bool segment_reader::all_zero(std::uint64_t from, std::uint64_t to) {
@@ -131,17 +140,8 @@ bool segment_reader::try_frame(std::uint64_t at) {
   return true;
 }
 
-bool segment_reader::next_is_buffered() const noexcept {
-  if (at_ < buffer_offset_ || at_ + unit > buffer_offset_ + buffer_bytes_) return false;
-  const std::byte* at = buffer_.data() + (at_ - buffer_offset_);
-  std::uint32_t low;
-  std::memcpy(&low, at, sizeof low);
-  // Anything but a record in one piece may make next() read.
-  return low == static_cast<std::uint32_t>(expected_) &&
-         at_ + claimed_bytes(at) <= buffer_offset_ + buffer_bytes_;
-}
-
 walk_outcome segment_reader::next(logged_record& found) {
+  if (expected_ > buffer_limit_) buffer_bytes_ = 0;  // D4
   for (;;) {
     std::uint64_t available = 0;
     if (at_ + unit > file_bytes_) {
@@ -159,10 +159,11 @@ walk_outcome segment_reader::next(logged_record& found) {
       at = need(at_, claimed, available);
       if (at == nullptr) return walk_outcome::failure;
     }
-    if (const auto record = parse_record(seed_, expected_, at, available)) {
+    if (auto record = parse_record(seed_, expected_, at, available)) {
       at_ += record->shape.total_bytes();
       ++expected_;
-      found = *record;
+      found = std::move(*record);
+      found.bytes = buffer_;
       return walk_outcome::record;
     }
     // The end of a frame, as a rule: the next one starts at the next multiple of align.

@@ -6,6 +6,8 @@
 ///   D2  Behind damage every unit is tried: what is intact there is found, and the sequences in
 ///       between are reported.
 ///   D3  What is not zero and belongs to nothing is reported, too.
+///   D4  A buffer that a record refers to is never written again. What is read ahead counts only up to
+///       the sequence that was surely written when it was read: it is read again beyond that.
 ///
 /// Threads    one
 
@@ -57,8 +59,8 @@ class segment_reader {
 
   /// Goes on at a frame that begins with `seq`. REQUIRES: such an entry of the index.
   void start_at(std::uint64_t seq, std::uint64_t offset) noexcept;
-  /// What was read ahead may be older than what is there now.
-  void forget_buffer() noexcept { buffer_bytes_ = 0; }
+  /// The last sequence that is surely written now; ~0 when nothing writes, as at first.
+  void set_limit(std::uint64_t limit) noexcept { limit_ = limit; }
   bool has_frame_at(std::uint64_t seq, std::uint64_t offset);
 
   /// What it means that the frames of this segment skip sequences, with no damage around.
@@ -69,10 +71,8 @@ class segment_reader {
                                                           : layout::log_gap::corrupt;
   }
 
-  /// The next record; valid until the next call.
+  /// The next record.
   walk_outcome next(logged_record& found);
-  /// The next call does not invalidate what the last ones found.
-  bool next_is_buffered() const noexcept;
   /// The sequence that comes next.
   std::uint64_t expected() const noexcept { return expected_; }
   std::uint64_t gap_first() const noexcept { return gap_first_; }
@@ -92,6 +92,7 @@ class segment_reader {
  private:
   /// `bytes` at `offset`, fewer at the end of the file; null: failure().
   const std::byte* need(std::uint64_t offset, std::uint64_t bytes, std::uint64_t& available);
+  std::byte* writable_buffer(std::uint64_t bytes);
   bool all_zero(std::uint64_t from, std::uint64_t to);
   walk_outcome resync();
   bool try_frame(std::uint64_t at);
@@ -114,9 +115,12 @@ class segment_reader {
   std::uint64_t frame_end_ = 0;  // where the records of the last frame end
   layout::log_frame frame_{};
   std::vector<damage> damages_;
-  std::vector<std::byte> buffer_;
+  chunk_ref buffer_;
+  chunk_ref spare_;  // the buffer before: used again when no record refers to it any more
   std::uint64_t buffer_offset_ = 0;
   std::uint64_t buffer_bytes_ = 0;
+  std::uint64_t buffer_limit_ = 0;  // limit_ when it was read
+  std::uint64_t limit_ = ~0ull;
   int failure_ = 0;
 };
 

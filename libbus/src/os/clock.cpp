@@ -1,10 +1,13 @@
 #include "os/clock.hpp"
 
+#include <fcntl.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <cmath>
-#include <cstdio>
 #include <cstring>
+
+#include "os/fd.hpp"
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -23,13 +26,11 @@ std::uint64_t read_clock(clockid_t id) noexcept {
 
 // The kernel watches the counter against other clocks and stops using it when it drifts.
 bool kernel_trusts_the_counter() noexcept {
-  std::FILE* file =
-      std::fopen("/sys/devices/system/clocksource/clocksource0/current_clocksource", "re");
-  if (file == nullptr) return true;  // hidden in some containers
+  const fd file(::open("/sys/devices/system/clocksource/clocksource0/current_clocksource",
+                       O_RDONLY | O_CLOEXEC));
+  if (!file) return true;  // hidden in some containers
   char name[32] = {};
-  const bool read = std::fgets(name, sizeof name, file) != nullptr;
-  std::fclose(file);
-  return !read || std::strncmp(name, "tsc", 3) == 0 || std::strncmp(name, "kvm-clock", 9) == 0 ||
+  return ::read(file.get(), name, sizeof name - 1) <= 0 || std::strncmp(name, "tsc", 3) == 0 || std::strncmp(name, "kvm-clock", 9) == 0 ||
          std::strncmp(name, "hyperv", 6) == 0 || std::strncmp(name, "arch_sys_counter", 16) == 0;
 }
 

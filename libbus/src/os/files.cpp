@@ -21,6 +21,14 @@ void fd::reset() noexcept {
   value_ = -1;
 }
 
+int fd::moved_up(int value) noexcept {
+  const int moved = ::fcntl(value, F_DUPFD_CLOEXEC, 3);
+  const int failed = errno;
+  ::close(value);
+  errno = failed;
+  return moved;
+}
+
 error failure(int os_errno, std::string what, std::string fix) {
   errc code = errc::system;
   switch (os_errno) {
@@ -121,8 +129,10 @@ result<void> make_directory(const std::string& path, unsigned mode) {
 }
 
 result<std::vector<std::string>> list_directory(const std::string& path) {
-  DIR* dir = ::opendir(path.c_str());
+  fd file(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  DIR* dir = file ? ::fdopendir(file.get()) : nullptr;
   if (dir == nullptr) return failure(errno, "cannot list " + path);
+  (void)file.release();
   std::vector<std::string> names;
   while (const dirent* entry = ::readdir(dir)) {
     const std::string_view name = entry->d_name;

@@ -5,7 +5,6 @@
 
 #include <array>
 #include <boost/interprocess/exceptions.hpp>
-#include <boost/interprocess/file_mapping.hpp>
 #include <boost/interprocess/mapped_region.hpp>
 #include <cerrno>
 #include <new>
@@ -54,10 +53,18 @@ mapping::~mapping() { drop(); }
 
 namespace {
 
-// Boost opens by name; the name of an open descriptor is the file that was checked.
-ipc::file_mapping by_descriptor(int file, ipc::mode_t mode) {
-  return ipc::file_mapping(("/proc/thread-self/fd/" + std::to_string(file)).c_str(), mode);
-}
+// What Boost maps: a descriptor that somebody else owns. Its own file_mapping opens a file by name,
+// and would need another descriptor for it.
+class open_file {
+ public:
+  open_file(int file, ipc::mode_t mode) noexcept : mode_(mode) { handle_.handle = file; }
+  ipc::mapping_handle_t get_mapping_handle() const noexcept { return handle_; }
+  ipc::mode_t get_mode() const noexcept { return mode_; }
+
+ private:
+  ipc::mapping_handle_t handle_{};
+  ipc::mode_t mode_;
+};
 
 error translate(const ipc::interprocess_exception& thrown, std::uint64_t bytes) {
   return failure(thrown.get_native_error() != 0 ? thrown.get_native_error() : ENOMEM,
@@ -72,7 +79,7 @@ result<mapping> mapping::map(int file, std::uint64_t offset, std::uint64_t bytes
   try {
     mapping made;
     made.regions_ = std::make_unique<regions>();
-    const auto whole = by_descriptor(file, mode);
+    const open_file whole(file, mode);
     made.regions_->halves[0] = ipc::mapped_region(whole, mode, static_cast<ipc::offset_t>(offset),
                                                   bytes, nullptr, populate ? MAP_POPULATE : 0);
     made.data_ = static_cast<std::byte*>(made.regions_->halves[0].get_address());
@@ -99,7 +106,7 @@ result<mapping> mapping::map_twice(int file, std::uint64_t offset, std::uint64_t
                      "cannot reserve addresses for a ring of " + std::to_string(bytes) + " bytes");
     made.regions_->reserved = range;
     made.regions_->reserved_bytes = 2 * bytes;
-    const auto whole = by_descriptor(file, mode);
+    const open_file whole(file, mode);
     for (std::size_t half = 0; half < 2; ++half) {
       made.regions_->halves[half] = ipc::mapped_region(
           whole, mode, static_cast<ipc::offset_t>(offset), bytes,

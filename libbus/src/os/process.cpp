@@ -10,6 +10,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "os/fd.hpp"
+
 namespace bus::os {
 
 namespace {
@@ -31,12 +33,11 @@ enum class look : std::uint8_t { seen, gone, unknown };
 
 look read_stat(const char* path, task_facts& facts) noexcept {
   const auto failed = [] { return errno == ENOENT || errno == ESRCH ? look::gone : look::unknown; };
-  const int file = ::open(path, O_RDONLY | O_CLOEXEC);
-  if (file < 0) return failed();
+  const fd file(::open(path, O_RDONLY | O_CLOEXEC));
+  if (!file) return failed();
   char text[1024];
-  const auto got = ::read(file, text, sizeof text - 1);
+  const auto got = ::read(file.get(), text, sizeof text - 1);
   const look outcome = got < 0 ? failed() : look::seen;
-  ::close(file);
   if (got <= 0) return outcome == look::gone ? look::gone : look::unknown;
   text[got] = '\0';
   const char* at = std::strrchr(text, ')');
@@ -86,8 +87,10 @@ bool all_threads_exiting(std::int64_t pid, std::uint64_t start_time) noexcept {
   const look found = read_stat((base + "/stat").c_str(), leader);
   if (found != look::seen) return found == look::gone;
   if (leader.start_time != start_time) return true;
-  DIR* tasks = ::opendir((base + "/task").c_str());
+  fd file(::open((base + "/task").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  DIR* tasks = file ? ::fdopendir(file.get()) : nullptr;
   if (tasks == nullptr) return errno == ENOENT || errno == ESRCH;
+  (void)file.release();
   // A listing ends early when the thread that it has come to is reaped meanwhile: threads that it
   // does not name prove nothing.
   std::uint64_t listed = 0;
