@@ -47,7 +47,11 @@ result<json> answer(streams::keeper& keeper, const json& request) {
   if (wanted == "restore_stream") {
     const auto from = wire::text_of(request, "from");
     if (!name || !from) return misses(name ? "from" : "name");
-    return agree(keeper.restore_stream(*name, *from));
+    const auto damaged = request.find("damaged");
+    auto counts = keeper.restore_stream(
+        *name, *from, damaged != request.end() && damaged->is_boolean() && damaged->get<bool>());
+    if (!counts) return std::move(counts.error());
+    return json{{"ok", true}, {"messages", counts->found}, {"announced", counts->announced}};
   }
   if (wanted == "add_lane") {
     const auto lane = wire::number_of(request, "lane");

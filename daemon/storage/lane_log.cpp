@@ -65,6 +65,8 @@ result<std::unique_ptr<lane_log>> lane_log::create(log::disk& on, std::string di
   int failure = on.make_directory(made->directory_);
   if (failure != 0) return made->failed(failure, "cannot make a log");
   made->state_.log_id = os::random_id();
+  made->state_.stream_id = who.stream_id;
+  made->state_.lane_index = who.lane;
   made->state_.epoch = who.epoch;
   made->state_.high_water = high_water;
   made->state_.first_seq = 1;
@@ -82,9 +84,9 @@ result<void> lane_log::begin_epoch(std::uint64_t epoch) {
   const std::uint64_t go_on = std::max(state_.high_water + 1, next_seq_);
   layout::log_state state = state_;
   state.epoch = epoch;
-  const int failure = log::write_state(disk_, directory_, state);
+  state.skipped += go_on - lost_from;
+  const int failure = store_state(state);
   if (failure != 0) return failed(failure, "cannot write the state of a log");
-  state_ = state;
   unread_from_ = 0;  // what is not known of the old epoch is behind
   if (go_on == lost_from) return {};
   auto rolled = roll(go_on, lost_from, layout::log_gap::unsynced);
@@ -100,10 +102,34 @@ result<void> lane_log::raise_high_water(std::uint64_t seq, std::uint64_t step) {
   if (seq <= state_.high_water) return {};
   layout::log_state raised = state_;
   raised.high_water = seq + step;
-  const int failure = log::write_state(disk_, directory_, raised);
+  const int failure = store_state(raised);
   if (failure != 0) return failed(failure, "cannot write the state of a log");
-  state_ = raised;
   return {};
+}
+
+// W9. What a gap that no segment announces yet has taken is not durable.
+void lane_log::note_bounds(layout::log_state& state) const noexcept {
+  if (options_.spill) return;  // what its readers have had is gone without a word
+  state.last_base = std::max(state.last_base, named_base_);
+  const std::uint64_t upto = gap_reason_ == layout::log_gap::none
+                                 ? durable_seq_
+                                 : std::min(durable_seq_, gap_first_ - 1);
+  state.durable_upto = std::max(state.durable_upto, upto);
+}
+
+int lane_log::store_state(layout::log_state state) {
+  note_bounds(state);
+  const int failure = log::write_state(disk_, directory_, state);
+  if (failure == 0) state_ = state;
+  return failure;
+}
+
+// Says what the next synced write of the state says anyway: a failure costs nothing but that.
+void lane_log::write_bound() {
+  if (options_.spill) return;
+  layout::log_state state = state_;
+  note_bounds(state);
+  (void)log::write_bound(disk_, directory_, state);
 }
 
 result<void> lane_log::open_new_file(std::string& path, std::uint64_t tail_bytes) {
@@ -181,6 +207,7 @@ result<void> lane_log::write_header(std::uint64_t base_seq, std::uint64_t bytes,
   header.align_bytes = align_;
   header.flags = options_.spill ? layout::log_flag_spill : 0;
   header.durable_upto = durable_seq_;
+  header.subjects = state_.subjects;
   header.header_crc = log::segment_header_crc(header);
   std::memcpy(memory.bytes().data(), &header, sizeof header);
   const int failure = disk_.write(file_, memory.bytes(), 0);
@@ -192,6 +219,14 @@ result<void> lane_log::write_header(std::uint64_t base_seq, std::uint64_t bytes,
 // the last one, and only another one can take its place.
 result<void> lane_log::name_segment(const std::string& path, std::uint64_t base_seq,
                                     std::uint64_t gap_first, layout::log_gap reason) {
+  // W10
+  if (std::find(foreign_.begin(), foreign_.end(), base_seq) != foreign_.end()) {
+    const std::string theirs = log::segment_path(directory_, base_seq);
+    const int moved =
+        disk_.rename(theirs, theirs + ".foreign-" + std::to_string(os::wall_ns()));
+    if (moved != 0) return failed(moved, "cannot move another log's segment aside");
+    std::erase(foreign_, base_seq);
+  }
   // One of the same base has nothing that is not in the new one.
   (void)disk_.remove(directory_ + "/" + log::index_name(base_seq));
   int failure = disk_.rename(path, log::segment_path(directory_, base_seq));
@@ -203,7 +238,11 @@ result<void> lane_log::name_segment(const std::string& path, std::uint64_t base_
   active_gap_first_ = gap_first;
   active_gap_reason_ = reason;
   failure = disk_.sync_directory(directory_);
-  if (failure == 0) return {};
+  if (failure == 0) {
+    named_base_ = base_seq;
+    write_bound();
+    return {};
+  }
   poison();
   return failed(failure, "cannot begin a segment");
 }
@@ -304,6 +343,7 @@ result<void> lane_log::write_mark() {
   }
   offset_ += span.size();
   previous_crc_ = crc;
+  write_bound();
   return {};
 }
 
@@ -366,7 +406,11 @@ result<void> lane_log::close() {
   if (!synced) return synced;
   auto marked = write_mark();
   if (!marked) return marked;
-  return sync();
+  synced = sync();
+  if (!synced) return synced;
+  const int failure = store_state(state_);
+  if (failure != 0) return failed(failure, "cannot write the state of a log");
+  return {};
 }
 
 }  // namespace bus::storage

@@ -17,6 +17,11 @@
 ///       before. A power loss leaves the one or the other.
 ///   W7  A segment of which the disk cannot read a page is left as it is, with all its sequences:
 ///       one that begins below its last record would take from it what may be readable again.
+///   W9  `state` names what must be there: the base of the last segment, and a sequence up to which the
+///       log is durable. Neither is ever more than what a sync has covered. What retention removes is
+///       below first_seq of the state first. So whatever is missing otherwise is damage.
+///   W10 A segment whose header names another log, lane or sequence is not this log's: it is neither
+///       read nor written over.
 ///   W8  A copy that covers several full segments takes the name of the first. The others go only
 ///       when that is durable: until then each still gives what is between it and the next one.
 ///
@@ -50,6 +55,10 @@ struct log_identity {
   std::uint32_t lane = 0;
 };
 
+inline log::log_owner owner_of(const log_identity& who) noexcept {
+  return {who.stream_id, who.lane};
+}
+
 struct log_options {
   std::uint64_t segment_bytes = 64ull << 20;
   std::uint64_t largest_frame_bytes = 2ull << 20;
@@ -69,6 +78,7 @@ struct recovery_report {
   std::uint64_t unreadable_bytes = 0;
   bool state_rebuilt = false;
   bool state_damaged = false;  // one of its copies
+  bool bound_damaged = false;
   std::vector<log::damage> damages;
 };
 
@@ -106,6 +116,14 @@ class lane_log {
   std::uint32_t align() const noexcept { return align_; }
   std::uint64_t segment_bytes() const noexcept { return options_.segment_bytes; }
   const std::string& directory() const noexcept { return directory_; }
+  /// Sequences that no message ever had, because shared memory was lost.
+  std::uint64_t skipped() const noexcept { return state_.skipped; }
+  /// So many subjects are named, or were known to be durable.
+  std::uint64_t subjects() const noexcept { return state_.subjects; }
+  /// REQUIRES: so many are durable
+  void note_subjects(std::uint64_t count) noexcept {
+    state_.subjects = std::max(state_.subjects, static_cast<std::uint32_t>(count));
+  }
   bool in_flight() const noexcept { return in_flight_.has_value(); }
   bool is_poisoned() const noexcept { return poisoned_; }
 
@@ -192,7 +210,13 @@ class lane_log {
 
   lane_log(log::disk& on, std::string directory, const log_options& options)
       : disk_(on), directory_(std::move(directory)), options_(options) {}
+  result<void> list(const std::vector<std::uint64_t>& bases, recovery_report& report);
   result<void> recover(recovery_report& report);
+  result<void> begin_again(std::uint64_t fresh, recovery_report& report);
+  std::uint64_t must_reach() const noexcept;
+  void note_bounds(layout::log_state& state) const noexcept;
+  int store_state(layout::log_state state);
+  void write_bound();
   result<void> leave_unread(std::uint64_t last, recovery_report& report);
   result<void> roll(std::uint64_t base_seq, std::uint64_t gap_first, layout::log_gap reason);
   result<void> open_new_file(std::string& path, std::uint64_t tail_bytes);
@@ -215,7 +239,9 @@ class lane_log {
   const log_options options_;
   layout::log_state state_{};
   std::deque<segment> segments_;
-  std::uint64_t settled_seq_ = 0;  // base of the last segment that was settled
+  std::uint64_t named_base_ = 0;        // the last segment whose name is durable
+  std::vector<std::uint64_t> foreign_;  // names of files that are not this log's (W10)
+  std::uint64_t settled_seq_ = 0;       // base of the last segment that was settled
   log::disk_file file_ = -1;
   std::uint32_t align_ = 512;
   std::uint64_t offset_ = 0;

@@ -20,11 +20,20 @@ result<std::unique_ptr<lane_log>> lane_log::open(log::disk& on, std::string dire
   std::vector<std::string> names;
   int failure = on.list(made->directory_, names);
   if (failure != 0) return made->failed(failure, "cannot open a log");
-  for (const std::string& name : names)
-    if (name.ends_with(half_made)) (void)on.remove(made->directory_ + "/" + name);
-  auto state = log::read_state(on, made->directory_, failure, &report.state_damaged);
+  log::state_damage damaged;
+  auto state = log::read_state(on, made->directory_, failure, &damaged);
   if (!state && failure != -EBADMSG && failure != -ENOENT)
     return made->failed(failure, "cannot read the state of a log");
+  // Nothing is written or removed before it is certain whose files these are.
+  if (state && (state->stream_id != who.stream_id || state->lane_index != who.lane))
+    return error{errc::corrupt, 0, "cannot open the log in " + made->directory_,
+                 state->stream_id != who.stream_id
+                     ? "it belongs to another stream"
+                     : "it is lane " + std::to_string(state->lane_index) + " of its stream, not " +
+                           std::to_string(who.lane),
+                 "put the lane's own directory back: nothing was changed"};
+  report.state_damaged = damaged.copies;
+  report.bound_damaged = damaged.bound;
   std::vector<std::uint64_t> bases;
   failure = log::list_segments(on, made->directory_, bases);
   if (failure != 0) return made->failed(failure, "cannot open a log");
@@ -34,26 +43,34 @@ result<std::unique_ptr<lane_log>> lane_log::open(log::disk& on, std::string dire
     report.state_rebuilt = true;
     log::segment_reader probe(on);
     layout::log_state rebuilt{};
+    bool any_foreign = false;
     for (auto base_seq = bases.rbegin(); base_seq != bases.rend() && rebuilt.log_id == 0;
          ++base_seq) {
       if (probe.open(log::segment_path(made->directory_, *base_seq), 0, *base_seq) != 0) continue;
+      const auto& header = *probe.header();
+      if (header.stream_id != who.stream_id || header.lane_index != who.lane) {
+        any_foreign = true;
+        continue;
+      }
       rebuilt.log_id = probe.log_id();
-      rebuilt.epoch = probe.header()->epoch;
+      rebuilt.epoch = header.epoch;
     }
+    if (rebuilt.log_id == 0 && any_foreign)
+      return error{errc::corrupt, 0, "cannot open the log in " + made->directory_,
+                   "it has no state, and its segments belong to another stream or lane",
+                   "put the lane's own directory back: nothing was changed"};
+    rebuilt.stream_id = who.stream_id;
+    rebuilt.lane_index = who.lane;
     if (rebuilt.log_id == 0) rebuilt.log_id = os::random_id();
     rebuilt.first_seq = bases.empty() ? 1 : bases.front();
     made->state_ = rebuilt;
   } else {
     made->state_ = *state;
   }
-  for (const std::uint64_t base_seq : bases) {
-    const int file =
-        on.open(log::segment_path(made->directory_, base_seq), log::disk_mode::read, false);
-    const std::int64_t bytes = file >= 0 ? on.size(file) : 0;
-    if (file >= 0) on.close(file);
-    made->segments_.push_back(
-        {base_seq, static_cast<std::uint64_t>(std::max<std::int64_t>(bytes, 0)), {}});
-  }
+  for (const std::string& name : names)
+    if (name.ends_with(half_made)) (void)on.remove(made->directory_ + "/" + name);
+  auto listed = made->list(bases, report);
+  if (!listed) return std::move(listed.error());
   auto recovered = made->recover(report);
   if (!recovered) return std::move(recovered.error());
   // The copy that is whole may be the older one (W5).
@@ -61,29 +78,81 @@ result<std::unique_ptr<lane_log>> lane_log::open(log::disk& on, std::string dire
   if (report.state_rebuilt || report.state_damaged)
     made->state_.high_water = std::max(made->state_.high_water, made->next_seq_) + never_reached;
   if (made->has_unread_end()) made->resume_at(made->state_.high_water + 1);
-  failure = report.state_rebuilt ? log::create_state(on, made->directory_, made->state_)
-                                 : log::write_state(on, made->directory_, made->state_);
-  if (failure == 0 && report.state_damaged)
-    failure = log::write_state(on, made->directory_, made->state_);
   // Also when nothing was wrong: a process that was killed, or met a disk that fails, may have left
   // a state or a name that only the page cache knows.
-  if (failure == 0) failure = on.sync_directory(made->directory_);
+  failure = on.sync_directory(made->directory_);
+  if (failure == 0) {
+    if (!made->segments_.empty()) made->named_base_ = made->segments_.back().base_seq;
+    made->note_bounds(made->state_);
+    failure = report.state_rebuilt ? log::create_state(on, made->directory_, made->state_)
+                                   : log::write_state(on, made->directory_, made->state_);
+  }
+  if (failure == 0 && report.state_damaged)
+    failure = log::write_state(on, made->directory_, made->state_);
+  if (failure == 0) made->write_bound();
+  if (failure == 0 && report.state_rebuilt) failure = on.sync_directory(made->directory_);
   if (failure != 0) return made->failed(failure, "cannot write the state of a log");
   return made;
+}
+
+// The segments that are this log's (W10), and what is missing in front of them (W9).
+result<void> lane_log::list(const std::vector<std::uint64_t>& bases, recovery_report& report) {
+  bool announces_gap = false;
+  for (const std::uint64_t base_seq : bases) {
+    const std::string path = log::segment_path(directory_, base_seq);
+    const int file = disk_.open(path, log::disk_mode::read, false);
+    if (file == -ENOENT) continue;
+    if (file < 0) return failed(file, "cannot read the log");
+    const std::int64_t bytes = disk_.size(file);
+    std::byte head[sizeof(layout::log_segment_header)] = {};
+    (void)disk_.read(file, head, 0);
+    disk_.close(file);
+    const auto header = log::parse_segment_header(head);
+    const auto size = static_cast<std::uint64_t>(std::max<std::int64_t>(bytes, 0));
+    if (header && log::is_foreign(*header, state_.log_id, base_seq, owner_of(who_))) {
+      foreign_.push_back(base_seq);
+      report.damages.push_back({0, size, base_seq, 0});
+      continue;
+    }
+    if (segments_.empty()) announces_gap = header && header->gap_reason != 0;
+    segments_.push_back({base_seq, size, {}});
+  }
+  if (options_.spill || segments_.empty()) return {};
+  // Removed on purpose, but for their files.
+  while (segments_.size() > 1 && segments_[1].base_seq <= state_.first_seq && remove_first())
+    announces_gap = false;
+  const std::uint64_t first_seq = std::max<std::uint64_t>(state_.first_seq, 1);
+  if (segments_.front().base_seq > first_seq && !announces_gap)
+    report.damages.push_back({0, 0, first_seq, segments_.front().base_seq - first_seq});
+  return {};
+}
+
+// W9: the sequence that the log must reach.
+std::uint64_t lane_log::must_reach() const noexcept {
+  if (options_.spill) return 0;
+  return std::max(state_.durable_upto, state_.last_base != 0 ? state_.last_base - 1 : 0);
+}
+
+// There is no segment: a new log, one whose messages were all removed on purpose, or one that lost
+// them all.
+result<void> lane_log::begin_again(std::uint64_t fresh, recovery_report& report) {
+  const std::uint64_t lost_upto = must_reach();
+  next_seq_ = std::max(fresh, lost_upto + 1);
+  written_seq_ = durable_seq_ = next_seq_ - 1;
+  if (next_seq_ == fresh) return roll(fresh, 0, layout::log_gap::none);
+  report.damages.push_back({0, 0, fresh, next_seq_ - fresh});
+  return roll(next_seq_, fresh, layout::log_gap::corrupt);
 }
 
 // Reads the last segment only: every other one was complete and durable before a newer one got its
 // name (W3).
 result<void> lane_log::recover(recovery_report& report) {
   const std::uint64_t fresh = std::max<std::uint64_t>(state_.first_seq, 1);
-  if (segments_.empty()) {
-    next_seq_ = fresh;
-    written_seq_ = durable_seq_ = fresh - 1;
-    return roll(fresh, 0, layout::log_gap::none);
-  }
+  if (segments_.empty()) return begin_again(fresh, report);
   const std::uint64_t base_seq = segments_.back().base_seq;
   log::segment_reader reader(disk_);
-  const int opened = reader.open(log::segment_path(directory_, base_seq), state_.log_id, base_seq);
+  const int opened = reader.open(log::segment_path(directory_, base_seq), state_.log_id, base_seq,
+                                 owner_of(who_));
   if (opened == -EPROTONOSUPPORT)
     return error{errc::unsupported, 0, "cannot open the log in " + directory_,
                  "a newer busd wrote it", "use that version, or a newer one"};
@@ -101,6 +170,8 @@ result<void> lane_log::recover(recovery_report& report) {
       return failed(reader.failure(), "cannot read the log");
     if (outcome == log::walk_outcome::end) break;
     if (outcome == log::walk_outcome::gap) continue;
+    if (record.subject_id() != layout::inline_subject_id)
+      note_subjects(std::uint64_t{record.subject_id()} + 1);
     if (frames.empty() || frames.back().second != reader.frame_offset())
       frames.emplace_back(record.seq, reader.frame_offset());
     if (runs.empty() || before != runs.back().last + 1) runs.push_back({record.seq, 0, 0});
@@ -108,15 +179,16 @@ result<void> lane_log::recover(recovery_report& report) {
     runs.back().end = end = reader.position();
   }
   // What was purged had been durable, too, and is not copied below.
-  durable = std::max({durable, reader.durable_upto(), fresh - 1});
+  durable = std::max({durable, reader.durable_upto(), fresh - 1, must_reach()});
   report.bytes_read += reader.bytes_read();
   report.unreadable_bytes = reader.unreadable_bytes();
   if (reader.header()) {
+    note_subjects(reader.header()->subjects);
     active_gap_first_ = reader.header()->gap_first;
     active_gap_reason_ = static_cast<layout::log_gap>(reader.header()->gap_reason);
   }
   if (report.unreadable_bytes != 0) {
-    report.damages = reader.damages();
+    report.damages.insert(report.damages.end(), reader.damages().begin(), reader.damages().end());
     reader.close();
     return leave_unread(runs.empty() ? base_seq - 1 : runs.back().last, report);
   }
@@ -135,13 +207,15 @@ result<void> lane_log::recover(recovery_report& report) {
   }
   // Said to be durable, and not there any more: its sequences are gone, but never used again.
   const bool lost_end = !options_.spill && durable > last;
+  bool is_damaged = false;
   for (const log::damage& d : reader.damages()) {
     if (d.offset >= layout::log_header_bytes && d.first_seq > durable)
       torn = true, report.cut_bytes += d.bytes;
     else
-      report.damages.push_back(d);
+      is_damaged = true, report.damages.push_back(d);
   }
   if (lost_end) {
+    report.damages.push_back({end, 0, last + 1, durable - last});
     gap_first_ = last + 1;
     gap_reason_ = layout::log_gap::corrupt;
     last = durable;
@@ -153,7 +227,7 @@ result<void> lane_log::recover(recovery_report& report) {
   next_seq_ = last + 1;
   // A copy of a log may end with a segment that was full.
   const bool whole = reader.header().has_value() && !reader.is_compressed() &&
-                     report.damages.empty() && !torn && !lost_end && reader.expected() == last + 1;
+                     !is_damaged && !torn && !lost_end && reader.expected() == last + 1;
   if (whole && last == durable && reader.clean_end() != 0 &&
       reader.header()->epoch == state_.epoch) {
     const int file =

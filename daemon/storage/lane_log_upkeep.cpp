@@ -19,19 +19,25 @@ std::uint64_t lane_log::first_time_of(segment& one) {
 // REQUIRES: it is full
 std::uint64_t lane_log::records_of(std::size_t index) {
   segment& one = segments_[index];
-  if (!one.records) {
-    one.records = segments_[index + 1].base_seq - one.base_seq;
+  if (one.records) return *one.records;
+  const auto header_of = [&](std::uint64_t base_seq) {
     std::byte head[sizeof(layout::log_segment_header)] = {};
     const int file =
-        disk_.open(log::segment_path(directory_, one.base_seq), log::disk_mode::read, false);
+        disk_.open(log::segment_path(directory_, base_seq), log::disk_mode::read, false);
     if (file >= 0) {
       (void)disk_.read(file, head, 0);
       disk_.close(file);
     }
-    const auto header = log::parse_segment_header(head);
-    one.is_thinned = header && (header->flags & layout::log_flag_thinned) != 0;
-    if (one.is_thinned) one.records = std::min(*one.records, header->records);
-  }
+    return log::parse_segment_header(head);
+  };
+  // What the next one announces as missing is not in this one.
+  std::uint64_t end = segments_[index + 1].base_seq;
+  if (const auto next = header_of(end); next && next->gap_reason != 0)
+    end = std::clamp(next->gap_first, one.base_seq, end);
+  one.records = end - one.base_seq;
+  const auto header = header_of(one.base_seq);
+  one.is_thinned = header && (header->flags & layout::log_flag_thinned) != 0;
+  if (one.is_thinned) one.records = std::min(*one.records, header->records);
   return *one.records;
 }
 
@@ -44,23 +50,33 @@ bool lane_log::remove_first() {
 }
 
 std::size_t lane_log::retain(const retention_limits& limits, std::uint64_t now_ns) {
-  std::size_t removed = 0;
+  std::size_t goes = 0;
   std::uint64_t behind_first = 0;  // messages
   if (limits.max_messages != 0) {
     behind_first = next_seq_ - std::min(next_seq_, segments_.back().base_seq);
     for (std::size_t i = 1; i + 1 < segments_.size(); ++i) behind_first += records_of(i);
   }
-  while (segments_.size() > 1) {
-    bool goes = limits.max_bytes != 0 && bytes_on_disk() > limits.max_bytes;
-    if (limits.max_messages != 0 && behind_first >= limits.max_messages) goes = true;
-    if (!goes && limits.max_age_ns != 0) {
-      const std::uint64_t first_time_ns = first_time_of(segments_[1]);
-      goes = first_time_ns != 0 && first_time_ns + limits.max_age_ns < now_ns;
+  for (std::uint64_t bytes = bytes_on_disk(); goes + 1 < segments_.size(); ++goes) {
+    const bool is_large = limits.max_bytes != 0 && bytes > limits.max_bytes;
+    const bool is_many = limits.max_messages != 0 && behind_first >= limits.max_messages;
+    bool is_old = false;
+    if (!is_large && !is_many && limits.max_age_ns != 0) {
+      const std::uint64_t first_time_ns = first_time_of(segments_[goes + 1]);
+      is_old = first_time_ns != 0 && first_time_ns < now_ns &&
+               now_ns - first_time_ns > limits.max_age_ns;
     }
-    if (!goes || !remove_first()) break;
-    if (limits.max_messages != 0 && segments_.size() > 1) behind_first -= records_of(0);
-    ++removed;
+    if (!is_large && !is_many && !is_old) break;
+    bytes -= std::min(bytes, segments_[goes].bytes);
+    if (limits.max_messages != 0 && goes + 2 < segments_.size())
+      behind_first -= std::min(behind_first, records_of(goes + 1));
   }
+  if (goes == 0) return 0;
+  // W9: said first, and durably. What is gone otherwise is damage.
+  layout::log_state state = state_;
+  state.first_seq = std::max(state.first_seq, segments_[goes].base_seq);
+  if (store_state(state) != 0) return 0;
+  std::size_t removed = 0;
+  while (removed < goes && remove_first()) ++removed;
   return removed;
 }
 
@@ -77,9 +93,8 @@ result<void> lane_log::purge(std::uint64_t seq) {
   }
   layout::log_state state = state_;
   state.first_seq = std::max(std::min(seq, written_seq_ + 1), state.first_seq);
-  const int failure = log::write_state(disk_, directory_, state);
+  const int failure = store_state(state);
   if (failure != 0) return failed(failure, "cannot write the state of a log");
-  state_ = state;
   drop_consumed(state.first_seq);
   return {};
 }

@@ -240,6 +240,7 @@ bool lane_logger::save_subjects() {
   }
   auto added = subjects_->append(more);
   if (!added) trouble(std::move(added.error()));
+  log_->note_subjects(subjects_->count());
   return static_cast<bool>(added);
 }
 

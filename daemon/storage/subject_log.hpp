@@ -2,8 +2,17 @@
 /// subject_log: the subjects of one stream on disk, in the order of their ids. A record in the log
 /// names its subject by id: the subject is durable before the record is.
 ///
+/// Invariants
+///   S1  An entry is synced in `subjects` before a record that names it is written.
+///   S2  How many entries there must be is known from the lanes. When fewer are whole, the missing
+///       ones are taken from the copy, or from shared memory; when these do not have them either, no
+///       byte is changed and the stream is not opened.
+///   S3  What lies behind the entries that there must be was never named by any record: it is the
+///       rest of a write that a crash interrupted.
+///
 /// Threads    one
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -16,8 +25,17 @@ namespace bus::storage {
 
 class subject_log {
  public:
-  /// Reads what there is; a torn end is cut. Errors: no_space, system
-  static result<subject_log> open(log::disk& on, std::string path);
+  /// A subject by its id from where else it may be known; empty: it is not.
+  using lookup = std::function<std::optional<log::known_subject>(std::uint32_t id)>;
+
+  /// A new one, without subjects, in the directory of a stream. Errors: conflict, no_space, system
+  static result<subject_log> create(log::disk& on, const std::string& stream_directory,
+                                    std::uint64_t stream_id);
+  /// `required`: how many there must be. `mended` is set to what was missing and came from elsewhere.
+  /// Errors: corrupt (another stream's, or some are missing), no_space, system
+  static result<subject_log> open(log::disk& on, const std::string& stream_directory,
+                                  std::uint64_t stream_id, std::uint64_t required,
+                                  const lookup& elsewhere, std::string& mended);
 
   const std::vector<log::known_subject>& known() const noexcept { return known_; }
   std::uint64_t count() const noexcept { return known_.size(); }
@@ -25,12 +43,16 @@ class subject_log {
   result<void> append(const std::vector<log::known_subject>& more);
 
  private:
-  subject_log(log::disk& on, std::string path) : disk_(&on), path_(std::move(path)) {}
+  subject_log(log::disk& on, std::string directory, std::uint64_t stream_id)
+      : disk_(&on), directory_(std::move(directory)), stream_id_(stream_id) {}
 
-  result<void> cut_end();
+  result<void> write_whole(const std::string& path);
+  result<void> cut_behind(std::uint64_t end);
+  void write_copy();
 
   log::disk* disk_;
-  std::string path_;
+  std::string directory_;
+  std::uint64_t stream_id_;
   std::vector<log::known_subject> known_;
   std::uint64_t end_ = 0;
 };

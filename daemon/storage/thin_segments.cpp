@@ -71,6 +71,8 @@ class copy_writer {
     header_.segment_bytes = into_.bytes = end;
     header_.align_bytes = layout::log_unit;  // less than any disk needs: it is never continued
     header_.records = into_.records;
+    header_.end_seq = into_.end_seq;
+    header_.subjects = into_.subjects;
     header_.header_crc = log::segment_header_crc(header_);
     std::vector<std::byte> head(layout::log_header_bytes);
     std::memcpy(head.data(), &header_, sizeof header_);
@@ -236,7 +238,12 @@ class thinner {
         writer.emplace(disk_, what_.log_id, reader, made);
         result_.failure = writer->open();
       }
-      if (writer) result_.made.back().covers.push_back(what_.bases[i]);
+      if (writer) {
+        thinned_segment& into = result_.made.back();
+        into.covers.push_back(what_.bases[i]);
+        into.end_seq = what_.bases[i + 1];
+        into.subjects = std::max(into.subjects, reader.header()->subjects);
+      }
       walk(i, reader, [&](const log::logged_record& record) {
         const bool stay = stays(record);
         if (!stay && writer) ++result_.removed;

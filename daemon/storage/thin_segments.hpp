@@ -38,6 +38,8 @@ struct thinned_segment {
   std::vector<std::uint64_t> covers;
   std::uint64_t bytes = 0;
   std::uint64_t records = 0;
+  std::uint64_t end_seq = 0;  // it stands for what lies below, from its base on
+  std::uint32_t subjects = 0;
 };
 
 enum class thin_outcome : std::uint8_t {

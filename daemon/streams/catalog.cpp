@@ -1,11 +1,13 @@
 #include "streams/catalog.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
+#include <cstring>
 
-#include "base/crc32c.hpp"
 #include "os/failure.hpp"
 #include "storage/subject_log.hpp"
+#include "wire/checked_text.hpp"
 #include "wire/stream_json.hpp"
 
 namespace bus::streams {
@@ -14,12 +16,7 @@ namespace {
 
 constexpr std::string_view half_made = ".new-";
 constexpr std::string_view half_removed = ".old-";
-constexpr std::string_view sum_mark = "\ncrc32c ";
 constexpr std::int64_t largest_definition_bytes = 1 << 20;
-
-std::string sum_of(std::string_view text) {
-  return std::to_string(base::crc32c(0, text.data(), text.size()));
-}
 
 std::string lane_in(const std::string& directory, std::uint32_t lane) {
   return directory + "/lane-" + std::to_string(lane);
@@ -103,10 +100,10 @@ result<std::vector<definition>> catalog::load(std::vector<error>& problems) {
 // should stream.json be an old one that somebody restored.
 void catalog::count_lanes(definition& made) {
   while (made.lanes < made.config.lanes) {
-    const std::string state = lane_directory_of(made.config.name, made.lanes) + "/state";
-    const int file = disk_.open(state, log::disk_mode::read, false);
-    if (file < 0) return;
-    disk_.close(file);
+    int failure = 0;
+    const auto state =
+        log::read_state(disk_, lane_directory_of(made.config.name, made.lanes), failure);
+    if (!state || state->stream_id != made.stream_id || state->lane_index != made.lanes) return;
     ++made.lanes;
   }
 }
@@ -122,11 +119,9 @@ result<definition> catalog::read(const std::string& path) {
         log::read_all(disk_, file, {reinterpret_cast<std::byte*>(text.data()), text.size()}, 0);
   if (file >= 0) disk_.close(file);
   if (failure != 0) return os::failure(-failure, "cannot read " + path + "/stream.json");
-  const std::size_t mark = text.rfind(sum_mark);
-  if (mark == std::string::npos ||
-      text.substr(mark + sum_mark.size()) != sum_of(std::string_view(text).substr(0, mark)) + "\n")
-    return unreadable(path, "the checksum of stream.json does not hold");
-  const auto json = nlohmann::json::parse(text.substr(0, mark), nullptr, false);
+  const auto checked = wire::checked(text);
+  if (!checked) return unreadable(path, "the checksum of stream.json does not hold");
+  const nlohmann::json& json = *checked;
   auto config = wire::stream_from_json(json);
   if (!config) return unreadable(path, config.error().message());
   definition made;
@@ -141,12 +136,63 @@ result<definition> catalog::read(const std::string& path) {
 }
 
 result<void> catalog::adopt(const std::string& building, const definition& made) {
-  auto written = write_definition(building, made);
+  auto written = rename_owner(building, made);
+  if (written) written = write_definition(building, made);
   if (!written) {
     remove_tree(building);
     return written;
   }
   return commit(building, made);
+}
+
+// The files of a copy name the stream that they were copied from: from now on they name this one, so
+// that neither is ever taken for the other's.
+result<void> catalog::rename_owner(const std::string& building, const definition& made) {
+  for (std::uint32_t lane = 0; lane < made.lanes; ++lane) {
+    const std::string directory = lane_in(building, lane);
+    int failure = 0;
+    auto state = log::read_state(disk_, directory, failure);
+    if (!state && failure == -ENOENT) continue;  // opening it says what is missing
+    if (!state) return os::failure(-failure, "cannot read the state in " + directory);
+    std::vector<std::uint64_t> bases;
+    failure = log::list_segments(disk_, directory, bases);
+    for (const std::uint64_t base_seq : bases) {
+      if (failure != 0) break;
+      const int file =
+          disk_.open(log::segment_path(directory, base_seq), log::disk_mode::write, false);
+      if (file < 0) return os::failure(-file, "cannot open a segment in " + directory);
+      std::array<std::byte, sizeof(layout::log_segment_header)> head{};
+      (void)disk_.read(file, head, 0);
+      if (auto header = log::parse_segment_header(head.data());
+          header && !log::is_foreign(*header, state->log_id, base_seq,
+                                     {state->stream_id, state->lane_index})) {
+        header->stream_id = made.stream_id;
+        header->header_crc = log::segment_header_crc(*header);
+        std::memcpy(head.data(), &*header, sizeof *header);
+        failure = disk_.write(file, head, 0);
+        if (failure == 0) failure = disk_.sync(file);
+      }
+      disk_.close(file);
+    }
+    state->stream_id = made.stream_id;
+    if (failure == 0) failure = log::create_state(disk_, directory, *state);
+    if (failure == 0) failure = disk_.sync_directory(directory);
+    if (failure != 0) return os::failure(-failure, "cannot write the copy in " + directory);
+  }
+  (void)disk_.remove(building + "/manifest");  // of the copy: a log that is written has none
+  log::subjects_found found;
+  const std::string path = log::subjects_path(building);
+  const int failure = log::read_subjects(disk_, path, 0, found);
+  if (failure != 0)
+    return error{errc::corrupt, 0, "cannot use " + path,
+                 failure == -EBADMSG ? "it is damaged" : os::failure(-failure, "").why,
+                 "use a backup that is whole"};
+  std::vector<log::known_subject> subjects;
+  for (std::uint64_t id = 0; id < found.prefix_count; ++id) subjects.push_back(*found.by_id[id]);
+  (void)disk_.remove(path);
+  auto written = storage::subject_log::create(disk_, building, made.stream_id);
+  if (!written) return std::move(written.error());
+  return subjects.empty() ? result<void>{} : written->append(subjects);
 }
 
 result<void> catalog::write_definition(const std::string& directory, const definition& made) {
@@ -155,8 +201,7 @@ result<void> catalog::write_definition(const std::string& directory, const defin
   json["epoch"] = made.epoch;
   json["lanes_now"] = made.lanes;
   json["sealed"] = made.sealed;
-  const std::string body = json.dump(2);
-  const std::string text = body + std::string(sum_mark) + sum_of(body) + "\n";
+  const std::string text = wire::with_checksum(json);
   const std::string path = directory + "/stream.json", early = path + ".new";
   (void)disk_.remove(early);
   const int file = disk_.open(early, log::disk_mode::create, false);
@@ -204,7 +249,7 @@ result<void> catalog::build(const std::string& building, const definition& made,
     return os::failure(-failure, "cannot make " + building);
   auto written = write_definition(building, made);
   if (!written) return written;
-  auto subjects = storage::subject_log::open(disk_, building + "/subjects");
+  auto subjects = storage::subject_log::create(disk_, building, made.stream_id);
   if (!subjects) return std::move(subjects.error());
   for (std::uint32_t lane = 0; lane < made.lanes; ++lane) {
     auto log = storage::lane_log::create(disk_, lane_in(building, lane),

@@ -73,6 +73,7 @@ class catalog {
   result<void> build(const std::string& building, const definition& made, std::uint64_t high_water,
                      const storage::log_options& options);
   result<void> commit(const std::string& building, const definition& made);
+  result<void> rename_owner(const std::string& building, const definition& made);
   result<void> write_definition(const std::string& directory, const definition& made);
   void remove_tree(const std::string& path);
 

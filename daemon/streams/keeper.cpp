@@ -82,40 +82,87 @@ result<std::unique_ptr<storage::lane_log>> keeper::open_log(const definition& ma
                                  report);
 }
 
+void keeper::tell_recovery(const std::string& name, std::uint32_t lane, const storage::lane_log& log,
+                           const storage::recovery_report& report) {
+  spdlog::info(
+      "stream {} lane {}: sequences {} to {}, {} segments, {} bytes read, {} records "
+      "written again, {} bytes of a torn end cut",
+      name, lane, log.first_seq(), log.next_seq() - 1, log.segments(), report.bytes_read,
+      report.rewritten, report.cut_bytes);
+  if (report.unreadable_bytes != 0)
+    spdlog::error(
+        "stream {} lane {}: the disk cannot read {} bytes of the last segment; it stays as it is",
+        name, lane, report.unreadable_bytes);
+  if (report.state_damaged || report.state_rebuilt || report.bound_damaged)
+    note_problem({errc::corrupt, 0,
+                  "the state of stream '" + name + "' lane " + std::to_string(lane) +
+                      " was damaged in " + log.directory(),
+                  report.state_rebuilt ? "it was made again from the segments: what was missing at "
+                                         "the end of the log before cannot be told"
+                                       : "one copy of it was whole, and counts",
+                  "look at the disk (dmesg)"});
+  if (report.damages.empty()) return;
+  std::uint64_t missing = 0;
+  for (const log::damage& damage : report.damages) {
+    missing += damage.missing;
+    if (damage.missing != 0)
+      spdlog::error("stream {} lane {}: {} messages from sequence {} on are missing", name, lane,
+                    damage.missing, damage.first_seq);
+    else
+      spdlog::error("stream {} lane {}: {} bytes at {} are damaged, near sequence {}", name, lane,
+                    damage.bytes, damage.offset, damage.first_seq);
+  }
+  note_problem({errc::corrupt, 0,
+                "the log of stream '" + name + "' lane " + std::to_string(lane) + " is damaged",
+                std::to_string(missing) + " messages are missing, in " +
+                    std::to_string(report.damages.size()) + " places of " + log.directory(),
+                "bus stream verify " + name + " tells where; everything else is read as before"});
+}
+
+// While shared memory is there it knows the subjects, too.
+std::optional<log::known_subject> keeper::subject_of_ring(const std::string& name, bool is_there,
+                                                          std::uint32_t id) {
+  if (!is_there) return std::nullopt;
+  auto handle = session_->stream(name);
+  if (!handle) return std::nullopt;
+  const auto text = (*handle)->subject_text(id);
+  if (!text || text->empty()) return std::nullopt;
+  return log::known_subject{std::string(*text), (*handle)->subject_type(id)};
+}
+
 // REQUIRES for what follows: in the engine's thread.
 result<void> keeper::restore(const definition& found) {
   definition made = found;
   const std::string path = catalog_.directory_of(made.config.name);
-  auto subjects = storage::subject_log::open(engine_.disk(), path + "/subjects");
-  if (!subjects) return std::move(subjects.error());
-  const auto facts = client::read_stream_file(session_->directory->stream_path(made.config.name));
+  const std::string ring_path = session_->directory->stream_path(made.config.name);
+  const auto facts = client::read_stream_file(ring_path);
+  // Lost only when it is surely not there: what cannot be looked at just now still is.
+  if (!facts && !os::surely_missing(ring_path)) return facts.error();
   const bool is_there = facts && facts->stream_id == made.stream_id;
   if (facts && !is_there)
     return error{errc::conflict, 0, "cannot open the stream '" + made.config.name + "' of " + path,
                  "the bus has another stream of that name",
-                 "remove that one (bus stream rm) and start busd again"};
+                 "record what that one has (bus record), remove it, and start busd again"};
   std::vector<std::unique_ptr<storage::lane_log>> logs;
   std::vector<storage::recovery_report> reports(made.lanes);
+  std::uint64_t subjects_needed = 0;
   for (std::uint32_t lane = 0; lane < made.lanes; ++lane) {
     auto opened = open_log(made, lane, reports[lane]);
     if (!opened) return std::move(opened.error());
-    const auto& report = reports[lane];
-    spdlog::info(
-        "stream {} lane {}: sequences {} to {}, {} segments, {} bytes read, {} records "
-        "written anew, {} bytes of a torn end cut",
-        made.config.name, lane, (*opened)->first_seq(), (*opened)->next_seq() - 1,
-        (*opened)->segments(), report.bytes_read, report.rewritten, report.cut_bytes);
-    if (report.unreadable_bytes != 0)
-      spdlog::error(
-          "stream {} lane {}: the disk cannot read {} bytes of the last segment; it stays as it is",
-          made.config.name, lane, report.unreadable_bytes);
-    for (const log::damage& damage : report.damages)
-      spdlog::error(
-          "stream {} lane {}: {} bytes at {} of the last segment are damaged, {} records "
-          "from sequence {} on are missing",
-          made.config.name, lane, damage.bytes, damage.offset, damage.missing, damage.first_seq);
+    tell_recovery(made.config.name, lane, **opened, reports[lane]);
+    subjects_needed = std::max(subjects_needed, (*opened)->subjects());
     logs.push_back(std::move(*opened));
   }
+  std::string mended;
+  auto subjects = storage::subject_log::open(
+      engine_.disk(), path, made.stream_id,
+      made.config.storage == storage_class::spill ? 0 : subjects_needed,
+      [&](std::uint32_t id) { return subject_of_ring(made.config.name, is_there, id); }, mended);
+  if (!subjects) return std::move(subjects.error());
+  if (!mended.empty())
+    note_problem({errc::corrupt, 0, "the subjects of stream '" + made.config.name + "' were damaged",
+                  mended, "look at the disk (dmesg); nothing is missing"});
+  for (auto& log : logs) log->note_subjects(subjects->count());
   if (!is_there) {
     // Shared memory was lost, and with it whatever was not on disk: a new epoch, above every
     // sequence that anybody may have seen.
@@ -347,11 +394,23 @@ result<void> keeper::seal_stream(const std::string& name, bool sealed) {
   return outcome;
 }
 
-result<void> keeper::restore_stream(const std::string& name, const std::string& from) {
+result<backup_counts> keeper::restore_stream(const std::string& name, const std::string& from,
+                                             bool damaged_too) {
   const std::lock_guard guard(mutex_);
   if (!from.starts_with("/"))
     return error{errc::invalid_argument, 0, "cannot restore from '" + from + "'",
                  "busd needs a path from the root", "give an absolute path"};
+  // What is read here is a user's: it may take its time, and nothing else waits for it.
+  auto counts = check_backup(from);
+  if (!counts) return counts;
+  if (!counts->wrong.empty() && !damaged_too)
+    return error{errc::corrupt, 0, "cannot restore from " + from,
+                 std::to_string(counts->found) + " of " + std::to_string(counts->announced) +
+                     " messages can be read: " + counts->wrong.front() +
+                     (counts->wrong.size() > 1
+                          ? " (and " + std::to_string(counts->wrong.size() - 1) + " more)"
+                          : ""),
+                 "use another backup, or take what there is: bus stream restore --damaged"};
   definition made;
   std::string building;
   result<void> outcome;
@@ -370,16 +429,19 @@ result<void> keeper::restore_stream(const std::string& name, const std::string& 
                    : result<void>(std::move(lock.error()));
     building = catalog_.building_for(made);
   });
-  if (!outcome) return outcome;
+  if (!outcome) return std::move(outcome.error());
   // The copy takes its time: nobody waits for it meanwhile.
-  outcome = copy_log(from, building);
-  if (!outcome) return outcome;
+  auto copied = copy_log(from, building);
+  if (!copied) return std::move(copied.error());
+  counts->found = copied->messages();
   engine_.call([&] {
     outcome = catalog_.adopt(building, made);
     if (outcome) outcome = restore(made);
   });
-  if (outcome) spdlog::info("stream {}: restored from {}", name, from);
-  return outcome;
+  if (!outcome) return std::move(outcome.error());
+  spdlog::info("stream {}: restored from {}, {} of {} messages", name, from, counts->found,
+               counts->announced);
+  return counts;
 }
 
 result<void> keeper::add_lane(const std::string& name, std::uint32_t lane) {

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include <bus/log_files.hpp>
 #include <bus/session.hpp>
 
 #include "storage/engine.hpp"
@@ -32,7 +33,8 @@ class keeper {
   result<void> remove_stream(const std::string& name);
   result<void> purge_stream(const std::string& name, std::uint64_t below);
   result<void> seal_stream(const std::string& name, bool sealed);
-  result<void> restore_stream(const std::string& name, const std::string& from);
+  result<backup_counts> restore_stream(const std::string& name, const std::string& from,
+                                       bool damaged_too);
   result<void> add_lane(const std::string& name, std::uint32_t lane);
   keeper_info status();
 
@@ -44,6 +46,10 @@ class keeper {
 
   result<std::unique_ptr<storage::lane_log>> open_log(const definition& made, std::uint32_t lane,
                                                       storage::recovery_report& report);
+  void tell_recovery(const std::string& name, std::uint32_t lane, const storage::lane_log& log,
+                     const storage::recovery_report& report);
+  std::optional<log::known_subject> subject_of_ring(const std::string& name, bool is_there,
+                                                    std::uint32_t id);
   result<void> restore(const definition& made);
   result<void> attach(kept& stream, std::uint32_t lane, std::unique_ptr<storage::lane_log> log,
                       storage::recovery_report report);

@@ -45,10 +45,11 @@ class GoldenDaemon : public ::testing::Test {
 };
 
 TEST_F(GoldenDaemon, SubjectsAreWrittenAsTheyWere) {
-  auto subjects = storage::subject_log::open(disk_, root_ + "/subjects");
+  auto subjects = storage::subject_log::create(disk_, root_, golden::stream_id);
   ASSERT_TRUE(subjects);
   for (const auto& subject : golden::subjects()) ASSERT_TRUE(subjects->append({subject}));
   EXPECT_EQ(read_text(root_ + "/subjects"), read_text(golden_ + "/subjects"));
+  EXPECT_EQ(read_text(root_ + "/subjects.copy"), read_text(golden_ + "/subjects"));
 }
 
 streams::definition golden_definition() {

@@ -89,6 +89,7 @@ inline layout::log_segment_header segment_header() {
   header.lane_index = lane;
   header.align_bytes = align;
   header.durable_upto = 41;
+  header.subjects = 4;
   header.header_crc = log::segment_header_crc(header);
   return header;
 }
@@ -122,13 +123,44 @@ inline std::vector<layout::log_index_entry> index_entries() {
 }
 
 /// The newest copy; the other one is of generation 4, with other numbers.
+inline layout::log_state state_of(std::uint64_t generation) {
+  layout::log_state made{};
+  made.magic = layout::log_state_magic;
+  made.generation = generation;
+  made.log_id = log_id;
+  made.stream_id = stream_id;
+  made.lane_index = lane;
+  return made;
+}
 inline layout::log_state state() {
-  layout::log_state made{layout::log_state_magic, 5, log_id, epoch, 262'186, 7, 0, 0};
+  layout::log_state made = state_of(5);
+  made.epoch = epoch;
+  made.high_water = 262'186;
+  made.first_seq = 7;
+  made.last_base = 1;
+  made.durable_upto = 41;
+  made.skipped = 2;
+  made.subjects = 3;
   made.crc = log::state_crc(made);
   return made;
 }
 inline layout::log_state older_state() {
-  layout::log_state made{layout::log_state_magic, 4, log_id, epoch - 1, 131'114, 1, 0, 0};
+  layout::log_state made = state_of(4);
+  made.epoch = epoch - 1;
+  made.high_water = 131'114;
+  made.first_seq = 1;
+  made.last_base = 1;
+  made.durable_upto = 39;
+  made.subjects = 2;
+  made.crc = log::state_crc(made);
+  return made;
+}
+/// What has become durable since the newest copy was written.
+inline layout::log_state bound() {
+  layout::log_state made = state();
+  made.last_base = base_seq;
+  made.durable_upto = last_durable;
+  made.subjects = 4;
   made.crc = log::state_crc(made);
   return made;
 }
@@ -138,11 +170,19 @@ inline std::vector<log::known_subject> subjects() {
 }
 
 inline std::vector<std::byte> subjects_file() {
-  std::vector<std::byte> file;
-  std::uint64_t id = 0;
+  layout::log_subjects_header header{};
+  header.magic = layout::log_subjects_magic;
+  header.stream_id = stream_id;
+  header.crc = log::subjects_header_crc(header);
+  std::vector<std::byte> file(sizeof header);
+  std::memcpy(file.data(), &header, sizeof header);
+  std::uint32_t id = 0;
   for (const auto& subject : subjects()) {
-    layout::log_subject head{0, static_cast<std::uint32_t>(subject.text.size()), subject.type};
-    head.crc = log::subject_crc(id++, head, subject.text.data());
+    layout::log_subject head{};
+    head.id = id++;
+    head.length = static_cast<std::uint32_t>(subject.text.size());
+    head.type = subject.type;
+    head.crc = log::subject_crc(stream_id, head, subject.text.data());
     const std::size_t at = file.size();
     file.resize(at + sizeof head + base::round_up(subject.text.size(), 8));
     std::memcpy(file.data() + at, &head, sizeof head);
@@ -158,10 +198,11 @@ std::vector<std::byte> bytes_of(const T* from, std::size_t count) {
 }
 
 inline std::vector<std::byte> state_file() {
-  std::vector<std::byte> file(2 * layout::log_state_stride);
-  const layout::log_state older = older_state(), newer = state();
+  std::vector<std::byte> file(layout::log_state_file_bytes);
+  const layout::log_state older = older_state(), newer = state(), later = bound();
   std::memcpy(file.data(), &older, sizeof older);
   std::memcpy(file.data() + layout::log_state_stride, &newer, sizeof newer);
+  std::memcpy(file.data() + 2 * layout::log_state_stride, &later, sizeof later);
   return file;
 }
 

@@ -68,6 +68,8 @@ TEST(GoldenLog, BytesAreWhereTheFormatSays) {
   EXPECT_EQ(number(76, 4), golden::lane);
   EXPECT_EQ(number(80, 4), golden::align);
   EXPECT_EQ(number(88, 8), 41u);
+  EXPECT_EQ(number(104, 4), 4u);
+  EXPECT_EQ(number(112, 8), 0u);
   EXPECT_EQ(std::memcmp(file.data() + 4096, "FRAM", 4), 0);
   EXPECT_EQ(number(4096 + 8, 8), 42u);
   EXPECT_EQ(number(4096 + 16, 8), 41u);
@@ -164,6 +166,10 @@ TEST(GoldenLog, HistoryIsRead) {
   }
   EXPECT_EQ(history.next(record, ~0ull), log::walk_outcome::end);
   EXPECT_TRUE(history.take_damages().empty());
+  log::history of_another(disk, lane());
+  EXPECT_EQ(of_another.open({golden::stream_id, golden::lane + 1}), -ESTALE);
+  EXPECT_EQ(of_another.open({golden::stream_id + 1, golden::lane}), -ESTALE);
+  EXPECT_EQ(of_another.open({golden::stream_id, golden::lane}), 0);
   // By the index, and by time.
   history.seek(47);
   ASSERT_EQ(history.next(record, ~0ull), log::walk_outcome::record);
@@ -196,24 +202,30 @@ TEST(GoldenLog, IndexIsRead) {
 TEST(GoldenLog, StateIsRead) {
   log::posix_disk disk;
   int failure = 1;
-  bool damaged = true;
+  log::state_damage damaged{true, true};
   const auto state = log::read_state(disk, lane(), failure, &damaged);
   ASSERT_TRUE(state);
   EXPECT_EQ(failure, 0);
-  EXPECT_FALSE(damaged);
+  EXPECT_FALSE(damaged.copies || damaged.bound);
   EXPECT_EQ(state->generation, 5u);
   EXPECT_EQ(state->log_id, golden::log_id);
   EXPECT_EQ(state->epoch, golden::epoch);
   EXPECT_EQ(state->high_water, 262'186u);
   EXPECT_EQ(state->first_seq, 7u);
+  EXPECT_EQ(state->stream_id, golden::stream_id);
+  EXPECT_EQ(state->lane_index, golden::lane);
+  EXPECT_EQ(state->skipped, 2u);
+  // These of the bound.
+  EXPECT_EQ(state->last_base, golden::base_seq);
+  EXPECT_EQ(state->durable_upto, golden::last_durable);
+  EXPECT_EQ(state->subjects, 4u);
 }
 
 TEST(GoldenLog, StateIsWrittenOverTheOlderCopy) {
   log::posix_disk disk;
   std::string pattern = (std::filesystem::temp_directory_path() / "bus-golden-XXXXXX").string();
   ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
-  layout::log_state state{};
-  state.log_id = golden::log_id;
+  layout::log_state state = golden::state_of(0);
   ASSERT_EQ(log::create_state(disk, pattern, state), 0);
   // Generations 1 to 3 are of no interest: 4 and 5 stay.
   for (int i = 0; i < 3; ++i) ASSERT_EQ(log::write_state(disk, pattern, state), 0);
@@ -221,24 +233,29 @@ TEST(GoldenLog, StateIsWrittenOverTheOlderCopy) {
     state.epoch = wanted.epoch;
     state.high_water = wanted.high_water;
     state.first_seq = wanted.first_seq;
+    state.last_base = wanted.last_base;
+    state.durable_upto = wanted.durable_upto;
+    state.skipped = wanted.skipped;
+    state.subjects = wanted.subjects;
     ASSERT_EQ(log::write_state(disk, pattern, state), 0);
   }
+  ASSERT_EQ(log::write_bound(disk, pattern, golden::bound()), 0);
   EXPECT_EQ(read_file(pattern + "/state"), golden::state_file());
   std::filesystem::remove_all(pattern);
 }
 
 TEST(GoldenLog, SubjectsAreRead) {
   log::posix_disk disk;
-  std::vector<log::known_subject> subjects;
-  std::uint64_t end = 0;
-  ASSERT_EQ(log::read_subjects(disk, directory() + "/subjects", subjects, end), 0);
-  EXPECT_EQ(end, golden::subjects_file().size());
+  log::subjects_found found;
+  ASSERT_EQ(log::read_subjects(disk, directory() + "/subjects", golden::stream_id, found), 0);
+  EXPECT_EQ(found.prefix_end, golden::subjects_file().size());
+  EXPECT_EQ(found.stream_id, golden::stream_id);
+  EXPECT_EQ(found.bad_bytes, 0u);
   const auto wanted = golden::subjects();
-  ASSERT_EQ(subjects.size(), wanted.size());
-  for (std::size_t i = 0; i < subjects.size(); ++i) {
-    EXPECT_EQ(subjects[i].text, wanted[i].text);
-    EXPECT_EQ(subjects[i].type, wanted[i].type);
-  }
+  ASSERT_EQ(found.by_id.size(), wanted.size());
+  EXPECT_EQ(found.prefix_count, wanted.size());
+  for (std::size_t i = 0; i < wanted.size(); ++i) EXPECT_EQ(found.by_id[i], wanted[i]);
+  EXPECT_EQ(log::read_subjects(disk, directory() + "/subjects", golden::stream_id + 1, found), -ESTALE);
 }
 
 int write_golden_files() {

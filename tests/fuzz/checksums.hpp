@@ -94,14 +94,18 @@ inline void mend_state(std::span<std::byte> copy) {
   std::memcpy(copy.data(), &state, sizeof state);
 }
 
-inline void mend_subjects(std::span<std::byte> file) {
-  std::uint64_t id = 0;
-  for (std::size_t at = 0; at + sizeof(layout::log_subject) <= file.size(); ++id) {
+inline void mend_subjects(std::span<std::byte> file, std::uint64_t stream_id) {
+  layout::log_subjects_header header;
+  if (file.size() < sizeof header) return;
+  std::memcpy(&header, file.data(), sizeof header);
+  header.crc = log::subjects_header_crc(header);
+  std::memcpy(file.data(), &header, sizeof header);
+  for (std::size_t at = sizeof header; at + sizeof(layout::log_subject) <= file.size();) {
     layout::log_subject head;
     std::memcpy(&head, file.data() + at, sizeof head);
     if (head.length > file.size() - at - sizeof head) return;
     const auto* text = reinterpret_cast<const char*>(file.data() + at + sizeof head);
-    head.crc = log::subject_crc(id, head, text);
+    head.crc = log::subject_crc(stream_id, head, text);
     std::memcpy(file.data() + at, &head, sizeof head);
     at += sizeof head + base::round_up(head.length, 8);
   }

@@ -164,7 +164,7 @@ int main(int argc, char** argv) {
   put("log_index/wrong_checksums", modes({0, 40}), golden::bytes_of(entries.data(), entries.size()));
   put("log_index/none", modes({0, 40}), {});
 
-  bytes copies = golden::bytes_of(std::array{golden::older_state(), golden::state()}.data(), 2);
+  bytes copies = golden::bytes_of(std::array{golden::older_state(), golden::state(), golden::bound()}.data(), 3);
   put("log_state/golden", modes({0}), copies);
   put("log_state/mended", modes({1}), copies);
   copies[60] ^= std::byte{1};
@@ -172,7 +172,9 @@ int main(int argc, char** argv) {
   copies[4] ^= std::byte{1};
   put("log_state/none_is_whole", modes({0}), copies);
   put("log_state/first", modes({1}), [] {
-    layout::log_state first{layout::log_state_magic, 0, golden::log_id, 1, 100, 1, 0, 0};
+    layout::log_state first = golden::state_of(0);
+    first.high_water = 100;
+    first.first_seq = 1;
     return golden::bytes_of(&first, 1);
   }());
   put("log_state/short", modes({2}), bytes(100));
@@ -183,7 +185,13 @@ int main(int argc, char** argv) {
   cut.resize(cut.size() - 9);
   put("log_subjects/torn", modes({1}), cut);
   cut = golden::subjects_file();
-  cut[4] = std::byte{0};
+  cut[sizeof(layout::log_subjects_header) + 8] = std::byte{0};
   put("log_subjects/empty_text", modes({1}), cut);
+  cut = golden::subjects_file();
+  cut[sizeof(layout::log_subjects_header) + 30] ^= std::byte{1};
+  put("log_subjects/first_is_damaged", modes({0}), cut);
+  cut = golden::subjects_file();
+  cut[8] ^= std::byte{1};
+  put("log_subjects/of_another_stream", modes({1}), cut);
   return 0;
 }

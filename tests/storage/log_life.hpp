@@ -112,7 +112,8 @@ inline std::string differs_from(const log_book& book, const std::vector<begun_re
   while (confirmed < book.live.size() && book.live[confirmed].seq <= book.confirmed) ++confirmed;
   const std::string story = " (confirmed up to " + std::to_string(book.confirmed) + ", removed below " +
                             std::to_string(book.floor) + ", " + std::to_string(book.live.size()) + " begun, " +
-                            std::to_string(found.size()) + " found)";
+                            std::to_string(found.size()) + " found" +
+                            (found.empty() ? "" : ", from " + std::to_string(found.front().seq) + " on") + ")";
   if (found.empty()) {
     if (first_due >= confirmed) return {};
     return "confirmed record " + std::to_string(book.live[first_due].seq) + " is gone, and everything else" + story;
@@ -268,8 +269,11 @@ class log_life {
     // While it goes on, any segment but the last may be gone.
     const std::uint64_t before = book.floor;
     if (log_->next_seq() > messages) book.floor = std::max(book.floor, log_->next_seq() - messages);
+    const std::uint64_t fired = disk_.faults_fired();
     log_->retain({0, 0, messages}, 0);
-    book.floor = std::max(before, std::min(book.floor, log_->first_seq()));
+    // What goes is said in the state first: when writing that fails, it may be there all the same.
+    if (disk_.faults_fired() == fired)
+      book.floor = std::max(before, std::min(book.floor, log_->first_seq()));
     return true;
   }
 

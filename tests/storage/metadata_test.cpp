@@ -16,7 +16,14 @@ using namespace test;
 
 constexpr std::uint64_t lives = 400;
 constexpr int states_per_call = 6;
+constexpr std::uint64_t stream_id = 77;
 const std::string stream_directory = "data/streams/s";
+
+result<storage::subject_log> open_subjects(log::disk& disk, std::uint64_t required = 0,
+                                           const storage::subject_log::lookup& elsewhere = {}) {
+  std::string mended;
+  return storage::subject_log::open(disk, stream_directory, stream_id, required, elsewhere, mended);
+}
 
 std::string subject_of(std::uint64_t id) {
   return "subject." + std::to_string(id * id + 7) + std::string(id % 40, 'x');
@@ -28,7 +35,7 @@ streams::definition version(std::uint64_t number) {
   made.config.subjects = {"s.>"};
   made.config.storage = storage_class::durable;
   made.config.max_messages = number;
-  made.stream_id = 77;
+  made.stream_id = stream_id;
   made.epoch = number;
   return made;
 }
@@ -48,7 +55,7 @@ std::string look(simulated_disk& disk, const book& said) {
                 found->config.max_messages != found->epoch))
     return "the definition is version " + std::to_string(found->epoch) + ", " + std::to_string(said.stored) +
            " was stored";
-  auto subjects = storage::subject_log::open(disk, stream_directory + "/subjects");
+  auto subjects = open_subjects(disk);
   if (!subjects) return "the subjects cannot be opened: " + subjects.error().message();
   if (subjects->count() < said.subjects)
     return std::to_string(subjects->count()) + " subjects of " + std::to_string(said.subjects);
@@ -75,7 +82,7 @@ std::string live(std::uint64_t seed, disk_lie lie, std::atomic<std::uint64_t>& s
       wrong = look(*left, said);
       if (!wrong.empty()) continue;
       // And on: what a torn end left is in nobody's way.
-      auto again = storage::subject_log::open(*left, stream_directory + "/subjects");
+      auto again = open_subjects(*left);
       book now = said;
       now.subjects = again->count();
       now.adding = now.subjects + 1;
@@ -89,7 +96,7 @@ std::string live(std::uint64_t seed, disk_lie lie, std::atomic<std::uint64_t>& s
     }
   };
   streams::catalog catalog(disk, "data");
-  auto subjects = storage::subject_log::open(disk, stream_directory + "/subjects");
+  auto subjects = storage::subject_log::create(disk, stream_directory, stream_id);
   if (!subjects) return subjects.error().message();
   for (int step = 0; step < 12 && wrong.empty(); ++step) {
     if (random() % 3 == 0) {

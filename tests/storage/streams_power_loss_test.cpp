@@ -94,7 +94,8 @@ std::string start(log::disk& disk, streams::catalog& catalog, all_found& found) 
     const std::string& name = made.config.name;
     stream_found& one = found[name];
     one.made = made;
-    auto subjects = storage::subject_log::open(disk, catalog.directory_of(name) + "/subjects");
+    std::string mended;
+    auto subjects = storage::subject_log::open(disk, catalog.directory_of(name), made.stream_id, 0, {}, mended);
     if (!subjects) return "no subjects: " + subjects.error().message();
     one.subjects = subjects->count();
     one.subject_log.emplace(std::move(*subjects));
@@ -269,7 +270,9 @@ class stream_life {
   void serve(const streams::definition& made) {
     stream_found one;
     one.made = made;
-    auto subjects = storage::subject_log::open(disk_, catalog_.directory_of(made.config.name) + "/subjects");
+    std::string mended;
+    auto subjects =
+        storage::subject_log::open(disk_, catalog_.directory_of(made.config.name), made.stream_id, 0, {}, mended);
     if (!subjects) return blame(subjects.error());
     one.subject_log.emplace(std::move(*subjects));
     for (std::uint32_t lane = 0; lane < made.lanes; ++lane) {

@@ -175,7 +175,7 @@ class Groups(GroupsCase):
     def test_why_pause_and_resume(self):
         self.group()
         self.publish("1")
-        self.assertIn("nobody consumes it", self.bus("group", "why", "t", "g").text)
+        self.assertIn("no consumer takes from it", self.bus("group", "why", "t", "g").text)
         self.assertIn("until bus group resume", self.bus("group", "pause", "t", "g").text)
         self.assertIn("it is paused: bus group resume t g", self.bus("group", "why", "t", "g").text)
         self.assertIn("paused", self.bus("group", "ls").text)

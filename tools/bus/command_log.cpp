@@ -15,7 +15,7 @@ struct options {
   std::string name, directory, to, from, subject, since, as;
   std::uint64_t sequence = 0, count = 20, below = 0;
   std::uint32_t lane = 0;
-  bool all = false, off = false, raw = false, force = false;
+  bool all = false, off = false, raw = false, force = false, damaged = false;
   std::string max_age, max_bytes, fsync, fsync_interval, compress, timeout;
   std::optional<std::uint64_t> max_messages, per_subject;
 };
@@ -130,6 +130,31 @@ json gap_json(const bus::gap& one) {
           {"reason", bus::gap_reason_name(one.reason)}};
 }
 
+json damage_json(const bus::log_damage& one) {
+  return {{"file", one.file},
+          {"offset", one.offset},
+          {"bytes", one.bytes},
+          {"first_sequence", one.first_sequence},
+          {"missing", one.missing},
+          {"why", one.why}};
+}
+
+void print_damage(const bus::log_damage& one) {
+  if (!one.why.empty())
+    std::printf("  DAMAGED: %s: %s\n", one.file.c_str(), one.why.c_str());
+  else if (one.missing != 0)
+    std::printf("  DAMAGED: %llu bytes at %llu in %s: %llu messages from #%llu on are missing\n",
+                static_cast<unsigned long long>(one.bytes),
+                static_cast<unsigned long long>(one.offset), one.file.c_str(),
+                static_cast<unsigned long long>(one.missing),
+                static_cast<unsigned long long>(one.first_sequence));
+  else
+    std::printf("  DAMAGED: %llu bytes at %llu in %s, near #%llu: no message is missing for it\n",
+                static_cast<unsigned long long>(one.bytes),
+                static_cast<unsigned long long>(one.offset), one.file.c_str(),
+                static_cast<unsigned long long>(one.first_sequence));
+}
+
 int verify(const context& c, const options& o, bool gaps_only) {
   auto directory = log_directory(c, o, gaps_only ? "stream gaps" : "stream verify");
   if (!directory) return c.fail(directory.error());
@@ -144,12 +169,7 @@ int verify(const context& c, const options& o, bool gaps_only) {
     for (const auto& lane : report->lanes) {
       json gaps = json::array(), damages = json::array();
       for (const auto& one : lane.gaps) gaps.push_back(gap_json(one));
-      for (const auto& one : lane.damages)
-        damages.push_back({{"file", one.file},
-                           {"offset", one.offset},
-                           {"bytes", one.bytes},
-                           {"first_sequence", one.first_sequence},
-                           {"missing", one.missing}});
+      for (const auto& one : lane.damages) damages.push_back(damage_json(one));
       lanes.push_back({{"lane", lane.lane},
                        {"first_sequence", lane.first_sequence},
                        {"last_sequence", lane.last_sequence},
@@ -159,12 +179,16 @@ int verify(const context& c, const options& o, bool gaps_only) {
                        {"gaps", std::move(gaps)},
                        {"damages", std::move(damages)}});
     }
-    std::printf("%s\n", dump({{"directory", report->directory},
-                              {"whole", whole},
-                              {"subjects", report->subjects},
-                              {"lanes", std::move(lanes)}},
-                             true)
-                            .c_str());
+    json damages = json::array();
+    for (const auto& one : report->damages) damages.push_back(damage_json(one));
+    json whole_report = {{"directory", report->directory},
+                         {"whole", whole},
+                         {"subjects", report->subjects},
+                         {"messages", report->messages()},
+                         {"damages", std::move(damages)},
+                         {"lanes", std::move(lanes)}};
+    if (report->announced) whole_report["announced"] = *report->announced;
+    std::printf("%s\n", dump(whole_report, true).c_str());
     return whole || gaps_only ? 0 : bus::exit_status(bus::errc::corrupt);
   }
   for (const auto& lane : report->lanes) {
@@ -180,14 +204,14 @@ int verify(const context& c, const options& o, bool gaps_only) {
                   static_cast<unsigned long long>(one.count),
                   static_cast<unsigned long long>(one.first), bus::gap_reason_name(one.reason));
     for (const auto& one : lane.damages)
-      if (!gaps_only)
-        std::printf("  DAMAGED: %llu bytes at %llu in %s, %llu messages from #%llu are missing\n",
-                    static_cast<unsigned long long>(one.bytes),
-                    static_cast<unsigned long long>(one.offset), one.file.c_str(),
-                    static_cast<unsigned long long>(one.missing),
-                    static_cast<unsigned long long>(one.first_sequence));
+      if (!gaps_only) print_damage(one);
   }
   if (gaps_only) return 0;
+  for (const auto& one : report->damages) print_damage(one);
+  if (report->announced)
+    std::printf("backup: %llu of %llu messages\n",
+                static_cast<unsigned long long>(report->messages()),
+                static_cast<unsigned long long>(*report->announced));
   std::printf("%s\n", whole
                           ? "whole: every byte is as it was written"
                           : "DAMAGED: what is intact is still delivered; restore from a backup, or "
@@ -203,19 +227,14 @@ int backup(const context& c, const options& o) {
                               [&](std::uint64_t done, std::uint64_t all) { bar.show(done, all); });
   bar.done();
   if (!copied) return c.fail(copied.error());
-  // A backup that cannot be read is none.
-  auto report = bus::verify_log(o.to);
-  if (!report) return c.fail(report.error());
-  std::uint64_t messages = 0;
-  for (const auto& lane : report->lanes) messages += lane.messages;
+  const std::uint64_t messages = copied->messages();
+  const bool whole = copied->is_whole();
   if (c.json)
-    std::printf(
-        "%s\n",
-        dump({{"to", o.to}, {"messages", messages}, {"whole", report->is_whole()}}).c_str());
+    std::printf("%s\n", dump({{"to", o.to}, {"messages", messages}, {"whole", whole}}).c_str());
   else
     std::printf("%llu messages in %s%s\n", static_cast<unsigned long long>(messages), o.to.c_str(),
-                report->is_whole() ? "" : ", DAMAGED as the log itself is");
-  return report->is_whole() ? 0 : bus::exit_status(bus::errc::corrupt);
+                whole ? "" : ", DAMAGED as the log itself is: bus stream verify --dir tells where");
+  return whole ? 0 : bus::exit_status(bus::errc::corrupt);
 }
 
 int edit(const context& c, const options& o) {
@@ -300,12 +319,27 @@ void add_log(CLI::App& stream, context& c) {
 
   auto* restoring = named("restore", "Make a stream from a backup; busd copies it");
   restoring->add_option("--from", o->from, "Directory that bus stream backup made")->required();
+  restoring->add_flag("--damaged", o->damaged,
+                      "Also from a backup of which something is missing or changed");
   restoring->callback([o, &c] {
     c.run = [o, &c] {
       auto session = c.open("stream restore", false);
       if (!session) return c.fail(session.error());
-      return c.say(session->restore_stream(o->name, std::filesystem::absolute(o->from).string()),
-                   "stream " + o->name + " restored; new messages go on above its last sequence");
+      auto counts = session->restore_stream(
+          o->name, std::filesystem::absolute(o->from).string(), o->damaged);
+      if (!counts) return c.fail(counts.error());
+      const bool all = counts->found == counts->announced;
+      if (c.json)
+        std::printf("%s\n", dump({{"stream", o->name},
+                                  {"messages", counts->found},
+                                  {"announced", counts->announced}})
+                                .c_str());
+      else
+        std::printf(
+            "stream %s restored: %llu of %llu messages; new ones continue above its last sequence\n",
+            o->name.c_str(), static_cast<unsigned long long>(counts->found),
+            static_cast<unsigned long long>(counts->announced));
+      return all ? 0 : bus::exit_status(bus::errc::corrupt);
     };
   });
 

@@ -21,6 +21,9 @@ struct options {
   std::string prefix;
 };
 
+// A recorder that is killed loses at most so much.
+constexpr auto flush_every = std::chrono::seconds(1);
+
 int record(const context& c, const options& o) {
   auto writer = bus::recording_writer::create(o.file);
   if (!writer) return c.fail(writer.error());
@@ -52,21 +55,31 @@ int record(const context& c, const options& o) {
   if (!subscriber) return c.fail(subscriber.error());
   catch_interrupts([&] { subscriber->stop(); });
   int status = 0;
+  auto flush_due = std::chrono::steady_clock::now() + flush_every;
+  auto idle_until = std::chrono::steady_clock::now() + idle;
   while (status == 0 && !subscriber->stopped() && (o.count == 0 || writer->count() < o.count)) {
     const auto now = std::chrono::steady_clock::now();
-    if (now >= end) break;
-    const auto wait = end == std::chrono::steady_clock::time_point::max()
-                          ? idle
-                          : std::min<std::chrono::nanoseconds>(idle, end - now);
-    auto m = subscriber->next(wait);
+    if (now >= end || now >= idle_until) break;
+    if (now >= flush_due) {
+      flush_due = now + flush_every;
+      if (writer->flushed() != writer->count())
+        if (auto flushed = writer->flush(); !flushed) status = c.fail(flushed.error());
+      if (status != 0) break;
+    }
+    auto m = subscriber->next(std::min({flush_due, end, idle_until}) - now);
     if (subscriber->failure()) status = c.fail(*subscriber->failure());
-    if (!m) break;
+    if (!m) continue;
+    idle_until = std::chrono::steady_clock::now() + idle;
     auto added = writer->add(*m);
     if (!added) status = c.fail(added.error());
   }
   const std::uint64_t count = writer->count();
   auto closed = writer->close();
-  if (!closed) return c.fail(closed.error());
+  if (!closed) {
+    std::fprintf(stderr, "bus: %llu messages are in %s.part\n",
+                 static_cast<unsigned long long>(writer->flushed()), o.file.c_str());
+    return c.fail(closed.error());
+  }
   if (status != 0) return status;
   if (c.json)
     std::printf("%s\n", dump({{"file", o.file}, {"messages", count}, {"lost", lost}}).c_str());
@@ -135,16 +148,16 @@ int replay_file(const context& c, const options& o, double speed) {
     if (!sent) return c.fail(sent.error());
     ++count;
   }
-  if (reader->failure()) return c.fail(*reader->failure());
-  if (c.json)
-    std::printf(
-        "%s\n",
-        dump({{"file", o.file}, {"messages", count}, {"damaged", reader->damaged()}}).c_str());
-  else
-    std::printf("%llu messages from %s\n", static_cast<unsigned long long>(count), o.file.c_str());
-  if (reader->damaged() == 0) return 0;
-  return c.fail({bus::errc::corrupt, 0, o.file + " is damaged",
-                 std::to_string(reader->damaged()) + " messages of it are missing", ""});
+  const auto announced = reader->announced();
+  if (c.json) {
+    json told = {{"file", o.file}, {"messages", count}, {"damaged", reader->damaged()}};
+    if (announced) told["announced"] = *announced;
+    std::printf("%s\n", dump(told).c_str());
+  } else {
+    std::printf("%llu%s messages from %s\n", static_cast<unsigned long long>(count),
+                announced ? (" of " + std::to_string(*announced)).c_str() : "", o.file.c_str());
+  }
+  return reader->failure() ? c.fail(*reader->failure()) : 0;
 }
 
 int replay_streams(const context& c, const options& o, double speed) {

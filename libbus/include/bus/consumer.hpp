@@ -5,9 +5,8 @@
 /// Threads    a consumer and its leases belong to one thread; stop() from any
 /// Processes  any number of consumers of one group, in any number of processes
 /// Cost       claim and settle: some dozen instructions in shared memory, no system call
-/// Lifetime   a lease must not outlive its consumer; a message in it is a copy, and stays as long
-/// as
-///            the lease
+/// Lifetime   a message in a lease is a copy, and stays as long as the lease. A lease that outlives
+///            its consumer is stale: what it held went back
 
 #include <chrono>
 #include <cstdint>
@@ -53,14 +52,20 @@ struct consumer_options {
   std::uint32_t prefetch = 1;  ///< claimed ahead by next(), run() and loops; 1-1000
   wait_strategy wait = wait_strategy::adaptive;
   bool keep_alive = false;  ///< leases in hand are extended every third of ack_wait
+  /// Called by next(), fetch(), run() and loops for messages that were overwritten before any consumer
+  /// of the group took them: on a stream that drops the oldest, or after idle_release. Of all consumers
+  /// one is told. The count is exact for the lane; with a filter it is the most that there can have
+  /// been. What it throws is passed on, and no message is lost for it.
+  std::function<void(const gap&)> on_gap = {};
   std::string name = {};    ///< shown by `bus group info`; default: the process's
 };
 
 enum class settle_result : std::uint8_t {
   ok,
-  stale_lease,      ///< somebody else has it now: it expired, or its consumer was taken for dead
-  already_settled,  ///< by this very lease, before
+  stale_lease,      ///< it went back: the lease expired, its consumer is gone, or was taken for dead
+  already_settled,  ///< settled or given back by this very lease, before
   busy,             ///< the group's lock is held by a process that is stopped; try again
+  closed,           ///< the group, its stream, or the bus is gone: nothing was settled
 };
 BUS_EXPORT const char* settle_result_name(settle_result outcome) noexcept;
 
@@ -171,6 +176,8 @@ struct fetch_options {
 
 struct consumer_stats {
   std::uint64_t claimed = 0, settled = 0, returned = 0, stale = 0;
+  std::uint64_t lost = 0;  ///< messages that were overwritten, of which this consumer was told
+  std::uint64_t gaps = 0;  ///< how often it was told
 };
 
 class BUS_EXPORT consumer {

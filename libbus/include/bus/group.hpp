@@ -104,6 +104,7 @@ struct group_info {
   bool paused = false;
   std::optional<std::chrono::nanoseconds> paused_for;  ///< empty: until resumed
   std::uint64_t hold_used_bytes = 0;
+  bool hold_full = false;  ///< no message that must be copied can be handed out
   std::optional<std::chrono::nanoseconds> oldest_age;  ///< of what is unclaimed or pending
   std::uint64_t dead_letters_kept = 0;
   /// Why nothing is being delivered, or what holds it up; one sentence each, with what to do.

@@ -35,20 +35,27 @@ struct recorded {
 
 class BUS_EXPORT recording_writer {
  public:
-  /// Errors: conflict (it exists), permission, no_space
+  /// Until close() the file is PATH.part.
+  /// Errors: conflict (it exists, or its .part does: another recorder writes it, or was killed),
+  /// permission, no_space
   static result<recording_writer> create(const std::string& path);
   recording_writer(recording_writer&&) noexcept;
   recording_writer& operator=(recording_writer&&) noexcept;
-  /// Without close() the file keeps its temporary name and is removed.
+  /// Without close() what was recorded stays in PATH.part, and recording_reader says that it has no
+  /// end; a .part without any message is removed.
   ~recording_writer();
 
   /// Errors: no_space, too_large (above 1 GiB), system
   result<void> add(const message& from);
   result<void> add(std::string_view subject, std::span<const std::byte> payload,
                    std::span<const header> headers, std::chrono::system_clock::time_point time);
-  /// On disk, under its name.
+  /// What was added so far is on disk, in PATH.part: a recorder that is killed loses at most what it
+  /// added since.
+  result<void> flush();
+  /// On disk, under its name. After a failure what there is stays in PATH.part.
   result<void> close();
-  std::uint64_t count() const noexcept;
+  std::uint64_t count() const noexcept;    ///< messages added
+  std::uint64_t flushed() const noexcept;  ///< of them written to the file
 
  private:
   struct state;
@@ -64,9 +71,12 @@ class BUS_EXPORT recording_reader {
   recording_reader& operator=(recording_reader&&) noexcept;
   ~recording_reader();
 
-  /// Empty: the end, or failure(). What is damaged is passed over and counted.
+  /// Empty: the end, or failure(). What is damaged is passed over and counted. At the end, failure()
+  /// is `corrupt` unless every message that the recording announces was handed out.
   std::optional<recorded> next();
   std::uint64_t damaged() const noexcept;  ///< messages that are missing for damage
+  /// How many messages the recording says it has; known at its end. Empty: it has no end.
+  std::optional<std::uint64_t> announced() const noexcept;
   const std::optional<error>& failure() const noexcept;
 
  private:

@@ -16,6 +16,7 @@
 #include <bus/consumer.hpp>
 #include <bus/error.hpp>
 #include <bus/group.hpp>
+#include <bus/log_files.hpp>
 #include <bus/publisher.hpp>
 #include <bus/statistics.hpp>
 #include <bus/stream_config.hpp>
@@ -113,9 +114,12 @@ class BUS_EXPORT session {
   result<void> purge_stream(std::string_view name, std::uint64_t below);
   /// Nobody can publish to it any more, until it is unsealed.
   result<void> seal_stream(std::string_view name, bool sealed = true);
-  /// Makes a stream from a copy that copy_log made; busd reads it from there. New messages go on
-  /// above every sequence of the copy. Errors: unavailable (no busd), not_found, conflict, corrupt
-  result<void> restore_stream(std::string_view name, std::string_view directory);
+  /// Makes a stream from a copy that copy_log made; busd reads it from there. New messages continue
+  /// above every sequence of the copy. Returns how many messages there are of how many.
+  /// `damaged_too`: also from a copy of which something is missing or changed.
+  /// Errors: unavailable (no busd), not_found (no finished copy), conflict, corrupt
+  result<backup_counts> restore_stream(std::string_view name, std::string_view directory,
+                                       bool damaged_too = false);
   /// How busd does. Errors: unavailable (no busd)
   result<keeper_info> keeper() const;
 

@@ -13,6 +13,7 @@ const char* settle_result_name(settle_result outcome) noexcept {
     case settle_result::stale_lease: return "stale_lease";
     case settle_result::already_settled: return "already_settled";
     case settle_result::busy: return "busy";
+    case settle_result::closed: return "closed";
   }
   return "unknown";
 }
@@ -81,6 +82,7 @@ bus::batch consumer::fetch(const fetch_options& options) {
   }
   if (!got.empty()) return got;
   core_->fetch(options.batch, options.max_bytes, options.wait, options.batch == 1);
+  core_->tell_gaps();
   got.leases_.reserve(core_->claimed().size());
   for (auto* entry = core_->take_ahead(); entry != nullptr; entry = core_->take_ahead())
     got.leases_.push_back(lease(entry));
@@ -92,7 +94,9 @@ std::optional<lease> consumer::next(std::chrono::nanoseconds wait) {
     if (core_->stopped()) return std::nullopt;
     auto* entry = core_->take_ahead();
     if (entry == nullptr) {
-      if (core_->fetch(core_->options.prefetch, ~0ull, wait, true) == 0) return std::nullopt;
+      const std::size_t count = core_->fetch(core_->options.prefetch, ~0ull, wait, true);
+      core_->tell_gaps();
+      if (count == 0) return std::nullopt;
       entry = core_->take_ahead();
     }
     // One that was claimed ahead may have been lost to its lease's end meanwhile.

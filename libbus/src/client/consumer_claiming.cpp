@@ -34,7 +34,7 @@ detail::lease_entry* consumer_core::new_entry(std::size_t bytes) noexcept {
     entry->capacity = base::round_up(std::max<std::size_t>(bytes, 256), 64);
     entry->memory = std::make_unique_for_overwrite<std::byte[]>(entry->capacity + 64);
   }
-  entry->settled = entry->started = false;
+  entry->settled = entry->started = entry->taken_back = false;
   return entry;
 }
 
@@ -102,7 +102,7 @@ nothing_because consumer_core::claim_lanes(std::size_t max, std::uint64_t now,
   std::size_t room = 0;
   if (paused > now) {
     why_ = nothing_because::paused;
-  } else if (!take_part()) {
+  } else if (!take_part() && !(watch_active(now, paused) && take_part())) {
     why_ = nothing_because::standby;
   } else {
     room = group_->memory().rules.ack == group::ack_rule::none
@@ -188,7 +188,13 @@ void consumer_core::collect_all() noexcept {
     if (feed.count == 0) claim_under_lock(max, now, paused, feed);
   }
   const bool none = feed.count == 0;
+  if (core.has_lost()) [[unlikely]]
+    take_losses();
   if (none) {  // it may wait now
+    if (why_ == nothing_because::standby && watched_active_.since != 0)
+      next_event_ = std::min(core.next_event(),
+                             watched_active_.since + group_->memory().rules.ack_wait + 1);
+    else
     next_event_ = core.next_event();
     if (paused > now) next_event_ = std::min(next_event_, paused);
     bell_seen_ = sync::load_relaxed(group_->header().bell);
@@ -208,8 +214,8 @@ void consumer_core::collect_all() noexcept {
   const bool more = group_->memory().lists().ready_count != 0;
   group_->unlock();
   if (more && sync::load_relaxed(group_->header().sleepers) != 0) group_->ring_bell();
-  if (core.has_expired()) [[unlikely]]
-    tell_expired();
+  if (!lost_not_shown_.empty()) [[unlikely]]
+    tell_losses(now);
   if (none) {
     // Where the next messages will be, unless somebody else takes them.
     watched_.clear();
@@ -230,16 +236,43 @@ void consumer_core::collect_all() noexcept {
   return 0;
 }
 
-// Somebody hangs, or was too slow: whoever watches over the host wants to know.
-void consumer_core::tell_expired() noexcept {
-  if (!events_) events_ = std::make_unique<client::group_events>(session);
-  const auto& m = group_->memory();
-  group_->core().tell_expired([&](const group::core::expired_lease& one) {
-    const char* name = one.member < m.member_count ? m.members[one.member].name : "";
-    events_->expired(config().stream, config().name, layout::lane_of_origin(one.origin),
-                     layout::seq_of_origin(one.origin),
-                     {name, ::strnlen(name, sizeof(layout::group_member::name))});
-  });
+// REQUIRES: the lock.
+void consumer_core::take_losses() noexcept {
+  auto& core = group_->core();
+  for (std::uint32_t lane = 0; lane < group_->lanes().size(); ++lane) {
+    const auto lost = core.take_loss(lane);
+    if (lost.count == 0) continue;
+    const gap one{config().stream, lane, lost.first, lost.count, gap_reason::overwritten};
+    stats.lost += lost.count;
+    ++stats.gaps;
+    if (options.on_gap) gaps_.push_back(one);
+    lost_not_shown_.push_back(one);
+  }
+  core.all_losses_told();
+}
+
+// At most ten events a second: a group may lose its own events, too.
+void consumer_core::tell_losses(std::uint64_t now) noexcept {
+  if (now < next_loss_event_) return;
+  next_loss_event_ = now + group_->ticks(std::chrono::milliseconds(100));
+  for (std::uint32_t lane = 0; lane < group_->lanes().size(); ++lane) {
+    std::uint64_t first = 0, count = 0;
+    for (const gap& one : lost_not_shown_) {
+      if (one.lane != lane) continue;
+      if (count == 0) first = one.first;
+      count += one.count;
+    }
+    if (count != 0) group_->events().lost(config().stream, config().name, lane, first, count);
+  }
+  lost_not_shown_.clear();
+}
+
+void consumer_core::tell_gaps() {
+  while (!gaps_.empty()) {
+    const gap one = gaps_.front();
+    gaps_.erase(gaps_.begin());
+    options.on_gap(one);
+  }
 }
 
 // Large messages are copied outside the lock: the lease holds them meanwhile.
@@ -292,9 +325,13 @@ void consumer_core::learn(detail::lease_entry& entry) noexcept {
   if (source.failed) failure = std::move(source.failed);
 }
 
+bool consumer_core::is_gone() noexcept {
+  return group_->is_removed() || std::all_of(group_->lanes().begin(), group_->lanes().end(),
+                                             [](const auto& lane) { return lane->closed(); });
+}
+
 bool consumer_core::refresh() noexcept {
-  if (group_->is_removed() || std::all_of(group_->lanes().begin(), group_->lanes().end(),
-                                          [](const auto& lane) { return lane->closed(); })) {
+  if (is_gone()) {
     failure = error{errc::closed, 0, "cannot use the group '" + config().name + "'",
                     "it was removed, or its stream was", "bus group ls"};
     return false;

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "os/process.hpp"
+#include "sync/seeded_fault.hpp"
 
 namespace bus {
 
@@ -25,7 +26,7 @@ void consumer_core::retire(std::unique_ptr<consumer_core> core) noexcept {
   if (core->joined_ && core->guard_.same_process()) core->leave();
   core->joined_ = false;
   core->retired_ = true;
-  for (auto& entry : core->entries_) entry.settled = true;
+  for (auto& entry : core->entries_) entry.settled = entry.taken_back = true;
   if (core->in_hand_ != 0) (void)core.release();
 }
 
@@ -37,7 +38,7 @@ result<void> consumer_core::join() {
   if (!group_->lock(lock_patience)) return *group_->failure;
   error why{errc::no_space, 0, "cannot join the group '" + config().name + "'",
             "it has " + std::to_string(m.member_count) + " consumers already",
-            "make the group anew with more --max-consumers"};
+            "make the group again with more --max-consumers"};
   std::uint32_t member = 0;
   while (member < m.member_count && sync::load_acquire(m.members[member].who) != 0) ++member;
   const std::uint64_t active = sync::load_relaxed(header.active);
@@ -74,6 +75,10 @@ result<void> consumer_core::join() {
     sync::store_relaxed(entry.claimed, 0);
     sync::store_relaxed(entry.settled, 0);
     group_->core().member_joins(member);
+    group_->core().look_for_losses();
+    // A place that was just taken is never the active one, whatever it was before.
+    if (holder == member + 1 && !sync::makes(sync::fault::place_stays_active))
+      sync::store_relaxed(header.active, 0);
     sync::store_relaxed(entry.joined_by, static_cast<std::uint64_t>(session->me->who().pid) << 32 |
                                              static_cast<std::uint32_t>(os::thread_id()));
     sync::store_release(entry.who, me);
@@ -106,6 +111,32 @@ bool consumer_core::take_part() noexcept {
   return true;
 }
 
+// REQUIRES: the lock, and that another one is active. Has it taken nothing for ack_wait although there
+// was something to take? Then it hangs, stopped or in a loop of its own: it is deposed.
+bool consumer_core::watch_active(std::uint64_t now, std::uint64_t paused) noexcept {
+  const auto& rules = group_->memory().rules;
+  if (rules.mode != group::mode_rule::failover || rules.ack_wait == 0) return false;
+  auto& header = group_->header();
+  const std::uint64_t active = sync::load_relaxed(header.active);
+  const std::uint64_t claims = sync::load_relaxed(header.claims);
+  const std::uint64_t extended = sync::load_relaxed(header.counters.extended);
+  bool has_work = group_->memory().lists().ready_count != 0;
+  for (std::uint32_t lane = 0; lane < group_->lanes().size() && !has_work; ++lane)
+    has_work = has_next(lane);
+  auto& seen = watched_active_;
+  if (!has_work || paused > now || seen.since == 0 || seen.active != active ||
+      seen.claims != claims || seen.extended != extended) {
+    seen = {active, claims, extended, has_work && paused <= now ? now : 0};
+    return false;
+  }
+  const auto holder = static_cast<std::uint32_t>(active >> 32);
+  if (now - seen.since < rules.ack_wait || holder == 0 ||
+      group_->core().has_lease_of(holder - 1))
+    return false;
+  group_->core().depose(holder - 1);
+  return true;
+}
+
 std::uint64_t consumer_core::active_token() const noexcept {
   if (config().mode == group_mode::shared) return 0;
   const std::uint64_t active = sync::load_acquire(group_->header().active);
@@ -114,7 +145,7 @@ std::uint64_t consumer_core::active_token() const noexcept {
 
 void consumer_core::leave() noexcept {
   for (std::size_t i = ahead_; i < claimed_.size(); ++i)
-    if (!claimed_[i]->settled) (void)release(*claimed_[i]);
+    if (!claimed_[i]->settled && !claimed_[i]->taken_back) (void)release(*claimed_[i]);
   auto& header = group_->header();
   if (group_->is_removed() || !group_->lock(lock_patience))
     return;  // whoever finds this process gone returns what is left
@@ -122,7 +153,6 @@ void consumer_core::leave() noexcept {
   // What its user kept beyond its end goes back, too.
   (void)group_->core().member_died(member_, group_->now());
   group_->core().member_gone(member_);
-  if (sync::load_relaxed(header.active) >> 32 == member_ + 1) sync::store_relaxed(header.active, 0);
   sync::store_release(group_->memory().members[member_].who, 0);
   sync::store_relaxed(header.last_member_ticks, group_->now());
   group_->update_pins(true);

@@ -12,7 +12,6 @@
 
 #include <bus/consumer.hpp>
 
-#include "client/group_events.hpp"
 #include "client/group_handle.hpp"
 #include "client/lease_keeper.hpp"
 
@@ -30,6 +29,7 @@ struct lease_entry {
   std::uint64_t number = 0;  // fencing token
   bool started = false;
   bool settled = false;
+  bool taken_back = false;  // by its consumer, which is gone
   bool copied = false;
   std::unique_ptr<std::byte[]> memory;
   std::size_t capacity = 0;
@@ -66,6 +66,9 @@ struct consumer_core {
   settle_result start(detail::lease_entry& entry) noexcept;
   bool is_held(const detail::lease_entry& entry) noexcept;
   std::size_t ack_all(detail::lease_entry& upto) noexcept;
+  /// Calls on_gap for what was found to be lost. What that throws is passed on; the rest comes at the
+  /// next call.
+  void tell_gaps();
   /// The lease object is gone.
   void give_up(detail::lease_entry* entry) noexcept;
 
@@ -104,7 +107,11 @@ struct consumer_core {
   bool has_next(std::uint32_t lane) const noexcept;
   const base::word* next_word(std::uint32_t lane, const group::core::stand& at) const noexcept;
   std::uint32_t next_lane() noexcept;
-  void tell_expired() noexcept;
+  void take_losses() noexcept;
+  void tell_losses(std::uint64_t now) noexcept;
+  bool watch_active(std::uint64_t now, std::uint64_t paused) noexcept;
+  bool is_gone() noexcept;
+  std::optional<settle_result> refusal(const detail::lease_entry& entry) noexcept;
   bool finish_copies() noexcept;
   bool copy_later(detail::lease_entry& entry) noexcept;
   void learn(detail::lease_entry& entry) noexcept;
@@ -143,7 +150,16 @@ struct consumer_core {
   std::uint64_t next_event_ = ~0ull;
   std::uint64_t last_activity_ = 0;  // ticks
   std::unique_ptr<client::lease_keeper> keeper_;
-  std::unique_ptr<client::group_events> events_;
+  std::vector<gap> gaps_;             // found, and not told yet
+  std::vector<gap> lost_not_shown_;   // that are no event yet
+  std::uint64_t next_loss_event_ = 0;
+  /// What the active member of a failover group had done when it was looked at, and since when it has
+  /// done nothing although there was work. Of one that stands by.
+  struct {
+    std::uint64_t active = 0, claims = 0, extended = 0;
+    std::uint64_t since = 0;
+  } watched_active_;
+  bool was_busy_ = false;  // ack_all met a lock that was held
   std::atomic<bool> stopped_{false};
   std::vector<std::uint32_t> armed_;
   // Commit word of each lane when nothing was there, and what it is while a record is written.

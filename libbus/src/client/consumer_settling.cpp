@@ -46,15 +46,30 @@ void consumer_core::make_room(bool is_full) noexcept {
   }
 }
 
-settle_result consumer_core::ack(detail::lease_entry& entry) noexcept {
+// Why nothing can be settled any more; empty: it can.
+std::optional<settle_result> consumer_core::refusal(const detail::lease_entry& entry) noexcept {
+  if (entry.taken_back) return settle_result::stale_lease;
   if (entry.settled) return settle_result::already_settled;
   if (!guard_.same_process()) return settle_result::stale_lease;
+  // What is gone is still mapped here: settling it there would settle nothing.
+  if (group_->is_removed() || (!group_->is_current() && is_gone())) [[unlikely]]
+    return settle_result::closed;
+  return std::nullopt;
+}
+
+settle_result consumer_core::ack(detail::lease_entry& entry) noexcept {
+  if (const auto refused = refusal(entry)) [[unlikely]] {
+    if (*refused == settle_result::closed) ended(entry);
+    return *refused;
+  }
   if (group_->memory().rules.ack != group::ack_rule::each) [[unlikely]] {
     if (config().ack == ack_policy::none)
       entry.settled = true;
     else
       ack_all(entry);
-    return entry.settled ? settle_result::ok : settle_result::stale_lease;
+    return entry.settled ? settle_result::ok
+           : was_busy_   ? settle_result::busy
+                         : settle_result::stale_lease;
   }
   const auto outcome = group_->core().ack(entry.token, member_);
   ended(entry);
@@ -71,8 +86,10 @@ settle_result consumer_core::ack(detail::lease_entry& entry) noexcept {
 template <class Settle>
 settle_result consumer_core::under_lock(detail::lease_entry& entry, Settle&& settle,
                                         bool ends) noexcept {
-  if (entry.settled) return settle_result::already_settled;
-  if (!guard_.same_process()) return settle_result::stale_lease;
+  if (const auto refused = refusal(entry)) {
+    if (*refused == settle_result::closed) ended(entry);
+    return *refused;
+  }
   if (config().ack == ack_policy::none) {
     entry.settled = ends;
     return settle_result::ok;
@@ -127,7 +144,7 @@ settle_result consumer_core::extend(detail::lease_entry& entry,
 }
 
 settle_result consumer_core::start(detail::lease_entry& entry) noexcept {
-  if (entry.settled) return settle_result::already_settled;
+  if (const auto refused = refusal(entry)) return *refused;
   if (entry.started || group_->memory().rules.ack == group::ack_rule::none)
     return settle_result::ok;
   if (!guard_.same_process() || group_->core().start(entry.token) != group::settled::ok)
@@ -137,14 +154,19 @@ settle_result consumer_core::start(detail::lease_entry& entry) noexcept {
 }
 
 bool consumer_core::is_held(const detail::lease_entry& entry) noexcept {
-  if (entry.settled || !guard_.same_process()) return false;
+  if (refusal(entry)) return false;
   return config().ack == ack_policy::none || group_->core().is_held(entry.token);
 }
 
 std::size_t consumer_core::ack_all(detail::lease_entry& upto) noexcept {
-  if (upto.settled || !guard_.same_process()) return 0;
+  was_busy_ = false;
+  if (refusal(upto)) return 0;
   const std::uint64_t seq = layout::seq_of_origin(upto.token.origin);
-  if (!group_->core().is_held(upto.token) || !group_->lock(lock_patience)) return 0;
+  if (!group_->core().is_held(upto.token)) return 0;
+  if (!group_->lock(lock_patience)) {
+    was_busy_ = true;
+    return 0;
+  }
   const std::size_t count = group_->core().ack_all(member_, upto.lane, seq);
   group_->core().housekeep(group_->now());
   group_->update_pins(true);
@@ -160,7 +182,7 @@ std::size_t consumer_core::ack_all(detail::lease_entry& upto) noexcept {
 }
 
 void consumer_core::give_up(detail::lease_entry* entry) noexcept {
-  if (!entry->settled && guard_.same_process() &&
+  if (!entry->settled && !entry->taken_back && guard_.same_process() &&
       nack(*entry, std::nullopt, "its consumer let it go without settling it") ==
           settle_result::busy)
     ended(*entry);  // it comes back when its lease ends

@@ -1,6 +1,9 @@
 #pragma once
 /// group_events: what groups meet, as messages for whoever listens: `_bus.event.group.KIND`, JSON.
 ///
+/// An event never waits for anything: one that cannot be published is dropped. The group's counters
+/// have it all the same.
+///
 /// Threads    one at a time
 /// Cost       nothing until something happens; the first event opens a publisher
 
@@ -21,12 +24,19 @@ class group_events {
   explicit group_events(std::shared_ptr<session_core> session);
   ~group_events();
 
-  /// A lease ended at `ack_wait` while its holder lived. Never waits for anybody: an event that
-  /// cannot be published is dropped; the group's counters have it.
+  /// A lease ended at `ack_wait` while its holder lived.
   void expired(const std::string& stream, const std::string& group, std::uint32_t lane,
                std::uint64_t sequence, std::string_view holder);
+  /// The active member of a failover group was found to hang: another one takes over.
+  void failover(const std::string& stream, const std::string& group, std::string_view from);
+  /// Messages were overwritten before any consumer took them.
+  void lost(const std::string& stream, const std::string& group, std::uint32_t lane,
+            std::uint64_t first, std::uint64_t count);
 
  private:
+  void publish(const std::string& kind, const std::string& stream, const std::string& group,
+               const std::string& more);
+
   std::shared_ptr<session_core> session_;
   std::unique_ptr<publisher_core> publisher_;
 };

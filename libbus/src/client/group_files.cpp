@@ -391,11 +391,11 @@ result<std::shared_ptr<group_map>> group_map::open_file(const std::string& strea
   m.members = reinterpret_cast<layout::group_member*>(at + layout::group_members_offset);
   m.settled = reinterpret_cast<layout::group_settled*>(at + geometry.settled);
   m.timers = reinterpret_cast<layout::group_timer*>(at + geometry.timers);
-  m.key_index = reinterpret_cast<std::uint32_t*>(at + geometry.key_index);
+  m.key_index = reinterpret_cast<base::field32*>(at + geometry.key_index);
   m.keys = reinterpret_cast<layout::group_key*>(at + geometry.keys);
   m.slots = reinterpret_cast<layout::group_slot*>(at + geometry.slots);
   m.stories = reinterpret_cast<layout::group_slot_story*>(at + geometry.stories);
-  m.chain = reinterpret_cast<std::uint32_t*>(at + geometry.chain);
+  m.chain = reinterpret_cast<base::field32*>(at + geometry.chain);
   m.blocks = at + geometry.blocks;
   m.slot_count = info.slot_count;
   m.member_count = info.member_count;

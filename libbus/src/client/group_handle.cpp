@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <climits>
+#include <cstring>
 
 #include "client/reader_table.hpp"
 #include "layout/validate.hpp"
@@ -35,6 +36,26 @@ group_handle::group_handle(session_core& session, std::shared_ptr<stream_handle>
   }
   if (map_->config().filter.empty()) wish_.everything = true;
   everything_matches_ = wish_.everything && map_->config().headers.empty();
+}
+
+group_handle::~group_handle() = default;
+
+group_events& group_handle::events() {
+  if (!events_) events_ = std::make_unique<group_events>(session_.shared_from_this());
+  return *events_;
+}
+
+// Whichever call noticed it: a consumer hangs, or was too slow, and the person on call wants to know.
+void group_handle::tell_events() noexcept {
+  const auto name_of = [](const char* name) {
+    return std::string_view(name, ::strnlen(name, sizeof(layout::group_member::name)));
+  };
+  core_.tell_expired([&](const group::core::expired_lease& one) {
+    events().expired(config().stream, config().name, layout::lane_of_origin(one.origin),
+                     layout::seq_of_origin(one.origin), name_of(one.name));
+  });
+  if (const std::uint32_t member = core_.take_deposed(); member < memory_.member_count)
+    events().failover(config().stream, config().name, name_of(memory_.members[member].name));
 }
 
 result<std::unique_ptr<group_handle>> group_handle::open(session_core& session,
@@ -221,6 +242,7 @@ void group_handle::mend_cursor(std::uint32_t lane) noexcept {
   if (!source.enter_through(map_->pin(lane), start::all())) return;
   core_.store_stand(lane, {source.reader.position(), source.reader.next_seq(), 0, 0});
   sync::store_relaxed(cursor.first_seq, source.reader.next_seq());
+  sync::store_relaxed(cursor.told, 0);
 }
 
 result<std::uint32_t> group_handle::repair_by_hand() {
@@ -271,6 +293,8 @@ void group_handle::unlock() noexcept {
   ticked_.clear();
   if (arena_low_) [[unlikely]]
     keep_arena_backed();
+  if (core_.has_expired() || core_.has_deposed()) [[unlikely]]
+    tell_events();
 }
 
 void group_handle::update_pins(bool idle, std::uint32_t claims) noexcept {
@@ -319,7 +343,8 @@ result<void> group_handle::take_hold() {
     auto at = core_.stand_of(lane);
     auto entered = source.enter_through(map_->pin(lane), start::by_sequence(at.seq));
     if (!entered) return entered;
-    if (source.reader.next_seq() > at.seq) at.dropped += source.reader.next_seq() - at.seq;
+    if (source.reader.next_seq() > at.seq)
+      core_.note_lost(lane, at, at.seq, source.reader.next_seq() - at.seq);
     core_.store_stand(
         lane, {source.reader.position(), source.reader.next_seq(), at.filtered, at.dropped});
   }

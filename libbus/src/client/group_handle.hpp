@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "client/group_events.hpp"
 #include "client/group_files.hpp"
 #include "client/session_core.hpp"
 #include "client/source.hpp"
@@ -27,6 +28,7 @@ class group_handle {
   static result<std::unique_ptr<group_handle>> open(session_core& session,
                                                     std::shared_ptr<stream_handle> stream,
                                                     std::string_view name);
+  ~group_handle();
   group_handle(const group_handle&) = delete;
   group_handle& operator=(const group_handle&) = delete;
 
@@ -48,8 +50,9 @@ class group_handle {
     memory_.broken = false;  // what was met before concerned a state that may be repaired by now
     return true;
   }
-  /// Wakes whom what happened under the lock concerns.
+  /// Wakes whom what happened under the lock concerns, and publishes what is an event.
   void unlock() noexcept;
+  group_events& events();
   std::optional<error> failure;
   /// Also when the state is damaged. How many slots were nonsense. Errors: busy
   result<std::uint32_t> repair_by_hand();
@@ -103,6 +106,7 @@ class group_handle {
   result<void> attach(std::uint32_t lane, const start& from);
   void repair_after_death() noexcept;
   void keep_arena_backed() noexcept;
+  void tell_events() noexcept;
 
   session_core& session_;
   std::shared_ptr<stream_handle> stream_;
@@ -122,6 +126,7 @@ class group_handle {
   bool everything_matches_ = false;
   bool arena_low_ = false;
   bool arena_full_ = false;
+  std::unique_ptr<group_events> events_;
 };
 
 /// Makes the group, and the stream of its dead letters. Errors: invalid_argument, conflict,

@@ -74,7 +74,16 @@ void count_slots(group_handle& group, group_counts& counts) {
 
 void count_lanes(group_handle& group, group_counts& counts, std::uint64_t& passed) {
   for (std::uint32_t lane = 0; lane < group.lanes().size(); ++lane) {
-    const auto at = group.core().stand_of(lane);
+    auto at = group.core().stand_of(lane);
+    const auto& memory = group.lanes()[lane]->lane->memory();
+    // What the ring has lost already is not unclaimed: no claim will find it.
+    if (memory.overwriting) {
+      const auto oldest = ring::oldest_waypoint<sync::hardware>(memory, at.position);
+      if (oldest.found() && oldest.position > at.position && oldest.seq > at.seq) {
+        at.dropped += oldest.seq - at.seq;
+        at.seq = oldest.seq;
+      }
+    }
     const std::uint64_t first = sync::load_relaxed(group.memory().cursors[lane].first_seq);
     passed += at.seq - first;
     counts.filtered += at.filtered;
@@ -102,8 +111,22 @@ void explain(group_info& info) {
                   ": bus group resume " + name);
   const auto living = static_cast<std::size_t>(std::count_if(
       info.consumers.begin(), info.consumers.end(), [](const auto& one) { return one.alive; }));
+  if (c.dropped != 0)
+    why.push_back(std::to_string(c.dropped) +
+                  " messages were overwritten before they were taken: use more consumers, a larger "
+                  "ring, or a stream with --overflow block");
+  if (info.hold_full)
+    why.push_back("hold_bytes is used up: messages that are out cannot be copied, so no more are "
+                  "handed out; settle some, or make the group with a larger --hold-bytes");
+  if (rules.mode == group_mode::failover && living != 0 && c.unclaimed + c.ready != 0)
+    for (const auto& one : info.consumers)
+      if (one.active)
+        why.push_back("mode=failover: only its active consumer " + one.name + " takes messages" +
+                      (rules.ack_wait.count() != 0
+                           ? "; should it take none for ack_wait, another one takes over"
+                           : "; ack_wait=0: it is replaced only when it ends"));
   if (living == 0)
-    why.push_back("nobody consumes it: start a worker (bus group next " + name + ")");
+    why.push_back("no consumer takes from it: start a worker (bus group next " + name + ")");
   if (rules.order == group_order::total && c.pending != 0)
     why.push_back(
         "order=total: one message is out, the next comes when it is settled (bus group "
@@ -166,6 +189,9 @@ result<group_info> describe_group(group_handle& group) {
   info.hold_used_bytes =
       (sync::load_relaxed(header.blocks_reserved) - group.memory().lists().block_free) *
       layout::group_block_bytes;
+  info.hold_full = info.hold_used_bytes + layout::group_block_bytes > info.config.hold_bytes ||
+                   (sync::load_relaxed(header.blocks_reserved) >= group.memory().block_count &&
+                    group.memory().lists().block_free == 0);
   if (locked) group.unlock();
   const std::uint64_t other =
       info.counts.filtered + info.counts.dropped + info.counts.dead + info.counts.pending;
@@ -248,7 +274,8 @@ result<std::vector<pending_message>> list_pending(group_handle& group, std::size
       }
       const std::uint64_t begin = sync::load_relaxed(slot.since);
       one.held_for = since(begin);
-      const std::uint64_t due = slot.heap_index != layout::no_index ? m.stories[index].due
+      const std::uint64_t due = slot.heap_index != layout::no_index
+                                    ? std::uint64_t{m.stories[index].due}
                                 : m.rules.ack_wait != 0             ? begin + m.rules.ack_wait
                                                                     : now;
       one.remaining = group.time(due > now ? due - now : 0);

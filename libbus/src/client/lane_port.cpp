@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <thread>
 
 #include "base/cycles.hpp"
 #include "client/group_handle.hpp"
@@ -17,6 +18,7 @@ using clock = std::chrono::steady_clock;
 
 constexpr auto spin_for_space = std::chrono::microseconds(20);
 constexpr auto longest_wait = std::chrono::milliseconds(5);
+constexpr auto look_again_after = std::chrono::milliseconds(1);
 constexpr auto lease_patience = std::chrono::seconds(5);
 
 constexpr std::uint32_t lease_owner(std::uint64_t lease) noexcept {
@@ -216,7 +218,9 @@ publish_status lane_port::begin_turn(std::uint64_t total, turn_wait& wait) noexc
   }
   sync::hardware::step(sync::failpoint::publish_begin);
   if (sync::load_relaxed(turn.lease) != 0) [[unlikely]] {
-    const publish_status status = settle_lease(clock::now() + lease_patience);
+    start_waiting();
+    const publish_status status =
+        settle_lease(std::max(wait.until, wait.since + std::chrono::milliseconds(100)));
     if (status != publish_status::ok) return status;
   }
   writer_.load_turn();
@@ -239,6 +243,17 @@ void lane_port::end_turn() noexcept {
 
 void lane_port::note_holder(publish_status status, std::uint64_t tail) {
   const auto& slowest = gate_.slowest();
+  if (slowest.unseen) {
+    const bool is_group = slowest.process_id == layout::group_reader;
+    const std::string why = is_group ? "the file of one of its groups cannot be opened"
+                                     : session_.peers->describe(slowest.process_id) +
+                                           " reads it and cannot be looked at: " +
+                                           session_.peers->why_unseen(slowest.process_id);
+    error_ = {status == publish_status::timed_out ? errc::timed_out : errc::no_space, 0,
+              "cannot publish to stream '" + stream_->name() + "'", "the ring is full, and " + why,
+              "free file descriptors in this process (ulimit -n), or end that reader (bus doctor)"};
+    return;
+  }
   const std::string who = slowest.process != nullptr ? session_.peers->describe(slowest.process_id)
                           : slowest.group != nullptr ? "the group '" + slowest.group->name() + "'"
                                                      : std::string("a reader");
@@ -259,9 +274,14 @@ void lane_port::note_holder(publish_status status, std::uint64_t tail) {
 // Nothing is held here. ok: try again.
 publish_status lane_port::when_full(std::uint64_t tail, std::uint64_t total, deadline until,
                                     deadline since) noexcept {
-  if (gate_.has_unresolved() && clock::now() < until) {
-    gate_.resolve();
+  if (gate_.has_unresolved()) {
+    gate_.resolve();  // afterwards each is known, or known to be out of sight
     return publish_status::ok;
+  }
+  if (gate_.has_unseen()) {
+    gate_.resolve();
+    (void)gate_.lowest_pin(tail);
+    if (!gate_.has_unseen()) return publish_status::ok;
   }
   auto& counters = lane_->header().counters;
   if (gate_.forget_dead()) return publish_status::ok;
@@ -286,6 +306,7 @@ publish_status lane_port::when_full(std::uint64_t tail, std::uint64_t total, dea
     default: break;
   }
   if (lane_->memory().has_log()) return when_log_is_behind(tail, total, until, since);
+  if (gate_.slowest().unseen) return when_unseen(tail, until);
   const auto* pin = gate_.slowest().pin;
   if (pin == nullptr) return publish_status::ok;  // it went on meanwhile
   const std::uint64_t capacity = lane_->memory().capacity_bytes;
@@ -346,6 +367,22 @@ publish_status lane_port::when_full(std::uint64_t tail, std::uint64_t total, dea
   if (slot_ != nullptr)
     sync::store_relaxed(slot_->flags,
                         sync::load_relaxed(slot_->flags) & ~std::uint64_t{layout::slot_blocked});
+  return publish_status::ok;
+}
+
+// Whoever holds it cannot be looked at, and so cannot wake us: it is looked for again and again.
+publish_status lane_port::when_unseen(std::uint64_t tail, deadline until) noexcept {
+  const deadline now = clock::now();
+  auto& counters = lane_->header().counters;
+  if (now >= until) {
+    sync::add_relaxed(counters.rejected, 1);
+    note_holder(publish_status::timed_out, tail);
+    return publish_status::timed_out;
+  }
+  if (closed()) return publish_status::closed;
+  sync::add_relaxed(counters.blocked, 1);
+  std::this_thread::sleep_for(
+      std::min<std::chrono::nanoseconds>(look_again_after, until - now));
   return publish_status::ok;
 }
 

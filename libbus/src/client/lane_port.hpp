@@ -173,6 +173,7 @@ class lane_port {
   bool try_room(std::uint64_t total) noexcept;
   publish_status when_full(std::uint64_t tail, std::uint64_t total, deadline until,
                            deadline since) noexcept;
+  publish_status when_unseen(std::uint64_t tail, deadline until) noexcept;
   publish_status when_log_is_behind(std::uint64_t tail, std::uint64_t total, deadline until,
                                     deadline since) noexcept;
   void note_holder(publish_status status, std::uint64_t tail);

@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "client/backup_manifest.hpp"
 #include "log/history.hpp"
 #include "log/posix_disk.hpp"
-#include "log/read_around.hpp"
 #include "log/subjects.hpp"
 #include "os/failure.hpp"
 #include "os/files.hpp"
+#include "wire/checked_text.hpp"
+#include "wire/stream_json.hpp"
 
 namespace bus {
 
@@ -53,6 +55,148 @@ error no_log(const std::string& directory) {
 
 }  // namespace
 
+namespace {
+
+// What the files of a stream say of each other, found on the way.
+struct stream_look {
+  std::uint64_t stream_id = 0;  // 0: not known yet
+  std::uint64_t subjects_needed = 0;
+};
+
+void note(std::vector<log_damage>& damages, std::string file, std::string why) {
+  log_damage one;
+  one.file = std::move(file);
+  one.why = std::move(why);
+  damages.push_back(std::move(one));
+}
+
+std::string reason_of(int failure) {
+  return failure == -ENOENT ? "it is missing" : os::failure(-failure, "").why;
+}
+
+void look_at_state(log::disk& disk, lane_report& lane, const std::string& path,
+                   stream_look& stream) {
+  int failure = 0;
+  log::state_damage damaged;
+  const auto state = log::read_state(disk, path, failure, &damaged);
+  const std::string file = path + "/state";
+  if (!state)
+    return note(lane.damages, file, failure == -EBADMSG ? "no copy is whole" : reason_of(failure));
+  if (damaged.copies) note(lane.damages, file, "one of its copies is damaged");
+  if (damaged.bound) note(lane.damages, file, "its bound is damaged");
+  if (stream.stream_id == 0) stream.stream_id = state->stream_id;
+  if (state->stream_id != stream.stream_id)
+    note(lane.damages, file, "it belongs to another stream");
+  if (state->lane_index != lane.lane)
+    note(lane.damages, file, "it belongs to lane " + std::to_string(state->lane_index));
+  stream.subjects_needed = std::max<std::uint64_t>(stream.subjects_needed, state->subjects);
+}
+
+result<lane_report> look_at_lane(log::disk& disk, const std::string& directory,
+                                 std::uint32_t index, stream_look& stream,
+                                 const std::function<void(std::uint64_t)>& progress) {
+  const std::string path = lane_directory(directory, index);
+  lane_report lane;
+  lane.lane = index;
+  look_at_state(disk, lane, path, stream);
+  log::history history(disk, path);
+  const int failure = history.open({stream.stream_id, index});
+  if (failure == -EPROTONOSUPPORT)
+    return error{errc::unsupported, 0, "cannot read the log in " + path, "a newer busd wrote it",
+                 "use the newer version"};
+  if (failure == -ESTALE) return lane;  // told by its state
+  if (failure == -ENOENT) {
+    note(lane.damages, path, "it is missing");
+    return lane;
+  }
+  if (failure != 0 && failure != -EBADMSG)
+    return os::failure(-failure, "cannot read the log in " + path);
+  lane.segments = history.bases().size();
+  lane.first_sequence = history.first_seq();
+  history.seek(history.due_seq());
+  history.look_at_every_byte();
+  // What lies beyond the end of a segment's own sequences is looked at, too: every byte counts.
+  std::uint64_t last_told = 0;
+  for (log::logged_record record;;) {
+    const auto outcome = history.next(record, ~0ull);
+    if (outcome == log::walk_outcome::record) {
+      ++lane.messages;
+      lane.bytes += record.shape.total_bytes();
+      lane.last_sequence = record.seq;
+      if (record.subject_id() != layout::inline_subject_id)
+        stream.subjects_needed =
+            std::max(stream.subjects_needed, std::uint64_t{record.subject_id()} + 1);
+      if (progress && history.bytes_read() > last_told + step_bytes * 16)
+        progress(last_told = history.bytes_read());
+      continue;
+    }
+    if (outcome == log::walk_outcome::gap) {
+      if (layout::is_loss(history.loss().reason))
+        lane.gaps.push_back({{},
+                             index,
+                             history.loss().first,
+                             history.loss().count,
+                             public_reason(history.loss().reason)});
+      continue;
+    }
+    if (outcome == log::walk_outcome::failure)
+      return os::failure(-history.failure(), "cannot read the log in " + path);
+    break;
+  }
+  if (progress) progress(history.bytes_read());
+  for (const log::damage& one : history.take_damages())
+    lane.damages.push_back({path, one.offset, one.bytes, one.first_seq, one.missing, {}});
+  return lane;
+}
+
+void look_at_subjects(log::disk& disk, const std::string& directory, const stream_look& stream,
+                      log_report& report) {
+  for (const std::string& path :
+       {log::subjects_path(directory), log::subjects_copy_path(directory)}) {
+    const bool is_copy = path != log::subjects_path(directory);
+    log::subjects_found found;
+    const int failure = log::read_subjects(disk, path, stream.stream_id, found);
+    if (failure == -ENOENT && is_copy) continue;  // not synced: a power loss may take it
+    if (failure != 0) {
+      note(report.damages, path,
+           failure == -ESTALE    ? "it belongs to another stream"
+           : failure == -EBADMSG ? "its header is damaged"
+                                 : reason_of(failure));
+      continue;
+    }
+    if (!is_copy) report.subjects = found.prefix_count;
+    if (found.stream_id == 0) note(report.damages, path, "its header is damaged");
+    if (!is_copy && found.prefix_count < stream.subjects_needed)
+      note(report.damages, path,
+           std::to_string(stream.subjects_needed - found.prefix_count) + " of " +
+               std::to_string(stream.subjects_needed) +
+               " subjects that messages name are missing or changed, from id " +
+               std::to_string(found.prefix_count) + " on");
+    else if (found.bad_bytes != 0)
+      note(report.damages, path, std::to_string(found.bad_bytes) + " bytes of it are damaged");
+  }
+}
+
+// Not there in a directory that was never busd's or a backup's: then nothing is known.
+void look_at_definition(log::disk& disk, const std::string& directory,
+                        const std::vector<std::uint32_t>& lanes, stream_look& stream,
+                        log_report& report) {
+  std::string text;
+  const std::string path = directory + "/stream.json";
+  const int failure = client::read_text(disk, path, text);
+  if (failure != 0) return note(report.damages, path, reason_of(failure));
+  const auto json = wire::checked(text);
+  if (!json) return note(report.damages, path, "its checksum does not hold");
+  // A copy still names the stream that it was copied from: its own files agree with it.
+  stream.stream_id = wire::number_of(*json, "stream_id").value_or(0);
+  const std::uint64_t lanes_now = wire::number_of(*json, "lanes_now").value_or(1);
+  for (std::uint32_t lane = 0; lane < std::min<std::uint64_t>(lanes_now, 64); ++lane)
+    if (std::find(lanes.begin(), lanes.end(), lane) == lanes.end())
+      note(report.damages, lane_directory(directory, lane), "it is missing");
+}
+
+}  // namespace
+
 result<log_report> verify_log(const std::string& directory, const log_progress& progress) {
   log::posix_disk disk;
   log_report report;
@@ -66,163 +210,31 @@ result<log_report> verify_log(const std::string& directory, const log_progress& 
     for (const std::uint64_t base_seq : bases)
       all += size_of(disk, log::segment_path(lane_directory(directory, lane), base_seq));
   }
-  std::vector<log::known_subject> subjects;
-  std::uint64_t end = 0;
-  (void)log::read_subjects(disk, directory + "/subjects", subjects, end);
-  report.subjects = subjects.size();
+  stream_look stream;
+  look_at_definition(disk, directory, lanes, stream, report);
   for (const std::uint32_t index : lanes) {
-    const std::string path = lane_directory(directory, index);
-    lane_report lane;
-    lane.lane = index;
-    log::history history(disk, path);
-    int failure = history.open();
-    if (failure == -EPROTONOSUPPORT)
-      return error{errc::unsupported, 0, "cannot read the log in " + path, "a newer busd wrote it",
-                   "use the newer version"};
-    if (failure != 0 && failure != -EBADMSG)
-      return os::failure(-failure, "cannot read the log in " + path);
-    if (size_of(disk, path + "/state") != 0) {
-      int state_failure = 0;
-      if (!log::read_state(disk, path, state_failure))
-        lane.damages.push_back({path + "/state", 0, 2 * layout::log_state_stride, 0, 0});
+    std::uint64_t of_lane = 0;
+    auto lane = look_at_lane(disk, directory, index, stream, [&](std::uint64_t bytes) {
+      of_lane = bytes;
+      if (progress) progress(done + bytes, std::max(all, done + bytes));
+    });
+    if (!lane) return std::move(lane.error());
+    done += of_lane;
+    report.lanes.push_back(std::move(*lane));
+  }
+  look_at_subjects(disk, directory, stream, report);
+  if (os::exists(directory + "/" + client::manifest_name)) {
+    auto manifest = client::read_manifest(disk, directory);
+    if (manifest) {
+      report.announced = manifest->messages();
+      for (std::string& why : client::differences(disk, directory, *manifest))
+        note(report.damages, directory, std::move(why));
+    } else {
+      note(report.damages, directory + "/" + client::manifest_name, manifest.error().why);
     }
-    lane.segments = history.bases().size();
-    lane.first_sequence = history.first_seq();
-    history.seek(lane.first_sequence);
-    history.look_at_every_byte();
-    // What lies beyond the end of a segment's own sequences is looked at, too: every byte counts.
-    std::uint64_t last_told = 0;
-    for (log::logged_record record;;) {
-      const auto outcome = history.next(record, ~0ull);
-      if (outcome == log::walk_outcome::record) {
-        ++lane.messages;
-        lane.bytes += record.shape.total_bytes();
-        lane.last_sequence = record.seq;
-        if (progress && history.bytes_read() > last_told + step_bytes * 16) {
-          last_told = history.bytes_read();
-          progress(done + last_told, std::max(all, done + last_told));
-        }
-        continue;
-      }
-      if (outcome == log::walk_outcome::gap) {
-        if (layout::is_loss(history.loss().reason))
-          lane.gaps.push_back({{},
-                               index,
-                               history.loss().first,
-                               history.loss().count,
-                               public_reason(history.loss().reason)});
-        continue;
-      }
-      if (outcome == log::walk_outcome::failure)
-        return os::failure(-history.failure(), "cannot read the log in " + path);
-      break;
-    }
-    done += history.bytes_read();
-    for (const log::damage& one : history.take_damages())
-      lane.damages.push_back({path, one.offset, one.bytes, one.first_seq, one.missing});
-    report.lanes.push_back(std::move(lane));
   }
   if (progress) progress(all, all);
   return report;
-}
-
-namespace {
-
-int copy_file(log::disk& disk, const std::string& from, const std::string& to,
-              const std::function<void(std::uint64_t)>& moved) {
-  const int source = disk.open(from, log::disk_mode::read, false);
-  if (source < 0) return source;
-  const int target = disk.open(to, log::disk_mode::create, false);
-  int failure = target < 0 ? target : 0;
-  std::vector<std::byte> buffer(step_bytes);
-  for (std::uint64_t at = 0; failure == 0;) {
-    std::uint64_t unreadable = 0;  // verify tells of it
-    const std::int64_t got = log::read_around(disk, source, buffer, at, unreadable);
-    if (got < 0) failure = static_cast<int>(got);
-    if (got <= 0) break;
-    failure = disk.write(target, {buffer.data(), static_cast<std::size_t>(got)}, at);
-    at += static_cast<std::uint64_t>(got);
-    moved(static_cast<std::uint64_t>(got));
-  }
-  if (failure == 0) failure = disk.sync(target);
-  disk.close(source);
-  if (target >= 0) disk.close(target);
-  return failure;
-}
-
-// Those of one lane. `changed`: one was removed that is not older than all others: what it held is
-// in the one before it now, which was copied too early.
-int copy_segments(log::disk& disk, const std::string& from, const std::string& into,
-                  const std::function<void(std::uint64_t)>& moved, std::uint64_t& all,
-                  bool& changed) {
-  os::remove_tree(into);
-  changed = false;
-  std::vector<std::uint64_t> bases, gone;
-  int failure = disk.make_directory(into);
-  if (failure == 0) failure = log::list_segments(disk, from, bases);
-  for (const std::uint64_t base_seq : bases)
-    all += size_of(disk, log::segment_path(from, base_seq));
-  for (const std::uint64_t base_seq : bases) {
-    if (failure != 0) break;
-    failure = copy_file(disk, log::segment_path(from, base_seq), log::segment_path(into, base_seq),
-                        moved);
-    if (failure == -ENOENT) {
-      gone.push_back(base_seq);
-      failure = 0;
-    } else if (failure == 0) {
-      (void)copy_file(disk, from + "/" + log::index_name(base_seq),
-                      into + "/" + log::index_name(base_seq), moved);
-    }
-  }
-  if (failure != 0 || gone.empty()) return failure;
-  failure = log::list_segments(disk, from, bases);
-  changed = !bases.empty() && gone.back() > bases.front();
-  return failure;
-}
-
-}  // namespace
-
-result<void> copy_log(const std::string& directory, const std::string& to,
-                      const log_progress& progress) {
-  log::posix_disk disk;
-  const auto lanes = lanes_of(directory);
-  if (lanes.empty()) return no_log(directory);
-  if (os::exists(to))
-    return error{errc::conflict, 0, "cannot copy to " + to, "it exists",
-                 "choose another directory"};
-  const std::string early = to + ".part";
-  os::remove_tree(early);
-  std::uint64_t all = 0, done = 0;
-  const auto moved = [&](std::uint64_t bytes) {
-    done += bytes;
-    if (progress) progress(done, std::max(all, done));
-  };
-  int failure = disk.make_directory(early);
-  // Segments first, then what they need: subjects and states that are newer than they must be do no
-  // harm.
-  for (const std::uint32_t lane : lanes) {
-    const std::string from = lane_directory(directory, lane), into = lane_directory(early, lane);
-    bool changed = true;
-    for (int round = 0; failure == 0 && changed && round < 10; ++round)
-      failure = copy_segments(disk, from, into, moved, all, changed);
-    if (failure == 0 && changed) failure = -EAGAIN;
-    if (failure == 0) failure = copy_file(disk, from + "/state", into + "/state", moved);
-    if (failure == 0) failure = disk.sync_directory(into);
-  }
-  for (const char* name : {"/subjects", "/stream.json"})
-    if (failure == 0) failure = copy_file(disk, directory + name, early + name, moved);
-  if (failure == 0) failure = disk.sync_directory(early);
-  if (failure == 0) failure = disk.rename(early, to);
-  if (failure == 0) {
-    // By its parent: after a power loss it is where it was said to be.
-    const auto slash = to.rfind('/');
-    failure = disk.sync_directory(slash == std::string::npos ? "." : to.substr(0, slash + 1));
-  }
-  if (failure != 0) {
-    os::remove_tree(early);
-    return os::failure(-failure, "cannot copy the log in " + directory + " to " + to);
-  }
-  return {};
 }
 
 }  // namespace bus

@@ -18,6 +18,10 @@ error log_tail::failed(int failure) const {
   if (failure == -EBADMSG)
     return {errc::corrupt, 0, "cannot read the log in " + directory_,
             "neither its state nor any segment is whole", "bus stream verify tells what is left"};
+  if (failure == -ESTALE)
+    return {errc::corrupt, 0, "cannot read the log in " + directory_,
+            "its files belong to another stream or lane",
+            "put the lane's own directory back, and start busd again"};
   if (failure == -EPROTONOSUPPORT)
     return {errc::unsupported, 0, "cannot read the log in " + directory_, "a newer busd wrote it",
             "use the newer library here, too"};
@@ -25,9 +29,10 @@ error log_tail::failed(int failure) const {
 }
 
 result<std::unique_ptr<log_tail>> log_tail::open(const std::string& stream_directory,
+                                                 std::uint64_t stream_id,
                                                  std::uint32_t lane) {
   std::unique_ptr<log_tail> made(new log_tail(log_path(stream_directory, lane)));
-  const int failure = made->history_.open();
+  const int failure = made->history_.open({stream_id, lane});
   if (failure != 0) return made->failed(failure);
   return made;
 }

@@ -20,9 +20,10 @@ std::string log_path(const std::string& stream_directory, std::uint32_t lane);
 
 class log_tail {
  public:
-  /// Errors: unavailable (the files are not there), permission, corrupt, unsupported
+  /// Errors: unavailable (the files are not there), permission, corrupt (also: the files belong to
+  /// another stream or lane), unsupported
   static result<std::unique_ptr<log_tail>> open(const std::string& stream_directory,
-                                                std::uint32_t lane);
+                                                std::uint64_t stream_id, std::uint32_t lane);
 
   log::history& history() noexcept { return history_; }
 

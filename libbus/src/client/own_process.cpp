@@ -61,11 +61,24 @@ result<std::unique_ptr<own_process>> own_process::join(const std::string& proces
   if (!mark) return std::move(mark.error());
   made->mark_ = std::move(*mark);
   auto held = sync::hold_life(header->life);
-  if (!held) return std::move(held.error());
+  if (!held) {
+    os::forget_held(made->path_ + ".held");
+    return std::move(held.error());
+  }
+  // Who we are, for those who cannot open our file. One of a process of that number is gone.
+  os::remove_file(made->path_ + ".who");
+  auto named = os::make_text_link(
+      made->path_ + ".who",
+      std::to_string(made->who_.pid) + ":" + std::to_string(sync::life_thread(header->life)) + ":" +
+          std::to_string(made->who_.namespaces));
   sync::reach(sync::failpoint::create_process_built);
-  auto named = os::give_name(file->get(), made->path_);
+  if (named) named = os::give_name(file->get(), made->path_);
   if (!named) {
-    if (named.error().code != errc::conflict) os::remove_file(made->path_ + ".held");
+    if (named.error().code != errc::conflict) {
+      os::remove_file(made->path_ + ".held");
+      os::remove_file(made->path_ + ".who");
+    }
+    os::forget_held(made->path_ + ".held");
     sync::let_life_go(header->life);
     return std::move(named.error());
   }
@@ -78,11 +91,14 @@ own_process::~own_process() {
   if (!named_ || !guard_.same_process()) return;
   os::remove_file(path_);
   os::remove_file(path_ + ".held");
+  os::remove_file(path_ + ".who");
+  os::forget_held(path_ + ".held");
   sync::let_life_go(reinterpret_cast<layout::process_header*>(map_.data())->life);
 }
 
 void own_process::abandon() noexcept {
   if (!std::exchange(named_, false) || !guard_.same_process()) return;
+  os::forget_held(path_ + ".held");
   sync::let_life_go(reinterpret_cast<layout::process_header*>(map_.data())->life);
 }
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cinttypes>
+#include <cstdio>
 #include <cstring>
 #include <iterator>
 
@@ -82,9 +84,23 @@ bool process_table::has_left(std::uint32_t id) const noexcept {
   return os::surely_missing(path_of(id));
 }
 
+std::optional<process_table::said> process_table::who_of(std::uint32_t id) const noexcept {
+  const std::string text = os::link_target(who_path_of(id));
+  said found;
+  std::uint64_t namespaces = 0;
+  if (std::sscanf(text.c_str(), "%" SCNd64 ":%" SCNd64 ":%" SCNu64, &found.pid, &found.life_thread,
+                  &namespaces) != 3 ||
+      namespaces != self_.namespaces || found.pid <= 0 || found.life_thread <= 0)
+    return std::nullopt;
+  return found;
+}
+
 sync::life_state process_table::state(std::uint32_t id) {
   if (const auto p = find(id)) return sync::read_life(p->life());
-  return has_left(id) ? sync::life_state::left : sync::life_state::alive;
+  if (has_left(id)) return sync::life_state::left;
+  const auto w = who_of(id);
+  return w && os::thread_is_gone(w->pid, w->life_thread) ? sync::life_state::dead
+                                                         : sync::life_state::alive;
 }
 
 const layout::life_cell* process_table::life_of(std::uint32_t id) noexcept {
@@ -94,15 +110,26 @@ const layout::life_cell* process_table::life_of(std::uint32_t id) noexcept {
 
 bool process_table::proven_gone(std::uint32_t id) noexcept {
   const auto p = find(id);
-  if (!p) return has_left(id);
+  if (!p) {
+    if (has_left(id)) return true;
+    const auto w = who_of(id);
+    return w && os::thread_is_gone(w->pid, w->life_thread) && os::has_no_memory(w->pid);
+  }
   if (sync::read_life(p->life()) == sync::life_state::alive) return false;
   const auto& who = p->identity();
-  const bool unmarked = !os::is_held(mark_of(id));
+  const bool unmarked = os::is_held(mark_of(id)) == os::certainty::no;
   if (who.namespaces != self_.namespaces) return unmarked;
   const auto pid = static_cast<std::int64_t>(who.pid);
   // An exec leaves the pid alive with one thread and another memory; its mark went with the old
   // one.
-  return os::all_threads_exiting(pid, who.start_time) || (unmarked && os::has_one_thread(pid));
+  return os::all_threads_exiting(pid, who.start_time) || (unmarked && os::has_one_thread(pid)) ||
+         os::has_no_memory(pid);
+}
+
+std::string process_table::why_unseen(std::uint32_t id) {
+  if (find(id)) return {};
+  const auto opened = peer::open(path_of(id));
+  return opened ? "its file names another process" : opened.error().why;
 }
 
 std::string process_table::describe(std::uint32_t id) {
@@ -132,8 +159,7 @@ std::vector<std::uint32_t> process_table::ids() const {
 std::vector<std::uint32_t> process_table::gone() {
   auto found = ids();
   std::erase_if(found, [&](std::uint32_t id) {
-    const auto p = id != self_id_ ? find(id) : nullptr;
-    return !p || sync::read_life(p->life()) == sync::life_state::alive || !proven_gone(id);
+    return id == self_id_ || state(id) == sync::life_state::alive || !proven_gone(id);
   });
   return found;
 }
@@ -142,6 +168,7 @@ void process_table::bury(std::span<const std::uint32_t> gone) {
   for (const std::uint32_t id : gone) {
     os::remove_file(path_of(id));
     os::remove_file(mark_of(id));
+    os::remove_file(who_path_of(id));
     const std::lock_guard guard(mutex_);
     if (const auto known = known_.find(id); known != known_.end()) retire(known);
   }
@@ -150,9 +177,12 @@ void process_table::bury(std::span<const std::uint32_t> gone) {
     for (const std::string& name : *names) {
       const std::string path = directory_ + "/" + name;
       if (!os::surely_missing(directory_ + "/" + name.substr(0, name.find('.')))) continue;
-      // A mark comes before its process file: one that is held belongs to a process that is just
-      // joining.
-      if (name.ends_with(".fifo") || (name.ends_with(".held") && !os::is_held(path)))
+      // A mark comes before its process file: one that may be held belongs to a process that is
+      // just joining.
+      const std::string mark = directory_ + "/" + name.substr(0, name.find('.')) + ".held";
+      if (name.ends_with(".fifo") ||
+          ((name.ends_with(".held") || name.ends_with(".who")) &&
+           os::is_held(mark) == os::certainty::no))
         os::remove_file(path);
     }
   }

@@ -1,6 +1,7 @@
 #pragma once
 /// process_table: the other processes of a bus, mapped read-only on first use; answers who lives
-/// and who is proven gone.
+/// and who is proven gone. A process whose file cannot be opened, or makes no sense, counts as alive
+/// until its death is proven without it.
 ///
 /// Threads    any; a peer stays mapped as long as somebody holds its pointer
 
@@ -9,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -52,6 +54,8 @@ class process_table final : public sync::peers {
   const layout::life_cell* life_of(std::uint32_t id) noexcept override;
   bool proven_gone(std::uint32_t id) noexcept override;
   std::string describe(std::uint32_t id) override;
+  /// Why find() is null, in words; empty: it is not.
+  std::string why_unseen(std::uint32_t id);
 
   /// Ids of the dead whose files are there still: what they left in the bus is still to be cleared.
   std::vector<std::uint32_t> gone();
@@ -63,10 +67,19 @@ class process_table final : public sync::peers {
   const os::identity& self() const noexcept { return self_; }
 
  private:
+  /// What a process says of itself in a link beside its file: it is read without a descriptor, when
+  /// the file cannot be opened or makes no sense.
+  struct said {
+    std::int64_t pid = 0;
+    std::int64_t life_thread = 0;
+  };
+  /// Empty: it says nothing, or is of another pid namespace.
+  std::optional<said> who_of(std::uint32_t id) const noexcept;
   bool has_left(std::uint32_t id) const noexcept;
   void retire(std::map<std::uint32_t, std::shared_ptr<const peer>>::iterator entry);
   std::string path_of(std::uint32_t id) const { return directory_ + "/" + std::to_string(id); }
   std::string mark_of(std::uint32_t id) const { return path_of(id) + ".held"; }
+  std::string who_path_of(std::uint32_t id) const { return path_of(id) + ".who"; }
 
   const std::string directory_;
   const os::identity self_;

@@ -32,15 +32,18 @@ struct recording_writer::state {
   std::uint64_t log_id = os::random_id();
   std::uint64_t offset = layout::log_header_bytes;
   std::uint64_t count = 0;
+  std::uint64_t written = 0;  // of them in the file
   std::uint32_t previous_crc = 0;
   std::vector<std::byte> memory;
   std::optional<log::frame_builder> frame;
   std::byte area[layout::header_area_max_bytes];
 
+  // What was recorded stays, under the name that says that it has no end; only an empty file goes.
   ~state() {
     if (file < 0) return;
+    (void)flush();
     disk.close(file);
-    os::remove_file(early);
+    if (written == 0) os::remove_file(early);
   }
   void begin(std::size_t bytes) {
     memory.resize(base::round_up(sizeof(layout::log_frame) + bytes, align_bytes));
@@ -55,8 +58,18 @@ struct recording_writer::state {
     if (failure != 0) return disk_error(failure, early);
     offset += bytes.size();
     previous_crc = crc;
+    written = count;
     frame.reset();
     return {};
+  }
+  // So that a file that was cut is told from a whole one.
+  result<void> write_end() {
+    begin(0);
+    std::uint32_t crc = 0;
+    const auto bytes = frame->finish(0, previous_crc, crc, layout::frame_kind::end, count);
+    const int failure = disk.write(file, bytes, offset);
+    frame.reset();
+    return failure != 0 ? disk_error(failure, early) : result<void>{};
   }
 };
 
@@ -73,8 +86,12 @@ result<recording_writer> recording_writer::create(const std::string& path) {
   if (os::exists(path))
     return error{errc::conflict, 0, "cannot record to " + path, "the file exists",
                  "choose another name, or remove it"};
-  os::remove_file(made->early);
   made->file = made->disk.open(made->early, log::disk_mode::create, false);
+  if (made->file == -EEXIST)
+    return error{errc::conflict, 0, "cannot record to " + path,
+                 made->early + " exists: another recorder writes it, or was killed",
+                 "bus replay " + made->early +
+                     " reads what it has; move it away, or choose another name"};
   if (made->file < 0) return disk_error(made->file, path);
   std::vector<std::byte> head(layout::log_header_bytes);
   layout::log_segment_header header{};
@@ -133,29 +150,54 @@ result<void> recording_writer::add(std::string_view subject, std::span<const std
   return {};
 }
 
+result<void> recording_writer::flush() {
+  state& s = *state_;
+  auto flushed = s.flush();
+  if (!flushed) return flushed;
+  const int failure = s.disk.sync(s.file);
+  return failure != 0 ? disk_error(failure, s.early) : result<void>{};
+}
+
 result<void> recording_writer::close() {
   state& s = *state_;
   auto flushed = s.flush();
+  if (flushed) flushed = s.write_end();
   if (!flushed) return flushed;
   int failure = s.disk.sync(s.file);
   s.disk.close(s.file);
   s.file = -1;
   if (failure == 0) failure = s.disk.rename(s.early, s.path);
-  if (failure != 0) {
-    os::remove_file(s.early);
-    return disk_error(failure, s.path);
-  }
+  if (failure != 0) return disk_error(failure, s.early);
   return {};
 }
 
 std::uint64_t recording_writer::count() const noexcept { return state_->count; }
+std::uint64_t recording_writer::flushed() const noexcept { return state_->written; }
 
 struct recording_reader::state {
   log::posix_disk disk;
   log::segment_reader reader{disk};
+  log::logged_record kept;  // the message that was handed out last lies in it
   std::uint64_t damaged = 0;
+  std::uint64_t found = 0;
+  std::optional<std::uint64_t> announced;
   std::optional<error> failure;
   std::string path;
+
+  // The last thing in a whole recording says how many messages it has.
+  void look_at_end() {
+    const auto& last = reader.frame();
+    const bool has_end = reader.frame_offset() != 0 && last.kind == layout::frame_kind::end;
+    if (has_end) announced = last.messages;
+    if (failure || (has_end && damaged == 0 && found == last.messages)) return;
+    failure = error{
+        errc::corrupt, 0, "the recording " + path + (has_end ? " is damaged" : " has no end"),
+        has_end ? std::to_string(found) + " of " + std::to_string(last.messages) +
+                      " messages can be read"
+                : "it was cut, or its recorder was killed: " + std::to_string(found) +
+                      " messages of it can be read",
+        "use another copy when you need the rest"};
+  }
 };
 
 recording_reader::recording_reader(std::unique_ptr<state> made) noexcept
@@ -184,7 +226,7 @@ std::optional<recorded> recording_reader::next() {
     const std::uint64_t before = s.reader.expected();
     switch (s.reader.next(record)) {
       case log::walk_outcome::gap: s.damaged += s.reader.expected() - before; continue;
-      case log::walk_outcome::end: return std::nullopt;
+      case log::walk_outcome::end: s.look_at_end(); return std::nullopt;
       case log::walk_outcome::failure:
         s.failure = os::failure(-s.reader.failure(), "cannot read " + s.path);
         return std::nullopt;
@@ -195,6 +237,8 @@ std::optional<recorded> recording_reader::next() {
       ++s.damaged;
       continue;
     }
+    s.kept = record;
+    ++s.found;
     recorded found;
     found.subject = area.subject();
     found.payload = {record.payload(), record.shape.payload_bytes};
@@ -211,6 +255,9 @@ std::optional<recorded> recording_reader::next() {
 }
 
 std::uint64_t recording_reader::damaged() const noexcept { return state_->damaged; }
+std::optional<std::uint64_t> recording_reader::announced() const noexcept {
+  return state_->announced;
+}
 const std::optional<error>& recording_reader::failure() const noexcept { return state_->failure; }
 
 }  // namespace bus

@@ -470,9 +470,18 @@ result<void> session::seal_stream(std::string_view name, bool sealed) {
   return core_->tell_keeper({{"do", "seal_stream"}, {"name", name}, {"sealed", sealed}});
 }
 
-result<void> session::restore_stream(std::string_view name, std::string_view directory) {
+result<backup_counts> session::restore_stream(std::string_view name, std::string_view directory,
+                                              bool damaged_too) {
   if (!core_->guard.same_process()) return core_->forked_error();
-  return core_->tell_keeper({{"do", "restore_stream"}, {"name", name}, {"from", directory}});
+  auto answer = core_->ask_keeper({{"do", "restore_stream"},
+                                   {"name", name},
+                                   {"from", directory},
+                                   {"damaged", damaged_too}});
+  if (!answer) return std::move(answer.error());
+  backup_counts counts;
+  counts.found = wire::number_of(*answer, "messages").value_or(0);
+  counts.announced = wire::number_of(*answer, "announced").value_or(0);
+  return counts;
 }
 
 result<keeper_info> session::keeper() const {

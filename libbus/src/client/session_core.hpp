@@ -25,7 +25,7 @@
 
 namespace bus {
 
-struct session_core {
+struct session_core : std::enable_shared_from_this<session_core> {
   client::bus_address address;
   std::unique_ptr<client::bus_directory> directory;
   std::unique_ptr<client::process_table> peers;

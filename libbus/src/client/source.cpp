@@ -137,7 +137,7 @@ ring::record_view view_of(const log::logged_record& record) noexcept {
 }  // namespace
 
 bool source::go_to_log(std::uint64_t seq) noexcept {
-  auto opened = client::log_tail::open(stream->directory(), lane->index());
+  auto opened = client::log_tail::open(stream->directory(), stream->facts().stream_id, lane->index());
   if (!opened) {
     failed = std::move(opened.error());
     return false;
@@ -192,7 +192,7 @@ result<void> source::enter_log(const start& from) {
       if (failure != 0) return tail->failed(failure);
       break;
     }
-    default: history.seek(history.first_seq()); break;
+    default: history.seek(history.due_seq()); break;
   }
   return {};
 }
@@ -283,7 +283,8 @@ result<void> source::enter(const start& from) {
     auto entered = enter_log(from);
     // Beyond its end, or nothing logged yet: as a stream in memory.
     if (entered) return {};
-    if (entered.error().code != errc::not_found && entered.error().code != errc::unavailable)
+    if (entered.error().code != errc::not_found &&
+        (entered.error().code != errc::unavailable || logged_seq() != 0))
       return entered;
     tail.reset();
   }

@@ -43,7 +43,7 @@ std::uint64_t writer_gate::lowest_pin(std::uint64_t tail) noexcept {
   const std::uint64_t logged = lane_->memory().has_log() ? logged_position(tail) : 0;
   if (lane_->memory().kept == layout::storage::durable) return logged;
   std::uint64_t lowest = tail;
-  unresolved_ = false;
+  unresolved_ = unseen_ = false;
   slowest_ = {};
   const std::uint32_t count = entries_in_use();
   for (std::uint32_t i = 0; i < count; ++i) {
@@ -56,6 +56,15 @@ std::uint64_t writer_gate::lowest_pin(std::uint64_t tail) noexcept {
       continue;
     }
     const known_reader& reader = readers_[i];
+    if (reader.unseen) [[unlikely]] {
+      unseen_ = true;
+      const std::uint64_t held = std::max(logged, tail > capacity ? tail - capacity : 0);
+      if (held <= lowest) {
+        lowest = held;
+        slowest_ = {nullptr, nullptr, nullptr, process_of(entry), held, true};
+      }
+      continue;
+    }
     if (reader.pin == nullptr) continue;
     const std::uint64_t held = spills ? ring::held_position_of_spill<sync::hardware>(
                                             *reader.pin, lane_->lane_key(), tail, capacity, logged)
@@ -75,7 +84,7 @@ void writer_gate::resolve() {
   for (std::uint32_t i = 0; i < count; ++i) {
     const std::uint64_t entry = sync::load_acquire(lane_->reader_entry(i));
     known_reader& reader = readers_[i];
-    if (reader.entry == entry) continue;
+    if (reader.entry == entry && !reader.unseen) continue;
     reader = {};
     reader.entry = entry;
     if (entry == 0) continue;
@@ -88,17 +97,16 @@ void writer_gate::resolve() {
       reader.slot = reader.process->slot(slot_of(entry));
       if (reader.slot != nullptr)
         reader.pin = reinterpret_cast<const ring::pin_words*>(reader.slot->pin);
-    } else {
-      reader.entry = 0;
-      if (peers_.state(process_of(entry)) == sync::life_state::left)
-        sync::replace(lane_->reader_entry(i), entry,
-                      0);  // its process is gone, or it was never an entry
+    } else if (peers_.state(process_of(entry)) == sync::life_state::alive) {
+      reader.unseen = true;
+    } else {  // its process is gone, or it was never an entry
+      reader = {};
+      sync::replace(lane_->reader_entry(i), entry, 0);
     }
   }
   unresolved_ = false;
 }
 
-// A group that cannot be looked at just now stays unresolved, and holds everything back meanwhile.
 void writer_gate::resolve_group(known_reader& reader, std::uint32_t index) {
   bool gone = false;
   reader.group = group_pins::find(stream_directory_, reader.entry, gone);
@@ -106,8 +114,12 @@ void writer_gate::resolve_group(known_reader& reader, std::uint32_t index) {
     reader.pin = &reader.group->pin(lane_->index());
     return;
   }
-  if (gone) sync::replace(lane_->reader_entry(index), reader.entry, 0);
-  reader.entry = 0;
+  if (!gone) {
+    reader.unseen = true;
+    return;
+  }
+  sync::replace(lane_->reader_entry(index), reader.entry, 0);
+  reader = {};
 }
 
 std::optional<writer_gate::laggard> writer_gate::slowest_reader(std::uint64_t tail) const noexcept {
@@ -126,7 +138,9 @@ std::optional<writer_gate::laggard> writer_gate::slowest_reader(std::uint64_t ta
 std::uint64_t writer_gate::lowest_wanted() const noexcept {
   std::uint64_t lowest = ~0ull;
   for (const known_reader& reader : readers_)
-    if (reader.pin != nullptr && sync::load_acquire(reader.pin->state) == ring::pin_gating &&
+    if (reader.unseen)
+      return 0;
+    else if (reader.pin != nullptr && sync::load_acquire(reader.pin->state) == ring::pin_gating &&
         sync::load_relaxed(reader.pin->lane_key) == lane_->lane_key())
       lowest = std::min(lowest, sync::load_relaxed(reader.pin->next_seq));
   return lowest;
@@ -136,7 +150,10 @@ bool writer_gate::forget_dead() {
   bool any = false;
   for (std::uint32_t i = 0; i < readers_.size(); ++i) {
     known_reader& reader = readers_[i];
-    if (!reader.process || sync::read_life(reader.process->life()) == sync::life_state::alive)
+    if (reader.unseen ? layout::is_group_reader(reader.entry) ||
+                            peers_.state(process_of(reader.entry)) == sync::life_state::alive
+                      : !reader.process ||
+                            sync::read_life(reader.process->life()) == sync::life_state::alive)
       continue;
     // It only read: nothing it might still do for some microseconds can hurt the lane.
     sync::replace(lane_->reader_entry(i), reader.entry, 0);

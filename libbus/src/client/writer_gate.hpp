@@ -31,8 +31,13 @@ class writer_gate {
   /// Lowest position that a gating reader needs, at most `tail`. No system call.
   std::uint64_t lowest_pin(std::uint64_t tail) noexcept;
 
+  /// A reader that was not looked at yet: resolve() comes next, and settles it one way or the other.
   bool has_unresolved() const noexcept { return unresolved_; }
-  /// Maps readers that are new. System calls: not under the lane lock.
+  /// A reader that cannot be looked at (no descriptor, no memory, no right, a damaged file) and is not
+  /// known to be dead: it may be anywhere, so it holds everything back, like one that lags.
+  bool has_unseen() const noexcept { return unseen_; }
+  /// Maps readers that are new, and tries again those that could not be looked at. System calls: not
+  /// under the lane lock.
   void resolve();
 
   struct holder {
@@ -41,6 +46,7 @@ class writer_gate {
     const group_pins* group = nullptr;  // of a group instead of a process
     std::uint32_t process_id = 0;
     std::uint64_t position = 0;
+    bool unseen = false;  // a process or a group that cannot be looked at
   };
   /// Who held the lowest position at the last look; no pin when nobody did.
   const holder& slowest() const noexcept { return slowest_; }
@@ -75,6 +81,7 @@ class writer_gate {
     std::shared_ptr<const group_pins> group;
     os::fd bell;
     std::uint64_t bell_owner = 0;
+    bool unseen = false;
   };
   void wake_sleepers() noexcept;
   void ring_bells() noexcept;
@@ -89,6 +96,7 @@ class writer_gate {
   std::vector<known_reader> readers_;
   holder slowest_;
   bool unresolved_ = false;
+  bool unseen_ = false;
   std::uint32_t idle_exchanges_ = 0;
 };
 

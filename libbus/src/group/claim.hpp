@@ -200,11 +200,11 @@ inline std::uint32_t core::new_slot(std::uint32_t lane, const ring::record_view&
 inline std::uint32_t core::window(std::uint32_t max) const noexcept {
   const auto& l = m_.lists();
   const auto& rules = m_.rules;
+  const std::uint32_t leased = l.lease_count, delayed = l.delayed_count;
   if (rules.order == order_rule::total)
-    return l.lease_count + l.delayed_count + l.dying_count == 0 ? std::min(max, 1u) : 0;
+    return leased + delayed + l.dying_count == 0 ? std::min(max, 1u) : 0;
   const std::uint32_t used =
-      l.lease_count +
-      (l.delayed_count > rules.max_delayed ? l.delayed_count - rules.max_delayed : 0);
+      leased + (delayed > rules.max_delayed ? delayed - rules.max_delayed : 0);
   return used >= rules.max_ack_pending ? 0 : std::min(max, rules.max_ack_pending - used);
 }
 
@@ -368,7 +368,7 @@ nothing_because core::claim(std::uint32_t lane, std::uint32_t member, std::uint3
       sink.lapped(reader.next_seq());
       std::uint64_t first_lost = 0;
       if (!reader.resume(first_lost)) break;
-      at.dropped += reader.next_seq() - first_lost;
+      note_lost(lane, at, first_lost, reader.next_seq() - first_lost);
       continue;
     }
     if (outcome == ring::poll_outcome::corrupt || outcome == ring::poll_outcome::unsupported)

@@ -75,7 +75,7 @@ void core::add_blocks(std::uint32_t from, std::uint32_t count) noexcept {
     return;
   auto& l = m_.lists();
   for (std::uint32_t at = from + count; at-- != from;) {
-    m_.chain[at] = l.block_free == 0 ? no_index : l.block_first;
+    m_.chain[at] = l.block_free == 0 ? no_index : std::uint32_t(l.block_first);
     l.block_first = at;
     ++l.block_free;
   }
@@ -105,7 +105,7 @@ void core::undo_slot(std::uint32_t index) noexcept {
     if (entry != nullptr && entry->holder == index + 1) {
       keys.remove(entry);
     } else if (entry != nullptr && t.state == slot_state::parked) {
-      std::uint32_t* link = &entry->first;
+      base::field32* link = &entry->first;
       std::uint32_t previous = 0;
       for (std::uint32_t steps = 0; *link != index + 1 && steps < entry->parked; ++steps) {
         previous = *link;
@@ -133,7 +133,8 @@ layout::record_shape core::shape_of(const layout::group_slot& slot) const noexce
   const auto& memory =
       lanes_[layout::lane_of_origin(sync::load_relaxed(slot.origin)) % layout::group_lanes_max];
   if (memory.header == nullptr || shape.payload_bytes > memory.max_message_bytes ||
-      shape.header_bytes % layout::header_align != 0) {
+      shape.header_bytes % layout::header_align != 0 ||
+      shape.total_bytes() > memory.largest_bytes()) {
     m_.broken = true;
     return {};
   }
@@ -165,7 +166,7 @@ void core::drop_copy(std::uint32_t index) noexcept {
 
 void core::drop_reason(std::uint32_t index) noexcept {
   auto& story = m_.story(index);
-  hold_arena(m_).drop(story.reason_block, story.reason_bytes);
+  hold_arena(m_).drop(story.reason_block, std::min<std::uint32_t>(story.reason_bytes, 4096));
   story.reason_bytes = 0;
 }
 

@@ -78,6 +78,7 @@ class letter_sink {
     death why = death::none;
     const std::byte* record = nullptr;  // whole, in one piece
     std::uint64_t record_bytes = 0;
+    layout::record_shape shape{};     // of the record, as it was checked
     std::string_view member, reason;  // who had it last, and what was wrong
   };
   virtual ~letter_sink() = default;
@@ -220,10 +221,13 @@ class core {
 
   /// Something became ready, or a place in the window free: whoever sleeps shall look.
   bool take_news() noexcept { return std::exchange(news_, false); }
-  /// Leases that ended at `ack_wait` since the last call, oldest first: the first few are told.
+  /// Leases that ended at `ack_wait` since the last call, oldest first. When as many as there is room
+  /// for are not told yet, the next ones wait.
   struct expired_lease {
-    std::uint64_t origin;
-    std::uint32_t member;
+    std::uint64_t origin = 0;
+    std::uint32_t owner = 0;
+    bool started = false;
+    char name[sizeof(layout::group_member::name)] = {};  // of the owner, then
   };
   bool has_expired() const noexcept { return expired_count_ != 0; }
   template <class Tell>
@@ -231,6 +235,30 @@ class core {
     const std::uint32_t count = std::exchange(expired_count_, 0);
     for (std::uint32_t i = 0; i < count; ++i) tell(expired_[i]);
   }
+  /// An active member was found to hang, and is active no more; no_index: none was.
+  bool has_deposed() const noexcept { return deposed_ != no_index; }
+  std::uint32_t take_deposed() noexcept { return std::exchange(deposed_, no_index); }
+  /// REQUIRES: the lock. The member is not the active one any more; its leases end as they would.
+  void depose(std::uint32_t member) noexcept;
+  /// REQUIRES: the lock. Cost: a look at all leases
+  bool has_lease_of(std::uint32_t member) const noexcept;
+
+  /// Messages that the ring had lost before they were claimed. `count` is exact for the lane.
+  struct loss {
+    std::uint64_t first = 0, count = 0;
+  };
+  /// REQUIRES for all: the lock. Counts a loss, and notes it until a consumer is told.
+  void note_lost(std::uint32_t lane, stand& at, std::uint64_t first, std::uint64_t count) noexcept {
+    auto& cursor = m_.cursors[lane];
+    if (at.dropped == sync::load_relaxed(cursor.told)) sync::store_relaxed(cursor.lost_first, first);
+    at.dropped += count;
+    has_lost_ = true;
+  }
+  void look_for_losses() noexcept { has_lost_ = true; }
+  bool has_lost() const noexcept { return has_lost_; }
+  void all_losses_told() noexcept { has_lost_ = false; }
+  /// What no consumer was told of yet; from now on it was.
+  loss take_loss(std::uint32_t lane) noexcept;
   /// A dead letter was written: its readers shall look.
   bool take_letters() noexcept { return std::exchange(wrote_letter_, false); }
 
@@ -271,8 +299,9 @@ class core {
   void drop_reason(std::uint32_t index) noexcept;
   void relieve_ring(std::uint32_t lane, std::uint64_t end, std::uint32_t claims) noexcept;
   bool copy_out_of_ring(std::uint32_t index) noexcept;
-  void fail(std::uint32_t index, slot_truth old, const std::uint64_t* delay, death last,
+  bool fail(std::uint32_t index, slot_truth old, const std::uint64_t* delay, death last,
             std::uint64_t now) noexcept;
+  bool return_unstarted(std::uint32_t index, slot_truth t) noexcept;
   void to_ready(std::uint32_t index, slot_truth to, bool in_front) noexcept;
   void to_delayed(std::uint32_t index, slot_truth to, std::uint64_t due) noexcept;
   void timer_due(std::uint32_t index, std::uint64_t now) noexcept;
@@ -318,6 +347,8 @@ class core {
   bool news_ = false;
   bool wrote_letter_ = false;
   bool queue_full_ = false;
+  bool has_lost_ = false;
+  std::uint32_t deposed_ = no_index;
   std::uint32_t expired_count_ = 0;
   expired_lease expired_[32];
 };

@@ -61,11 +61,12 @@ bool core::try_move(std::uint32_t index) noexcept {
   const std::uint32_t text_bytes = std::min<std::uint32_t>(story.reason_bytes, sizeof text);
   if (text_bytes != 0)
     hold_arena(m_).copy_out(reinterpret_cast<std::byte*>(text), story.reason_block, 0, text_bytes);
+  letter.shape = shape;
   letter.attempts = t.acquired;
   letter.first_ticks = story.first_ticks;
   letter.lane = lane;
   letter.seq = layout::seq_of_origin(origin);
-  letter.why = static_cast<death>(story.death);
+  letter.why = static_cast<death>(std::uint32_t{story.death});
   letter.record_bytes = bytes;
   const std::string_view both(text, text_bytes);
   const std::size_t end = both.find('\n');

@@ -28,7 +28,8 @@ void core::promote(layout::group_key* entry) noexcept {
     const std::uint32_t index = entry->first - 1;
     auto& slot = m_.slot(index);
     entry->first = slot.next;
-    if (--entry->parked == 0) entry->first = entry->last = 0;
+    --entry->parked;
+    if (entry->parked == 0) entry->first = entry->last = 0;
     --m_.lists().parked_count;
     entry->holder = index + 1;
     slot_truth t = truth(index);
@@ -39,9 +40,9 @@ void core::promote(layout::group_key* entry) noexcept {
     return;
   }
   if (entry->skip != 0) {
-    if (entry->looked_at_again != 0 || sync::makes(sync::fault::passed_over_is_forgotten)) return;
+    if (entry->is_looked_at_again() || sync::makes(sync::fault::passed_over_is_forgotten)) return;
     // With on_fail=skip a retry may take the key meanwhile, and leave it.
-    entry->looked_at_again = 1;
+    entry->look_again(true);
     m_.slot(entry->skip - 1).next = m_.lists().rescan_first;
     m_.lists().rescan_first = entry->skip;
     sync::reach(sync::failpoint::key_to_rescan);
@@ -56,8 +57,9 @@ bool core::is_passed_over(const layout::group_key& key, std::uint32_t lane) noex
   if (layout::lane_of_origin(sync::load_relaxed(skip.origin)) != lane) return false;
   // Counted when the cursor is stored: a crash before that takes it back.
   auto& story = m_.story(key.skip - 1);
-  const std::uint64_t cursor = stand_of(lane).seq, count = layout::count_of_skipped(story.skipped);
-  if (!layout::was_counted_at(story.skipped, cursor))
+  const std::uint64_t cursor = stand_of(lane).seq, skipped = story.skipped;
+  const std::uint64_t count = layout::count_of_skipped(skipped);
+  if (!layout::was_counted_at(skipped, cursor))
     sync::store_release(story.skipped_before, count);
   sync::store_release(story.skipped, layout::pack_skipped(count + 1, cursor));
   return true;
@@ -162,7 +164,7 @@ void core::go_on_from(std::uint32_t skip, bool nothing_left, std::uint64_t posit
   store_truth(skip, t);
   sync::reach(sync::failpoint::rescan_freed);
   put_free(m_, skip);
-  entry->looked_at_again = nothing_left || found != 0 ? 0 : 1;
+  entry->look_again(!nothing_left && found == 0);
   if (nothing_left) {
     m_.lists().rescan_first = rest;
     if (entry->holder == 0) promote(entry);

@@ -128,8 +128,7 @@ void core::note_failure(std::uint32_t index, std::uint32_t owner,
                         std::string_view reason) noexcept {
   auto& story = m_.story(index);
   if (story.first_ticks == 0) story.first_ticks = sync::load_relaxed(m_.slot(index).since);
-  if (story.reason_bytes != 0) hold_arena(m_).drop(story.reason_block, story.reason_bytes);
-  story.reason_bytes = 0;
+  if (story.reason_bytes != 0) drop_reason(index);
   char text[sizeof(layout::group_member::name) + 1 + reason_max_bytes];
   const char* name = owner < m_.member_count ? m_.members[owner].name : "";
   std::size_t bytes = ::strnlen(name, sizeof(layout::group_member::name));
@@ -142,8 +141,8 @@ void core::note_failure(std::uint32_t index, std::uint32_t owner,
   if (story.reason_block != no_index) story.reason_bytes = static_cast<std::uint32_t>(bytes);
 }
 
-// What was leased comes back, and counts.
-void core::fail(std::uint32_t index, slot_truth old, const std::uint64_t* delay, death last,
+// What was leased comes back, and counts. False: its holder settled it meanwhile, or started it.
+bool core::fail(std::uint32_t index, slot_truth old, const std::uint64_t* delay, death last,
                 std::uint64_t now) noexcept {
   slot_truth to = old;
   to.failed = std::min(old.failed + 1, slot_truth::failed_max);
@@ -158,7 +157,7 @@ void core::fail(std::uint32_t index, slot_truth old, const std::uint64_t* delay,
     story.due = now + wait;
     to.state = wait == 0 ? slot_state::ready : slot_state::delayed;
   }
-  if (!leave_lease(index, old, to)) return;
+  if (!leave_lease(index, old, to)) return false;
   to.started = false;
   to.generation = old.generation + 1;
   if (dies)
@@ -167,14 +166,47 @@ void core::fail(std::uint32_t index, slot_truth old, const std::uint64_t* delay,
     to_ready(index, to, false);
   else
     to_delayed(index, to, now + wait);
+  return true;
+}
+
+// What nobody began to work on comes back as if it had never been handed out.
+bool core::return_unstarted(std::uint32_t index, slot_truth t) noexcept {
+  slot_truth to = t;
+  to.state = slot_state::ready;
+  if (!leave_lease(index, t, to)) return false;
+  sync::bump(m_.header->counters.returned_unstarted, 1);
+  to_ready(index, to, false);
+  return true;
 }
 
 void core::lease_expired(std::uint32_t index, slot_truth t, std::uint64_t now) noexcept {
+  const std::uint64_t origin = sync::load_relaxed(m_.slot(index).origin);
+  if (!t.started && !sync::makes(sync::fault::unstarted_fails)) {
+    if (!return_unstarted(index, t)) return;
+  } else {
+    note_failure(index, t.owner, "ack_wait passed");
+    if (!fail(index, t, nullptr, death::expired, now)) return;
+  }
   sync::bump(m_.header->counters.expired, 1);
-  if (expired_count_ < std::size(expired_))
-    expired_[expired_count_++] = {sync::load_relaxed(m_.slot(index).origin), t.owner};
-  note_failure(index, t.owner, "ack_wait passed");
-  fail(index, t, nullptr, death::expired, now);
+  if (expired_count_ < std::size(expired_)) {
+    auto& told = expired_[expired_count_++];
+    told.origin = origin;
+    told.owner = t.owner;
+    told.started = t.started;
+    if (t.owner < m_.member_count)
+      std::memcpy(told.name, m_.members[t.owner].name, sizeof told.name);
+    told.name[sizeof told.name - 1] = '\0';
+  }
+  // An active member that lets a lease pass is not active: the next one that looks takes over.
+  if (m_.rules.mode == mode_rule::failover &&
+      sync::load_relaxed(m_.header->active) >> 32 == std::uint64_t{t.owner} + 1)
+    depose(t.owner);
+}
+
+void core::depose(std::uint32_t member) noexcept {
+  sync::store_relaxed(m_.header->active, 0);
+  news_ = true;
+  deposed_ = member;
 }
 
 // REQUIRES: the truth says so already.
@@ -229,16 +261,17 @@ void core::run_events(std::uint64_t now) noexcept {
   }
   for (int i = 0; i < timers_at_once; ++i) {
     const timers all(m_);
-    if (m_.broken || all.next_due() > now) break;
+    if (m_.broken || all.next_due() > now || expired_count_ == std::size(expired_)) break;
     const std::uint32_t index = all.next_slot();
     timer_due(index, now);
-    if (!timers(m_).empty() && timers(m_).next_slot() == index && timers(m_).next_due() <= now)
+    const timers left(m_);
+    if (!left.empty() && left.next_slot() == index && left.next_due() <= now)
       break;  // started this moment: next time
   }
   if (m_.rules.ack_wait == 0) return;
   for (int i = 0; i < timers_at_once; ++i) {
     const std::uint32_t index = m_.lists().lease_first;
-    if (index == no_index || m_.broken) return;
+    if (index == no_index || m_.broken || expired_count_ == std::size(expired_)) return;
     if (sync::load_relaxed(m_.slot(index).since) + m_.rules.ack_wait > now) return;
     const slot_truth t = truth(index);
     if (t.state == slot_state::settled)
@@ -256,8 +289,7 @@ settled core::nack(const lease_token& token, std::uint64_t now, const std::uint6
   if (held(token, old) != settled::ok) return settled::stale;
   note_failure(token.slot, old.owner, reason);
   sync::bump(m_.header->counters.nacked, 1);
-  fail(token.slot, old, delay, death::max_deliver, now);
-  return settled::ok;
+  return fail(token.slot, old, delay, death::max_deliver, now) ? settled::ok : settled::stale;
 }
 
 settled core::release(const lease_token& token) noexcept {
@@ -297,7 +329,7 @@ settled core::extend(const lease_token& token, std::uint64_t now,
   if (story.lease_begin == 0) story.lease_begin = sync::load_relaxed(slot.since);
   if (story.first_ticks == 0) story.first_ticks = story.lease_begin;
   if (m_.rules.ack_wait == 0) return settled::ok;
-  const std::uint64_t last = story.lease_begin + m_.rules.max_lease;
+  const std::uint64_t last = std::uint64_t{story.lease_begin} + m_.rules.max_lease;
   const std::uint64_t due =
       std::min(now + (duration != nullptr ? *duration : m_.rules.ack_wait), last);
   if (slot.heap_index != no_index)
@@ -347,17 +379,13 @@ std::uint32_t core::member_died(std::uint32_t member, std::uint64_t now) noexcep
     const slot_truth t = truth(index);
     if (t.state != slot_state::leased || t.owner != member) return;
     ++count;
-    if (t.started) {
-      sync::bump(m_.header->counters.died, 1);
-      note_failure(index, t.owner, "its process died");
-      fail(index, t, nullptr, death::max_deliver, now);
+    if (!t.started) {
+      (void)return_unstarted(index, t);
       return;
     }
-    slot_truth to = t;
-    to.state = slot_state::ready;
-    if (!leave_lease(index, t, to)) return;
-    sync::bump(m_.header->counters.returned_unstarted, 1);
-    to_ready(index, to, false);
+    sync::bump(m_.header->counters.died, 1);
+    note_failure(index, t.owner, "its process died");
+    (void)fail(index, t, nullptr, death::max_deliver, now);
   };
   std::uint32_t index = m_.lists().lease_first;
   for (std::uint32_t steps = 0; index != no_index && steps < m_.slot_count; ++steps) {
@@ -376,7 +404,35 @@ std::uint32_t core::member_died(std::uint32_t member, std::uint64_t now) noexcep
   return count;
 }
 
+bool core::has_lease_of(std::uint32_t member) const noexcept {
+  const auto is_its = [&](std::uint32_t index) {
+    const slot_truth t = truth(index);
+    return t.state == slot_state::leased && t.owner == member;
+  };
+  std::uint32_t index = m_.lists().lease_first;
+  for (std::uint32_t steps = 0; index != no_index && steps < m_.slot_count; ++steps) {
+    if (is_its(index)) return true;
+    index = m_.slot(index).lease_next;
+  }
+  const std::uint32_t timed = std::min<std::uint32_t>(m_.lists().timer_count, m_.slot_count);
+  for (std::uint32_t at = 0; at < timed; ++at)
+    if (is_its(m_.timers[at].slot)) return true;
+  return false;
+}
+
+core::loss core::take_loss(std::uint32_t lane) noexcept {
+  auto& cursor = m_.cursors[lane];
+  const std::uint64_t dropped = stand_of(lane).dropped, told = sync::load_relaxed(cursor.told);
+  if (dropped <= told || sync::makes(sync::fault::loss_untold)) return {};
+  sync::store_relaxed(cursor.told, dropped);
+  return {sync::load_relaxed(cursor.lost_first), dropped - told};
+}
+
 void core::member_gone(std::uint32_t member) noexcept {
+  // Whoever takes the place next is not the active member for that.
+  if (sync::load_relaxed(m_.header->active) >> 32 == std::uint64_t{member} + 1 &&
+      !sync::makes(sync::fault::place_stays_active))
+    sync::store_relaxed(m_.header->active, 0);
   if (sync::makes(sync::fault::untold_never_collected)) return;
   collect_from(member);
   collect_unlisted();

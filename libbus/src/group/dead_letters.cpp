@@ -66,7 +66,7 @@ std::byte* dead_letters::scratch(std::uint64_t bytes) noexcept {
 void dead_letters::append(const letter& l) noexcept {
   std::uint64_t words[4];
   std::memcpy(words, l.record, sizeof words);
-  const auto shape = layout::record_shape::unpack(words[1]);
+  const layout::record_shape& shape = l.shape;  // not what the record says by now
   const std::byte* header = l.record + layout::record_header_bytes;
   const layout::header_area original(header, shape.header_bytes, shape.flags);
   const auto subject_id = static_cast<std::uint32_t>(words[2]);

@@ -3,7 +3,8 @@
 /// addresses; the mapping is owned by client/group_files.
 ///
 /// Whatever is read from the file as an index is input: an impossible one ends at a slot that
-/// belongs to nobody, and says so (`broken`). The operation goes to its end and answers `corrupt`.
+/// belongs to no message, and is noted (`broken`). The operation runs to its end and returns `corrupt`.
+/// Every number of the file is a base::shared_field or a word: it is loaded once, checked, and used.
 
 #include <array>
 #include <chrono>
@@ -50,11 +51,11 @@ struct group_memory {
   layout::group_member* members = nullptr;
   layout::group_settled* settled = nullptr;  // one per member
   layout::group_timer* timers = nullptr;
-  std::uint32_t* key_index = nullptr;
+  base::field32* key_index = nullptr;
   layout::group_key* keys = nullptr;
   layout::group_slot* slots = nullptr;
   layout::group_slot_story* stories = nullptr;
-  std::uint32_t* chain = nullptr;  // of the hold arena: the next block
+  base::field32* chain = nullptr;  // of the hold arena: the next block
   std::byte* blocks = nullptr;
   // From the validated header; never read from shared memory again.
   std::uint32_t slot_count = 0, member_count = 0, key_capacity = 0, key_count = 0, block_count = 0;

@@ -66,7 +66,7 @@ class hold_arena {
     for (std::uint32_t at = first; at != no_index && count != 0; --count) {
       if (!is_block(at)) return;
       const std::uint32_t next = memory_.chain[at];
-      memory_.chain[at] = lists.block_free == 0 ? no_index : lists.block_first;
+      memory_.chain[at] = lists.block_free == 0 ? no_index : std::uint32_t(lists.block_first);
       lists.block_first = at;
       ++lists.block_free;
       at = next;

@@ -59,9 +59,9 @@ class key_table {
   layout::group_key* add(std::uint64_t key) const noexcept {
     const hashed hash = hash_of(key);
     auto& l = m_.lists();
-    const std::uint32_t number = l.key_free != 0 ? l.key_free - 1 : l.keys_used;
-    if (number >= m_.key_count || (l.key_free != 0 && m_.keys[number].key != 0))
-      return say_broken();
+    const std::uint32_t reused = l.key_free, used = l.keys_used;
+    const std::uint32_t number = reused != 0 ? reused - 1 : used;
+    if (number >= m_.key_count || (reused != 0 && m_.keys[number].key != 0)) return say_broken();
     std::uint32_t at = hash.home, free = places(at, 0, ~0u);
     for (std::uint32_t looked = 1; free == 0; ++looked) {
       if (looked == lines_) return say_broken();
@@ -69,23 +69,23 @@ class key_table {
       at = after(at);
       free = places(at, 0, ~0u);
     }
-    if (l.key_free != 0)
+    if (reused != 0)
       l.key_free = m_.keys[number].first;
     else
-      ++l.keys_used;
+      l.keys_used = used + 1;
     ++l.key_count;
     const std::uint32_t place =
         at * places_per_line + static_cast<std::uint32_t>(std::countr_zero(free));
     m_.key_index[place] = hash.tag | (number + 1);
     m_.keys[number] = {};
     m_.keys[number].key = key;
-    m_.keys[number].place = place & 0x7fffffff;
+    m_.keys[number].set_place(place);
     return &m_.keys[number];
   }
   void remove(layout::group_key* entry) const noexcept {
     const hashed hash = hash_of(entry->key);
     const auto number = static_cast<std::uint32_t>(entry - m_.keys);
-    const std::uint32_t place = entry->place;
+    const std::uint32_t place = entry->place();
     if (place >= m_.key_capacity || m_.key_index[place] != (hash.tag | (number + 1)))
       return void(say_broken());
     std::uint32_t at = hash.home;
@@ -113,15 +113,15 @@ class key_table {
             tag == 0 ? number_mask_ + 1 : tag};
   }
   std::uint32_t after(std::uint32_t at) const noexcept { return (at + 1) & (lines_ - 1); }
-  std::uint32_t* line(std::uint32_t at) const noexcept {
+  base::field32* line(std::uint32_t at) const noexcept {
     return m_.key_index + std::size_t{at} * places_per_line;
   }
-  std::uint32_t& passed_by(std::uint32_t at) const noexcept {
+  base::field32& passed_by(std::uint32_t at) const noexcept {
     return line(at)[places_per_line - 1];
   }
   // Which places of the line have this value in the bits of the mask: bit by bit.
   std::uint32_t places(std::uint32_t at, std::uint32_t value, std::uint32_t mask) const noexcept {
-    const std::uint32_t* from = line(at);
+    const base::field32* from = line(at);
     std::uint32_t found = 0;
 #if defined(__SSE2__)
     const __m128i wanted = _mm_set1_epi32(static_cast<int>(value));

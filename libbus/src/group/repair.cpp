@@ -19,17 +19,20 @@ struct repairer {
   const std::function<bool(std::uint32_t)>& knows_subject;
   std::vector<bool> used_blocks;
   std::vector<std::uint32_t> leased, ready, dying, in_rings, keyed;
+  // What slots say of themselves, read once: something may write over them meanwhile, and a sort that
+  // is told two things of one slot does not end.
+  struct copied {
+    std::uint64_t place = 0, origin = 0, since = 0, key = 0;
+  };
+  std::vector<copied> copies;
   std::uint32_t nonsense = 0;
+  std::uint32_t slots_used = 0;
 
   repairer(core& of, const std::function<bool(std::uint32_t)>& knows)
-      : c(of), m(of.memory()), knows_subject(knows), used_blocks(of.memory().block_count) {}
+      : c(of), m(of.memory()), knows_subject(knows), used_blocks(of.memory().block_count), copies(of.memory().slot_count) {}
 
-  std::uint64_t origin(std::uint32_t index) const noexcept {
-    return sync::load_relaxed(m.slots[index].origin);
-  }
-  std::uint64_t place(std::uint32_t index) const noexcept {
-    return sync::load_relaxed(m.slots[index].place);
-  }
+  std::uint64_t origin(std::uint32_t index) const noexcept { return copies[index].origin; }
+  std::uint64_t place(std::uint32_t index) const noexcept { return copies[index].place; }
   std::uint32_t lane(std::uint32_t index) const noexcept {
     return layout::lane_of_origin(origin(index));
   }
@@ -126,7 +129,9 @@ struct repairer {
       slot.heap_index = no_index;
       slot.lease_previous = slot.lease_next = slot.ring_previous = slot.ring_next = no_index;
       slot_truth t = slot_truth::unpack(sync::load_acquire(slot.truth));
-      if (sync::load_relaxed(slot.truth) != 0) m.lists().slots_used = index + 1;
+      if (t.pack() != 0) m.lists().slots_used = slots_used = index + 1;
+      copies[index] = {sync::load_relaxed(slot.place), sync::load_relaxed(slot.origin),
+                       sync::load_relaxed(slot.since), sync::load_relaxed(slot.key)};
       if (t.state == slot_state::free) continue;
       if (is_out_of_reach(index)) {
         m.broken = true;  // nothing is decided about it here
@@ -149,7 +154,7 @@ struct repairer {
       }
       keep_text(index);
       if ((place(index) & layout::place_in_arena) == 0) in_rings.push_back(index);
-      if (sync::load_relaxed(slot.key) != 0) keyed.push_back(index);
+      if (copies[index].key != 0) keyed.push_back(index);
       switch (t.state) {
         case slot_state::settled:
         case slot_state::leased: leased.push_back(index); break;
@@ -168,8 +173,10 @@ struct repairer {
   // What a claim passed over whose cursor was never stored is passed over again.
   void take_back_uncounted(std::uint32_t index) noexcept {
     auto& story = m.stories[index];
+    if (lane(index) >= layout::group_lanes_max) return;
     const std::uint64_t cursor = c.stand_of(lane(index)).seq;
-    if (layout::was_counted_at(story.skipped, cursor))
+    const std::uint64_t skipped = story.skipped;
+    if (layout::was_counted_at(skipped, cursor))
       story.skipped = layout::pack_skipped(story.skipped_before, cursor);
   }
 
@@ -191,8 +198,9 @@ struct repairer {
   }
   void keep_text(std::uint32_t index) {
     auto& story = m.stories[index];
-    if (story.reason_bytes == 0) return;
-    if (story.reason_bytes > 1024 || !take_chain(story.reason_block, story.reason_bytes))
+    const std::uint32_t bytes = story.reason_bytes;
+    if (bytes == 0) return;
+    if (bytes > 1024 || !take_chain(story.reason_block, bytes))
       story.reason_bytes = 0;
   }
 
@@ -202,7 +210,7 @@ struct repairer {
               [&](std::uint32_t a, std::uint32_t b) { return place(a) < place(b); });
     for (const std::uint32_t index : in_rings) in_ring(m, lane(index)).push_back(index);
     std::sort(leased.begin(), leased.end(), [&](std::uint32_t a, std::uint32_t b) {
-      return sync::load_relaxed(m.slots[a].since) < sync::load_relaxed(m.slots[b].since);
+      return copies[a].since < copies[b].since;
     });
     for (const std::uint32_t index : leased) {
       // Of an extended one: it ends at a time of its own.
@@ -221,7 +229,7 @@ struct repairer {
 
   void link_keys() {
     if (m.rules.order != order_rule::key) return;
-    const auto key = [&](std::uint32_t i) { return sync::load_relaxed(m.slots[i].key); };
+    const auto key = [&](std::uint32_t i) { return copies[i].key; };
     std::sort(keyed.begin(), keyed.end(), [&](std::uint32_t a, std::uint32_t b) {
       return std::pair(key(a), origin(a)) < std::pair(key(b), origin(b));
     });
@@ -300,14 +308,14 @@ struct repairer {
   }
 
   void free_the_rest() noexcept {
-    for (std::uint32_t index = m.lists().slots_used; index-- != 0;)
+    for (std::uint32_t index = slots_used; index-- != 0;)
       if (c.truth(index).state == slot_state::free) put_free(m, index);
     auto& l = m.lists();
     const auto blocks = static_cast<std::uint32_t>(
         std::min<std::uint64_t>(sync::load_relaxed(m.header->blocks_reserved), m.block_count));
     for (std::uint32_t at = blocks; at-- != 0;) {
       if (used_blocks[at]) continue;
-      m.chain[at] = l.block_free == 0 ? no_index : l.block_first;
+      m.chain[at] = l.block_free == 0 ? no_index : std::uint32_t(l.block_first);
       l.block_first = at;
       ++l.block_free;
     }

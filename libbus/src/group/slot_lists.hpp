@@ -13,9 +13,9 @@ namespace bus::group {
 /// A queue through `next`.
 struct slot_queue {
   const group_memory& memory;
-  std::uint32_t& first;
-  std::uint32_t& last;
-  std::uint32_t& count;
+  base::field32& first;
+  base::field32& last;
+  base::field32& count;
 
   void push_back(std::uint32_t index) const noexcept {
     memory.slot(index).next = no_index;
@@ -27,7 +27,7 @@ struct slot_queue {
     ++count;
   }
   void push_front(std::uint32_t index) const noexcept {
-    memory.slot(index).next = count == 0 ? no_index : first;
+    memory.slot(index).next = count == 0 ? no_index : std::uint32_t(first);
     if (count == 0) last = index;
     first = index;
     ++count;
@@ -60,15 +60,18 @@ inline std::uint32_t take_free(const group_memory& m) noexcept {
     --l.free_count;
     return index;
   }
-  return l.slots_used < m.slot_count ? l.slots_used++ : no_index;
+  const std::uint32_t used = l.slots_used;
+  if (used >= m.slot_count) return no_index;
+  l.slots_used = used + 1;
+  return used;
 }
 inline std::uint32_t free_slots(const group_memory& m) noexcept {
   const auto& l = m.lists();
-  return l.free_count + (m.slot_count - std::min(l.slots_used, m.slot_count));
+  return l.free_count + (m.slot_count - std::min<std::uint32_t>(l.slots_used, m.slot_count));
 }
 inline void put_free(const group_memory& m, std::uint32_t index) noexcept {
   auto& l = m.lists();
-  m.slot(index).next = l.free_count == 0 ? no_index : l.free_first;
+  m.slot(index).next = l.free_count == 0 ? no_index : std::uint32_t(l.free_first);
   l.free_first = index;
   ++l.free_count;
 }
@@ -77,17 +80,18 @@ inline void put_free(const group_memory& m, std::uint32_t index) noexcept {
 template <auto Previous, auto Next>
 struct linked_list {
   const group_memory& memory;
-  std::uint32_t& first;
-  std::uint32_t& last;
+  base::field32& first;
+  base::field32& last;
 
   void push_back(std::uint32_t index) const noexcept {
     auto& slot = memory.slot(index);
-    slot.*Previous = last;
+    const std::uint32_t behind = last;
+    slot.*Previous = behind;
     slot.*Next = no_index;
-    if (last == no_index)
+    if (behind == no_index)
       first = index;
     else
-      memory.slot(last).*Next = index;
+      memory.slot(behind).*Next = index;
     last = index;
   }
   void insert_behind(std::uint32_t behind, std::uint32_t index) const noexcept {

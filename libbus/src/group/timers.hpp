@@ -12,6 +12,8 @@ namespace bus::group {
 
 class timers {
  public:
+  /// The number of timers is read once, here: what it says is checked, and used for all that this
+  /// object does.
   explicit timers(const group_memory& memory) noexcept
       : memory_(memory), count_(memory.lists().timer_count) {
     if (count_ > memory.slot_count) {
@@ -21,25 +23,30 @@ class timers {
   }
 
   bool empty() const noexcept { return count_ == 0; }
-  std::uint64_t next_due() const noexcept { return count_ == 0 ? ~0ull : memory_.timers[0].due; }
+  std::uint64_t next_due() const noexcept {
+    return count_ == 0 ? ~0ull : std::uint64_t{memory_.timers[0].due};
+  }
   std::uint32_t next_slot() const noexcept { return memory_.timers[0].slot; }
 
-  void add(std::uint32_t slot, std::uint64_t due) const noexcept {
+  void add(std::uint32_t slot, std::uint64_t due) noexcept {
     if (count_ >= memory_.slot_count) {
       memory_.broken = true;
       return;
     }
-    place(count_, {due, slot, 0});
-    rise(count_++);
+    place(count_, {due, slot});
+    store_count(count_ + 1);
+    rise(count_ - 1);
   }
-  void remove(std::uint32_t slot) const noexcept {
-    const std::uint32_t at = memory_.slot(slot).heap_index;
-    memory_.slot(slot).heap_index = no_index;
+  void remove(std::uint32_t slot) noexcept {
+    auto& of = memory_.slot(slot);
+    const std::uint32_t at = of.heap_index;
+    of.heap_index = no_index;
     if (at >= count_ || memory_.timers[at].slot != slot) {
       memory_.broken = true;
       return;
     }
-    const layout::group_timer last = memory_.timers[--count_];
+    const entry last = load(count_ - 1);
+    store_count(count_ - 1);
     if (at == count_) return;
     place(at, last);
     rise(at);
@@ -47,13 +54,25 @@ class timers {
   }
 
  private:
-  void place(std::uint32_t at, const layout::group_timer& entry) const noexcept {
-    memory_.timers[at] = entry;
-    memory_.slot(entry.slot).heap_index = at;
+  struct entry {
+    std::uint64_t due;
+    std::uint32_t slot;
+  };
+  void store_count(std::uint32_t count) noexcept {
+    count_ = count;
+    memory_.lists().timer_count = count;
+  }
+  entry load(std::uint32_t at) const noexcept {
+    return {memory_.timers[at].due, memory_.timers[at].slot};
+  }
+  void place(std::uint32_t at, const entry& what) const noexcept {
+    memory_.timers[at].due = what.due;
+    memory_.timers[at].slot = what.slot;
+    memory_.slot(what.slot).heap_index = at;
   }
   void exchange(std::uint32_t a, std::uint32_t b) const noexcept {
-    const layout::group_timer first = memory_.timers[a];
-    place(a, memory_.timers[b]);
+    const entry first = load(a);
+    place(a, load(b));
     place(b, first);
   }
   void rise(std::uint32_t at) const noexcept {
@@ -62,8 +81,7 @@ class timers {
       exchange(at, std::exchange(at, above));
   }
   void sink(std::uint32_t at) const noexcept {
-    if (at >= count_) return;
-    for (;;) {
+    while (at < count_) {
       std::uint32_t least = at;
       for (std::uint32_t child = 2 * at + 1; child <= 2 * at + 2 && child < count_; ++child)
         if (memory_.timers[child].due < memory_.timers[least].due) least = child;
@@ -74,7 +92,7 @@ class timers {
   }
 
   const group_memory& memory_;
-  std::uint32_t& count_;
+  std::uint32_t count_;
 };
 
 }  // namespace bus::group

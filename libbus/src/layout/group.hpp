@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "base/shared_field.hpp"
 #include "base/word.hpp"
 #include "layout/segment_header.hpp"
 
@@ -90,10 +91,10 @@ struct alignas(64) group_slot {
   base::word since;   // ticks: leased since, or extended at
   base::word key;     // hash of the key; 0 = none
   // Under the lock.
-  std::uint32_t next;  // of the list that the state says: free, ready, parked, dying
-  std::uint32_t lease_previous, lease_next;
-  std::uint32_t ring_previous, ring_next;  // of those whose record lies in the ring, by position
-  std::uint32_t heap_index;                // in the heap of timers, or no_index
+  base::field32 next;  // of the list that the state says: free, ready, parked, dying
+  base::field32 lease_previous, lease_next;
+  base::field32 ring_previous, ring_next;  // of those whose record lies in the ring, by position
+  base::field32 heap_index;                // in the heap of timers, or no_index
 };
 static_assert(sizeof(group_slot) == 64);
 static_assert(offsetof(group_slot, key) == 32);
@@ -110,18 +111,18 @@ constexpr std::uint64_t seq_of_origin(std::uint64_t origin) noexcept { return or
 
 /// What only messages that failed, or wait, need to know. Under the lock.
 struct alignas(64) group_slot_story {
-  std::uint64_t due;          // ticks; of a delayed one, or of a lease with a time of its own
-  std::uint64_t first_ticks;  // first time handed out
-  std::uint64_t lease_begin;  // of an extended lease: when it was claimed
-  std::uint64_t
-      skipped;  // of a skipped key: how many:32 | cursor of the claim that counted last:32
-  std::uint32_t reason_block;  // in the arena: name of the member, newline, text of the failure
-  std::uint32_t reason_bytes;  // 0: none
-  std::uint32_t death;         // why it dies
-  std::uint32_t reserved;
-  std::uint64_t
-      skipped_before;  // how many without that claim, which counts when its cursor is stored
-  std::uint64_t reserved_too;
+  base::field64 due;          // ticks; of a delayed one, or of a lease with a time of its own
+  base::field64 first_ticks;  // first time handed out
+  base::field64 lease_begin;  // of an extended lease: when it was claimed
+  // Of a skipped key: how many:32 | cursor of the claim that counted last:32
+  base::field64 skipped;
+  base::field32 reason_block;  // in the arena: name of the member, newline, text of the failure
+  base::field32 reason_bytes;  // 0: none
+  base::field32 death;         // why it dies
+  base::field32 reserved;
+  // How many without that claim, which counts when its cursor is stored.
+  base::field64 skipped_before;
+  base::field64 reserved_too;
 };
 static_assert(sizeof(group_slot_story) == 64);
 constexpr std::uint64_t pack_skipped(std::uint64_t count, std::uint64_t cursor_seq) noexcept {
@@ -135,22 +136,27 @@ constexpr bool was_counted_at(std::uint64_t packed, std::uint64_t cursor_seq) no
 }
 
 struct group_timer {
-  std::uint64_t due;
-  std::uint32_t slot;
-  std::uint32_t reserved;
+  base::field64 due;
+  base::field32 slot;
+  base::field32 reserved;
 };
 static_assert(sizeof(group_timer) == 16);
 
 /// A key that something in the window has, or waits for. Slot numbers are + 1, so that zeroes are
 /// empty.
 struct group_key {
-  std::uint64_t key;          // 0 = free
-  std::uint32_t holder;       // the message that is out, or next
-  std::uint32_t first, last;  // parked; of a free one `first` is the next free one, + 1
-  std::uint32_t parked;
-  std::uint32_t skip;                 // the slot that says from where on they were passed over
-  std::uint32_t looked_at_again : 1;  // that slot is in the list of those that are
-  std::uint32_t place : 31;           // in the index
+  base::field64 key;          // 0 = free
+  base::field32 holder;       // the message that is out, or next
+  base::field32 first, last;  // parked; of a free one `first` is the next free one, + 1
+  base::field32 parked;
+  base::field32 skip;   // the slot that says from where on they were passed over
+  base::field32 where;  // bit 0: that slot is in the list of those that are looked at again
+                        // bits 1-31: place in the index
+
+  bool is_looked_at_again() const noexcept { return (where & 1) != 0; }
+  void look_again(bool yes) noexcept { where = (where & ~1u) | (yes ? 1u : 0u); }
+  std::uint32_t place() const noexcept { return where >> 1; }
+  void set_place(std::uint32_t to) noexcept { where = (where & 1u) | to << 1; }
 };
 static_assert(sizeof(group_key) == 32);
 
@@ -194,8 +200,10 @@ struct alignas(128) group_cursor {
   base::word which;      // 0 or 1: the copy that counts                           edge Q2
   base::word attached;   // the lane was entered; 0: not yet
   base::word first_seq;  // where the group began
-  std::uint32_t ring_first, ring_last;  // list of slots whose record lies in this ring
-  base::word reserved[4];
+  base::field32 ring_first, ring_last;  // list of slots whose record lies in this ring
+  base::word told;        // of `dropped`: so many a consumer was told of
+  base::word lost_first;  // first sequence of those that none was told of
+  base::word reserved[2];
 };
 static_assert(sizeof(group_cursor) == 128);
 
@@ -225,18 +233,18 @@ static_assert(std::has_unique_object_representations_v<group_info>);
 
 /// Heads of lists and counts. Indexes.
 struct group_lists {
-  std::uint32_t free_first, free_count;
-  std::uint32_t ready_first, ready_last, ready_count;
-  std::uint32_t lease_first, lease_last, lease_count;
-  std::uint32_t timer_count, delayed_count, parked_count;
-  std::uint32_t dying_first, dying_last, dying_count;
-  std::uint32_t rescan_first;  // skipped keys that nothing holds any more
-  std::uint32_t block_first, block_free;
-  std::uint32_t slots_used;  // slots above were never used
-  std::uint32_t key_count;
-  std::uint32_t key_free;   // + 1; 0 = none
-  std::uint32_t keys_used;  // keys above were never used
-  std::uint32_t reserved;
+  base::field32 free_first, free_count;
+  base::field32 ready_first, ready_last, ready_count;
+  base::field32 lease_first, lease_last, lease_count;
+  base::field32 timer_count, delayed_count, parked_count;
+  base::field32 dying_first, dying_last, dying_count;
+  base::field32 rescan_first;  // skipped keys that nothing holds any more
+  base::field32 block_first, block_free;
+  base::field32 slots_used;  // slots above were never used
+  base::field32 key_count;
+  base::field32 key_free;   // + 1; 0 = none
+  base::field32 keys_used;  // keys above were never used
+  base::field32 reserved;
 };
 
 /// Sums that people look at. No decision depends on them.

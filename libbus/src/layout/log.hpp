@@ -64,7 +64,10 @@ struct log_segment_header {
   std::uint32_t flags;
   std::uint64_t durable_upto;  // known when the segment was begun
   std::uint64_t records;       // of a thinned segment: how many it has
-  std::uint64_t reserved[3];
+  std::uint32_t subjects;      // that were durable when the segment was begun
+  std::uint32_t reserved;
+  std::uint64_t end_seq;  // of a thinned segment: it stands for the sequences below; else 0
+  std::uint64_t reserved_too;
 };
 static_assert(std::is_standard_layout_v<log_segment_header>);
 static_assert(sizeof(log_segment_header) == 128);
@@ -74,6 +77,8 @@ static_assert(offsetof(log_segment_header, base_seq) == 40);
 static_assert(offsetof(log_segment_header, gap_first) == 64);
 static_assert(offsetof(log_segment_header, durable_upto) == 88);
 static_assert(offsetof(log_segment_header, records) == 96);
+static_assert(offsetof(log_segment_header, subjects) == 104);
+static_assert(offsetof(log_segment_header, end_seq) == 112);
 
 inline constexpr std::uint32_t log_flag_spill = 1;  // frames may skip sequences
 inline constexpr std::uint32_t log_flag_compressed = 2;
@@ -115,6 +120,7 @@ inline constexpr std::uint32_t frame_magic = 0x4d415246u;  // "FRAM"
 enum class frame_kind : std::uint32_t {
   records = 1,
   mark = 2,  // no records: says only how far the log is durable
+  end = 3,   // of a recording: no records, and nothing follows; `messages` says how many there are
 };
 
 /// Before each group of records that was written at once.
@@ -128,7 +134,8 @@ struct log_frame {
   std::uint32_t bytes;         // of records; the frame ends at the next multiple of align_bytes
   std::uint32_t previous_crc;  // header_crc of the frame before; 0 for the first of a segment
   frame_kind kind;
-  std::uint64_t reserved[2];
+  std::uint64_t messages;  // of an end: in all of the recording; else 0
+  std::uint64_t reserved;
 };
 static_assert(std::is_standard_layout_v<log_frame>);
 static_assert(sizeof(log_frame) == log_unit);
@@ -145,28 +152,56 @@ struct log_index_entry {
 };
 static_assert(sizeof(log_index_entry) == 32);
 
-/// `state` of a lane: two copies in sectors of their own; the newest whole one counts.
+/// `state` of a lane: two copies in sectors of their own, of which the newest whole one counts, and a
+/// bound. The copies are synced when they are written. The bound is the same struct, not synced: what
+/// it says was already true when it was written, so that it may be lost, and is believed when it is
+/// there.
 struct log_state {
   std::uint64_t magic;
   std::uint64_t generation;
   std::uint64_t log_id;
   std::uint64_t epoch;
   std::uint64_t high_water;  // no sequence above it was ever given out
-  std::uint64_t first_seq;   // retention: what is below is gone for good
-  std::uint32_t reserved;
-  std::uint32_t crc;  // of the 52 bytes before
+  std::uint64_t first_seq;   // what is below was removed on purpose: retention, or a purge
+  std::uint64_t stream_id;   // of the stream that the lane belongs to
+  std::uint32_t lane_index;
+  std::uint32_t flags;
+  std::uint64_t last_base;     // a segment of this base had its name durably; 0: none yet
+  std::uint64_t durable_upto;  // everything up to here is in the log, or in a gap that it announces
+  std::uint64_t skipped;       // sequences up to durable_upto that no message ever had
+  std::uint32_t subjects;      // so many were durable in `subjects`
+  std::uint32_t reserved[8];
+  std::uint32_t crc;  // of the 124 bytes before
 };
-static_assert(sizeof(log_state) == 56);
-static_assert(offsetof(log_state, crc) == 52);
-inline constexpr std::uint64_t log_state_magic = 0x3154534c535542ull;  // "BUSLST1"
+static_assert(sizeof(log_state) == 128);
+static_assert(offsetof(log_state, stream_id) == 48);
+static_assert(offsetof(log_state, last_base) == 64);
+static_assert(offsetof(log_state, subjects) == 88);
+static_assert(offsetof(log_state, crc) == 124);
+inline constexpr std::uint64_t log_state_magic = 0x3254534c535542ull;  // "BUSLST2"
 inline constexpr std::uint64_t log_state_stride = 4096;
+inline constexpr std::uint64_t log_state_file_bytes = 3 * log_state_stride;
 
-/// An entry of `subjects`; its ordinal is the subject's id. The text follows, padded to 8.
+/// The first bytes of `subjects`; entries follow.
+struct log_subjects_header {
+  std::uint64_t magic;
+  std::uint64_t stream_id;
+  std::uint32_t reserved[11];
+  std::uint32_t crc;  // of the 60 bytes before
+};
+static_assert(sizeof(log_subjects_header) == 64);
+static_assert(offsetof(log_subjects_header, crc) == 60);
+inline constexpr std::uint64_t log_subjects_magic = 0x32425553535542ull;  // "BUSSUB2"
+
+/// An entry of `subjects`. The text follows, padded with zeroes to 8.
 struct log_subject {
-  std::uint32_t crc;  // of everything behind it, seeded with the ordinal
+  std::uint32_t crc;  // of everything behind it, seeded with the stream's id
+  std::uint32_t id;   // the subject's, and the entry's ordinal
   std::uint32_t length;
+  std::uint32_t reserved;
   std::uint64_t type;
 };
-static_assert(sizeof(log_subject) == 16);
+static_assert(sizeof(log_subject) == 24);
+static_assert(offsetof(log_subject, type) == 16);
 
 }  // namespace bus::layout

@@ -77,11 +77,15 @@ std::uint32_t state_crc(const layout::log_state& state) noexcept {
   return base::crc32c(0, &state, offsetof(layout::log_state, crc));
 }
 
-std::uint32_t subject_crc(std::uint64_t id, const layout::log_subject& head,
+std::uint32_t subjects_header_crc(const layout::log_subjects_header& header) noexcept {
+  return base::crc32c(0, &header, offsetof(layout::log_subjects_header, crc));
+}
+
+std::uint32_t subject_crc(std::uint64_t stream_id, const layout::log_subject& head,
                           const char* text) noexcept {
-  std::uint32_t crc = base::crc32c(0, &id, sizeof id);
-  crc = base::crc32c(crc, &head.length, sizeof head.length);
-  crc = base::crc32c(crc, &head.type, sizeof head.type);
+  std::uint32_t crc = base::crc32c(0, &stream_id, sizeof stream_id);
+  crc = base::crc32c(crc, reinterpret_cast<const std::byte*>(&head) + sizeof head.crc,
+                     sizeof head - sizeof head.crc);
   return base::crc32c(crc, text, head.length);
 }
 
@@ -109,7 +113,8 @@ std::optional<std::uint64_t> base_of_name(const std::string& name) noexcept {
 
 std::span<const std::byte> frame_builder::finish(std::uint64_t durable_upto,
                                                  std::uint32_t previous_crc, std::uint32_t& crc,
-                                                 layout::frame_kind kind) noexcept {
+                                                 layout::frame_kind kind,
+                                                 std::uint64_t messages) noexcept {
   layout::log_frame frame{};
   frame.magic = layout::frame_magic;
   frame.base_seq = base_seq_;
@@ -119,6 +124,7 @@ std::span<const std::byte> frame_builder::finish(std::uint64_t durable_upto,
   frame.bytes = static_cast<std::uint32_t>(used_ - sizeof frame);
   frame.previous_crc = previous_crc;
   frame.kind = kind;
+  frame.messages = messages;
   crc = frame.header_crc = frame_crc(seed_, frame);
   std::memcpy(buffer_.data(), &frame, sizeof frame);
   const std::uint64_t end = base::round_up(used_, align_);

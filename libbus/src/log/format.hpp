@@ -64,6 +64,20 @@ std::optional<layout::log_frame> parse_frame(std::uint32_t seed, const std::byte
 std::uint32_t segment_header_crc(layout::log_segment_header header) noexcept;
 std::optional<layout::log_segment_header> parse_segment_header(const std::byte* at) noexcept;
 
+/// Whose a log is. A stream id of 0: not known, and not asked for.
+struct log_owner {
+  std::uint64_t stream_id = 0;
+  std::uint32_t lane = 0;
+};
+/// A header that is whole, and names another log, lane or sequence than its file. `log_id`: 0 when it
+/// is not known.
+inline bool is_foreign(const layout::log_segment_header& header, std::uint64_t log_id,
+                       std::uint64_t base_seq, const log_owner& owner) noexcept {
+  return (log_id != 0 && header.log_id != log_id) || header.base_seq != base_seq ||
+         (owner.stream_id != 0 &&
+          (header.stream_id != owner.stream_id || header.lane_index != owner.lane));
+}
+
 /// `table`: whole, with its offsets and padding; its own crc is left out.
 std::uint32_t block_table_crc(std::uint32_t seed, std::span<const std::byte> table) noexcept;
 constexpr std::uint64_t block_table_bytes(std::uint64_t block_count) noexcept {
@@ -79,7 +93,8 @@ constexpr std::uint64_t block_file_bytes(std::uint64_t stored_bytes) noexcept {
 
 std::uint32_t index_crc(std::uint32_t seed, const layout::log_index_entry& entry) noexcept;
 std::uint32_t state_crc(const layout::log_state& state) noexcept;
-std::uint32_t subject_crc(std::uint64_t id, const layout::log_subject& head,
+std::uint32_t subjects_header_crc(const layout::log_subjects_header& header) noexcept;
+std::uint32_t subject_crc(std::uint64_t stream_id, const layout::log_subject& head,
                           const char* text) noexcept;
 
 /// "00000000000000000042.log"
@@ -135,7 +150,8 @@ class frame_builder {
   /// The whole frame, padded.
   std::span<const std::byte> finish(std::uint64_t durable_upto, std::uint32_t previous_crc,
                                     std::uint32_t& crc,
-                                    layout::frame_kind kind = layout::frame_kind::records) noexcept;
+                                    layout::frame_kind kind = layout::frame_kind::records,
+                                    std::uint64_t messages = 0) noexcept;
 
  private:
   std::span<std::byte> buffer_;

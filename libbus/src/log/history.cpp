@@ -5,27 +5,52 @@
 
 namespace bus::log {
 
-int history::open() {
+int history::open(const log_owner& owner) {
   int failure = 0;
   const auto state = read_state(*disk_, directory_, failure);
   if (!state && failure != -EBADMSG && failure != -ENOENT) return failure;
+  owner_ = owner;
   if (state) {
+    if (owner.stream_id != 0 &&
+        (state->stream_id != owner.stream_id || state->lane_index != owner.lane))
+      return -ESTALE;
+    owner_ = {state->stream_id, state->lane_index};
     log_id_ = state->log_id;
     floor_ = std::max<std::uint64_t>(state->first_seq, 1);
+    must_reach_ =
+        std::max(state->durable_upto, state->last_base != 0 ? state->last_base - 1 : 0);
   }
-  const int listed = list_segments(*disk_, directory_, bases_);
+  const int listed = list_bases();
   if (listed != 0) return listed;
   if (log_id_ != 0) return 0;
   if (bases_.empty()) return failure;
   // Without a state any segment that is whole knows the id.
   for (const std::uint64_t base_seq : bases_) {
     segment_reader probe(*disk_);
-    if (probe.open(segment_path(directory_, base_seq), 0, base_seq) == 0) {
+    if (probe.open(segment_path(directory_, base_seq), 0, base_seq, owner_) == 0) {
       log_id_ = probe.log_id();
+      owner_ = {probe.header()->stream_id, probe.header()->lane_index};
       return 0;
     }
   }
   return -EBADMSG;
+}
+
+int history::list_bases() {
+  const int listed = list_segments(*disk_, directory_, bases_);
+  if (listed != 0) return listed;
+  for (const std::uint64_t base_seq : foreign_) std::erase(bases_, base_seq);
+  return 0;
+}
+
+// Was what is below removed on purpose? Retention says so in the state before it removes a file.
+bool history::is_removed_below(std::uint64_t seq) {
+  if (seq <= floor_) return true;
+  int failure = 0;
+  const auto state = read_state(*disk_, directory_, failure);
+  if (!state) return true;  // that is told elsewhere
+  floor_ = std::max(floor_, state->first_seq);
+  return seq <= floor_;
 }
 
 std::uint64_t history::first_seq() const noexcept {
@@ -60,7 +85,7 @@ int history::enter_segment(std::size_t index) {
   index_ = index;
   damages_before_ = 0;
   const std::uint64_t base_seq = bases_[index];
-  const int opened = segment_.open(segment_path(directory_, base_seq), log_id_, base_seq);
+  const int opened = segment_.open(segment_path(directory_, base_seq), log_id_, base_seq, owner_);
   if (opened != 0) return opened;
   if (next_seq_ <= base_seq) return 0;
   const auto entries = read_index(*disk_, directory_, base_seq, log_id_, bytes_read_);
@@ -107,14 +132,21 @@ walk_outcome history::locate() {
   }
   leave_segment();
   for (;;) {
-    const int listed = list_segments(*disk_, directory_, bases_);
+    const int listed = list_bases();
     if (listed != 0) return fail(listed);
     if (bases_.empty()) return walk_outcome::end;
     const auto after = std::upper_bound(bases_.begin(), bases_.end(), next_seq_);
-    const int entered = enter_segment(
-        after == bases_.begin() ? 0 : static_cast<std::size_t>(after - bases_.begin()) - 1);
+    const std::size_t index =
+        after == bases_.begin() ? 0 : static_cast<std::size_t>(after - bases_.begin()) - 1;
+    const int entered = enter_segment(index);
     if (entered == 0) return walk_outcome::record;
-    if (entered != -ENOENT) return fail(entered);  // else it was removed this moment
+    if (entered == -ESTALE) {  // not of this log: the segment before goes on
+      damages_.push_back({0, segment_.file_bytes(), bases_[index], 0});
+      foreign_.push_back(bases_[index]);
+      segment_.close();
+    } else if (entered != -ENOENT) {
+      return fail(entered);  // else it was removed this moment
+    }
   }
 }
 
@@ -123,18 +155,22 @@ walk_outcome history::next(logged_record& found, std::uint64_t limit) {
   while (next_seq_ <= limit && next_seq_ <= layout::sequence_mask) {
     if (!segment_.is_open()) {
       const walk_outcome located = locate();
+      if (located == walk_outcome::end) return at_end(limit);
       if (located != walk_outcome::record) return located;
     }
     const std::uint64_t begin = std::max(bases_[index_], index_ == 0 ? floor_ : 0);
     if (next_seq_ < begin) {
       if (begin > limit) return walk_outcome::end;
       layout::log_gap reason = layout::log_gap::corrupt;
-      if (!is_known_gap(next_seq_, reason) && index_ == 0) reason = layout::log_gap::removed;
+      if (!is_known_gap(next_seq_, reason) && index_ == 0 &&
+          (segment_.hole_reason() == layout::log_gap::consumed || is_removed_below(begin)))
+        reason = layout::log_gap::removed;
       return report(begin, reason);
     }
     const std::uint64_t end = segment_end();
     if (next_seq_ >= end) {
       const walk_outcome located = locate();
+      if (located == walk_outcome::end) return at_end(limit);
       if (located != walk_outcome::record) return located;
       continue;
     }
@@ -169,11 +205,19 @@ walk_outcome history::next(logged_record& found, std::uint64_t limit) {
           segment_.damages().empty() && segment_.hole_reason() == layout::log_gap::superseded
               ? layout::log_gap::superseded
               : layout::log_gap::corrupt;
+      if (reason == layout::log_gap::superseded && segment_.header()->end_seq < end) {
+        // It does not stand for everything up to the next one: a segment in between is missing.
+        if (next_seq_ < segment_.header()->end_seq)
+          return report(segment_.header()->end_seq, reason);
+        reason = layout::log_gap::corrupt;
+      }
       const std::uint64_t first = next_seq_;
       next_seq_ = end;
       const walk_outcome located = locate();
       next_seq_ = first;
+      if (located == walk_outcome::end) return at_end(limit);
       if (located != walk_outcome::record) return located;
+      if (bases_[index_] < end) continue;  // the one behind is another log's: this one goes on
       // What the next segment announces may begin behind what is missing here.
       if (segment_.header() && segment_.header()->gap_reason != 0 &&
           first < segment_.header()->gap_first && segment_.header()->gap_first < end)
@@ -181,7 +225,7 @@ walk_outcome history::next(logged_record& found, std::uint64_t limit) {
       (void)is_known_gap(first, reason);
       return report(end, reason);
     }
-    if (!pending_ && limit == ~0ull) return walk_outcome::end;
+    if (!pending_ && limit == ~0ull) return at_end(limit);
     // It may have been written anew elsewhere meanwhile: look once more. Not what was superseded.
     if (looked_for_ != next_seq_ && !(pending_ && frame_gap() == layout::log_gap::superseded)) {
       looked_for_ = next_seq_;
@@ -194,8 +238,16 @@ walk_outcome history::next(logged_record& found, std::uint64_t limit) {
   return walk_outcome::end;
 }
 
+// Nothing more is there. What the state says must be there is missing then.
+walk_outcome history::at_end(std::uint64_t limit) {
+  const std::uint64_t upto = limit == ~0ull ? must_reach_ : std::min(limit, must_reach_);
+  if (next_seq_ > upto) return walk_outcome::end;
+  return report(upto + 1,
+                is_removed_below(upto + 1) ? layout::log_gap::removed : layout::log_gap::corrupt);
+}
+
 int history::seek_time(std::uint64_t time_ns) {
-  const int listed = list_segments(*disk_, directory_, bases_);
+  const int listed = list_bases();
   if (listed != 0) return listed;
   // The last segment whose first record is older; then on from there.
   std::size_t low = 0, high = bases_.size();

@@ -30,12 +30,15 @@ class history {
   history(disk& from, std::string directory)
       : disk_(&from), directory_(std::move(directory)), segment_(from) {}
 
-  /// Looks which segments there are. 0 or a negative errno; -ENOENT: there is no log.
-  int open();
+  /// Looks which segments there are. 0 or a negative errno; -ENOENT: there is no log; -ESTALE: it is
+  /// another stream's or lane's than `owner`. Without an owner the state's word is taken.
+  int open(const log_owner& owner = {});
   std::uint64_t log_id() const noexcept { return log_id_; }
   bool empty() const noexcept { return bases_.empty(); }
   /// The oldest sequence that is still there, or comes next.
   std::uint64_t first_seq() const noexcept;
+  /// The oldest sequence that was not removed on purpose: what is missing from there on is damage.
+  std::uint64_t due_seq() const noexcept { return log_id_ != 0 && must_reach_ != 0 ? floor_ : first_seq(); }
   const std::vector<std::uint64_t>& bases() const noexcept { return bases_; }
 
   /// Every segment is read to its end: for damage behind its last record, too.
@@ -66,7 +69,10 @@ class history {
   }
   walk_outcome locate();
   int enter_segment(std::size_t index);
+  int list_bases();
+  bool is_removed_below(std::uint64_t seq);
   void leave_segment();
+  walk_outcome at_end(std::uint64_t limit);
   walk_outcome report(std::uint64_t upto, layout::log_gap reason);
   std::uint64_t segment_end() const noexcept;
   /// Behind the last record that was found, in the same segment.
@@ -78,7 +84,10 @@ class history {
 
   disk* disk_;
   std::string directory_;
+  log_owner owner_;
   std::vector<std::uint64_t> bases_;
+  std::vector<std::uint64_t> foreign_;  // names of files that are another log's
+  std::uint64_t must_reach_ = 0;        // what the state says is in the log
   std::uint64_t log_id_ = 0;
   std::uint64_t floor_ = 1;  // what is below was removed
   segment_reader segment_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 
 #include "log/read_around.hpp"
 
@@ -37,14 +38,14 @@ int list_segments(disk& from, const std::string& directory, std::vector<std::uin
 }
 
 std::optional<layout::log_state> read_state(disk& from, const std::string& directory, int& failure,
-                                            bool* damaged) {
+                                            state_damage* damaged) {
   failure = 0;
   const int file = from.open(state_path(directory), disk_mode::read, false);
   if (file < 0) {
     failure = file;
     return std::nullopt;
   }
-  std::byte bytes[2 * layout::log_state_stride] = {};
+  std::vector<std::byte> bytes(layout::log_state_file_bytes);
   std::uint64_t unreadable = 0;  // one of the copies may be: then it is damaged
   const std::int64_t got = read_around(from, file, bytes, 0, unreadable);
   from.close(file);
@@ -52,23 +53,54 @@ std::optional<layout::log_state> read_state(disk& from, const std::string& direc
     failure = static_cast<int>(got);
     return std::nullopt;
   }
+  const auto stride_at = [&](std::uint64_t index) {
+    return std::span<const std::byte>(bytes).subspan(index * layout::log_state_stride,
+                                                     layout::log_state_stride);
+  };
+  const auto state_at = [&](std::uint64_t index, layout::log_state& state) {
+    std::memcpy(&state, stride_at(index).data(), sizeof state);
+    return state.magic == layout::log_state_magic && state.crc == state_crc(state);
+  };
   std::optional<layout::log_state> newest;
-  bool whole = got == sizeof bytes, second_unused = false;
+  bool whole = got >= static_cast<std::int64_t>(2 * layout::log_state_stride);
+  bool second_unused = false;
   for (std::uint64_t copy = 0; copy < 2; ++copy) {
-    const std::span<const std::byte> at{bytes + copy * layout::log_state_stride,
-                                        layout::log_state_stride};
     layout::log_state state;
-    std::memcpy(&state, at.data(), sizeof state);
-    const bool is_copy = state.magic == layout::log_state_magic && state.crc == state_crc(state) &&
-                         state.generation % 2 == copy;
-    if (!is_copy) second_unused = copy == 1 && all_zero(at);
-    whole = whole && (is_copy ? all_zero(at.subspan(sizeof state)) : second_unused);
+    const bool is_copy = state_at(copy, state) && state.generation % 2 == copy;
+    if (!is_copy) second_unused = copy == 1 && all_zero(stride_at(copy));
+    whole =
+        whole && (is_copy ? all_zero(stride_at(copy).subspan(sizeof state)) : second_unused);
     if (is_copy && (!newest || state.generation > newest->generation)) newest = state;
   }
   if (second_unused && newest && newest->generation != 0) whole = false;
-  if (damaged != nullptr) *damaged = !whole;
+  layout::log_state bound;
+  const bool has_bound = state_at(2, bound) && newest && bound.log_id == newest->log_id &&
+                         bound.stream_id == newest->stream_id &&
+                         bound.lane_index == newest->lane_index;
+  if (has_bound) {
+    newest->last_base = std::max(newest->last_base, bound.last_base);
+    newest->durable_upto = std::max(newest->durable_upto, bound.durable_upto);
+    newest->subjects = std::max(newest->subjects, bound.subjects);
+  }
+  if (damaged != nullptr)
+    *damaged = {!whole,
+                got != static_cast<std::int64_t>(layout::log_state_file_bytes) ||
+                    !(has_bound ? all_zero(stride_at(2).subspan(sizeof bound))
+                                : all_zero(stride_at(2)))};
   if (!newest) failure = -EBADMSG;
   return newest;
+}
+
+int write_bound(disk& to, const std::string& directory, const layout::log_state& state) {
+  const int file = to.open(state_path(directory), disk_mode::write, false);
+  if (file < 0) return file;
+  layout::log_state bound = state;
+  bound.crc = state_crc(bound);
+  std::byte stride[layout::log_state_stride] = {};
+  std::memcpy(stride, &bound, sizeof bound);
+  const int failed = to.write(file, stride, 2 * layout::log_state_stride);
+  to.close(file);
+  return failed;
 }
 
 int write_state(disk& to, const std::string& directory, layout::log_state& state) {
@@ -94,7 +126,7 @@ int create_state(disk& to, const std::string& directory, layout::log_state& stat
   state.magic = layout::log_state_magic;
   state.generation = 0;
   state.crc = state_crc(state);
-  int failed = to.reserve(file, 2 * layout::log_state_stride);
+  int failed = to.reserve(file, layout::log_state_file_bytes);
   if (failed == 0) failed = put_state(to, file, state);
   to.close(file);
   return failed != 0 ? failed : to.rename(path, state_path(directory));

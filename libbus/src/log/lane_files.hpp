@@ -18,12 +18,19 @@ namespace bus::log {
 /// Bases of the segments, rising. 0 or a negative errno.
 int list_segments(disk& from, const std::string& directory, std::vector<std::uint64_t>& bases);
 
-/// The newest whole copy. Empty: none; `failure` tells why: 0, or a negative errno. `damaged`:
-/// there is a byte that no write that succeeded left so; the newest copy may be lost.
+/// What the bytes of a state are not that a write which succeeded left there.
+struct state_damage {
+  bool copies = false;  // the newest copy may be lost
+  bool bound = false;
+};
+/// The newest whole copy, raised to what the bound says. Empty: no copy is whole; `failure` tells
+/// why: 0, or a negative errno.
 std::optional<layout::log_state> read_state(disk& from, const std::string& directory, int& failure,
-                                            bool* damaged = nullptr);
+                                            state_damage* damaged = nullptr);
 /// Over the older copy. `state.generation` is raised. 0 or a negative errno.
 int write_state(disk& to, const std::string& directory, layout::log_state& state);
+/// The bound of `state`, without a sync. REQUIRES: what it says is durable. 0 or a negative errno.
+int write_bound(disk& to, const std::string& directory, const layout::log_state& state);
 /// The first one, or instead of a damaged one. The directory is synced by the caller.
 int create_state(disk& to, const std::string& directory, layout::log_state& state);
 

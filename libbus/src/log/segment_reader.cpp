@@ -18,7 +18,8 @@ bool is_zero(const std::byte* at, std::uint64_t bytes) noexcept {
 
 }  // namespace
 
-int segment_reader::open(const std::string& path, std::uint64_t log_id, std::uint64_t base_seq) {
+int segment_reader::open(const std::string& path, std::uint64_t log_id, std::uint64_t base_seq,
+                         const log_owner& owner) {
   const int opened = file_.open(path, log_id);
   if (opened != 0) return opened;
   file_bytes_ = base::round_down(file_.bytes(), unit);
@@ -36,8 +37,8 @@ int segment_reader::open(const std::string& path, std::uint64_t log_id, std::uin
   if (available >= sizeof(layout::log_segment_header)) header_ = parse_segment_header(head);
   if (header_ && header_->major != layout::log_major && !file_.is_compressed())
     return -EPROTONOSUPPORT;
-  if (header_ && ((log_id != 0 && header_->log_id != log_id) || header_->base_seq != base_seq ||
-                  !base::is_power_of_two(header_->align_bytes) || header_->align_bytes < unit ||
+  if (header_ && is_foreign(*header_, log_id, base_seq, owner)) return -ESTALE;
+  if (header_ && (!base::is_power_of_two(header_->align_bytes) || header_->align_bytes < unit ||
                   header_->align_bytes > layout::log_header_bytes))
     header_.reset();
   if (!header_ && log_id == 0) return -EBADMSG;

@@ -44,9 +44,11 @@ class segment_reader {
   segment_reader(const segment_reader&) = delete;
   segment_reader& operator=(const segment_reader&) = delete;
 
-  /// `log_id`: 0 takes the header's word for it. Answers 0 or a negative errno; -EBADMSG when the
-  /// header is damaged and no id was given.
-  int open(const std::string& path, std::uint64_t log_id, std::uint64_t base_seq);
+  /// `log_id`: 0 takes the header's word for it. Returns 0 or a negative errno; -EBADMSG when the
+  /// header is damaged and no id was given; -ESTALE when the header is whole and names another log,
+  /// another sequence, or another stream or lane than `owner`.
+  int open(const std::string& path, std::uint64_t log_id, std::uint64_t base_seq,
+           const log_owner& owner = {});
   void close() noexcept { file_.close(); }
   bool is_open() const noexcept { return file_.is_open(); }
   bool is_compressed() const noexcept { return file_.is_compressed(); }

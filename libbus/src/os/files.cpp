@@ -10,6 +10,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <mutex>
+#include <set>
 #include <thread>
 
 #include "os/failure.hpp"
@@ -154,6 +156,11 @@ result<void> rename_path(const std::string& from, const std::string& to) {
   return failure(errno, "cannot rename " + from + " to " + to);
 }
 
+result<void> make_text_link(const std::string& path, const std::string& text) {
+  if (::symlink(text.c_str(), path.c_str()) == 0) return {};
+  return failure(errno, "cannot make " + path);
+}
+
 result<void> make_link(const std::string& path, const std::string& target) {
   const std::string early = path + ".new";
   ::unlink(early.c_str());
@@ -215,24 +222,46 @@ file_lock::~file_lock() {
   if (file_) ::flock(file_.get(), LOCK_UN);
 }
 
+namespace {
+
+// Closing any descriptor of a file ends this process's record locks on it: those that it holds are
+// never opened again. A fork has the list, and none of the locks: that it says "held" is right.
+std::mutex held_mutex;
+std::set<std::string>& held_paths() {
+  static auto* paths = new std::set<std::string>;  // also for threads that outlive main
+  return *paths;
+}
+
+}  // namespace
+
 // A POSIX record lock: it belongs to the process, so a forked child does not keep it alive.
 result<fd> make_held(const std::string& path, unsigned mode) {
+  const std::lock_guard guard(held_mutex);
   fd file(::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, mode));
   struct flock whole {};
   whole.l_type = F_WRLCK;
   whole.l_whence = SEEK_SET;
-  if (!file || ::fcntl(file.get(), F_SETLK, &whole) != 0)
+  if (!file || ::fchmod(file.get(), mode) != 0 || ::fcntl(file.get(), F_SETLK, &whole) != 0)
     return failure(errno, "cannot lock " + path);
+  held_paths().insert(path);
   return file;
 }
 
-bool is_held(const std::string& path) noexcept {
+void forget_held(const std::string& path) noexcept {
+  const std::lock_guard guard(held_mutex);
+  held_paths().erase(path);
+}
+
+certainty is_held(const std::string& path) noexcept {
+  const std::lock_guard guard(held_mutex);
+  if (held_paths().contains(path)) return certainty::yes;
   const fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
-  if (!file) return false;
+  if (!file) return errno == ENOENT ? certainty::no : certainty::unknown;
   struct flock whole {};
   whole.l_type = F_RDLCK;
   whole.l_whence = SEEK_SET;
-  return ::fcntl(file.get(), F_GETLK, &whole) == 0 && whole.l_type != F_UNLCK;
+  if (::fcntl(file.get(), F_GETLK, &whole) != 0) return certainty::unknown;
+  return whole.l_type != F_UNLCK ? certainty::yes : certainty::no;
 }
 
 bool file_lock::still_named() const noexcept {

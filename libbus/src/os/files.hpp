@@ -40,6 +40,8 @@ result<std::vector<std::string>> list_directory(const std::string& path);
 void remove_file(const std::string& path) noexcept;
 void remove_tree(const std::string& path) noexcept;
 result<void> rename_path(const std::string& from, const std::string& to);
+/// A symbolic link that holds a text. conflict: the name is taken.
+result<void> make_text_link(const std::string& path, const std::string& text);
 /// A symbolic link at `path`, in place of the one that was there.
 result<void> make_link(const std::string& path, const std::string& target);
 /// Empty: there is none.
@@ -69,8 +71,12 @@ class file_lock {
 /// by a fork, gone with an exec. REQUIRES: nobody in this process opens it again: closing any
 /// descriptor of it would end the lock.
 result<fd> make_held(const std::string& path, unsigned mode);
-/// Is it locked by another process, in whatever pid namespace?
-bool is_held(const std::string& path) noexcept;
+/// make_held() of this process's own: from now on it may be opened, and is not held any more.
+void forget_held(const std::string& path) noexcept;
+/// A question that may have no answer just now: no descriptor left, no memory, no right to look.
+enum class certainty : std::uint8_t { no, yes, unknown };
+/// Is it locked, in whatever pid namespace? One that this process holds is not opened.
+certainty is_held(const std::string& path) noexcept;
 
 /// A named pipe, opened for both ends and non-blocking.
 result<fd> make_fifo(const std::string& path, unsigned mode);

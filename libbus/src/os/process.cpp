@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -107,6 +108,22 @@ bool all_threads_exiting(std::int64_t pid, std::uint64_t start_time) noexcept {
   }
   ::closedir(tasks);
   return all && listed >= leader.threads;
+}
+
+bool thread_is_gone(std::int64_t pid, std::int64_t thread) noexcept {
+  return ::syscall(SYS_tgkill, static_cast<pid_t>(pid), static_cast<pid_t>(thread), 0) != 0 &&
+         errno == ESRCH;
+}
+
+// The kernel gives a process's memory up after its last thread has left it; then it has no program
+// file any more. One entry of `task` besides . and ..: the first thread, which is a zombie.
+bool has_no_memory(std::int64_t pid) noexcept {
+  if (::kill(static_cast<pid_t>(pid), 0) != 0) return errno == ESRCH;
+  const std::string base = "/proc/" + std::to_string(pid);
+  struct stat tasks {};
+  char program[8];
+  return ::stat((base + "/task").c_str(), &tasks) == 0 && tasks.st_nlink == 3 &&
+         ::readlink((base + "/exe").c_str(), program, sizeof program) < 0 && errno == ENOENT;
 }
 
 bool has_one_thread(std::int64_t pid) noexcept {

@@ -109,6 +109,13 @@ result<void> hold_life(layout::life_cell& cell) {
   return {};
 }
 
+std::int64_t life_thread(const layout::life_cell& cell) noexcept {
+  // relaxed: this process stored it
+  return reinterpret_cast<const std::atomic<std::uint32_t>&>(cell.word).load(
+             std::memory_order_relaxed) &
+         FUTEX_TID_MASK;
+}
+
 void let_life_go(layout::life_cell& cell) noexcept {
   auto found = keeper_of_this_process();
   if (!found) return;

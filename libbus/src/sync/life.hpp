@@ -18,6 +18,8 @@
 namespace bus::sync {
 
 /// Errors: system (the thread cannot be made)
+/// The kernel's number of the thread that holds it. REQUIRES: hold_life()
+std::int64_t life_thread(const layout::life_cell& cell) noexcept;
 result<void> hold_life(layout::life_cell& cell);
 void let_life_go(layout::life_cell& cell) noexcept;
 

@@ -19,7 +19,10 @@ enum class fault : std::uint8_t {
   passed_over_untold,       // Q3: an entry is passed over whose holder is about to settle it
   key_released_early,       // Q6: a message that waits for its retry does not hold its key
   returned_is_settled,      // what comes back is taken for done
-  passed_over_is_forgotten  // a key that has too many waiting loses those
+  passed_over_is_forgotten,  // a key that has too many waiting loses those
+  unstarted_fails,           // a lease that ends counts, whether its message was begun or not
+  loss_untold,               // what the ring lost is counted, and no consumer hears of it
+  place_stays_active         // a dead active member's place is still the active one
 };
 
 #if defined(BUS_FAILPOINTS)

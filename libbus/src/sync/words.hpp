@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "base/shared_field.hpp"
 #include "base/word.hpp"
 #include "sync/access.hpp"
 
@@ -76,8 +77,8 @@ inline void full_fence_behind_swap() noexcept {
 
 /// A plain number under a lock that its holder may not live to give back: what was stored before it
 /// is there when it is.
-inline void store_release(std::uint64_t& to, std::uint64_t value) noexcept {
-  std::atomic_ref<std::uint64_t>(to).store(value, std::memory_order_release);
+inline void store_release(base::field64& to, std::uint64_t value) noexcept {
+  std::atomic_ref<unsigned long>(to.raw()).store(value, std::memory_order_release);
 }
 
 /// [Q5] Has the word still this value, as far as what was read before this call goes?

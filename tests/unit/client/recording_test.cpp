@@ -60,6 +60,7 @@ TEST_F(Recording, GivesBackSubjectPayloadHeadersAndTime) {
   }
   EXPECT_EQ(i, 3000);
   EXPECT_EQ(reader->damaged(), 0u);
+  EXPECT_EQ(reader->announced(), 3000u);
   EXPECT_FALSE(reader->failure());
 }
 
@@ -70,7 +71,56 @@ TEST_F(Recording, HasNoNameBeforeItIsWhole) {
     ASSERT_TRUE(writer->add("a", {}, {}, time_of(1)));
     EXPECT_FALSE(std::filesystem::exists(file()));
   }
+  EXPECT_FALSE(std::filesystem::exists(file()));
+}
+
+// A recorder that ended without close(), killed or not, leaves what it had, and nobody takes it for whole.
+TEST_F(Recording, WithoutItsEndIsKeptAndToldFrom) {
+  {
+    auto writer = recording_writer::create(file());
+    ASSERT_TRUE(writer);
+    for (int i = 1; i <= 3; ++i) ASSERT_TRUE(writer->add("a", {}, {}, time_of(i)));
+    ASSERT_TRUE(writer->flush());
+    EXPECT_EQ(writer->flushed(), 3u);
+    auto other = recording_writer::create(file());
+    ASSERT_FALSE(other) << "two recorders of one file";
+    EXPECT_EQ(other.error().code, errc::conflict);
+  }
+  auto other = recording_writer::create(file());
+  ASSERT_FALSE(other) << "what is left of the first one is not removed";
+  EXPECT_EQ(other.error().code, errc::conflict);
+  auto reader = recording_reader::open(file() + ".part");
+  ASSERT_TRUE(reader);
+  int messages = 0;
+  while (reader->next()) ++messages;
+  EXPECT_EQ(messages, 3);
+  ASSERT_TRUE(reader->failure());
+  EXPECT_EQ(reader->failure()->code, errc::corrupt);
+  EXPECT_FALSE(reader->announced());
+}
+
+TEST_F(Recording, WithoutAnyMessageLeavesNothing) {
+  { ASSERT_TRUE(recording_writer::create(file())); }
   EXPECT_TRUE(std::filesystem::is_empty(root_));
+}
+
+// Cut anywhere, it is told from a whole one; what is there is what was recorded.
+TEST_F(Recording, CutAnywhereIsNotWhole) {
+  write(60);
+  const auto bytes = std::filesystem::file_size(file());
+  for (std::uint64_t cut = 4096; cut < bytes; cut += 61) {
+    const std::string part = root_ + "/cut.rec";
+    std::filesystem::copy_file(file(), part, std::filesystem::copy_options::overwrite_existing);
+    std::filesystem::resize_file(part, cut);
+    auto reader = recording_reader::open(part);
+    ASSERT_TRUE(reader);
+    std::uint64_t number = 0;
+    while (const auto found = reader->next()) {
+      ASSERT_EQ(found->number, ++number);
+      ASSERT_EQ(found->text(), payload_of(static_cast<int>(number)));
+    }
+    ASSERT_TRUE(reader->failure()) << "cut at " << cut << " of " << bytes;
+  }
 }
 
 TEST_F(Recording, DoesNotWriteOverAFile) {
@@ -95,6 +145,8 @@ TEST_F(Recording, PassesOverDamageAndCountsIt) {
   }
   EXPECT_EQ(intact, 199u);
   EXPECT_EQ(reader->damaged(), 1u);
+  EXPECT_EQ(reader->announced(), 200u);
+  EXPECT_TRUE(reader->failure());
 }
 
 TEST_F(Recording, IsNotAnyFile) {
