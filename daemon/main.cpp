@@ -135,6 +135,7 @@ int run(const bus::configuration& settings) {
       (void)::poll(wait, 2, 1000);
       if ((wait[0].revents & POLLIN) != 0) stop = true;
       if ((wait[1].revents & POLLIN) != 0) (*server)->accept();
+      keeper.tick();
       if ((*session)->directory->removed()) {
         spdlog::error("the bus '{}' was removed: ends; its logs stay in {}", settings.bus,
                       directory);

@@ -77,9 +77,12 @@ bool engine::round(clock::time_point now) {
   return busy;
 }
 
-void engine::housekeep(clock::time_point now) {
-  if (now >= next_space_) {
-    next_space_ = now + space_every;
+void engine::attach(std::unique_ptr<lane_logger> lane) {
+  lane->set_full(blocked_);
+  lanes_.push_back(std::move(lane));
+}
+
+void engine::look_at_space() {
     if (disk_->space(options_.data_directory, space_) == 0 && space_.total_bytes != 0) {
       const double used =
           1.0 - static_cast<double>(space_.free_bytes) / static_cast<double>(space_.total_bytes);
@@ -103,6 +106,12 @@ void engine::housekeep(clock::time_point now) {
       }
       warned_ = warn;
     }
+}
+
+void engine::housekeep(clock::time_point now) {
+  if (now >= next_space_) {
+    next_space_ = now + space_every;
+    look_at_space();
   }
   for (auto& lane : lanes_) {
     lane->housekeep(now);
@@ -142,6 +151,7 @@ void engine::run() {
   }
   if (!disk_) disk_ = std::make_unique<log::posix_disk>();
   buffers_ = std::make_unique<buffer_pool>(*disk_, options_.buffers, options_.buffer_bytes);
+  look_at_space();  // before there is any log: what is opened next is stopped, too
   for (;;) {
     const std::function<void()>* due = nullptr;
     bool stop = false;

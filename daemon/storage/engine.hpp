@@ -51,6 +51,10 @@ class engine {
   spare_segments& spares() noexcept { return spares_; }
   segment_worker& worker() noexcept { return worker_; }
   std::vector<std::unique_ptr<lane_logger>>& lanes() noexcept { return lanes_; }
+  /// From now on it is written; it learns whether the disk is too full.
+  void attach(std::unique_ptr<lane_logger> lane);
+  /// Fuller than block_above.
+  bool is_full() const noexcept { return blocked_; }
   std::uint64_t next_token() noexcept { return ++tokens_; }
   log::disk_space space() const noexcept { return space_; }
 
@@ -62,6 +66,7 @@ class engine {
   bool any_in_flight() const noexcept;
   void sleep() noexcept;
   void housekeep(clock::time_point now);
+  void look_at_space();
 
   session_core& session_;
   const engine_options options_;

@@ -22,6 +22,8 @@
 ///       below first_seq of the state first. So whatever is missing otherwise is damage.
 ///   W10 A segment whose header names another log, lane or sequence is not this log's: it is neither
 ///       read nor written over.
+///   W11 Of a batch all records are there, or none: those above durable_seq() that are not the end of
+///       one, and have none behind them, are a torn write.
 ///   W8  A copy that covers several full segments takes the name of the first. The others go only
 ///       when that is durable: until then each still gives what is between it and the next one.
 ///
@@ -68,6 +70,7 @@ struct log_options {
   std::function<std::string(const std::string& directory, std::uint64_t bytes)> take_spare = {};
   /// A lane that fills a segment sooner gets whole ones, and not zeroed: its commits are large.
   std::chrono::nanoseconds fast_segment = std::chrono::seconds(2);
+  bool keeps_torn_batches = false;  // a mistake that a test asks for, to prove that it would notice
 };
 
 /// What opening found and did: for the log line, `bus stream verify`, and people.
@@ -100,6 +103,13 @@ class lane_log {
   static result<std::unique_ptr<lane_log>> open(log::disk& on, std::string directory,
                                                 const log_identity& who, const log_options& options,
                                                 recovery_report& report);
+  /// What a log is, without opening it: nothing is changed.
+  struct outlook {
+    std::uint64_t last_seq = 0;        // that can be read
+    std::uint64_t next_epoch_seq = 1;  // where begin_epoch() would go on
+  };
+  /// Errors: as open
+  static result<outlook> look(log::disk& on, const std::string& directory, const log_identity& who);
   ~lane_log();
   lane_log(const lane_log&) = delete;
   lane_log& operator=(const lane_log&) = delete;

@@ -1,15 +1,23 @@
-/// lane_log, recovery: what a log is when it is opened, and when a write of it failed. W1 - W5 are
-/// those of lane_log.hpp.
+/// lane_log, recovery: what a log is when it is opened, and when a write of it failed. W1 - W11
+/// are those of lane_log.hpp.
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
 
+#include "os/failure.hpp"
 #include "os/random.hpp"
 #include "storage/lane_log.hpp"
 
 namespace bus::storage {
+
+namespace {
+
+// A high water that was lost is below this, above what is known of it.
+constexpr std::uint64_t never_reached = 1ull << 32;
+
+}  // namespace
 
 result<std::unique_ptr<lane_log>> lane_log::open(log::disk& on, std::string directory,
                                                  const log_identity& who,
@@ -74,7 +82,6 @@ result<std::unique_ptr<lane_log>> lane_log::open(log::disk& on, std::string dire
   auto recovered = made->recover(report);
   if (!recovered) return std::move(recovered.error());
   // The copy that is whole may be the older one (W5).
-  constexpr std::uint64_t never_reached = 1ull << 32;
   if (report.state_rebuilt || report.state_damaged)
     made->state_.high_water = std::max(made->state_.high_water, made->next_seq_) + never_reached;
   if (made->has_unread_end()) made->resume_at(made->state_.high_water + 1);
@@ -92,7 +99,36 @@ result<std::unique_ptr<lane_log>> lane_log::open(log::disk& on, std::string dire
   if (failure == 0) made->write_bound();
   if (failure == 0 && report.state_rebuilt) failure = on.sync_directory(made->directory_);
   if (failure != 0) return made->failed(failure, "cannot write the state of a log");
+  // Removed on purpose, but for their files. Not before now: the state that was read may be known to
+  // the page cache only (W9).
+  if (!options.spill) made->drop_consumed(made->state_.first_seq);
   return made;
+}
+
+result<lane_log::outlook> lane_log::look(log::disk& on, const std::string& directory,
+                                         const log_identity& who) {
+  outlook found;
+  log::history history(on, directory);
+  int failure = history.open(owner_of(who));
+  log::state_damage damaged;
+  int state_failure = 0;
+  const auto state = log::read_state(on, directory, state_failure, &damaged);
+  if (failure == 0 && !state) failure = state_failure;
+  if (failure != 0)
+    return os::failure(-failure, "cannot look at the log in " + directory);
+  std::uint64_t from = history.bases().empty() ? 1 : history.bases().back();
+  history.seek(from);
+  for (log::logged_record record;;) {
+    const auto outcome = history.next(record, layout::sequence_mask);
+    if (outcome == log::walk_outcome::record) found.last_seq = record.seq;
+    if (outcome == log::walk_outcome::failure)
+      return os::failure(-history.failure(), "cannot look at the log in " + directory);
+    if (outcome == log::walk_outcome::end || history.next_seq() > state->high_water) break;
+  }
+  found.next_epoch_seq =
+      std::max({state->high_water, found.last_seq, state->durable_upto}) + 1 +
+      (damaged.copies ? never_reached : 0);
+  return found;
 }
 
 // The segments that are this log's (W10), and what is missing in front of them (W9).
@@ -118,9 +154,6 @@ result<void> lane_log::list(const std::vector<std::uint64_t>& bases, recovery_re
     segments_.push_back({base_seq, size, {}});
   }
   if (options_.spill || segments_.empty()) return {};
-  // Removed on purpose, but for their files.
-  while (segments_.size() > 1 && segments_[1].base_seq <= state_.first_seq && remove_first())
-    announces_gap = false;
   const std::uint64_t first_seq = std::max<std::uint64_t>(state_.first_seq, 1);
   if (segments_.front().base_seq > first_seq && !announces_gap)
     report.damages.push_back({0, 0, first_seq, segments_.front().base_seq - first_seq});
@@ -159,6 +192,7 @@ result<void> lane_log::recover(recovery_report& report) {
   if (opened != 0) return failed(opened, "cannot read the log");
   struct run {
     std::uint64_t first, last, end;
+    std::uint64_t whole_last, whole_end;  // of the last record that is not the middle of a batch
   };
   std::vector<run> runs;
   std::vector<std::pair<std::uint64_t, std::uint64_t>> frames;  // first sequence, offset
@@ -174,9 +208,14 @@ result<void> lane_log::recover(recovery_report& report) {
       note_subjects(std::uint64_t{record.subject_id()} + 1);
     if (frames.empty() || frames.back().second != reader.frame_offset())
       frames.emplace_back(record.seq, reader.frame_offset());
-    if (runs.empty() || before != runs.back().last + 1) runs.push_back({record.seq, 0, 0});
-    runs.back().last = record.seq;
-    runs.back().end = end = reader.position();
+    if (runs.empty() || before != runs.back().last + 1) runs.push_back({record.seq, 0, 0, 0, 0});
+    run& now = runs.back();
+    now.last = record.seq;
+    now.end = end = reader.position();
+    if ((record.shape.flags & layout::flag_continues) == 0) {
+      now.whole_last = now.last;
+      now.whole_end = now.end;
+    }
   }
   // What was purged had been durable, too, and is not copied below.
   durable = std::max({durable, reader.durable_upto(), fresh - 1, must_reach()});
@@ -204,6 +243,22 @@ result<void> lane_log::recover(recovery_report& report) {
     }
     last = r.last;
     end = r.end;
+  }
+  // W11: a batch that is not whole is a torn write, too.
+  if (last > durable && !options_.spill && !options_.keeps_torn_batches) {
+    std::uint64_t whole_last = base_seq - 1, whole_end = layout::log_header_bytes;
+    bool ends_whole = false;
+    for (const run& r : runs) {
+      if (r.first > last) break;
+      if (r.whole_last != 0) whole_last = r.whole_last, whole_end = r.whole_end;
+      ends_whole = r.whole_last == r.last;
+    }
+    if (!ends_whole) {
+      report.cut_bytes += end - whole_end;
+      last = std::max(whole_last, durable);
+      end = whole_end;
+      torn = true;
+    }
   }
   // Said to be durable, and not there any more: its sequences are gone, but never used again.
   const bool lost_end = !options_.spill && durable > last;
@@ -349,6 +404,9 @@ result<void> lane_log::copy_tail(std::uint64_t first, std::uint64_t last) {
     return {};
   };
   frame.begin(first);
+  bool in_batch = false;
+  std::uint64_t batch_seq = first, batch_bytes = 0;
+  std::uint32_t batch_count = 0;
   for (log::logged_record record; copied < last;) {
     const auto outcome = from.next(record, last);
     if (outcome == log::walk_outcome::failure) return failed(from.failure(), "cannot read the log");
@@ -356,11 +414,30 @@ result<void> lane_log::copy_tail(std::uint64_t first, std::uint64_t last) {
     if (outcome == log::walk_outcome::gap) continue;
     const bool follows = record.seq == frame.next_seq();
     if (!follows && !options_.spill && record.seq > durable_seq_) break;  // a suffix is lost (W1)
+    if (!frame.fits(record.shape.total_bytes()) && follows && batch_count != 0 && in_batch) {
+      // All of the batch goes into the next frame.
+      frame.drop_to(batch_count, batch_bytes);
+      const std::uint64_t again = batch_seq;
+      auto written = put();
+      if (!written) return written;
+      from.seek(again);
+      frame.begin(again);
+      copied = again - 1;
+      in_batch = false;
+      continue;
+    }
     if (!frame.fits(record.shape.total_bytes()) || !follows) {
       auto written = put();
       if (!written) return written;
       frame.begin(record.seq);
+      in_batch = false;
     }
+    if (!in_batch) {
+      batch_seq = record.seq;
+      batch_count = frame.count();
+      batch_bytes = frame.used_bytes();
+    }
+    in_batch = (record.shape.flags & layout::flag_continues) != 0;
     frame.add(record.shape, record.origin, record.time_ns, [&](std::byte* to) {
       std::memcpy(to, record.header(),
                   std::size_t{record.shape.header_bytes} + record.shape.payload_bytes);
@@ -370,6 +447,10 @@ result<void> lane_log::copy_tail(std::uint64_t first, std::uint64_t last) {
   if (recovers_ && from.unreadable_bytes() != 0) {
     unread_from_ = first;
     return failed(-EIO, "cannot read the log");
+  }
+  if (in_batch && copied > durable_seq_ && !options_.keeps_torn_batches) {  // W11: its end cannot be read any more
+    frame.drop_to(batch_count, batch_bytes);
+    copied = batch_seq - 1;
   }
   written_seq_ = copied;
   next_seq_ = copied + 1;

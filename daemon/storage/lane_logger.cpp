@@ -16,6 +16,7 @@ constexpr auto mark_after = std::chrono::milliseconds(200);
 constexpr auto retention_every = std::chrono::seconds(1);
 constexpr auto upkeep_again_after = std::chrono::minutes(1);  // when it failed
 constexpr int place_attempts = 1000;
+constexpr std::uint64_t frame_overhead_bytes = 4096;  // head and padding of a frame, at most
 
 }  // namespace
 
@@ -84,6 +85,7 @@ void lane_logger::all_is_well() {
 }
 
 void lane_logger::set_full(bool yes) {
+  if (full_ == yes) return;
   full_ = yes;
   announce_health();
 }
@@ -144,6 +146,8 @@ result<void> lane_logger::take_over() {
   if (!raised) return raised;
   sync::store_release(words().logged_seq, log_->written_seq());
   if (!spills()) sync::store_release(words().durable_seq, log_->durable_seq());
+  sync::store_release(words().skipped, log_->skipped());
+  sync::store_release(words().largest_batch, buffers_.buffer_bytes() - frame_overhead_bytes);
   publish_progress(reader_.position());
   sync::store_release(words().health, static_cast<std::uint64_t>(health()));
   return {};
@@ -158,18 +162,27 @@ void lane_logger::drop_filling() noexcept {
 /// not overwritten meanwhile.
 struct lane_logger::sink {
   lane_logger& owner;
+  filling& into;
   log::frame_builder& frame;
   std::uint64_t wall_base;
   std::uint64_t tick_base;
   double ns_per_tick;
   std::uint64_t before = 0;
-  bool broken = false;
+  bool was_in_batch = false;
 
   ring::verdict take(const ring::record_view& view) noexcept {
     const std::uint64_t total = view.shape.total_bytes();
     if (!frame.fits(total)) return ring::verdict::full;
     if (frame.count() == 0 && frame.base_seq() != view.seq) frame.begin(view.seq);
     before = frame.used_bytes();
+    was_in_batch = into.in_batch;
+    if (!into.in_batch) {
+      into.batch_position = view.position;
+      into.batch_seq = view.seq;
+      into.batch_bytes = before;
+      into.batch_count = frame.count();
+    }
+    into.in_batch = (view.shape.flags & layout::flag_continues) != 0;
     const auto age = static_cast<std::int64_t>(tick_base - view.ticks);
     const auto time = wall_base - static_cast<std::uint64_t>(static_cast<std::int64_t>(
                                       static_cast<double>(age) * ns_per_tick));
@@ -184,10 +197,14 @@ struct lane_logger::sink {
     }
     return ring::verdict::taken;
   }
-  void undo() noexcept { frame.drop_to(frame.count() - 1, before); }
+  void undo() noexcept {
+    frame.drop_to(frame.count() - 1, before);
+    into.in_batch = was_in_batch;
+  }
 };
 
 bool lane_logger::gather() {
+  if (filling_ && filling_->is_sealed) return false;
   if (!filling_) {
     const int buffer = buffers_.take();
     if (buffer < 0) return false;
@@ -197,7 +214,8 @@ bool lane_logger::gather() {
     filling_->frame.begin(reader_.next_seq());
   }
   const std::uint64_t ticks = clock_.now();
-  sink into{*this, filling_->frame, clock_.to_wall_ns(ticks), ticks, clock_.ns_per_tick()};
+  sink into{*this,  *filling_, filling_->frame, clock_.to_wall_ns(ticks),
+            ticks, clock_.ns_per_tick()};
   const std::uint32_t had = filling_->frame.count();
   for (;;) {
     const std::uint64_t from = reader_.position();
@@ -217,6 +235,14 @@ bool lane_logger::gather() {
     }
     if (outcome != ring::poll_outcome::aborted && reader_.position() == from) break;
     if (outcome == ring::poll_outcome::empty) break;
+  }
+  // K5. A batch is published as a whole, so it ends here unless the frame is full. The rest would be
+  // torn from it: it all goes into the next frame. One that fills a frame alone is of no libbus.
+  if (filling_->in_batch && filling_->batch_count != 0) {
+    filling_->frame.drop_to(filling_->batch_count, filling_->batch_bytes);
+    reader_.set_position(filling_->batch_position, filling_->batch_seq);
+    filling_->in_batch = false;
+    filling_->is_sealed = true;
   }
   filling_->end_position = reader_.position();
   const bool more = filling_->frame.count() != had;

@@ -8,6 +8,7 @@
 ///   K2  durable_seq never passes what a sync covered.
 ///   K3  Before a sequence can be given out, a high water above it is on disk: publishers are at
 ///       most one ring ahead of logged_position.
+///   K5  A batch lies in one frame. One that no buffer could hold was refused by its publisher.
 ///   K4  After a failure it goes back, in the ring, to the first record that is not in the log.
 ///
 /// Threads    one, the engine's
@@ -96,6 +97,11 @@ class lane_logger {
     int buffer = -1;
     log::frame_builder frame;
     std::uint64_t end_position = 0;
+    /// Where the batch began that was gathered last, when it is not whole yet (K5).
+    bool in_batch = false;
+    std::uint64_t batch_position = 0, batch_seq = 0, batch_bytes = 0;
+    std::uint32_t batch_count = 0;
+    bool is_sealed = false;  // the next batch does not fit: it goes into a frame of its own
   };
 
   bool gather();
@@ -130,7 +136,6 @@ class lane_logger {
   ring::lane_reader<sync::hardware> reader_;
   os::tick_clock clock_;
   std::optional<filling> filling_;
-  std::vector<frame_memory> own_memory_;  // one buffer, when a record is larger than the pool's
   int flight_buffer_ = -1;
   std::uint64_t flight_end_ = 0;
   std::uint64_t flight_bytes_ = 0;

@@ -47,25 +47,31 @@ result<void> catalog::prepare() {
 
 // C3: also when nothing was made just now. Lanes see to their own files when they are opened.
 result<void> catalog::sync_all(const std::vector<std::string>& names) {
-  std::vector<std::string> ours = {directory_, directory_ + "/streams"};
-  for (const std::string& name : names) ours.push_back(directory_of(name));
-  for (const std::string& path : ours)
-    if (const int failure = disk_.sync_directory(path); failure != 0 && failure != -ENOTDIR)
+  for (const std::string& path : {directory_, directory_ + "/streams"})
+    if (const int failure = disk_.sync_directory(path); failure != 0)
       return os::failure(-failure, "cannot sync " + path);
-  for (const std::string& name : names) {
-    const std::string path = directory_of(name) + "/subjects";
-    const int file = disk_.open(path, log::disk_mode::write, false);
-    if (file < 0) continue;
-    const int failure = disk_.sync(file);
-    disk_.close(file);
-    if (failure != 0) return os::failure(-failure, "cannot sync " + path);
-  }
+  // What is half made or half removed comes back otherwise; it is no stream that could be held.
+  for (const std::string& name : names)
+    if (name.starts_with(".")) (void)disk_.sync_directory(directory_of(name));
   // Whoever made the ones above may not have synced them. What we may not open is another's.
   for (auto end = directory_.rfind('/'); end != std::string::npos;
        end = end == 0 ? std::string::npos : directory_.rfind('/', end - 1)) {
     const std::string above = directory_.substr(0, std::max<std::size_t>(end, 1));
     if (disk_.sync_directory(above) == -EIO) return os::failure(EIO, "cannot sync " + above);
   }
+  return {};
+}
+
+result<void> catalog::sync_stream(const std::string& name) {
+  const std::string path = directory_of(name);
+  int failure = disk_.sync_directory(path);
+  if (failure != 0) return os::failure(-failure, "cannot sync " + path);
+  const std::string subjects = log::subjects_path(path);
+  const int file = disk_.open(subjects, log::disk_mode::write, false);
+  if (file == -ENOENT) return {};
+  failure = file < 0 ? file : disk_.sync(file);
+  if (file >= 0) disk_.close(file);
+  if (failure != 0) return os::failure(-failure, "cannot sync " + subjects);
   return {};
 }
 
@@ -109,7 +115,14 @@ void catalog::count_lanes(definition& made) {
 }
 
 result<definition> catalog::read(const std::string& path) {
-  const int file = disk_.open(path + "/stream.json", log::disk_mode::read, false);
+  auto found = read_file(path, "/stream.json");
+  if (found) return found;
+  auto copy = read_file(path, "/stream.json.copy");
+  return copy ? std::move(copy) : std::move(found);
+}
+
+result<definition> catalog::read_file(const std::string& path, const char* name) {
+  const int file = disk_.open(path + name, log::disk_mode::read, false);
   const std::int64_t size = file >= 0 ? disk_.size(file) : file;
   std::string text(
       size > 0 && size <= largest_definition_bytes ? static_cast<std::size_t>(size) : 0, '\0');
@@ -118,7 +131,7 @@ result<definition> catalog::read(const std::string& path) {
     failure =
         log::read_all(disk_, file, {reinterpret_cast<std::byte*>(text.data()), text.size()}, 0);
   if (file >= 0) disk_.close(file);
-  if (failure != 0) return os::failure(-failure, "cannot read " + path + "/stream.json");
+  if (failure != 0) return os::failure(-failure, "cannot read " + path + name);
   const auto checked = wire::checked(text);
   if (!checked) return unreadable(path, "the checksum of stream.json does not hold");
   const nlohmann::json& json = *checked;
@@ -213,6 +226,13 @@ result<void> catalog::write_definition(const std::string& directory, const defin
   if (failure == 0) failure = disk_.rename(early, path);
   if (failure == 0) failure = disk_.sync_directory(directory);
   if (failure != 0) return os::failure(-failure, "cannot write " + path);
+  // A second copy, should the first be damaged. It is no failure when it cannot be written.
+  const std::string copy = path + ".copy";
+  (void)disk_.remove(copy);
+  const int second = disk_.open(copy, log::disk_mode::create, false);
+  if (second < 0) return {};
+  (void)disk_.write(second, {reinterpret_cast<const std::byte*>(text.data()), text.size()}, 0);
+  disk_.close(second);
   return {};
 }
 
@@ -292,14 +312,30 @@ result<void> catalog::store(const definition& changed) {
   return write_definition(directory_of(changed.config.name), changed);
 }
 
-result<void> catalog::remove(const std::string& name) {
+result<void> catalog::set_aside(const std::string& name) {
   const std::string aside = directory_of(std::string(half_removed) + name);
   remove_tree(aside);
   int failure = disk_.rename(directory_of(name), aside);
-  if (failure == 0) failure = disk_.sync_directory(directory_ + "/streams");
   if (failure != 0) return os::failure(-failure, "cannot remove the stream '" + name + "'");
-  remove_tree(aside);
-  return {};
+  failure = disk_.sync_directory(directory_ + "/streams");
+  if (failure == 0) return {};
+  put_back(name);
+  return os::failure(-failure, "cannot remove the stream '" + name + "'");
+}
+
+void catalog::put_back(const std::string& name) {
+  (void)disk_.rename(directory_of(std::string(half_removed) + name), directory_of(name));
+  (void)disk_.sync_directory(directory_ + "/streams");
+}
+
+void catalog::erase_aside(const std::string& name) {
+  remove_tree(directory_of(std::string(half_removed) + name));
+}
+
+result<void> catalog::remove(const std::string& name) {
+  auto removed = set_aside(name);
+  if (removed) erase_aside(name);
+  return removed;
 }
 
 }  // namespace bus::streams

@@ -10,8 +10,7 @@
 ///   C1  A new stream takes its name when all of it is durable, and the name is durable when add()
 ///       returns.
 ///   C2  A stream loses its name first, and durably: a power loss never shows half of one.
-///   C3  What is served is durable: a busd that was killed may have left names and subjects that
-///   only
+///   C3  What is served is durable: a busd that was killed may have left names and subjects that only
 ///       the page cache knows, and nothing may be confirmed on top of them before they are synced.
 ///
 /// Threads    one
@@ -53,6 +52,8 @@ class catalog {
   result<void> adopt(const std::string& building, const definition& made);
   /// Where adopt() takes it from: swept when that never happens.
   std::string building_for(const definition& made) const;
+  /// A directory that was built elsewhere, and is not wanted any more.
+  void forget(const std::string& building) { remove_tree(building); }
   /// An empty log for the last of changed.lanes, and then the definition that counts it.
   /// Errors: no_space, system
   result<std::unique_ptr<storage::lane_log>> add_lane(const definition& changed,
@@ -61,6 +62,13 @@ class catalog {
   /// Over the old definition. Errors: no_space, system
   result<void> store(const definition& changed);
   result<void> remove(const std::string& name);
+  /// remove() in two steps. After the first the stream has no name any more, durably; put_back() takes
+  /// that back. Errors: not_found, system
+  result<void> set_aside(const std::string& name);
+  void put_back(const std::string& name);
+  void erase_aside(const std::string& name);
+  /// C3, of one stream. Errors: system
+  result<void> sync_stream(const std::string& name);
 
   std::string directory_of(const std::string& name) const {
     return directory_ + "/streams/" + name;
@@ -69,6 +77,7 @@ class catalog {
 
  private:
   result<void> sync_all(const std::vector<std::string>& names);
+  result<definition> read_file(const std::string& path, const char* name);
   void count_lanes(definition& made);
   result<void> build(const std::string& building, const definition& made, std::uint64_t high_water,
                      const storage::log_options& options);

@@ -4,9 +4,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 
 #include <bus/log_files.hpp>
 
+#include "client/keeper_link.hpp"
+#include "os/files.hpp"
 #include "os/random.hpp"
 #include "wire/stream_json.hpp"
 
@@ -30,7 +33,9 @@ keeper::keeper(std::shared_ptr<session_core> session, storage::engine& engine,
     : session_(std::move(session)),
       engine_(engine),
       catalog_(engine.disk(), directory),
-      directory_(std::move(directory)) {}
+      directory_(std::move(directory)) {
+  keep_spare_files();
+}
 
 storage::log_options keeper::options_for(const stream_config& config) {
   storage::log_options options;
@@ -65,13 +70,164 @@ result<void> keeper::start() {
       return;
     }
     for (error& problem : problems) note_problem(std::move(problem));
-    for (const definition& made : *all) {
-      auto restored = restore(made);
-      if (!restored) note_problem(std::move(restored.error()));
-    }
+    outcome = check_directory(*all);
+    if (!outcome) return;
+    for (const definition& made : *all) open_or_hold(made);
+    hold_those_of_others();
   });
   recovery_ = std::chrono::steady_clock::now() - begin;
   return outcome;
+}
+
+void keeper::tick() {
+  const std::lock_guard guard(mutex_);
+  const auto now = std::chrono::steady_clock::now();
+  std::vector<definition> due;
+  for (const auto& [name, entry] : streams_)
+    if (entry.held && entry.retry_at <= now) due.push_back(entry.made);
+  for (const definition& made : due) {
+    bool opened = false;
+    engine_.call([&] { opened = open_or_hold(made); });
+    if (opened) spdlog::info("stream {}: its log is kept again", made.config.name);
+  }
+}
+
+// REQUIRES for what follows: in the engine's thread. One stream's trouble is no other's: what cannot be
+// opened keeps its subjects, says why to its publishers, and is tried again.
+bool keeper::open_or_hold(const definition& made) {
+  auto opened = catalog_.sync_stream(made.config.name);
+  if (opened) opened = restore(made);
+  if (opened) return true;
+  detach(made.config.name);
+  kept& entry = streams_[made.config.name];
+  const bool is_news = !entry.held || entry.held->message() != opened.error().message();
+  constexpr auto first_wait = std::chrono::seconds(1), longest_wait = std::chrono::seconds(30);
+  entry.wait = is_news ? first_wait : std::min(entry.wait * 2, longest_wait);
+  if (opened.error().code == errc::no_space) entry.wait = first_wait;
+  entry.retry_at = std::chrono::steady_clock::now() + entry.wait;
+  entry.made = made;
+  entry.subjects.reset();
+  entry.held = std::move(opened.error());
+  if (is_news) spdlog::error("{}", entry.held->message());
+  if (auto held = hold(made, *entry.held); !held && is_news)
+    spdlog::error("{}", held.error().message());
+  return false;
+}
+
+// The stream as its publishers and readers see it while its log is not kept: the ring that there is, or
+// an empty one above everything that the log can have given out; what is on the disk is read as ever.
+result<void> keeper::hold(const definition& made, const error& why) {
+  const std::string& name = made.config.name;
+  const std::string ring_path = session_->directory->stream_path(name);
+  auto lock = session_->directory->lock_changes();
+  if (!lock) return std::move(lock.error());
+  auto facts = client::read_stream_file(ring_path);
+  if (facts && facts->stream_id == made.stream_id) {
+    if (facts->held && facts->held->fix == why.fix) return {};
+    facts->held = why;
+    return session_->directory->change_stream(*facts);
+  }
+  if (!os::surely_missing(ring_path)) return {};  // another stream has the name, and `why` says so
+  const std::string path = catalog_.directory_of(name);
+  client::birth with = session_->directory->new_birth();
+  with.stream_id = made.stream_id;
+  with.epoch = made.epoch + 1;
+  with.sealed = made.sealed;
+  with.log_directory = path;
+  with.held = why;
+  for (std::uint32_t lane = 0; lane < made.lanes; ++lane) {
+    auto seen = storage::lane_log::look(engine_.disk(), catalog_.lane_directory_of(name, lane),
+                                        {made.stream_id, made.epoch, lane});
+    if (!seen) {
+      with.without_lanes = true;
+      break;
+    }
+    with.first_seqs.push_back(seen->next_epoch_seq);
+    with.logged_seqs.push_back(seen->last_seq);
+  }
+  auto added = session_->directory->add_stream(made.config, with);
+  if (!added || with.without_lanes) return added;
+  add_rings(made, with.first_seqs);
+  log::subjects_found found;
+  if (log::read_subjects(engine_.disk(), log::subjects_path(path), made.stream_id, found) != 0)
+    return {};
+  std::vector<log::known_subject> subjects;
+  for (std::uint64_t id = 0; id < found.prefix_count; ++id) subjects.push_back(*found.by_id[id]);
+  return intern(made, subjects);
+}
+
+// Those beyond the first of a stream with a lane per publisher.
+void keeper::add_rings(const definition& made, const std::vector<std::uint64_t>& first_seqs) {
+  for (std::uint32_t lane = 1; made.config.mode == lane_mode::per_publisher && lane < made.lanes;
+       ++lane) {
+    const auto now = client::read_stream_file(session_->directory->stream_path(made.config.name));
+    if (now) (void)session_->directory->add_lane(*now, lane, first_seqs[lane]);
+  }
+}
+
+// Under the ids that the log knows them by.
+result<void> keeper::intern(const definition& made, const std::vector<log::known_subject>& subjects) {
+  auto handle = session_->stream(made.config.name);
+  if (!handle) return std::move(handle.error());
+  for (std::uint64_t id = 0; id < subjects.size(); ++id) {
+    const auto& subject = subjects[id];
+    auto interned = (*handle)->intern(subject.text, session_->me->id(), *session_->peers);
+    if (!interned) return std::move(interned.error());
+    if (!*interned || (*interned)->id != id)
+      return error{errc::corrupt, 0, "cannot open the stream '" + made.config.name + "'",
+                   "its subjects are not what they were: one is there twice",
+                   "put " + log::subjects_path(catalog_.directory_of(made.config.name)) +
+                       " back from a backup: nothing was changed"};
+    if (subject.type != 0) (*handle)->claim_type(static_cast<std::uint32_t>(id), subject.type);
+  }
+  return {};
+}
+
+// Where busd kept the logs of the bus before, by the links in shared memory.
+std::vector<std::pair<client::stream_facts, std::string>> keeper::streams_with_logs() {
+  std::vector<std::pair<client::stream_facts, std::string>> all;
+  const auto names = session_->directory->list_streams();
+  if (!names) return all;
+  for (const std::string& name : *names) {
+    auto facts = client::read_stream_file(session_->directory->stream_path(name));
+    if (facts && facts->config.storage != storage_class::memory)
+      all.emplace_back(std::move(*facts),
+                       os::link_target(session_->directory->stream_path(name) + "/log"));
+  }
+  return all;
+}
+
+// A directory that has none of the logs of this bus, while another one has: a mistake in --data would
+// stop every publisher that needs a log.
+result<void> keeper::check_directory(const std::vector<definition>& ours) {
+  const auto there = streams_with_logs();
+  if (there.empty()) return {};
+  for (const auto& [facts, link] : there)
+    if (std::any_of(ours.begin(), ours.end(),
+                    [&](const definition& one) { return one.stream_id == facts.stream_id; }))
+      return {};
+  for (const auto& [facts, link] : there)
+    if (auto other = catalog_.read(link); other && other->stream_id == facts.stream_id)
+      return error{errc::conflict, 0, "cannot keep the bus '" + session_->address.name + "' in " + directory_,
+                   "none of its " + std::to_string(there.size()) +
+                       " streams with a log has it there: that of '" + facts.config.name +
+                       "' is in " + link,
+                   client::keeper_command(session_->address.name, link)};
+  return {};
+}
+
+void keeper::hold_those_of_others() {
+  for (auto& [facts, link] : streams_with_logs()) {
+    const std::string& name = facts.config.name;
+    if (streams_.contains(name)) continue;
+    const error why{errc::unavailable, 0, "no busd keeps the log of stream '" + name + "'",
+                    "this one keeps " + directory_ + ", and that log is in " + link,
+                    client::keeper_command(session_->address.name, link)};
+    note_problem(why);
+    auto lock = session_->directory->lock_changes();
+    facts.held = why;
+    if (lock) (void)session_->directory->change_stream(facts);
+  }
 }
 
 result<std::unique_ptr<storage::lane_log>> keeper::open_log(const definition& made,
@@ -130,19 +286,26 @@ std::optional<log::known_subject> keeper::subject_of_ring(const std::string& nam
   return log::known_subject{std::string(*text), (*handle)->subject_type(id)};
 }
 
-// REQUIRES for what follows: in the engine's thread.
 result<void> keeper::restore(const definition& found) {
   definition made = found;
   const std::string path = catalog_.directory_of(made.config.name);
   const std::string ring_path = session_->directory->stream_path(made.config.name);
-  const auto facts = client::read_stream_file(ring_path);
+  auto facts = client::read_stream_file(ring_path);
   // Lost only when it is surely not there: what cannot be looked at just now still is.
   if (!facts && !os::surely_missing(ring_path)) return facts.error();
-  const bool is_there = facts && facts->stream_id == made.stream_id;
+  bool is_there = facts && facts->stream_id == made.stream_id;
   if (facts && !is_there)
     return error{errc::conflict, 0, "cannot open the stream '" + made.config.name + "' of " + path,
                  "the bus has another stream of that name",
                  "record what that one has (bus record), remove it, and start busd again"};
+  if (is_there && facts->held && !os::exists(client::lane_path(ring_path, 0))) {
+    // Held without rings, because nothing could be said about its log. Nothing was published there.
+    auto lock = session_->directory->lock_changes();
+    if (!lock) return std::move(lock.error());
+    if (auto removed = session_->directory->remove_stream(made.config.name); !removed)
+      return removed;
+    is_there = false;
+  }
   std::vector<std::unique_ptr<storage::lane_log>> logs;
   std::vector<storage::recovery_report> reports(made.lanes);
   std::uint64_t subjects_needed = 0;
@@ -163,49 +326,36 @@ result<void> keeper::restore(const definition& found) {
     note_problem({errc::corrupt, 0, "the subjects of stream '" + made.config.name + "' were damaged",
                   mended, "look at the disk (dmesg); nothing is missing"});
   for (auto& log : logs) log->note_subjects(subjects->count());
-  if (!is_there) {
-    // Shared memory was lost, and with it whatever was not on disk: a new epoch, above every
-    // sequence that anybody may have seen.
+  // Shared memory was lost, and with it whatever was not on disk: a new epoch, above every sequence
+  // that anybody may have seen. The ring may have been made already, when the log could not be opened.
+  const bool is_new_epoch = !is_there || (facts->held && made.epoch < facts->epoch);
+  if (is_new_epoch) {
     ++made.epoch;
     auto stored = catalog_.store(made);
     if (!stored) return stored;
+    for (auto& log : logs) {
+      auto begun = log->begin_epoch(made.epoch);
+      if (begun) begun = log->raise_high_water(log->next_seq() + least_high_water(made.config), 0);
+      if (!begun) return begun;
+    }
+  }
+  if (!is_there) {
     client::birth with = session_->directory->new_birth();
     with.stream_id = made.stream_id;
     with.epoch = made.epoch;
     with.sealed = made.sealed;
     with.log_directory = path;
-    for (auto& log : logs) {
-      auto begun = log->begin_epoch(made.epoch);
-      if (begun) begun = log->raise_high_water(log->next_seq() + least_high_water(made.config), 0);
-      if (!begun) return begun;
-      with.first_seqs.push_back(log->next_seq());
-    }
+    for (const auto& log : logs) with.first_seqs.push_back(log->next_seq());
     auto lock = session_->directory->lock_changes();
     if (!lock) return std::move(lock.error());
-    stream_config config = made.config;
-    auto added = session_->directory->add_stream(config, with);
+    auto added = session_->directory->add_stream(made.config, with);
     if (!added) return added;
-    for (std::uint32_t lane = 1; config.mode == lane_mode::per_publisher && lane < made.lanes;
-         ++lane) {
-      const auto now = client::read_stream_file(session_->directory->stream_path(made.config.name));
-      if (now) (void)session_->directory->add_lane(*now, lane, logs[lane]->next_seq());
-    }
-    auto handle = session_->stream(made.config.name);
-    if (!handle) return std::move(handle.error());
-    for (std::uint64_t id = 0; id < subjects->count(); ++id) {
-      const auto& subject = subjects->known()[id];
-      auto interned = (*handle)->intern(subject.text, session_->me->id(), *session_->peers);
-      if (!interned) return std::move(interned.error());
-      if (!*interned || (*interned)->id != id)
-        return error{errc::corrupt, 0, "cannot open the stream '" + made.config.name + "'",
-                     "its subjects are not what they were: one is there twice",
-                     "restore the file " + path + "/subjects from a backup"};
-      if (subject.type != 0) (*handle)->claim_type(static_cast<std::uint32_t>(id), subject.type);
-    }
-    spdlog::info("stream {}: made anew in shared memory, epoch {}", made.config.name, made.epoch);
+    add_rings(made, with.first_seqs);
+    spdlog::info("stream {}: made again in shared memory, epoch {}", made.config.name, made.epoch);
   } else {
     // busd may keep its files elsewhere now.
-    (void)os::make_link(session_->directory->stream_path(made.config.name) + "/log", path);
+    auto linked = os::make_link(ring_path + "/log", path);
+    if (!linked) return linked;
     // One that was killed may have changed the log's definition, and not yet the ring's.
     if (facts->sealed != made.sealed || wire::to_json(facts->config) != wire::to_json(made.config))
       if (auto changed = change(made); !changed) note_problem(std::move(changed.error()));
@@ -219,34 +369,48 @@ result<void> keeper::restore(const definition& found) {
       if (!added && added.error().code != errc::conflict) return added;
     }
   }
+  if (is_new_epoch)
+    if (auto interned = intern(made, subjects->known()); !interned) return interned;
   kept& entry = streams_[made.config.name];
   entry.made = made;
   entry.subjects = std::make_shared<storage::subject_log>(std::move(*subjects));
+  // All of them are ready before the first is written.
+  std::vector<std::unique_ptr<storage::lane_logger>> ready;
   for (std::uint32_t lane = 0; lane < made.lanes; ++lane) {
-    auto attached = attach(entry, lane, std::move(logs[lane]), std::move(reports[lane]));
-    if (!attached) return attached;
+    auto logger = prepare(entry, lane, std::move(logs[lane]), std::move(reports[lane]));
+    if (!logger) return std::move(logger.error());
+    ready.push_back(std::move(*logger));
   }
+  if (is_there && facts->held) {
+    auto lock = session_->directory->lock_changes();
+    if (!lock) return std::move(lock.error());
+    facts = client::read_stream_file(ring_path);
+    if (!facts) return facts.error();
+    facts->held.reset();
+    if (auto changed = session_->directory->change_stream(*facts); !changed) return changed;
+  }
+  entry.held.reset();
+  for (auto& logger : ready) engine_.attach(std::move(logger));
   return {};
 }
 
-result<void> keeper::attach(kept& stream, std::uint32_t lane,
-                            std::unique_ptr<storage::lane_log> log,
-                            storage::recovery_report report) {
+result<std::unique_ptr<storage::lane_logger>> keeper::prepare(
+    kept& stream, std::uint32_t lane, std::unique_ptr<storage::lane_log> log,
+    storage::recovery_report report) {
   auto handle = session_->stream(stream.made.config.name);
   if (!handle) return std::move(handle.error());
   auto map = (*handle)->lane(lane, true);
   if (!map) return std::move(map.error());
   if (!report.damages.empty() || report.rewritten != 0)
-    spdlog::info("stream {} lane {}: goes on at sequence {}", stream.made.config.name, lane,
+    spdlog::info("stream {} lane {}: continues at sequence {}", stream.made.config.name, lane,
                  log->next_seq());
   auto logger = std::make_unique<storage::lane_logger>(
       *session_, *handle, std::move(*map), std::move(log), stream.subjects, engine_.buffers(),
       engine_.worker(), engine_.next_token());
   logger->recovered = std::move(report);
   auto taken = logger->take_over();
-  if (!taken) return taken;
-  engine_.lanes().push_back(std::move(logger));
-  return {};
+  if (!taken) return std::move(taken.error());
+  return logger;
 }
 
 void keeper::detach(const std::string& name) {
@@ -269,25 +433,31 @@ result<void> keeper::add_stream(const stream_config& config) {
   result<void> outcome;
   engine_.call([&] {
     outcome = [&]() -> result<void> {
-      auto lock = session_->directory->lock_changes();
-      if (!lock) return std::move(lock.error());
-      auto free_to = session_->directory->check_new_stream(config);
-      if (!free_to) return free_to;
+      auto possible = check_resources(config.name, client::lanes_at_birth(config));
+      if (!possible) return possible;
       definition made;
       made.config = config;
       made.stream_id = os::random_id();
       made.lanes = client::lanes_at_birth(config);
-      auto added_log = catalog_.add(made, least_high_water(config), options_for(config));
-      if (!added_log) return added_log;
-      client::birth with = session_->directory->new_birth();
-      with.stream_id = made.stream_id;
-      with.log_directory = catalog_.directory_of(config.name);
-      auto added = session_->directory->add_stream(config, with);
-      if (!added) {
-        (void)catalog_.remove(config.name);
-        return added;
+      {
+        auto lock = session_->directory->lock_changes();
+        if (!lock) return std::move(lock.error());
+        auto free_to = session_->directory->check_new_stream(config);
+        if (!free_to) return free_to;
+        auto added_log = catalog_.add(made, least_high_water(config), options_for(config));
+        if (!added_log) return added_log;
+        client::birth with = session_->directory->new_birth();
+        with.stream_id = made.stream_id;
+        with.log_directory = catalog_.directory_of(config.name);
+        auto added = session_->directory->add_stream(config, with);
+        if (!added) {
+          (void)catalog_.remove(config.name);
+          return added;
+        }
       }
-      return restore(made);
+      auto opened = restore(made);
+      if (!opened) take_back(config.name);
+      return opened;
     }();
   });
   if (outcome)
@@ -331,17 +501,67 @@ result<void> keeper::edit_stream(const stream_config& config) {
   return outcome;
 }
 
-// On disk, then in shared memory: what dies in between is made good at the next start.
+// Descriptors and space for a new stream, before anything of it is there.
+result<void> keeper::check_resources(const std::string& name, std::uint32_t lanes) {
+  const error full{errc::no_space, 0, "cannot add the stream '" + name + "'",
+                   "the disk of " + directory_ + " is too full (--disk-block)",
+                   "free space there, or lower the limits of the streams (bus stream edit)"};
+  if (engine_.is_full()) return full;
+  std::vector<os::fd> probes;
+  for (std::uint32_t i = 0; i < 2 * lanes + 8; ++i) {
+    probes.push_back(os::open_nothing());
+    if (!probes.back())
+      return error{errc::no_space, EMFILE, "cannot add the stream '" + name + "'",
+                   "busd has no file descriptors left",
+                   "start busd with a larger limit (ulimit -n, LimitNOFILE of its unit)"};
+  }
+  return {};
+}
+
+// A stream that was added, and could not be opened: as if it had never been. Needs no descriptor that
+// was not kept for this.
+void keeper::take_back(const std::string& name) {
+  spare_files_.clear();
+  detach(name);
+  streams_.erase(name);
+  if (auto lock = session_->directory->lock_changes())
+    (void)session_->directory->remove_stream(name);
+  if (auto removed = catalog_.remove(name); !removed) note_problem(std::move(removed.error()));
+  keep_spare_files();
+}
+
+void keeper::keep_spare_files() {
+  constexpr std::size_t spares = 8;
+  while (spare_files_.size() < spares) {
+    spare_files_.push_back(os::open_nothing());
+    if (spare_files_.back()) continue;
+    spare_files_.pop_back();
+    return;
+  }
+}
+
+// On disk, then in shared memory: what dies in between is made good at the next start. What fails there
+// is taken back.
 result<void> keeper::change(const definition& to) {
   auto lock = session_->directory->lock_changes();
   if (!lock) return std::move(lock.error());
   auto facts = client::read_stream_file(session_->directory->stream_path(to.config.name));
   if (!facts) return std::move(facts.error());
+  auto before = catalog_.read(catalog_.directory_of(to.config.name));
   auto stored = catalog_.store(to);
-  if (!stored) return stored;
+  if (!stored) {
+    if (before) (void)catalog_.store(*before);
+    return stored;
+  }
   facts->config = to.config;
   facts->sealed = to.sealed;
-  return session_->directory->change_stream(*facts);
+  auto changed = session_->directory->change_stream(*facts);
+  if (!changed && before) {
+    spare_files_.clear();
+    (void)catalog_.store(*before);
+    keep_spare_files();
+  }
+  return changed;
 }
 
 result<void> keeper::remove_stream(const std::string& name) {
@@ -355,10 +575,17 @@ result<void> keeper::remove_stream(const std::string& name) {
       outcome = std::move(lock.error());
       return;
     }
-    outcome = session_->directory->remove_stream(name);
+    // The log first: a stream without a ring is made again, one without a log would lose its messages.
+    outcome = catalog_.set_aside(name);
     if (!outcome && outcome.error().code != errc::not_found) return;
+    outcome = session_->directory->remove_stream(name);
+    if (!outcome && outcome.error().code != errc::not_found) {
+      catalog_.put_back(name);
+      return;
+    }
+    outcome = {};
     detach(name);
-    outcome = catalog_.remove(name);
+    catalog_.erase_aside(name);
     streams_.erase(found);
   });
   if (outcome) spdlog::info("stream {}: removed", name);
@@ -435,8 +662,16 @@ result<backup_counts> keeper::restore_stream(const std::string& name, const std:
   if (!copied) return std::move(copied.error());
   counts->found = copied->messages();
   engine_.call([&] {
-    outcome = catalog_.adopt(building, made);
-    if (outcome) outcome = restore(made);
+    {
+      auto lock = session_->directory->lock_changes();
+      outcome = lock ? session_->directory->check_new_stream(made.config)  // while it was copied
+                     : result<void>(std::move(lock.error()));
+    }
+    if (outcome) outcome = check_resources(name, made.lanes);
+    if (outcome) outcome = catalog_.adopt(building, made);
+    if (!outcome) return catalog_.forget(building);
+    outcome = restore(made);
+    if (!outcome) take_back(name);
   });
   if (!outcome) return std::move(outcome.error());
   spdlog::info("stream {}: restored from {}, {} of {} messages", name, from, counts->found,
@@ -460,6 +695,8 @@ result<void> keeper::add_lane(const std::string& name, std::uint32_t lane) {
   result<void> outcome;
   engine_.call([&] {
     outcome = [&]() -> result<void> {
+      auto possible = check_resources(name, 1);
+      if (!possible) return possible;
       definition changed = stream.made;
       changed.lanes = lane + 1;
       auto log =
@@ -472,8 +709,13 @@ result<void> keeper::add_lane(const std::string& name, std::uint32_t lane) {
       auto added = session_->directory->add_lane(*facts, lane);
       if (!added && added.error().code != errc::conflict) return added;
       stream.made = changed;
-      return attach(stream, lane, std::move(*log), {});
+      auto logger = prepare(stream, lane, std::move(*log), {});
+      if (!logger) return std::move(logger.error());
+      engine_.attach(std::move(*logger));
+      return {};
     }();
+    // The lane may be there without a log: nothing is published until it is opened.
+    if (!outcome && stream.made.lanes == lane + 1) (void)open_or_hold(definition(stream.made));
   });
   return outcome;
 }
@@ -487,6 +729,8 @@ keeper_info keeper::status() {
   info.started = started_;
   info.recovery = recovery_;
   info.problems = problems_;
+  for (const auto& [name, entry] : streams_)
+    if (entry.held) info.problems.push_back(entry.held->message());
   engine_.call([&] {
     info.disk = engine_.disk().name();
     info.disk_total_bytes = engine_.space().total_bytes;

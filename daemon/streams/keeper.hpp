@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,8 +24,10 @@ class keeper {
  public:
   keeper(std::shared_ptr<session_core> session, storage::engine& engine, std::string directory);
 
-  /// Opens all that there is. A stream that cannot be opened is a problem, not a failure.
-  /// Errors: no_space, permission: the directory itself
+  /// Opens all that there is. A stream that cannot be opened is held: it keeps its subjects, gives its
+  /// publishers the reason, is read as far as it can be, and is tried again.
+  /// Errors: no_space, permission: the directory itself; conflict: another directory has the logs of
+  /// this bus
   result<void> start();
 
   /// Errors: as session::add_stream and its neighbours
@@ -37,11 +40,16 @@ class keeper {
                                        bool damaged_too);
   result<void> add_lane(const std::string& name, std::uint32_t lane);
   keeper_info status();
+  /// Tries again to open what could not be. Now and then.
+  void tick();
 
  private:
   struct kept {
     definition made;
     std::shared_ptr<storage::subject_log> subjects;
+    std::optional<error> held;  // why its log is not kept just now
+    std::chrono::steady_clock::time_point retry_at{};
+    std::chrono::seconds wait{};
   };
 
   result<std::unique_ptr<storage::lane_log>> open_log(const definition& made, std::uint32_t lane,
@@ -51,8 +59,19 @@ class keeper {
   std::optional<log::known_subject> subject_of_ring(const std::string& name, bool is_there,
                                                     std::uint32_t id);
   result<void> restore(const definition& made);
-  result<void> attach(kept& stream, std::uint32_t lane, std::unique_ptr<storage::lane_log> log,
-                      storage::recovery_report report);
+  bool open_or_hold(const definition& made);
+  result<void> hold(const definition& made, const error& why);
+  void add_rings(const definition& made, const std::vector<std::uint64_t>& first_seqs);
+  result<void> intern(const definition& made, const std::vector<log::known_subject>& subjects);
+  std::vector<std::pair<client::stream_facts, std::string>> streams_with_logs();
+  result<void> check_directory(const std::vector<definition>& ours);
+  void hold_those_of_others();
+  result<void> check_resources(const std::string& name, std::uint32_t lanes);
+  void take_back(const std::string& name);
+  void keep_spare_files();
+  result<std::unique_ptr<storage::lane_logger>> prepare(kept& stream, std::uint32_t lane,
+                                                        std::unique_ptr<storage::lane_log> log,
+                                                        storage::recovery_report report);
   storage::log_options options_for(const stream_config& config);
   void detach(const std::string& name);
   result<void> change(const definition& to);
@@ -65,6 +84,7 @@ class keeper {
   std::mutex mutex_;
   std::map<std::string, kept> streams_;
   std::vector<std::string> problems_;
+  std::vector<os::fd> spare_files_;  // descriptors for taking back what failed for lack of them
   std::chrono::system_clock::time_point started_ = std::chrono::system_clock::now();
   std::chrono::nanoseconds recovery_{};
 };

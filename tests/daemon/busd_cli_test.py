@@ -150,7 +150,7 @@ class Life(DaemonCase):
         self.start()
         self.assertEqual([m["sequence"] for m in self.read("a.>", 100)], list(range(1, 101)))
         # What was ended cleanly has nothing to repair.
-        self.assertIn("0 records written anew", self.log().splitlines()[-2])
+        self.assertIn("0 records written again", self.log().splitlines()[-2])
 
     def test_data_that_cannot_be_written(self):
         blocked = pathlib.Path(self.data, "file")

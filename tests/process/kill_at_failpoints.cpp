@@ -479,10 +479,10 @@ TEST(KillAtFailpoints, WhoClearsUpAfterTheDead) {
   EXPECT_TRUE(was_killed(clearing.wait()));
   for (std::size_t i = 0; i < failpoints; ++i) all.hits[i] += plan->hits[i].load();
   ++all.kills[static_cast<std::size_t>(dead_cleared)];
-  EXPECT_EQ(names_in(place.directory() + "/processes").size(), 6u) << "both dead are there still";
+  EXPECT_EQ(names_in(place.directory() + "/processes").size(), 9u) << "both dead are there still";
   EXPECT_TRUE(bus::open(place.url()));
   EXPECT_TRUE(readers_in_table(place, "k").empty());
-  EXPECT_EQ(names_in(place.directory() + "/processes").size(), 2u);
+  EXPECT_EQ(names_in(place.directory() + "/processes").size(), 3u);
 }
 
 // The same by a process that was alone on the bus, with a stream that goes with the last process.

@@ -5,6 +5,7 @@
 ///   B1  What was confirmed, and not removed since, is there as it was written.
 ///   B2  What is there is a part of what was begun, without a hole: only a suffix is lost.
 ///   B3  Nothing is there that was never begun, nothing twice, and every hole in the sequences is told.
+///   B5  Of a batch all records are there, or none.
 ///   B4  next_seq() is above everything that was ever durable; after begin_epoch(), above everything ever begun.
 
 #include <atomic>
@@ -43,6 +44,7 @@ struct begun_record {
   std::uint64_t seq = 0;
   std::uint32_t bytes = 0;
   std::uint32_t salt = 0;  // differs whenever a sequence is begun anew
+  bool continues = false;  // the next one belongs to its batch
   bool operator==(const begun_record&) const = default;
 };
 
@@ -80,7 +82,8 @@ inline found_records find_records(log::disk& disk, const std::string& directory,
   for (log::logged_record record;;) {
     const auto outcome = history.next(record, limit);
     if (outcome == log::walk_outcome::record) {
-      const begun_record made{record.seq, record.shape.payload_bytes, static_cast<std::uint32_t>(record.origin >> 32)};
+      const begun_record made{record.seq, record.shape.payload_bytes, static_cast<std::uint32_t>(record.origin >> 32),
+                              (record.shape.flags & layout::flag_continues) != 0};
       const auto contents = contents_of(made);
       if (record.time_ns != time_of(record.seq) || record.subject_id() != record.seq % 7 ||
           (!contents.empty() && std::memcmp(record.payload(), contents.data(), contents.size()) != 0))
@@ -130,6 +133,8 @@ inline std::string differs_from(const log_book& book, const std::vector<begun_re
              " was written" + story;
     ++at;
   }
+  if (!found.empty() && found.back().continues)
+    return "of the batch that record " + std::to_string(found.back().seq) + " belongs to the end is gone" + story;
   if (at < confirmed) return "confirmed record " + std::to_string(book.live[at].seq) + " is gone" + story;
   return {};
 }
@@ -148,6 +153,8 @@ class log_life {
   log_book book;
   bool believes_written = false;  // a seeded bug: what is written counts as confirmed
   bool uses_spares = false;
+  /// ends_later: the last record of every frame belongs to a batch that the next frame goes on with.
+  enum class batch : std::uint8_t { none, sometimes, ends_later } batches = batch::sometimes;
 
   const std::string& wrong() const noexcept { return wrong_; }
   storage::lane_log* log() noexcept { return log_.get(); }
@@ -205,7 +212,9 @@ class log_life {
     if (log_->high_water() < book.high_water) blame("the high water fell");
     for (const log::damage& damage : report_.damages)
       if (damage.missing != 0 || damage.offset < layout::log_header_bytes || !book_now().disk_failed)
-        blame("damage is told at " + std::to_string(damage.offset) + ", where only power was lost");
+        blame("damage is told at " + std::to_string(damage.offset) + " of " + std::to_string(damage.bytes) +
+              " bytes, first " + std::to_string(damage.first_seq) + ", missing " + std::to_string(damage.missing) +
+              ", where only power was lost");
     if (report_.state_rebuilt && book.highest_begun != 0) blame("both copies of the state were lost");
     take_back(found.records.empty() ? std::min(book.floor, log_->next_seq()) : last + 1);
     book.confirmed = std::max(book.confirmed, last);
@@ -220,10 +229,19 @@ class log_life {
     log::frame_builder frame(memory_.bytes(), log_->log_id(), log_->align());
     frame.begin(log_->next_seq());
     take_back(frame.base_seq());
-    for (std::uint32_t i = 0; i < records; ++i) {
-      const begun_record record{frame.next_seq(), static_cast<std::uint32_t>(random_.below(bytes_max + 1)), ++salt_};
-      const layout::record_shape shape{record.bytes, 0, 0};
-      if (!frame.fits(shape.total_bytes())) break;
+    const bool is_batch = batches == batch::ends_later || (batches == batch::sometimes && random_.percent(50));
+    std::vector<begun_record> all;
+    for (std::uint64_t bytes = sizeof(layout::log_frame); all.size() < records;) {
+      all.push_back({frame.next_seq() + all.size(), static_cast<std::uint32_t>(random_.below(bytes_max + 1)), ++salt_});
+      bytes += layout::record_shape{all.back().bytes, 0, 0}.total_bytes();
+      if (base::round_up(bytes, log_->align()) <= memory_.bytes().size()) continue;
+      all.pop_back();
+      break;
+    }
+    const std::size_t whole = batches == batch::ends_later ? 0 : 1;  // records that do not continue
+    for (std::size_t i = 0; is_batch && i + whole < all.size(); ++i) all[i].continues = true;
+    for (const begun_record& record : all) {
+      const layout::record_shape shape{record.bytes, 0, record.continues ? layout::flag_continues : std::uint16_t{0}};
       const auto contents = contents_of(record);
       frame.add(shape, layout::pack_origin(static_cast<std::uint32_t>(record.seq % 7), record.salt),
                 time_of(record.seq), [&](std::byte* to) {

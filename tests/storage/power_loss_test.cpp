@@ -222,6 +222,33 @@ TEST(PowerLoss, AFrameOfWhichOnlyTheHeadIsThere) {
   EXPECT_TRUE(life.open()) << life.failure() << life.wrong();
 }
 
+// A batch that a publisher wrote lies in two frames, and power is lost before the second one is on the disk.
+struct torn_batch {
+  std::uint64_t kept = 0;
+  std::uint64_t cut_bytes = 0;
+};
+
+torn_batch tear_a_batch(bool keeps_torn_batches) {
+  simulated_disk disk;
+  (void)disk.make_directory(log_life::directory());
+  log_life life(disk, 1);
+  life.options().keeps_torn_batches = keeps_torn_batches;
+  EXPECT_TRUE(life.create());
+  life.batches = log_life::batch::none;
+  EXPECT_TRUE(life.append(2, 100, true));
+  life.batches = log_life::batch::ends_later;
+  EXPECT_TRUE(life.append(3, 100, false));
+  EXPECT_TRUE(life.open() || keeps_torn_batches);
+  return {life.log()->next_seq() - 1, life.report().cut_bytes};
+}
+
+TEST(PowerLoss, ABatchOfWhichOnlyTheFirstFrameIsThere) {
+  const auto torn = tear_a_batch(false);
+  EXPECT_EQ(torn.kept, 2u);
+  EXPECT_GT(torn.cut_bytes, 0u);
+  EXPECT_EQ(tear_a_batch(true).kept, 5u) << "the check cannot fail";
+}
+
 struct seeded_bug {
   const char* name;
   life_options options;

@@ -94,6 +94,7 @@ std::string start(log::disk& disk, streams::catalog& catalog, all_found& found) 
     const std::string& name = made.config.name;
     stream_found& one = found[name];
     one.made = made;
+    if (auto synced = catalog.sync_stream(name); !synced) return synced.error().message();
     std::string mended;
     auto subjects = storage::subject_log::open(disk, catalog.directory_of(name), made.stream_id, 0, {}, mended);
     if (!subjects) return "no subjects: " + subjects.error().message();

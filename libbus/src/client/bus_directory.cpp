@@ -187,6 +187,27 @@ result<std::vector<std::string>> bus_directory::list_streams() const {
   return names;
 }
 
+result<std::shared_ptr<const stream_facts>> bus_directory::facts_of(const std::string& name) {
+  const std::string path = stream_path(name);
+  {
+    const std::lock_guard guard(known_mutex_);
+    const auto known = known_.find(name);
+    if (known != known_.end()) {
+      const auto now = os::stamp_of(path + "/stream");
+      if (now && *now == known->second->stamp) return known->second;
+    }
+  }
+  auto facts = read_stream_file(path);
+  const std::lock_guard guard(known_mutex_);
+  if (!facts) {
+    known_.erase(name);
+    return std::move(facts.error());
+  }
+  auto made = std::make_shared<const stream_facts>(std::move(*facts));
+  known_.insert_or_assign(name, made);
+  return made;
+}
+
 birth bus_directory::birth_of(std::uint64_t stream_id) const noexcept {
   birth made;
   made.bus_id = bus_id_;
@@ -226,11 +247,12 @@ result<void> bus_directory::check_new_stream(const stream_config& config) {
   std::vector<subject::pattern> mine;
   for (const std::string& text : config.subjects) mine.push_back(*subject::pattern::parse(text));
   for (const std::string& name : stream_names()) {
-    auto other = read_stream_file(stream_path(name));
-    if (!other) {
-      if (name == config.name) return std::move(other.error());
+    const auto known = facts_of(name);
+    if (!known) {
+      if (name == config.name) return known.error();
       continue;  // broken: it captures nothing
     }
+    const auto& other = *known;
     if (name == config.name) {
       // Whoever made it may have died before it told of it.
       if (const auto map = lane_map::open(stream_path(name), *other, 0, true, false))
@@ -290,6 +312,7 @@ result<void> bus_directory::change_stream(const stream_facts& to) {
   birth with = birth_of(to.stream_id);
   with.epoch = to.epoch;
   with.sealed = to.sealed;
+  with.held = to.held;
   auto changed = replace_stream_file(path, to.config, with);
   if (changed) announce_change();
   return changed;

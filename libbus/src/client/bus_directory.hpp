@@ -8,7 +8,9 @@
 
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -55,6 +57,9 @@ class bus_directory {
   /// Errors: busy (after `patience`), closed, permission
   result<os::file_lock> lock_changes(std::chrono::milliseconds patience = lock_patience) const;
   std::vector<std::string> stream_names() const;
+  /// The stream file of `name`, read again only when another one has its name.
+  /// Cost: one system call when it was known. Errors: as read_stream_file
+  result<std::shared_ptr<const stream_facts>> facts_of(const std::string& name);
   /// The same, when it matters that a failure to look is not an empty answer.
   result<std::vector<std::string>> list_streams() const;
 
@@ -85,6 +90,8 @@ class bus_directory {
   os::mapping control_map_;
   std::uint64_t bus_id_ = 0;
   os::tick_clock clock_;
+  std::mutex known_mutex_;
+  std::map<std::string, std::shared_ptr<const stream_facts>> known_;
 };
 
 }  // namespace bus::client

@@ -11,9 +11,16 @@ std::string keeper_socket_path(const std::string& bus_directory) {
   return bus_directory + "/busd.sock";
 }
 
-error no_keeper(const std::string& bus_name, std::string what) {
+std::string keeper_command(const std::string& bus_name, const std::string& log_directory) {
+  std::string data = log_directory;
+  const std::string inside = "/" + bus_name + "/streams/";
+  if (const auto at = data.rfind(inside); at != std::string::npos) data.resize(at);
+  return "busd --bus " + bus_name + " --data " + (data.empty() ? "DIR" : data);
+}
+
+error no_keeper(const std::string& bus_name, std::string what, const std::string& log_directory) {
   return {errc::unavailable, 0, std::move(what), "no busd keeps the bus '" + bus_name + "'",
-          "start one: busd --bus " + bus_name + " --data DIR"};
+          "start one: " + keeper_command(bus_name, log_directory)};
 }
 
 result<nlohmann::json> ask_keeper(const std::string& bus_directory, const std::string& bus_name,

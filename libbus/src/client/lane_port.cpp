@@ -7,6 +7,7 @@
 #include "base/cycles.hpp"
 #include "client/group_handle.hpp"
 #include "client/keeper_link.hpp"
+#include "os/files.hpp"
 #include "os/futex.hpp"
 #include "sync/words.hpp"
 
@@ -153,8 +154,10 @@ publish_status lane_port::take_lease() {
 }
 
 bool lane_port::try_room(std::uint64_t total) noexcept {
-  return writer_.has_room(total) ||
-         writer_.reserve(total, [this](std::uint64_t tail) { return gate_.lowest_pin(tail); });
+  if (writer_.has_room(total)) return true;
+  // Once per stride: what the log cannot take is not put into the ring, whoever publishes it.
+  if (lane_->memory().has_log() && log_health() > layout::log_health::good) return false;
+  return writer_.reserve(total, [this](std::uint64_t tail) { return gate_.lowest_pin(tail); });
 }
 
 publish_status lane_port::make_room(std::uint64_t total) noexcept {
@@ -407,7 +410,8 @@ publish_status lane_port::when_log_is_behind(std::uint64_t tail, std::uint64_t t
         static_cast<std::uint32_t>(sync::load_acquire(session_.directory->control().keeper));
     if (keeper == 0 || session_.peers->state(keeper) != sync::life_state::alive) {
       error_ =
-          no_keeper(session_.address.name, "cannot publish to stream '" + stream_->name() + "'");
+          no_keeper(session_.address.name, "cannot publish to stream '" + stream_->name() + "'",
+                    os::link_target(stream_->directory() + "/log"));
       error_.why += ", and the ring is full of messages that are not in the log";
       return publish_status::unavailable;
     }

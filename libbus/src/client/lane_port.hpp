@@ -97,6 +97,12 @@ class lane_port {
 
   bool would_block(std::uint64_t total_bytes) noexcept;
   std::uint64_t largest_bytes() const noexcept { return lane_->memory().largest_bytes(); }
+  /// Of all records of a batch: on a durable stream it is written to the log at once.
+  std::uint64_t largest_batch_bytes() const noexcept {
+    if (lane_->memory().kept != layout::storage::durable) return largest_bytes();
+    const std::uint64_t said = sync::load_relaxed(lane_->header().durability.largest_batch);
+    return std::min(largest_bytes(), said != 0 ? said : layout::least_largest_batch);
+  }
   std::uint32_t index() const noexcept { return lane_->index(); }
   bool closed() const noexcept;
   std::uint64_t next_seq() const noexcept { return writer_.next_seq(); }
@@ -138,9 +144,17 @@ class lane_port {
     const std::uint64_t seq = writer_.next_seq();
     std::uint64_t offset = 0;
     std::uint64_t ticks = count == 1 ? 0 : clock_.now();
+    // Of a batch the log has all or nothing: each record but the last says that one follows.
+    const bool says_so = count > 1 && lane_->memory().kept == layout::storage::durable;
     for (std::size_t i = 0; i < count; ++i) {
       const outgoing_record& record = at(i);
-      writer_.write(offset, record.head, ticks, record.payload);
+      if (says_so && i + 1 < count) {
+        ring::record_head head = record.head;
+        head.shape.flags |= layout::flag_continues;
+        writer_.write(offset, head, ticks, record.payload);
+      } else {
+        writer_.write(offset, record.head, ticks, record.payload);
+      }
       if (i != 0) writer_.mark_member(offset, i);
       offset += record.head.shape.total_bytes();
     }

@@ -42,6 +42,9 @@ publish_status status_of(errc code) noexcept {
     case errc::timed_out: return publish_status::busy;
     case errc::invalid_argument: return publish_status::invalid;
     case errc::unavailable: return publish_status::unavailable;
+    case errc::no_space: return publish_status::no_space;
+    case errc::closed: return publish_status::closed;
+    case errc::too_large: return publish_status::too_large;
     default: return publish_status::failed;
   }
 }
@@ -136,6 +139,8 @@ publish_status publisher_core::bind(std::shared_ptr<client::stream_handle> to) {
   }
   bound_ = resolved == publish_status::ok;
   forget_subjects();
+  // What its log cannot take is not put into the ring either: the first publish says so.
+  if (stream->has_log() && main_port->log_health() > layout::log_health::good) generation_seen = 0;
   return resolved;
 }
 
@@ -211,8 +216,24 @@ publish_status publisher_core::open_ports() {
 
 // A stream came or went. The subject may belong to another one now.
 publish_status publisher_core::follow_change() noexcept {
+  // No other declared stream can capture what this one captures: only its own changes matter.
+  if (bound_ && !stream->is_default() && !main_port->closed()) {
+    const std::uint64_t generation = session->directory->generation();
+    const auto facts = session->directory->facts_of(stream->name());
+    if (facts && (*facts)->stream_id == stream->facts().stream_id && !(*facts)->sealed &&
+        !(*facts)->held) {
+      if (stream->has_log() && main_port->log_health() > layout::log_health::good)
+        return fail(publish_status::no_space, main_port->health_error());
+      generation_seen = generation;
+      return publish_status::ok;
+    }
+  }
   auto now = session->stream_of_subject(subject);
-  if (!now) return fail(publish_status::closed, std::move(now.error()));
+  if (!now) {
+    const publish_status status = status_of(now.error().code);
+    return fail(status == publish_status::failed ? publish_status::closed : status,
+                std::move(now.error()));
+  }
   generation_seen = session->streams_generation();  // 0: not everything could be looked at
   forget_subjects();                                // they may belong to another stream now
   if (bound_ && (*now)->facts().stream_id == stream->facts().stream_id) {
@@ -231,6 +252,9 @@ publish_status publisher_core::follow_change() noexcept {
   }
   const publish_status status = bind(std::move(*now));
   if (status != publish_status::ok) generation_seen = 0;  // try again at the next call
+  if (status == publish_status::ok && stream->has_log() &&
+      main_port->log_health() > layout::log_health::good)
+    return fail(publish_status::no_space, main_port->health_error());
   return status;
 }
 
@@ -461,7 +485,7 @@ published publisher_core::publish_batch(
     if (payload.size() > limit) total = ~0ull / 2;
   }
   const bool plain =
-      own_.subject_id != layout::inline_subject_id && total <= main_port->largest_bytes();
+      own_.subject_id != layout::inline_subject_id && total <= main_port->largest_batch_bytes();
   if (!plain || payloads.empty() ||
       payloads.size() > batch_max) {  // the general way also words the refusal
     std::vector<outgoing> messages(payloads.size());
@@ -527,6 +551,10 @@ published publisher_core::publish_batch(std::span<const outgoing> messages) noex
   if (total > main_port->largest_bytes())
     return refuse("it needs " + std::to_string(total) + " bytes of ring, at most " +
                   std::to_string(main_port->largest_bytes()) + " may be used by one batch");
+  if (messages.size() > 1 && total > main_port->largest_batch_bytes())
+    return refuse("it has " + std::to_string(total) + " bytes, and busd writes at most " +
+                  std::to_string(main_port->largest_batch_bytes()) +
+                  " bytes of a durable stream at once (its --buffer-bytes)");
   return finish(*main_port,
                 main_port->put_all(
                     records.size(), [&](std::size_t i) -> const auto& { return records[i]; }),

@@ -99,7 +99,7 @@ std::vector<std::shared_ptr<client::stream_handle>> session_core::streams(
       complete = false;
     }
     for (const std::string& name : names ? *names : std::vector<std::string>()) {
-      auto facts = client::read_stream_file(directory->stream_path(name));
+      const auto facts = directory->facts_of(name);
       if (!facts) {
         if (const auto known = streams_.find(name);
             known != streams_.end() && facts.error().code == errc::no_space) {
@@ -107,16 +107,16 @@ std::vector<std::shared_ptr<client::stream_handle>> session_core::streams(
           complete = false;
         }
         if (broken != nullptr && facts.error().code != errc::not_found)
-          broken->push_back(std::move(facts.error()));
+          broken->push_back(facts.error());
         continue;
       }
       const auto known = streams_.find(name);
-      if (known != streams_.end() && known->second->facts().stream_id == facts->stream_id &&
-          known->second->facts().sealed == facts->sealed) {
+      if (known != streams_.end() && known->second->facts().stamp == (*facts)->stamp)
         now.emplace(name, known->second);
-      } else if (auto opened = client::stream_handle::open(directory->stream_path(name))) {
-        now.emplace(name, std::move(*opened));
-      }
+      else
+        now.emplace(name, client::stream_handle::make(
+                              directory->stream_path(name), **facts,
+                              known != streams_.end() ? known->second : nullptr));
     }
     streams_ = std::move(now);
     generation_ = complete ? generation : 0;
@@ -209,6 +209,7 @@ result<std::shared_ptr<client::stream_handle>> session_core::stream_of_subject(
         rest = handle;
       } else if (handle->captures(subject)) {
         if (handle->facts().sealed) return sealed_error(handle->name());
+        if (handle->facts().held) return *handle->facts().held;
         return handle;
       }
     }

@@ -28,6 +28,11 @@ result<std::unique_ptr<source>> source::attach(session_core& session,
   auto prepared = stream->prepare_reading();
   if (!prepared) return std::move(prepared.error());
   auto lane = stream->lane(lane_index, false);
+  if (!lane && lane.error().code == errc::not_found && stream->facts().held) {
+    error why = *stream->facts().held;
+    why.what = "cannot subscribe to stream '" + stream->name() + "', whose log is not kept";
+    return why;
+  }
   if (!lane) return std::move(lane.error());
   auto made = std::make_unique<source>();
   made->session = &session;
@@ -418,7 +423,11 @@ source::match source::learn(const ring::record_view& view) noexcept {
   return decided;
 }
 
-bool source::ready() const noexcept { return tail != nullptr || reader.ready(); }
+bool source::ready() const noexcept {
+  if (tail == nullptr) return reader.ready();
+  // At the end of what is logged the ring has the rest, if anybody has.
+  return tail->pending_loss || tail->history().next_seq() <= logged_seq() || reader.ready();
+}
 
 void source::tick() noexcept {
   if (reader.has_unticked_release() && reader.tick())

@@ -161,6 +161,16 @@ result<void> create_lane_files(const std::string& directory, const stream_config
         ring::describe_new_lane(
             *header, config.ring_bytes, with.first_seq(lane),
             [](base::word& to, std::uint64_t value) { sync::store_relaxed(to, value); });
+        // Before the file has its name: nothing is published to it meanwhile.
+        if (with.held)
+          sync::store_relaxed(header->durability.health,
+                              static_cast<std::uint64_t>(with.held->code == errc::no_space
+                                                             ? layout::log_health::full
+                                                             : layout::log_health::failed));
+        if (lane < with.logged_seqs.size()) {
+          sync::store_relaxed(header->durability.logged_seq, with.logged_seqs[lane]);
+          sync::store_relaxed(header->durability.durable_seq, with.logged_seqs[lane]);
+        }
       });
 }
 
@@ -200,6 +210,14 @@ void describe_stream(std::byte* at, const stream_config& config, const birth& wi
   header->max_messages_per_subject = config.max_messages_per_subject;
   header->compress = static_cast<std::uint32_t>(config.compress);
   header->sealed = with.sealed ? 1 : 0;
+  if (!with.held) return;
+  header->held_code = static_cast<std::uint32_t>(with.held->code);
+  header->held_errno = static_cast<std::uint32_t>(with.held->os_errno);
+  const auto copy = [](char* field, std::size_t size, const std::string& text) {
+    std::memcpy(field, text.data(), std::min(text.size(), size - 1));
+  };
+  copy(header->held_why, sizeof header->held_why, with.held->what + ": " + with.held->why);
+  copy(header->held_fix, sizeof header->held_fix, with.held->fix);
 }
 
 }  // namespace
@@ -230,7 +248,7 @@ result<void> create_stream_files(const std::string& directory, const stream_conf
   if (!subjects) return std::move(subjects.error());
   made = os::give_name(subjects->get(), directory + "/subjects");
   if (!made) return made;
-  for (std::uint32_t lane = 0; lane < lanes_at_birth(config); ++lane) {
+  for (std::uint32_t lane = 0; lane < lanes_at_birth(config) && !with.without_lanes; ++lane) {
     made = create_lane_files(directory, config, lane, with);
     if (!made) return made;
   }
@@ -243,10 +261,9 @@ result<stream_facts> read_stream_file(const std::string& directory) {
   if (!found) return std::move(found.error());
   if (found->bytes != layout::stream_file_bytes)
     return layout::corrupt(path, "it has the wrong size: truncated");
-  auto map = os::mapping::map(found->file.get(), 0, layout::stream_file_bytes, false, true);
-  if (!map) return std::move(map.error());
   layout::stream_header h;
-  std::memcpy(static_cast<void*>(&h), map->data(), sizeof h);
+  auto got = os::read_start(found->file.get(), &h, sizeof h, path);
+  if (!got) return std::move(got.error());
   auto checked = layout::check_header(h.segment, layout::segment_kind::stream, found->bytes, path);
   if (!checked) return std::move(checked.error());
   stream_facts facts;
@@ -254,6 +271,11 @@ result<stream_facts> read_stream_file(const std::string& directory) {
   facts.epoch = h.epoch;
   facts.created_ns = h.segment.created_ns;
   facts.sealed = h.sealed != 0;
+  facts.stamp = found->stamp;
+  if (h.held_code != 0)
+    facts.held = error{static_cast<errc>(h.held_code), static_cast<int>(h.held_errno), "",
+                       std::string(h.held_why, ::strnlen(h.held_why, sizeof h.held_why)),
+                       std::string(h.held_fix, ::strnlen(h.held_fix, sizeof h.held_fix))};
   auto& config = facts.config;
   config.name.assign(h.name, ::strnlen(h.name, sizeof h.name));
   config.overflow = static_cast<overflow>(h.overflow);
@@ -284,6 +306,8 @@ result<stream_facts> read_stream_file(const std::string& directory) {
   if (config.subjects.size() != h.pattern_count ||
       (config.mode != lane_mode::fixed && config.mode != lane_mode::per_publisher))
     return layout::corrupt(path, "its configuration is impossible");
+  if (facts.held)
+    facts.held->what = "cannot publish to stream '" + config.name + "', whose log is not kept";
   checked = check_config(config);
   if (!checked)
     return layout::corrupt(path, "its configuration is impossible: " + checked.error().why);

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,6 +11,7 @@
 
 #include "layout/bus_files.hpp"
 #include "layout/lane.hpp"
+#include "os/files.hpp"
 #include "os/mapping.hpp"
 #include "ring/lane_memory.hpp"
 
@@ -22,6 +24,8 @@ struct stream_facts {
   std::uint64_t epoch = 0;
   std::uint64_t created_ns = 0;
   bool sealed = false;
+  std::optional<error> held = {};  // why busd does not keep its log just now
+  os::file_stamp stamp;            // of the file that said so
 
   /// Tells a pin of this lane from one of another.
   std::uint64_t lane_key(std::uint32_t lane) const noexcept {
@@ -39,6 +43,9 @@ struct birth {
   std::uint64_t epoch = 1;
   std::string log_directory = {};  // where busd keeps the stream's log; empty: it has none
   bool sealed = false;
+  std::optional<error> held = {};
+  bool without_lanes = false;  // of a held stream of whose log nothing is known
+  std::vector<std::uint64_t> logged_seqs = {};  // of each lane: what its log has already
   std::vector<std::uint64_t> first_seqs = {};  // of each lane; 1 for those that are not here
 
   std::uint64_t first_seq(std::uint32_t lane) const noexcept {

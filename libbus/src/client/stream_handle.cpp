@@ -7,12 +7,18 @@
 
 namespace bus::client {
 
-result<std::shared_ptr<stream_handle>> stream_handle::open(const std::string& directory) {
-  auto facts = read_stream_file(directory);
-  if (!facts) return std::move(facts.error());
+std::shared_ptr<stream_handle> stream_handle::make(const std::string& directory,
+                                                   const stream_facts& facts,
+                                                   const std::shared_ptr<stream_handle>& before) {
   auto made = std::make_shared<stream_handle>();
-  made->facts_ = std::move(*facts);
+  made->facts_ = facts;
   made->directory_ = directory;
+  // Its limits changed, or its seal: the rings are the same.
+  if (before != nullptr && before->facts_.stream_id == facts.stream_id) {
+    const std::lock_guard guard(before->mutex_);
+    made->readable_lanes_ = before->readable_lanes_;
+    made->writable_lanes_ = before->writable_lanes_;
+  }
   for (const std::string& text : made->facts_.config.subjects)
     made->patterns_.push_back(*subject::pattern::parse(text));
   return made;

@@ -19,8 +19,10 @@ namespace bus::client {
 
 class stream_handle {
  public:
-  /// Errors: not_found, corrupt, unsupported, permission
-  static result<std::shared_ptr<stream_handle>> open(const std::string& directory);
+  /// `before`: the handle of the same stream, when there was one: its rings stay mapped.
+  static std::shared_ptr<stream_handle> make(const std::string& directory,
+                                             const stream_facts& facts,
+                                             const std::shared_ptr<stream_handle>& before);
 
   const stream_facts& facts() const noexcept { return facts_; }
   const std::string& name() const noexcept { return facts_.config.name; }

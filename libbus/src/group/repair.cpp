@@ -29,7 +29,8 @@ struct repairer {
   std::uint32_t slots_used = 0;
 
   repairer(core& of, const std::function<bool(std::uint32_t)>& knows)
-      : c(of), m(of.memory()), knows_subject(knows), used_blocks(of.memory().block_count), copies(of.memory().slot_count) {}
+      : c(of), m(of.memory()), knows_subject(knows), used_blocks(of.memory().block_count),
+        copies(of.memory().slot_count) {}
 
   std::uint64_t origin(std::uint32_t index) const noexcept { return copies[index].origin; }
   std::uint64_t place(std::uint32_t index) const noexcept { return copies[index].place; }

@@ -65,8 +65,15 @@ struct stream_header {
   std::uint64_t max_messages_per_subject;
   std::uint32_t compress;
   std::uint32_t sealed;
+  // Why busd does not keep the log of this stream just now: an error code, 0: it does. Its publishers
+  // are given this error.
+  std::uint32_t held_code;
+  std::uint32_t held_errno;
+  char held_why[1536];
+  char held_fix[512];
 };
 static_assert(std::is_standard_layout_v<stream_header>);
+static_assert(offsetof(stream_header, held_code) == 4360);
 static_assert(sizeof(stream_header) <= stream_file_bytes);
 inline constexpr std::uint32_t stream_ephemeral = 1;
 

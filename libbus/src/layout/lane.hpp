@@ -32,6 +32,9 @@ enum class overflow : std::uint32_t { block = 1, reject = 2, drop_oldest = 3, dr
 
 enum class storage : std::uint32_t { memory = 0, spill = 1, durable = 2 };
 
+/// A batch that the smallest busd can write at once: until it says how much it can.
+inline constexpr std::uint64_t least_largest_batch = 256 * 1024 - 4096;
+
 /// How the log of a lane does. Written by busd.
 enum class log_health : std::uint64_t {
   none = 0,  // busd has not come to it yet
@@ -95,6 +98,8 @@ struct alignas(128) lane_durability {
   word health;           // log_health
   word confirm_waiting;  // somebody sleeps until durable_seq rises
   word first_seq;        // of the ring when it was made: sequences are never used twice
+  word largest_batch;    // bytes of records that busd can write at once; 0: it has not come yet
+  word skipped;          // sequences that no message ever had, because shared memory was lost
 };
 
 /// First record that starts in a block of capacity/64 bytes. Lane is entered only here (I3). A

@@ -1,10 +1,12 @@
 #pragma once
-/// record: one message as it lies in a ring (and, later, in a log file).
+/// record: one message as it lies in a ring, and, with words 0 and 3 changed, in a log file.
 ///
-///   word 0  commit        sequence number, stored last; 0 = nothing here yet. Bit 63 OPEN, bit 62
-///   ABORTED word 1  shape         payload_bytes:32 | header_bytes:16 | flags:16 word 2  origin
-///   subject_id:32 | publisher_id:32 word 3  publish_ticks then header_bytes bytes (extension
-///   words, inline subject, user headers; a multiple of 32), then the payload.
+///   word 0  commit   sequence number, stored last; 0: nothing here yet; bit 63 OPEN, bit 62 ABORTED
+///   word 1  shape    payload_bytes:32 | header_bytes:16 | flags:16
+///   word 2  origin   subject_id:32 | publisher_id:32
+///   word 3  publish_ticks
+///   header_bytes bytes: extension words, inline subject, user headers; a multiple of 32
+///   payload_bytes bytes
 ///
 /// Format     docs/format/ring.md
 
@@ -37,7 +39,10 @@ enum record_flag : std::uint16_t {
   flag_headers = 1u << 6,      // user headers are present
 };
 inline constexpr std::uint16_t flags_priority_shift = 8;  // bits 8-11: priority 0-9, may be ignored
-inline constexpr std::uint16_t flags_may_ignore = 0x0f00u;
+/// Of a batch on a stream with a durable log: the next record belongs to it, too. All of a batch is in
+/// the log, or nothing of it. Bit 12: a reader may ignore it.
+inline constexpr std::uint16_t flag_continues = 1u << 12;
+inline constexpr std::uint16_t flags_may_ignore = 0x1f00u;
 inline constexpr std::uint16_t flags_known =
     flag_batch | flag_extension | flag_progress | flag_headers | flags_may_ignore;
 

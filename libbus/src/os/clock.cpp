@@ -30,7 +30,8 @@ bool kernel_trusts_the_counter() noexcept {
                        O_RDONLY | O_CLOEXEC));
   if (!file) return true;  // hidden in some containers
   char name[32] = {};
-  return ::read(file.get(), name, sizeof name - 1) <= 0 || std::strncmp(name, "tsc", 3) == 0 || std::strncmp(name, "kvm-clock", 9) == 0 ||
+  return ::read(file.get(), name, sizeof name - 1) <= 0 || std::strncmp(name, "tsc", 3) == 0 ||
+         std::strncmp(name, "kvm-clock", 9) == 0 ||
          std::strncmp(name, "hyperv", 6) == 0 || std::strncmp(name, "arch_sys_counter", 16) == 0;
 }
 

@@ -65,6 +65,11 @@ namespace {
 // Of this thread: the directory of a process whose main thread has exited is empty.
 std::string proc_path(int file) { return "/proc/thread-self/fd/" + std::to_string(file); }
 
+file_stamp stamp_of(const struct stat& facts) noexcept {
+  return {facts.st_ino, static_cast<std::uint64_t>(facts.st_ctim.tv_sec) * 1'000'000'000u +
+                            static_cast<std::uint64_t>(facts.st_ctim.tv_nsec)};
+}
+
 constexpr const char* space_fix =
     "free shared memory (df -h /dev/shm; bus stream rm NAME) or use a smaller ring_bytes";
 
@@ -118,7 +123,29 @@ result<opened> open_existing(const std::string& path, bool writable) {
                  "bus rm the bus, or remove the file"};
   found.bytes = static_cast<std::uint64_t>(facts.st_size);
   found.owner_uid = facts.st_uid;
+  found.stamp = stamp_of(facts);
   return found;
+}
+
+std::optional<file_stamp> stamp_of(const std::string& path) noexcept {
+  struct stat facts {};
+  if (::lstat(path.c_str(), &facts) != 0) return std::nullopt;
+  return stamp_of(facts);
+}
+
+result<void> read_start(int file, void* into, std::size_t bytes, const std::string& path) {
+  std::size_t done = 0;
+  while (done < bytes) {
+    const auto got = ::pread(file, static_cast<char*>(into) + done, bytes - done,
+                             static_cast<off_t>(done));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return failure(errno, "cannot read " + path);
+    if (got == 0)
+      return error{errc::corrupt, 0, "cannot use " + path, "it is too short: truncated",
+                   "bus doctor tells what is damaged"};
+    done += static_cast<std::size_t>(got);
+  }
+  return {};
 }
 
 result<void> make_directory(const std::string& path, unsigned mode) {
@@ -268,6 +295,8 @@ bool file_lock::still_named() const noexcept {
   struct stat facts {};
   return ::fstat(file_.get(), &facts) == 0 && facts.st_nlink > 0;
 }
+
+fd open_nothing() noexcept { return fd(::open("/", O_PATH | O_CLOEXEC)); }
 
 result<fd> make_fifo(const std::string& path, unsigned mode) {
   if (::mkfifo(path.c_str(), mode) != 0) return failure(errno, "cannot make the doorbell " + path);

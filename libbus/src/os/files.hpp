@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,14 +26,25 @@ result<void> reserve(int file, std::uint64_t offset, std::uint64_t bytes, const 
 /// Gives it a name. conflict: the name is taken.
 result<void> give_name(int file, const std::string& path);
 
+/// Tells one file from another that took its name.
+struct file_stamp {
+  std::uint64_t inode = 0, changed_ns = 0;
+  bool operator==(const file_stamp&) const = default;
+};
+/// Empty: it is not there, or cannot be looked at.
+std::optional<file_stamp> stamp_of(const std::string& path) noexcept;
+
 struct opened {
   fd file;
   std::uint64_t bytes = 0;
   std::uint32_t owner_uid = 0;
+  file_stamp stamp;
 };
 /// A regular file, not through a symbolic link. Errors: not_found, permission, corrupt (not a
 /// regular file)
 result<opened> open_existing(const std::string& path, bool writable);
+/// The first `bytes` of an open file. Errors: system; corrupt: it has fewer
+result<void> read_start(int file, void* into, std::size_t bytes, const std::string& path);
 
 /// Small helpers over directories. Missing things are not errors for the remove functions.
 result<void> make_directory(const std::string& path, unsigned mode);
@@ -77,6 +89,9 @@ void forget_held(const std::string& path) noexcept;
 enum class certainty : std::uint8_t { no, yes, unknown };
 /// Is it locked, in whatever pid namespace? One that this process holds is not opened.
 certainty is_held(const std::string& path) noexcept;
+
+/// A descriptor of nothing: whether there is one, or one for later.
+fd open_nothing() noexcept;
 
 /// A named pipe, opened for both ends and non-blocking.
 result<fd> make_fifo(const std::string& path, unsigned mode);

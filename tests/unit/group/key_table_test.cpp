@@ -22,7 +22,7 @@ struct table {
     memory.key_number_mask = key_table::number_mask(std::max(count, largest));
   }
   struct alignas(64) line {
-    std::uint32_t words[16] = {};
+    base::field32 words[16] = {};
   };
   layout::group_header header{};
   std::vector<line> index;
@@ -53,7 +53,8 @@ TEST(KeyTable, FindsWhatIsThereAndNothingElse) {
       } else if (wanted.size() < capacity) {
         found = made.busy().add(key);
         ASSERT_NE(found, nullptr);
-        ASSERT_EQ(found->holder + found->parked + found->skip + found->looked_at_again, 0u);
+        ASSERT_EQ(found->holder + found->parked + found->skip, 0u);
+        ASSERT_FALSE(found->is_looked_at_again());
         found->holder = wanted[key] = step;
       }
       ASSERT_EQ(made.header.lists.key_count, wanted.size());
@@ -86,7 +87,8 @@ TEST(KeyTable, AFullOneAndImpossibleOnesAreTold) {
   EXPECT_TRUE(std::exchange(made.memory.broken, false));
   auto* const nine = made.busy().find(9);
   for (auto& line : made.index)
-    for (std::uint32_t i = 0; i < 15; ++i) line.words[i] |= made.memory.key_number_mask;  // an entry that is none
+    for (std::uint32_t i = 0; i < 15; ++i)  // an entry that is none
+      line.words[i] = line.words[i] | made.memory.key_number_mask;
   EXPECT_EQ(made.busy().find(7), nullptr);
   EXPECT_TRUE(std::exchange(made.memory.broken, false));
   made.busy().remove(nine);  // it is not where it was
