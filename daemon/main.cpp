@@ -5,6 +5,7 @@
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
@@ -79,6 +80,8 @@ int run(const bus::configuration& settings) {
   ::sigaddset(&signals, SIGTERM);
   ::sigaddset(&signals, SIGINT);
   ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  ::signal(SIGXFSZ, SIG_IGN);  // a log that meets the limit of file sizes says so, and is held
+  ::umask(077);
   const bus::os::fd signal_file(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
 
   std::error_code failed;
@@ -132,7 +135,7 @@ int run(const bus::configuration& settings) {
     ::sd_notify(0, "READY=1");
     for (bool stop = false; !stop;) {
       ::pollfd wait[2] = {{signal_file.get(), POLLIN, 0}, {(*server)->descriptor(), POLLIN, 0}};
-      (void)::poll(wait, 2, 1000);
+      (void)::poll(wait, 2, wait[1].fd < 0 ? 100 : 1000);
       if ((wait[0].revents & POLLIN) != 0) stop = true;
       if ((wait[1].revents & POLLIN) != 0) (*server)->accept();
       keeper.tick();

@@ -1,5 +1,8 @@
 #include "control/server.hpp"
 
+#include <algorithm>
+#include <system_error>
+
 #include "os/files.hpp"
 #include "os/local_socket.hpp"
 #include "wire/message.hpp"
@@ -10,6 +13,7 @@ namespace {
 
 constexpr auto patience = std::chrono::seconds(5);
 constexpr std::size_t connections_max = 32;
+constexpr auto rest = std::chrono::milliseconds(100);
 
 }  // namespace
 
@@ -32,21 +36,48 @@ void server::join_done(bool all) {
   });
 }
 
-void server::accept() {
-  join_done(false);
-  while (auto socket = os::accept_local(listener_.get())) {
-    const auto uid = os::peer_uid(socket->get());
-    // Too many: they see the end of their connection, and say so.
-    if (!uid || *uid != os::user_id() || connections_.size() >= connections_max) continue;
-    connection& made = connections_.emplace_back();
-    made.thread = std::thread([this, &made, taken = std::move(*socket)]() mutable {
-      serve(std::move(taken));
-      made.done.store(true);
-    });
-  }
+int server::descriptor() const noexcept {
+  return std::chrono::steady_clock::now() < rests_until_ ? -1 : listener_.get();
 }
 
-void server::serve(os::fd socket) const {
+// Whoever connects and says nothing makes place for others.
+bool server::make_place() {
+  join_done(false);
+  if (connections_.size() < connections_max) return true;
+  const auto silent = std::find_if(connections_.begin(), connections_.end(),
+                                   [](const connection& one) { return !one.asked.load(); });
+  if (silent == connections_.end()) return false;
+  os::end_connection(silent->socket.get());
+  silent->thread.join();
+  connections_.erase(silent);
+  return true;
+}
+
+void server::accept() {
+  bool exhausted = false;
+  while (auto socket = os::accept_local(listener_.get(), exhausted)) {
+    const auto uid = os::peer_uid(socket->get());
+    // Too many that all wait for an answer: they see the end of their connection, and say so.
+    if (!uid || *uid != os::user_id() || !make_place()) continue;
+    connection& made = connections_.emplace_back();
+    made.socket = std::move(*socket);
+    try {
+      made.thread = std::thread([this, &made] {
+        serve(made);
+        made.done.store(true);
+      });
+    } catch (const std::system_error&) {  // no threads left
+      connections_.pop_back();
+      exhausted = true;
+      break;
+    }
+  }
+  // What waits in the queue cannot be taken: looked at again a little later, not without pause.
+  if (exhausted) rests_until_ = std::chrono::steady_clock::now() + rest;
+}
+
+void server::serve(connection& of) const {
+  const os::fd& socket = of.socket;
   const auto until = std::chrono::steady_clock::now() + patience;
   const auto answer = [&]() -> result<nlohmann::json> {
     auto head = os::receive_exactly(socket.get(), wire::head_bytes, until);
@@ -55,12 +86,14 @@ void server::serve(os::fd socket) const {
     if (!bytes) return std::move(bytes.error());
     auto body = os::receive_exactly(socket.get(), *bytes, until);
     if (!body) return std::move(body.error());
+    of.asked.store(true);
     auto request = wire::unpack(*body);
     if (!request) return request;
     return handle_(*request);
   }();
   const std::string packed = wire::pack(answer ? *answer : wire::answer_of(answer.error()));
   (void)os::send_all(socket.get(), packed, std::chrono::steady_clock::now() + patience);
+  os::end_connection(socket.get());  // its descriptor stays until the thread is joined
 }
 
 }  // namespace bus::control

@@ -5,6 +5,7 @@
 /// Format     docs/format/control.md
 
 #include <atomic>
+#include <chrono>
 #include <functional>
 #include <list>
 #include <string>
@@ -26,24 +27,29 @@ class server {
   static result<std::unique_ptr<server>> listen(const std::string& path, handler handle);
   ~server();
 
-  int descriptor() const noexcept { return listener_.get(); }
+  /// To be polled; -1 for a moment when there are no descriptors or threads left.
+  int descriptor() const noexcept;
   /// Takes whoever waits. Never blocks.
   void accept();
 
  private:
   struct connection {
+    os::fd socket;
     std::thread thread;
+    std::atomic<bool> asked{false};  // its request has come
     std::atomic<bool> done{false};
   };
   server(os::fd listener, std::string path, handler handle)
       : listener_(std::move(listener)), path_(std::move(path)), handle_(std::move(handle)) {}
-  void serve(os::fd socket) const;
+  void serve(connection& of) const;
+  bool make_place();
   void join_done(bool all);
 
   os::fd listener_;
   const std::string path_;
   const handler handle_;
   std::list<connection> connections_;
+  std::chrono::steady_clock::time_point rests_until_{};
 };
 
 }  // namespace bus::control

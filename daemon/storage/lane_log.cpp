@@ -82,20 +82,29 @@ result<void> lane_log::begin_epoch(std::uint64_t epoch) {
   if (poisoned_) return poisoned();
   const std::uint64_t lost_from = next_seq_;
   const std::uint64_t go_on = std::max(state_.high_water + 1, next_seq_);
+  const std::uint64_t old_epoch = std::exchange(state_.epoch, epoch);  // for the segment's header
+  if (go_on != lost_from) {
+    auto rolled = roll(go_on, lost_from, layout::log_gap::unsynced);
+    if (rolled || segments_.back().base_seq == go_on) {
+      next_seq_ = go_on;
+      written_seq_ = go_on - 1;
+    }
+    if (!rolled) {
+      state_.epoch = old_epoch;
+      return rolled;
+    }
+    durable_seq_ = written_seq_;
+  }
+  // Last: a state that names the epoch says that it was begun.
   layout::log_state state = state_;
-  state.epoch = epoch;
   state.skipped += go_on - lost_from;
   const int failure = store_state(state);
-  if (failure != 0) return failed(failure, "cannot write the state of a log");
-  unread_from_ = 0;  // what is not known of the old epoch is behind
-  if (go_on == lost_from) return {};
-  auto rolled = roll(go_on, lost_from, layout::log_gap::unsynced);
-  if (rolled || segments_.back().base_seq == go_on) {
-    next_seq_ = go_on;
-    written_seq_ = go_on - 1;
+  if (failure != 0) {
+    state_.epoch = old_epoch;
+    return failed(failure, "cannot write the state of a log");
   }
-  if (rolled) durable_seq_ = written_seq_;
-  return rolled;
+  unread_from_ = 0;  // what is not known of the old epoch is behind
+  return {};
 }
 
 result<void> lane_log::raise_high_water(std::uint64_t seq, std::uint64_t step) {
@@ -224,7 +233,7 @@ result<void> lane_log::name_segment(const std::string& path, std::uint64_t base_
     const std::string theirs = log::segment_path(directory_, base_seq);
     const int moved =
         disk_.rename(theirs, theirs + ".foreign-" + std::to_string(os::wall_ns()));
-    if (moved != 0) return failed(moved, "cannot move another log's segment aside");
+    if (moved != 0 && moved != -ENOENT) return failed(moved, "cannot move another log's segment aside");
     std::erase(foreign_, base_seq);
   }
   // One of the same base has nothing that is not in the new one.
@@ -330,7 +339,11 @@ int lane_log::finished(int failure) {
 }
 
 result<void> lane_log::write_mark() {
-  if (file_ < 0 || poisoned_ || in_flight_ || offset_ + align_ > file_bytes_) return {};
+  if (file_ < 0 || poisoned_ || in_flight_) return {};
+  if (offset_ + align_ > file_bytes_) {  // the segment is full: the state says it alone
+    write_bound();
+    return {};
+  }
   const frame_memory memory(std::max<std::size_t>(align_, page));
   log::frame_builder frame(memory.bytes(), state_.log_id, align_);
   frame.begin(next_seq_);

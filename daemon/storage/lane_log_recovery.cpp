@@ -116,17 +116,27 @@ result<lane_log::outlook> lane_log::look(log::disk& on, const std::string& direc
   if (failure == 0 && !state) failure = state_failure;
   if (failure != 0)
     return os::failure(-failure, "cannot look at the log in " + directory);
-  std::uint64_t from = history.bases().empty() ? 1 : history.bases().back();
+  const std::uint64_t from = history.bases().empty() ? 1 : history.bases().back();
+  found.last_seq = std::max(from - 1, state->durable_upto);
+  std::uint64_t highest = found.last_seq;
+  bool torn = false;
   history.seek(from);
   for (log::logged_record record;;) {
     const auto outcome = history.next(record, layout::sequence_mask);
-    if (outcome == log::walk_outcome::record) found.last_seq = record.seq;
+    // As recovery will have it: up to the first hole above what is durable, and whole batches only.
+    if (outcome == log::walk_outcome::gap)
+      torn = torn || history.loss().first + history.loss().count - 1 > state->durable_upto;
+    if (outcome == log::walk_outcome::record) {
+      highest = std::max(highest, record.seq);
+      if (!torn && (record.shape.flags & layout::flag_continues) == 0)
+        found.last_seq = std::max(found.last_seq, record.seq);
+    }
     if (outcome == log::walk_outcome::failure)
       return os::failure(-history.failure(), "cannot look at the log in " + directory);
     if (outcome == log::walk_outcome::end || history.next_seq() > state->high_water) break;
   }
   found.next_epoch_seq =
-      std::max({state->high_water, found.last_seq, state->durable_upto}) + 1 +
+      std::max(state->high_water, highest) + 1 +
       (damaged.copies ? never_reached : 0);
   return found;
 }

@@ -252,7 +252,11 @@ bool lane_logger::gather() {
 
 // Subjects come before the records that name them.
 bool lane_logger::save_subjects() {
-  if (!has_subject_ || highest_subject_ < subjects_->count()) return true;
+  if (!has_subject_) return true;
+  if (highest_subject_ < subjects_->count()) {  // another lane saved it
+    log_->note_subjects(std::uint64_t{highest_subject_} + 1);
+    return true;
+  }
   std::vector<log::known_subject> more;
   for (std::uint64_t id = subjects_->count(); id <= highest_subject_; ++id) {
     auto text = stream_->subject_text(static_cast<std::uint32_t>(id));

@@ -68,7 +68,13 @@ result<subject_log> subject_log::open(log::disk& on, const std::string& stream_d
       failure == 0 && first.stream_id != 0 && first.prefix_count >= required;
   std::vector<std::uint64_t> missing;
   std::uint64_t filled = 0;
-  const std::uint64_t count = is_whole ? first.prefix_count : required;
+  // Beyond what there must be, as far as they follow each other: the copy may have what is torn in the
+  // first, and nothing that is whole is cut off behind damage.
+  std::uint64_t count = std::max(required, first.prefix_count);
+  const auto is_in = [&](const log::subjects_found& in) {
+    return count < in.by_id.size() && in.by_id[count].has_value();
+  };
+  while (is_in(first) || is_in(copy)) ++count;
   for (std::uint64_t id = 0; id < count; ++id) {
     std::optional<log::known_subject> found;
     if (id < first.by_id.size()) found = first.by_id[id];
@@ -86,12 +92,12 @@ result<subject_log> subject_log::open(log::disk& on, const std::string& stream_d
                  "put the file back from a backup and start busd again: nothing was changed "
                  "(bus stream verify --dir " +
                      stream_directory + ")"};
-  if (is_whole) {  // S3
+  if (is_whole && count == first.prefix_count) {  // S3
     made.end_ = first.prefix_end;
     auto cut = made.cut_behind(made.end_);
     if (!cut) return std::move(cut.error());
   } else {
-    if (failure == 0) {
+    if (failure == 0 && !is_whole) {
       const std::string kept = path + ".damaged-" + std::to_string(os::wall_ns());
       if (const int moved = on.rename(path, kept); moved != 0)
         return os::failure(-moved, "cannot move " + path + " aside");
@@ -99,9 +105,10 @@ result<subject_log> subject_log::open(log::disk& on, const std::string& stream_d
     }
     auto written = made.write_whole(path);
     if (!written) return std::move(written.error());
-    mended = std::to_string(filled) + " of " + std::to_string(required) +
-             " subjects were missing or changed, and came from the copy or from shared memory" +
-             (mended.empty() ? "" : "; ") + mended;
+    if (!is_whole)
+      mended = std::to_string(filled) + " of " + std::to_string(count) +
+               " subjects were missing or changed, and came from the copy or from shared memory" +
+               (mended.empty() ? "" : "; ") + mended;
   }
   if (copy.stream_id != stream_id || copy.bad_bytes != 0 ||
       copy.prefix_count != made.known_.size() || copy.prefix_end != made.end_)

@@ -149,7 +149,8 @@ result<definition> catalog::read_file(const std::string& path, const char* name)
 }
 
 result<void> catalog::adopt(const std::string& building, const definition& made) {
-  auto written = rename_owner(building, made);
+  const auto copied = read(building);
+  auto written = rename_owner(building, made, copied ? copied->stream_id : 0);
   if (written) written = write_definition(building, made);
   if (!written) {
     remove_tree(building);
@@ -160,15 +161,18 @@ result<void> catalog::adopt(const std::string& building, const definition& made)
 
 // The files of a copy name the stream that they were copied from: from now on they name this one, so
 // that neither is ever taken for the other's.
-result<void> catalog::rename_owner(const std::string& building, const definition& made) {
+result<void> catalog::rename_owner(const std::string& building, const definition& made,
+                                   std::uint64_t from_id) {
   for (std::uint32_t lane = 0; lane < made.lanes; ++lane) {
     const std::string directory = lane_in(building, lane);
     int failure = 0;
     auto state = log::read_state(disk_, directory, failure);
-    if (!state && failure == -ENOENT) continue;  // opening it says what is missing
-    if (!state) return os::failure(-failure, "cannot read the state in " + directory);
+    if (!state && failure != -ENOENT && failure != -EBADMSG)
+      return os::failure(-failure, "cannot read the state in " + directory);
+    // Without a state the segments are known by the stream that they were copied from.
     std::vector<std::uint64_t> bases;
     failure = log::list_segments(disk_, directory, bases);
+    if (failure == -ENOENT) continue;  // opening it says what is missing
     for (const std::uint64_t base_seq : bases) {
       if (failure != 0) break;
       const int file =
@@ -177,8 +181,8 @@ result<void> catalog::rename_owner(const std::string& building, const definition
       std::array<std::byte, sizeof(layout::log_segment_header)> head{};
       (void)disk_.read(file, head, 0);
       if (auto header = log::parse_segment_header(head.data());
-          header && !log::is_foreign(*header, state->log_id, base_seq,
-                                     {state->stream_id, state->lane_index})) {
+          header && !log::is_foreign(*header, state ? state->log_id : 0, base_seq,
+                                     {state ? state->stream_id : from_id, lane})) {
         header->stream_id = made.stream_id;
         header->header_crc = log::segment_header_crc(*header);
         std::memcpy(head.data(), &*header, sizeof *header);
@@ -187,21 +191,29 @@ result<void> catalog::rename_owner(const std::string& building, const definition
       }
       disk_.close(file);
     }
-    state->stream_id = made.stream_id;
-    if (failure == 0) failure = log::create_state(disk_, directory, *state);
+    if (state) state->stream_id = made.stream_id;
+    if (failure == 0 && state) failure = log::create_state(disk_, directory, *state);
     if (failure == 0) failure = disk_.sync_directory(directory);
     if (failure != 0) return os::failure(-failure, "cannot write the copy in " + directory);
   }
   (void)disk_.remove(building + "/manifest");  // of the copy: a log that is written has none
-  log::subjects_found found;
+  log::subjects_found found, copy;
   const std::string path = log::subjects_path(building);
-  const int failure = log::read_subjects(disk_, path, 0, found);
-  if (failure != 0)
+  const int failure = log::read_subjects(disk_, path, from_id, found);
+  if (failure != 0 && failure != -EBADMSG && failure != -ENOENT)
     return error{errc::corrupt, 0, "cannot use " + path,
-                 failure == -EBADMSG ? "it is damaged" : os::failure(-failure, "").why,
+                 failure == -ESTALE ? "it belongs to another stream" : os::failure(-failure, "").why,
                  "use a backup that is whole"};
+  (void)log::read_subjects(disk_, log::subjects_copy_path(building), from_id, copy);
   std::vector<log::known_subject> subjects;
-  for (std::uint64_t id = 0; id < found.prefix_count; ++id) subjects.push_back(*found.by_id[id]);
+  for (std::uint64_t id = 0;; ++id) {  // opening it says what is missing
+    if (id < found.by_id.size() && found.by_id[id])
+      subjects.push_back(*found.by_id[id]);
+    else if (id < copy.by_id.size() && copy.by_id[id])
+      subjects.push_back(*copy.by_id[id]);
+    else
+      break;
+  }
   (void)disk_.remove(path);
   auto written = storage::subject_log::create(disk_, building, made.stream_id);
   if (!written) return std::move(written.error());
@@ -319,13 +331,18 @@ result<void> catalog::set_aside(const std::string& name) {
   if (failure != 0) return os::failure(-failure, "cannot remove the stream '" + name + "'");
   failure = disk_.sync_directory(directory_ + "/streams");
   if (failure == 0) return {};
-  put_back(name);
+  if (auto back = put_back(name); !back) return back;
   return os::failure(-failure, "cannot remove the stream '" + name + "'");
 }
 
-void catalog::put_back(const std::string& name) {
-  (void)disk_.rename(directory_of(std::string(half_removed) + name), directory_of(name));
-  (void)disk_.sync_directory(directory_ + "/streams");
+result<void> catalog::put_back(const std::string& name) {
+  const std::string aside = directory_of(std::string(half_removed) + name);
+  int failure = disk_.rename(aside, directory_of(name));
+  if (failure == 0) failure = disk_.sync_directory(directory_ + "/streams");
+  if (failure == 0) return {};
+  error what = os::failure(-failure, "cannot put the log of the stream '" + name + "' back");
+  what.fix = "move " + aside + " to " + directory_of(name) + " before busd is started again";
+  return what;
 }
 
 void catalog::erase_aside(const std::string& name) {

@@ -65,7 +65,7 @@ class catalog {
   /// remove() in two steps. After the first the stream has no name any more, durably; put_back() takes
   /// that back. Errors: not_found, system
   result<void> set_aside(const std::string& name);
-  void put_back(const std::string& name);
+  result<void> put_back(const std::string& name);
   void erase_aside(const std::string& name);
   /// C3, of one stream. Errors: system
   result<void> sync_stream(const std::string& name);
@@ -82,7 +82,8 @@ class catalog {
   result<void> build(const std::string& building, const definition& made, std::uint64_t high_water,
                      const storage::log_options& options);
   result<void> commit(const std::string& building, const definition& made);
-  result<void> rename_owner(const std::string& building, const definition& made);
+  result<void> rename_owner(const std::string& building, const definition& made,
+                            std::uint64_t from_id);
   result<void> write_definition(const std::string& directory, const definition& made);
   void remove_tree(const std::string& path);
 

@@ -52,6 +52,7 @@ storage::log_options keeper::options_for(const stream_config& config) {
 }
 
 void keeper::note_problem(error what) {
+  if (std::find(problems_.begin(), problems_.end(), what.message()) != problems_.end()) return;
   spdlog::error("{}", what.message());
   problems_.push_back(what.message());
 }
@@ -79,22 +80,25 @@ result<void> keeper::start() {
   return outcome;
 }
 
+// One at a time, and not while an order is carried out: who calls it has others to serve.
 void keeper::tick() {
-  const std::lock_guard guard(mutex_);
+  const std::unique_lock guard(mutex_, std::try_to_lock);
+  if (!guard) return;
   const auto now = std::chrono::steady_clock::now();
-  std::vector<definition> due;
-  for (const auto& [name, entry] : streams_)
-    if (entry.held && entry.retry_at <= now) due.push_back(entry.made);
-  for (const definition& made : due) {
-    bool opened = false;
-    engine_.call([&] { opened = open_or_hold(made); });
-    if (opened) spdlog::info("stream {}: its log is kept again", made.config.name);
-  }
+  const auto due = std::find_if(streams_.begin(), streams_.end(), [&](const auto& one) {
+    return one.second.held && one.second.retry_at <= now;
+  });
+  if (due == streams_.end()) return;
+  const definition made = due->second.made;
+  bool opened = false;
+  engine_.call([&] { opened = open_or_hold(made); });
+  if (opened) spdlog::info("stream {}: its log is kept again", made.config.name);
 }
 
 // REQUIRES for what follows: in the engine's thread. One stream's trouble is no other's: what cannot be
 // opened keeps its subjects, says why to its publishers, and is tried again.
 bool keeper::open_or_hold(const definition& made) {
+  const auto begin = std::chrono::steady_clock::now();
   auto opened = catalog_.sync_stream(made.config.name);
   if (opened) opened = restore(made);
   if (opened) return true;
@@ -104,10 +108,16 @@ bool keeper::open_or_hold(const definition& made) {
   constexpr auto first_wait = std::chrono::seconds(1), longest_wait = std::chrono::seconds(30);
   entry.wait = is_news ? first_wait : std::min(entry.wait * 2, longest_wait);
   if (opened.error().code == errc::no_space) entry.wait = first_wait;
-  entry.retry_at = std::chrono::steady_clock::now() + entry.wait;
+  const auto now = std::chrono::steady_clock::now();
+  // A disk that answers slowly is asked rarely: all other streams wait meanwhile.
+  entry.retry_at = now + std::max<std::chrono::steady_clock::duration>(entry.wait, 20 * (now - begin));
   entry.made = made;
   entry.subjects.reset();
   entry.held = std::move(opened.error());
+  if (entry.held->fix.empty())
+    entry.held->fix = entry.held->code == errc::no_space
+                          ? "free space in " + directory_ + ": busd tries again by itself"
+                          : "see busd's messages; it tries again by itself";
   if (is_news) spdlog::error("{}", entry.held->message());
   if (auto held = hold(made, *entry.held); !held && is_news)
     spdlog::error("{}", held.error().message());
@@ -330,10 +340,16 @@ result<void> keeper::restore(const definition& found) {
   // that anybody may have seen. The ring may have been made already, when the log could not be opened.
   const bool is_new_epoch = !is_there || (facts->held && made.epoch < facts->epoch);
   if (is_new_epoch) {
-    ++made.epoch;
+    // What an attempt before this one began is gone on with. An old stream.json may know less than the
+    // logs do.
+    std::uint64_t& begun_epoch = streams_[made.config.name].begun_epoch;
+    for (const auto& log : logs) made.epoch = std::max(made.epoch, log->epoch());
+    if (begun_epoch == 0) begun_epoch = made.epoch + 1;
+    made.epoch = begun_epoch;
     auto stored = catalog_.store(made);
     if (!stored) return stored;
     for (auto& log : logs) {
+      if (log->epoch() == made.epoch) continue;  // begun before, when something else failed
       auto begun = log->begin_epoch(made.epoch);
       if (begun) begun = log->raise_high_water(log->next_seq() + least_high_water(made.config), 0);
       if (!begun) return begun;
@@ -345,6 +361,9 @@ result<void> keeper::restore(const definition& found) {
     with.epoch = made.epoch;
     with.sealed = made.sealed;
     with.log_directory = path;
+    // Nobody publishes before its subjects have their ids.
+    with.held = error{errc::unavailable, 0, "cannot publish to the stream '" + made.config.name + "' yet",
+                      "busd opens its log", "try again"};
     for (const auto& log : logs) with.first_seqs.push_back(log->next_seq());
     auto lock = session_->directory->lock_changes();
     if (!lock) return std::move(lock.error());
@@ -369,8 +388,8 @@ result<void> keeper::restore(const definition& found) {
       if (!added && added.error().code != errc::conflict) return added;
     }
   }
-  if (is_new_epoch)
-    if (auto interned = intern(made, subjects->known()); !interned) return interned;
+  // Also in a ring that was there: whoever made it may have been killed before they were in it.
+  if (auto interned = intern(made, subjects->known()); !interned) return interned;
   kept& entry = streams_[made.config.name];
   entry.made = made;
   entry.subjects = std::make_shared<storage::subject_log>(std::move(*subjects));
@@ -381,7 +400,7 @@ result<void> keeper::restore(const definition& found) {
     if (!logger) return std::move(logger.error());
     ready.push_back(std::move(*logger));
   }
-  if (is_there && facts->held) {
+  if (!is_there || facts->held) {
     auto lock = session_->directory->lock_changes();
     if (!lock) return std::move(lock.error());
     facts = client::read_stream_file(ring_path);
@@ -390,6 +409,7 @@ result<void> keeper::restore(const definition& found) {
     if (auto changed = session_->directory->change_stream(*facts); !changed) return changed;
   }
   entry.held.reset();
+  entry.begun_epoch = 0;
   for (auto& logger : ready) engine_.attach(std::move(logger));
   return {};
 }
@@ -456,7 +476,7 @@ result<void> keeper::add_stream(const stream_config& config) {
         }
       }
       auto opened = restore(made);
-      if (!opened) take_back(config.name);
+      if (!opened) take_back(config.name, made.stream_id);
       return opened;
     }();
   });
@@ -520,12 +540,16 @@ result<void> keeper::check_resources(const std::string& name, std::uint32_t lane
 
 // A stream that was added, and could not be opened: as if it had never been. Needs no descriptor that
 // was not kept for this.
-void keeper::take_back(const std::string& name) {
+void keeper::take_back(const std::string& name, std::uint64_t stream_id) {
   spare_files_.clear();
   detach(name);
   streams_.erase(name);
-  if (auto lock = session_->directory->lock_changes())
-    (void)session_->directory->remove_stream(name);
+  if (auto lock = session_->directory->lock_changes()) {
+    // Another stream may have the name by now.
+    const auto facts = client::read_stream_file(session_->directory->stream_path(name));
+    if (facts && facts->stream_id == stream_id)
+      (void)session_->directory->remove_stream(name);
+  }
   if (auto removed = catalog_.remove(name); !removed) note_problem(std::move(removed.error()));
   keep_spare_files();
 }
@@ -564,10 +588,25 @@ result<void> keeper::change(const definition& to) {
   return changed;
 }
 
+// What is left of a stream whose log is gone: its removal was interrupted, or somebody removed the files.
+result<void> keeper::remove_ring(const std::string& name) {
+  auto lock = session_->directory->lock_changes();
+  if (!lock) return std::move(lock.error());
+  const std::string ring_path = session_->directory->stream_path(name);
+  const auto facts = client::read_stream_file(ring_path);
+  const std::string path = catalog_.directory_of(name);
+  if (!facts || facts->config.storage == storage_class::memory ||
+      os::link_target(ring_path + "/log") != path || !os::surely_missing(path))
+    return no_such(name);
+  auto removed = session_->directory->remove_stream(name);
+  if (removed) spdlog::info("stream {}: removed; it had no log", name);
+  return removed;
+}
+
 result<void> keeper::remove_stream(const std::string& name) {
   const std::lock_guard guard(mutex_);
   const auto found = streams_.find(name);
-  if (found == streams_.end()) return no_such(name);
+  if (found == streams_.end()) return remove_ring(name);
   result<void> outcome;
   engine_.call([&] {
     auto lock = session_->directory->lock_changes();
@@ -580,7 +619,7 @@ result<void> keeper::remove_stream(const std::string& name) {
     if (!outcome && outcome.error().code != errc::not_found) return;
     outcome = session_->directory->remove_stream(name);
     if (!outcome && outcome.error().code != errc::not_found) {
-      catalog_.put_back(name);
+      if (auto back = catalog_.put_back(name); !back) note_problem(std::move(back.error()));
       return;
     }
     outcome = {};
@@ -594,7 +633,9 @@ result<void> keeper::remove_stream(const std::string& name) {
 
 result<void> keeper::purge_stream(const std::string& name, std::uint64_t below) {
   const std::lock_guard guard(mutex_);
-  if (!streams_.contains(name)) return no_such(name);
+  const auto found = streams_.find(name);
+  if (found == streams_.end()) return no_such(name);
+  if (found->second.held) return *found->second.held;
   result<void> outcome;
   engine_.call([&] {
     for (auto& lane : engine_.lanes()) {
@@ -671,7 +712,7 @@ result<backup_counts> keeper::restore_stream(const std::string& name, const std:
     if (outcome) outcome = catalog_.adopt(building, made);
     if (!outcome) return catalog_.forget(building);
     outcome = restore(made);
-    if (!outcome) take_back(name);
+    if (!outcome) take_back(name, made.stream_id);
   });
   if (!outcome) return std::move(outcome.error());
   spdlog::info("stream {}: restored from {}, {} of {} messages", name, from, counts->found,
@@ -684,6 +725,7 @@ result<void> keeper::add_lane(const std::string& name, std::uint32_t lane) {
   const auto found = streams_.find(name);
   if (found == streams_.end()) return no_such(name);
   kept& stream = found->second;
+  if (stream.held) return *stream.held;
   if (lane != stream.made.lanes)
     return lane < stream.made.lanes
                ? error{errc::conflict, 0, "cannot add a lane", "it is there", ""}
@@ -715,7 +757,10 @@ result<void> keeper::add_lane(const std::string& name, std::uint32_t lane) {
       return {};
     }();
     // The lane may be there without a log: nothing is published until it is opened.
-    if (!outcome && stream.made.lanes == lane + 1) (void)open_or_hold(definition(stream.made));
+    if (!outcome && stream.made.lanes == lane + 1) {
+      detach(name);  // its logs have one writer
+      (void)open_or_hold(definition(stream.made));
+    }
   });
   return outcome;
 }

@@ -45,6 +45,7 @@ class keeper {
 
  private:
   struct kept {
+    std::uint64_t begun_epoch = 0;  // while it cannot be opened: the epoch that some of its logs begun
     definition made;
     std::shared_ptr<storage::subject_log> subjects;
     std::optional<error> held;  // why its log is not kept just now
@@ -67,7 +68,8 @@ class keeper {
   result<void> check_directory(const std::vector<definition>& ours);
   void hold_those_of_others();
   result<void> check_resources(const std::string& name, std::uint32_t lanes);
-  void take_back(const std::string& name);
+  result<void> remove_ring(const std::string& name);
+  void take_back(const std::string& name, std::uint64_t stream_id);
   void keep_spare_files();
   result<std::unique_ptr<storage::lane_logger>> prepare(kept& stream, std::uint32_t lane,
                                                         std::unique_ptr<storage::lane_log> log,

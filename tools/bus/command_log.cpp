@@ -112,6 +112,10 @@ int get(const context& c, const options& o) {
 
 bus::result<std::string> log_directory(const context& c, const options& o, const char* as) {
   if (!o.directory.empty()) return o.directory;
+  if (o.name.empty())
+    return bus::error{bus::errc::invalid_argument, 0, "cannot tell which log is meant",
+                      "there is neither a name nor --dir",
+                      "name a stream (bus stream ls), or give the directory of a log: --dir DIR"};
   auto session = c.open(as, false);
   if (!session) return std::move(session.error());
   auto stream = session->stream(o.name);
@@ -304,17 +308,22 @@ void add_log(CLI::App& stream, context& c) {
   getting->add_flag("--raw", o->raw, "Only the payload");
   getting->callback([o, &c] { c.run = [o, &c] { return get(c, *o); }; });
 
-  auto* missing = named("gaps", "List sequences that the log does not have, and why");
-  missing->add_option("--dir", o->directory, "The log's directory, without a bus");
+  // By its name, or where the log lies.
+  const auto named_or_there = [&](const char* name, const char* text) {
+    auto* command = stream.add_subcommand(name, text);
+    command->add_option("name", o->name, "Name of the stream");
+    command->add_option("--dir", o->directory, "The log's directory, without a bus and a name");
+    return command;
+  };
+  auto* missing = named_or_there("gaps", "List sequences that the log does not have, and why");
   missing->callback([o, &c] { c.run = [o, &c] { return verify(c, *o, true); }; });
 
-  auto* checking = named("verify", "Check every byte of the log; exit status 9 when it is damaged");
-  checking->add_option("--dir", o->directory, "The log's directory, without a bus");
+  auto* checking =
+      named_or_there("verify", "Check every byte of the log; exit status 9 when it is damaged");
   checking->callback([o, &c] { c.run = [o, &c] { return verify(c, *o, false); }; });
 
-  auto* copying = named("backup", "Copy the log to a directory, while it is written");
+  auto* copying = named_or_there("backup", "Copy the log to a directory, while it is written");
   copying->add_option("--to", o->to, "Directory that does not exist yet")->required();
-  copying->add_option("--dir", o->directory, "The log's directory, without a bus");
   copying->callback([o, &c] { c.run = [o, &c] { return backup(c, *o); }; });
 
   auto* restoring = named("restore", "Make a stream from a backup; busd copies it");

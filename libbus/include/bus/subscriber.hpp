@@ -177,8 +177,8 @@ class BUS_EXPORT subscriber {
     const message* end = nullptr;
   };
   explicit subscriber(std::unique_ptr<subscriber_core> core) noexcept;
-  bool refill(std::size_t max) noexcept;
-  bool keeps_batch() noexcept;
+  bool refill(std::size_t max);
+  bool keeps_batch();
   void end_poll() noexcept;
 
   batch batch_;

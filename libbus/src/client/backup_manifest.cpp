@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "base/crc32c.hpp"
 #include "os/failure.hpp"
 #include "wire/checked_text.hpp"
 #include "wire/stream_json.hpp"
@@ -46,24 +45,26 @@ int read_text(log::disk& from, const std::string& path, std::string& text) {
 }
 
 int checksum_file(log::disk& from, const std::string& path, std::uint64_t& bytes,
-                  std::uint32_t& crc) {
-  bytes = crc = 0;
+                  std::uint64_t& checksum) {
+  bytes = checksum = 0;
   const int file = from.open(path, log::disk_mode::read, false);
   if (file < 0) return file;
   std::vector<std::byte> buffer(step_bytes);
   std::int64_t got = 0;
+  file_checksum sum;
   while ((got = from.read(file, buffer, bytes)) > 0) {
-    crc = base::crc32c(crc, buffer.data(), static_cast<std::size_t>(got));
+    sum.add({buffer.data(), static_cast<std::size_t>(got)});
     bytes += static_cast<std::uint64_t>(got);
   }
   from.close(file);
+  checksum = sum.value();
   return got < 0 ? static_cast<int>(got) : 0;
 }
 
 int write_manifest(log::disk& to, const std::string& directory, const backup_manifest& what) {
   nlohmann::json files = nlohmann::json::array(), lanes = nlohmann::json::array();
   for (const copied_file& one : what.files)
-    files.push_back({{"path", one.path}, {"bytes", one.bytes}, {"crc32c", one.crc}});
+    files.push_back({{"path", one.path}, {"bytes", one.bytes}, {"crc64", one.checksum}});
   for (const copied_lane& one : what.lanes)
     lanes.push_back({{"lane", one.lane},
                      {"first_sequence", one.first_seq},
@@ -96,7 +97,7 @@ result<backup_manifest> read_manifest(log::disk& from, const std::string& direct
   for (const auto& one : json->at("files"))
     found.files.push_back({wire::text_of(one, "path").value_or(""),
                            wire::number_of(one, "bytes").value_or(0),
-                           static_cast<std::uint32_t>(wire::number_of(one, "crc32c").value_or(0))});
+                           wire::number_of(one, "crc64").value_or(0)});
   for (const auto& one : json->at("lanes"))
     found.lanes.push_back({static_cast<std::uint32_t>(wire::number_of(one, "lane").value_or(0)),
                            wire::number_of(one, "first_sequence").value_or(0),
@@ -110,8 +111,8 @@ std::vector<std::string> differences(log::disk& from, const std::string& directo
   std::vector<std::string> wrong;
   for (const copied_file& one : what.files) {
     std::uint64_t bytes = 0;
-    std::uint32_t crc = 0;
-    const int failure = checksum_file(from, directory + "/" + one.path, bytes, crc);
+    std::uint64_t checksum = 0;
+    const int failure = checksum_file(from, directory + "/" + one.path, bytes, checksum);
     if (failure == -ENOENT)
       wrong.push_back(one.path + " is missing");
     else if (failure != 0)
@@ -119,7 +120,7 @@ std::vector<std::string> differences(log::disk& from, const std::string& directo
     else if (bytes != one.bytes)
       wrong.push_back(one.path + " has " + std::to_string(bytes) + " bytes instead of " +
                       std::to_string(one.bytes));
-    else if (crc != one.crc)
+    else if (checksum != one.checksum)
       wrong.push_back(one.path + " was changed");
   }
   // A segment too many would take sequences from the one before it.

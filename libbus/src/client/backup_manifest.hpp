@@ -7,8 +7,11 @@
 /// Format     docs/format/log.md
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
+
+#include <boost/crc.hpp>
 
 #include <bus/error.hpp>
 
@@ -19,7 +22,18 @@ namespace bus::client {
 struct copied_file {
   std::string path;  // in the copy
   std::uint64_t bytes = 0;
-  std::uint32_t crc = 0;
+  std::uint64_t checksum = 0;
+};
+
+/// CRC-64/XZ. Not the CRC-32C that the files themselves carry: of bytes that are followed by their own
+/// checksum that one is the same whatever they are.
+class file_checksum {
+ public:
+  void add(std::span<const std::byte> part) noexcept { crc_.process_bytes(part.data(), part.size()); }
+  std::uint64_t value() const noexcept { return crc_.checksum(); }
+
+ private:
+  boost::crc_optimal<64, 0x42f0e1eba9ea3693u, ~0ull, ~0ull, true, true> crc_;
 };
 
 struct copied_lane {
@@ -43,9 +57,9 @@ result<backup_manifest> read_manifest(log::disk& from, const std::string& direct
 std::vector<std::string> differences(log::disk& from, const std::string& directory,
                                      const backup_manifest& what);
 
-/// The whole file. 0 or a negative errno; `bytes` and `crc` of what was read.
+/// The whole file. 0 or a negative errno; `bytes` and `checksum` of what was read.
 int checksum_file(log::disk& from, const std::string& path, std::uint64_t& bytes,
-                  std::uint32_t& crc);
+                  std::uint64_t& checksum);
 /// A small text file. 0 or a negative errno.
 int read_text(log::disk& from, const std::string& path, std::string& text);
 

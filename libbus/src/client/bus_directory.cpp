@@ -326,6 +326,7 @@ result<void> bus_directory::add_lane(const stream_facts& facts, std::uint32_t la
                  "it was removed meanwhile", ""};
   birth with = birth_of(facts.stream_id);
   with.epoch = facts.epoch;
+  with.held = now->held;
   with.first_seqs.assign(lane + 1, first_seq);
   const std::string directory = stream_path(facts.config.name);
   auto made = create_lane_files(directory, facts.config, lane, with);

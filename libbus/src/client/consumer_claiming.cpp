@@ -163,12 +163,13 @@ void consumer_core::collect_all() noexcept {
     if (!failure) failure = session->forked_error();
     return 0;
   }
-  if (!group_->is_current() && !refresh()) return 0;
+  if ((group_->is_removed() || !group_->is_current()) && !refresh()) return 0;
   const std::uint64_t now = seen_ticks != 0 ? seen_ticks : group_->now();
   if (now >= next_deaths_look_) [[unlikely]] {
     next_deaths_look_ = now + look_for_deaths_every_;
     sync::store_relaxed(group_->header().last_member_ticks, now);
     group_->return_leases_of_dead();
+    group_->core().look_for_losses();  // that one who died did not tell
   }
   if (!group_->lock(lock_patience)) [[unlikely]] {
     failure = group_->failure;
@@ -195,7 +196,7 @@ void consumer_core::collect_all() noexcept {
       next_event_ = std::min(core.next_event(),
                              watched_active_.since + group_->memory().rules.ack_wait + 1);
     else
-    next_event_ = core.next_event();
+      next_event_ = core.next_event();
     if (paused > now) next_event_ = std::min(next_event_, paused);
     bell_seen_ = sync::load_relaxed(group_->header().bell);
   }

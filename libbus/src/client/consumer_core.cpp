@@ -121,18 +121,24 @@ bool consumer_core::watch_active(std::uint64_t now, std::uint64_t paused) noexce
   const std::uint64_t claims = sync::load_relaxed(header.claims);
   const std::uint64_t extended = sync::load_relaxed(header.counters.extended);
   bool has_work = group_->memory().lists().ready_count != 0;
-  for (std::uint32_t lane = 0; lane < group_->lanes().size() && !has_work; ++lane)
-    has_work = has_next(lane);
+  std::uint64_t passed = 0;  // also what a filter passes over is progress
+  for (std::uint32_t lane = 0; lane < group_->lanes().size(); ++lane) {
+    has_work = has_work || has_next(lane);
+    passed += group_->core().stand_of(lane).seq;
+  }
+  has_work = has_work && group_->core().window(1) != 0;
   auto& seen = watched_active_;
   if (!has_work || paused > now || seen.since == 0 || seen.active != active ||
-      seen.claims != claims || seen.extended != extended) {
-    seen = {active, claims, extended, has_work && paused <= now ? now : 0};
+      seen.claims != claims || seen.extended != extended || seen.passed != passed) {
+    seen = {active, claims, extended, passed, has_work && paused <= now ? now : 0};
     return false;
   }
   const auto holder = static_cast<std::uint32_t>(active >> 32);
-  if (now - seen.since < rules.ack_wait || holder == 0 ||
-      group_->core().has_lease_of(holder - 1))
+  if (now - seen.since < rules.ack_wait || holder == 0) return false;
+  if (group_->core().has_lease_of(holder - 1)) {  // its lease ends of itself
+    seen.since = now;
     return false;
+  }
   group_->core().depose(holder - 1);
   return true;
 }

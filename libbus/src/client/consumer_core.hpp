@@ -156,7 +156,7 @@ struct consumer_core {
   /// What the active member of a failover group had done when it was looked at, and since when it has
   /// done nothing although there was work. Of one that stands by.
   struct {
-    std::uint64_t active = 0, claims = 0, extended = 0;
+    std::uint64_t active = 0, claims = 0, extended = 0, passed = 0;
     std::uint64_t since = 0;
   } watched_active_;
   bool was_busy_ = false;  // ack_all met a lock that was held

@@ -5,6 +5,7 @@
 
 #include "base/cycles.hpp"
 #include "client/consumer_core.hpp"
+#include "client/sleeper.hpp"
 #include "os/futex.hpp"
 
 namespace bus {
@@ -136,6 +137,8 @@ void consumer_core::sleep(clock::time_point deadline) noexcept {
     // What holds a publisher up may still have to be moved out of its way.
     if (is_waited_for()) nap = std::min<std::chrono::nanoseconds>(nap, waited_for_bound);
     if (nap.count() > 0) os::futex_wait_any(words, nap);
+    for (std::size_t i = 0; i < armed_.size(); ++i)
+      client::hand_on_wake_up(group_->lanes()[i]->lane->readers(), armed_[i]);
     next_deaths_look_ = 0;  // one of them may be why
   }
   if (for_settles) sync::add_relaxed(header.settle_sleepers, ~std::uint64_t{0});

@@ -9,6 +9,8 @@ namespace bus::client {
 
 namespace {
 
+constexpr auto quiet_after_failure = std::chrono::seconds(1);
+
 // Names of processes are anything; the other names here are checked where they are made.
 std::string quoted(std::string_view text) {
   std::string out = "\"";
@@ -26,19 +28,26 @@ group_events::~group_events() = default;
 
 void group_events::publish(const std::string& kind, const std::string& stream,
                            const std::string& group, const std::string& more) {
+  if (std::chrono::steady_clock::now() < quiet_until_) return;
   const std::string subject = "_bus.event.group." + kind;
-  if (!publisher_) {
+  auto& publisher = publishers_[kind];  // a stream may capture one kind, and not another
+  if (!publisher) {
     publisher_options options;
     options.name = "events";
     options.send_timeout = std::chrono::nanoseconds(0);
     auto made = publisher_core::make(session_, subject, std::move(options));
-    if (!made) return;
-    publisher_ = std::move(*made);
+    if (!made) {
+      quiet_until_ = std::chrono::steady_clock::now() + quiet_after_failure;
+      return;
+    }
+    publisher = std::move(*made);
   }
   const std::string text = "{\"kind\":" + quoted(kind) + ",\"stream\":" + quoted(stream) +
                            ",\"group\":" + quoted(group) + more +
                            ",\"time_ns\":" + std::to_string(os::wall_ns()) + "}";
-  (void)publisher_->publish_with(subject, std::as_bytes(std::span(text.data(), text.size())), {});
+  const auto bytes = std::as_bytes(std::span(text.data(), text.size()));
+  if (publisher->publish_with({}, bytes, {}).status != publish_status::ok)
+    quiet_until_ = std::chrono::steady_clock::now() + quiet_after_failure;
 }
 
 void group_events::expired(const std::string& stream, const std::string& group, std::uint32_t lane,

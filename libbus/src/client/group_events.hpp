@@ -1,12 +1,14 @@
 #pragma once
 /// group_events: what groups meet, as messages for whoever listens: `_bus.event.group.KIND`, JSON.
 ///
-/// An event never waits for anything: one that cannot be published is dropped. The group's counters
-/// have it all the same.
+/// An event hardly waits: one that cannot be published is dropped, and so are all others for a second.
+/// The group's counters have it all the same.
 ///
 /// Threads    one at a time
 /// Cost       nothing until something happens; the first event opens a publisher
 
+#include <chrono>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -38,7 +40,8 @@ class group_events {
                const std::string& more);
 
   std::shared_ptr<session_core> session_;
-  std::unique_ptr<publisher_core> publisher_;
+  std::map<std::string, std::unique_ptr<publisher_core>> publishers_;  // by kind
+  std::chrono::steady_clock::time_point quiet_until_{};
 };
 
 }  // namespace bus::client

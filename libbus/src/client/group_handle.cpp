@@ -55,7 +55,7 @@ void group_handle::tell_events() noexcept {
                      layout::seq_of_origin(one.origin), name_of(one.name));
   });
   if (const std::uint32_t member = core_.take_deposed(); member < memory_.member_count)
-    events().failover(config().stream, config().name, name_of(memory_.members[member].name));
+    events().failover(config().stream, config().name, name_of(core_.deposed_name()));
 }
 
 result<std::unique_ptr<group_handle>> group_handle::open(session_core& session,
@@ -237,7 +237,11 @@ void group_handle::mend_cursor(std::uint32_t lane) noexcept {
   auto& cursor = memory_.cursors[lane];
   if (stands_on_a_record(lane, core_.stand_of(lane))) return;
   sync::store_release(cursor.which, ~sync::load_relaxed(cursor.which) & 1);
-  if (stands_on_a_record(lane, core_.stand_of(lane))) return;
+  if (stands_on_a_record(lane, core_.stand_of(lane))) {
+    const std::uint64_t dropped = core_.stand_of(lane).dropped;
+    if (sync::load_relaxed(cursor.told) > dropped) sync::store_relaxed(cursor.told, dropped);
+    return;
+  }
   auto& source = *lanes_[lane];
   if (!source.enter_through(map_->pin(lane), start::all())) return;
   core_.store_stand(lane, {source.reader.position(), source.reader.next_seq(), 0, 0});

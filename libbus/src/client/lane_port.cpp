@@ -288,18 +288,17 @@ publish_status lane_port::when_full(std::uint64_t tail, std::uint64_t total, dea
   }
   auto& counters = lane_->header().counters;
   if (gate_.forget_dead()) return publish_status::ok;
+  // Before any reader is looked at: try_room() did not look at them either.
+  if (lane_->memory().has_log() && log_health() > layout::log_health::good) {
+    sync::add_relaxed(counters.rejected, 1);
+    error_ = health_error();
+    return publish_status::no_space;
+  }
   if (const auto* group = gate_.slowest().group; group != nullptr && group->seems_idle(clock_)) {
     auto handle = group_handle::open(session_, stream_, group->name());
     if (handle && (*handle)->let_go_if_idle()) return publish_status::ok;
   }
-  if (lane_->memory().has_log()) {
-    if (log_health() > layout::log_health::good) {
-      sync::add_relaxed(counters.rejected, 1);
-      error_ = health_error();
-      return publish_status::no_space;
-    }
-    client::ring_keeper(session_.directory->control());
-  }
+  if (lane_->memory().has_log()) client::ring_keeper(session_.directory->control());
   switch (stream_->facts().config.overflow) {
     case overflow::reject:
       sync::add_relaxed(counters.rejected, 1);

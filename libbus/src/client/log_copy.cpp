@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "base/crc32c.hpp"
 #include "client/backup_manifest.hpp"
 #include "log/history.hpp"
 #include "log/posix_disk.hpp"
@@ -30,10 +29,15 @@ class log_copier {
     int failure = disk_.make_directory(into_);
     for (const std::uint32_t lane : lanes)
       if (failure == 0) failure = copy_lane(lane);
-    for (const char* name : {"subjects", "subjects.copy", "stream.json"}) {
+    // busd goes on with either copy of these.
+    for (const char* name : {"subjects", "stream.json"}) {
       if (failure != 0) break;
       failure = copy_file(name);
-      if (failure == -ENOENT && std::string_view(name) == "subjects.copy") failure = 0;
+      const int second = failure == 0 || failure == -ENOENT ? copy_file(std::string(name) + ".copy") : 0;
+      if (second == 0 && failure == -ENOENT)
+        failure = 0;
+      else if (second != -ENOENT && failure == 0)
+        failure = second;
     }
     return failure;
   }
@@ -63,6 +67,7 @@ class log_copier {
     int failure = target < 0 ? target : 0;
     std::vector<std::byte> buffer(step_bytes);
     client::copied_file copied{name, 0, 0};
+    client::file_checksum sum;
     while (failure == 0) {
       std::uint64_t unreadable = 0;  // verify tells of it
       const std::int64_t got = log::read_around(disk_, source, buffer, copied.bytes, unreadable);
@@ -70,7 +75,7 @@ class log_copier {
       if (got <= 0) break;
       const std::span<const std::byte> part{buffer.data(), static_cast<std::size_t>(got)};
       failure = disk_.write(target, part, copied.bytes);
-      copied.crc = base::crc32c(copied.crc, part.data(), part.size());
+      sum.add(part);
       copied.bytes += part.size();
       done_ += part.size();
       if (progress_) progress_(done_, std::max(all_, done_));
@@ -78,6 +83,7 @@ class log_copier {
     if (failure == 0) failure = disk_.sync(target);
     disk_.close(source);
     if (target >= 0) disk_.close(target);
+    copied.checksum = sum.value();
     if (failure == 0 && !name.ends_with(".idx")) note(copied);
     return failure;
   }
@@ -114,7 +120,7 @@ class log_copier {
     int failure = log::create_state(disk_, into_ + "/" + folder, state);
     client::copied_file file{folder + "/state", 0, 0};
     if (failure == 0)
-      failure = client::checksum_file(disk_, into_ + "/" + file.path, file.bytes, file.crc);
+      failure = client::checksum_file(disk_, into_ + "/" + file.path, file.bytes, file.checksum);
     if (failure == 0) note(file);
     return failure;
   }

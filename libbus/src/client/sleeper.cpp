@@ -47,6 +47,7 @@ void sleeper::wait_armed(const sources& from, session_core& session,
   wait = std::min(wait, bound());
   if (from.size() == 1) {
     os::futex_wait(os::futex_half(from[0]->lane->readers().armed), expected_[0], wait);
+    hand_on_wake_up(from[0]->lane->readers(), expected_[0]);
     return;
   }
   std::vector<os::futex_expectation> words;
@@ -59,6 +60,16 @@ void sleeper::wait_armed(const sources& from, session_core& session,
   if (from.size() + 1 > os::futex_wait_any_max)
     wait = std::min<std::chrono::nanoseconds>(wait, 1ms);
   os::futex_wait_any(words, wait);
+  for (std::size_t i = 0; i < from.size(); ++i)
+    hand_on_wake_up(from[i]->lane->readers(), expected_[i]);
+}
+
+// Whoever woke up because something came wakes some of those that still sleep on it. One that sleeps on
+// the present value waits for what comes next, and is not counted as woken by it again.
+void hand_on_wake_up(layout::readers_header& readers, std::uint32_t expected) noexcept {
+  if (sync::load_relaxed(readers.hand_on) == 0) return;
+  if (static_cast<std::uint32_t>(sync::load_relaxed(readers.armed)) == expected) return;
+  os::futex_wake(os::futex_half(readers.armed), layout::woken_at_once);
 }
 
 void sleeper::disarm(const sources& from) noexcept {

@@ -216,7 +216,10 @@ void describe_stream(std::byte* at, const stream_config& config, const birth& wi
   const auto copy = [](char* field, std::size_t size, const std::string& text) {
     std::memcpy(field, text.data(), std::min(text.size(), size - 1));
   };
-  copy(header->held_why, sizeof header->held_why, with.held->what + ": " + with.held->why);
+  // What a reader of the file says first is its own: it is not written again.
+  const bool is_own = with.held->what.starts_with("cannot publish to stream");
+  copy(header->held_why, sizeof header->held_why,
+       is_own ? with.held->why : with.held->what + ": " + with.held->why);
   copy(header->held_fix, sizeof header->held_fix, with.held->fix);
 }
 

@@ -17,14 +17,17 @@ subscriber& subscriber::operator=(subscriber&& other) noexcept {
 }
 subscriber::~subscriber() = default;
 
-bool subscriber::refill(std::size_t max) noexcept {
+bool subscriber::refill(std::size_t max) {
   const std::size_t count = core_->refill(max);
   batch_ = {core_->batch(), core_->batch() + count};
+  // What on_gap threw. The messages are there at the next call.
+  if (core_->thrown) [[unlikely]]
+    std::rethrow_exception(std::exchange(core_->thrown, nullptr));
   return count != 0;
 }
 
 // What is left of a batch is memory of the process that polled it: not of a forked child.
-bool subscriber::keeps_batch() noexcept {
+bool subscriber::keeps_batch() {
   if (core_->same_process()) return true;
   batch_ = {};
   return refill(0);

@@ -216,8 +216,12 @@ void subscriber_core::report_gap(detail::source& from, std::uint64_t first, std:
   from.lost += count;
   ++from.gaps;
   sync::store_relaxed(from.pin->lost, from.lost);
-  if (options.on_gap)
+  if (!options.on_gap) return;
+  try {
     options.on_gap({from.stream->name(), from.lane->index(), first, count, reason});
+  } catch (...) {
+    thrown = std::current_exception();
+  }
 }
 
 // The message that is made of it stays valid until the next batch.

@@ -5,6 +5,7 @@
 
 #include <array>
 #include <atomic>
+#include <exception>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -57,6 +58,7 @@ struct subscriber_core {
   std::shared_ptr<session_core> session;
   subscriber_options options;
   std::optional<error> failure;
+  std::exception_ptr thrown;  // by on_gap: the next call of the user throws it
 
  private:
   struct batch_sink;

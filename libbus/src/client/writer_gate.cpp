@@ -171,7 +171,7 @@ void writer_gate::wake_sleepers() noexcept {
   const std::uint64_t armed =
       sync::exchange_both(table.armed, (base::cycle_counter() << 2) & 0xfffffffcu) &
       layout::armed_bits;
-  if ((armed & layout::armed_futex) != 0) os::futex_wake(os::futex_half(table.armed), INT_MAX);
+  if ((armed & layout::armed_futex) != 0) wake_futexes(table);
   if ((armed & layout::armed_bell) != 0) ring_bells();
   if (armed != 0) {
     idle_exchanges_ = 0;
@@ -180,6 +180,18 @@ void writer_gate::wake_sleepers() noexcept {
     idle_exchanges_ = 0;
     sync::store_relaxed(table.may_sleep, 0);
   }
+}
+
+// However many sleep, a publisher wakes a few, and these wake the others. One of them that is killed
+// before it did costs the others their bounded sleep.
+void writer_gate::wake_futexes(layout::readers_header& table) noexcept {
+  const bool hands_on = sync::load_relaxed(table.hand_on) != 0;
+  const int woken = os::futex_wake(os::futex_half(table.armed), layout::woken_at_once);
+  const bool are_many = woken == layout::woken_at_once;
+  if (are_many == hands_on) return;
+  sync::store_relaxed(table.hand_on, are_many ? 1 : 0);
+  // Those that woke up may not have seen it.
+  if (are_many) os::futex_wake(os::futex_half(table.armed), INT_MAX);
 }
 
 void writer_gate::ring_bells() noexcept {

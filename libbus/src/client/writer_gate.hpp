@@ -84,6 +84,7 @@ class writer_gate {
     bool unseen = false;
   };
   void wake_sleepers() noexcept;
+  void wake_futexes(layout::readers_header& table) noexcept;
   void ring_bells() noexcept;
   std::uint32_t entries_in_use() const noexcept;
 

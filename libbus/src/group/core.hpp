@@ -237,6 +237,7 @@ class core {
   }
   /// An active member was found to hang, and is active no more; no_index: none was.
   bool has_deposed() const noexcept { return deposed_ != no_index; }
+  const char* deposed_name() const noexcept { return deposed_name_; }
   std::uint32_t take_deposed() noexcept { return std::exchange(deposed_, no_index); }
   /// REQUIRES: the lock. The member is not the active one any more; its leases end as they would.
   void depose(std::uint32_t member) noexcept;
@@ -349,6 +350,7 @@ class core {
   bool queue_full_ = false;
   bool has_lost_ = false;
   std::uint32_t deposed_ = no_index;
+  char deposed_name_[sizeof(layout::group_member::name)] = {};
   std::uint32_t expired_count_ = 0;
   expired_lease expired_[32];
 };

@@ -197,8 +197,9 @@ void core::lease_expired(std::uint32_t index, slot_truth t, std::uint64_t now) n
       std::memcpy(told.name, m_.members[t.owner].name, sizeof told.name);
     told.name[sizeof told.name - 1] = '\0';
   }
-  // An active member that lets a lease pass is not active: the next one that looks takes over.
-  if (m_.rules.mode == mode_rule::failover &&
+  // An active member that lets a lease pass is not active: the next one that looks takes over. Of what
+  // waits behind the message in hand nothing is learned.
+  if (t.started && m_.rules.mode == mode_rule::failover &&
       sync::load_relaxed(m_.header->active) >> 32 == std::uint64_t{t.owner} + 1)
     depose(t.owner);
 }
@@ -207,6 +208,8 @@ void core::depose(std::uint32_t member) noexcept {
   sync::store_relaxed(m_.header->active, 0);
   news_ = true;
   deposed_ = member;
+  if (member < m_.member_count)
+    std::memcpy(deposed_name_, m_.members[member].name, sizeof deposed_name_ - 1);
 }
 
 // REQUIRES: the truth says so already.

@@ -57,7 +57,8 @@ struct repairer {
 
   static bool is_sane(const layout::record_shape& shape, const ring::lane_memory& memory) noexcept {
     return shape.payload_bytes <= memory.max_message_bytes &&
-           shape.header_bytes % layout::header_align == 0;
+           shape.header_bytes % layout::header_align == 0 &&
+           shape.total_bytes() <= memory.largest_bytes();
   }
 
   enum class kind : std::uint8_t { good, unclaimed, bad };

@@ -112,10 +112,12 @@ struct readers_header {
       armed;  // low half a futex: bit 0 somebody sleeps here, bit 1 somebody's pipe wants a poke
   alignas(128) base::word may_sleep;  // 0: no reader of this lane ever sleeps
   base::word high_water;              // entries below may be in use
+  base::word hand_on;  // 1: more sleep than a publisher wakes; each that wakes up wakes others
 };
 static_assert(std::is_standard_layout_v<readers_header>);
 inline constexpr std::uint64_t readers_offset = 4096;
 static_assert(sizeof(readers_header) <= readers_offset);
+inline constexpr int woken_at_once = 4;  // sleepers, by a publisher or by one that woke up
 inline constexpr std::uint64_t armed_futex = 1;
 inline constexpr std::uint64_t armed_bell = 2;
 inline constexpr std::uint64_t armed_bits =

@@ -39,6 +39,11 @@ int history::open(const log_owner& owner) {
 int history::list_bases() {
   const int listed = list_segments(*disk_, directory_, bases_);
   if (listed != 0) return listed;
+  // Meanwhile busd may have moved it aside, and named its own so.
+  std::erase_if(foreign_, [&](std::uint64_t base_seq) {
+    segment_reader probe(*disk_);
+    return probe.open(segment_path(directory_, base_seq), log_id_, base_seq, owner_) == 0;
+  });
   for (const std::uint64_t base_seq : foreign_) std::erase(bases_, base_seq);
   return 0;
 }

@@ -11,6 +11,7 @@
 #include <cstdio>
 
 #include "os/fd.hpp"
+#include "os/size_limit.hpp"
 
 namespace bus::log {
 
@@ -31,6 +32,7 @@ int posix_disk::open(const std::string& path, disk_mode mode, bool direct) {
   if (::fstat(opened.get(), &found) != 0) return -errno;
   // What is read is a file: a FIFO, a socket or a device in its place may make whoever reads it wait.
   if (!S_ISREG(found.st_mode) && (mode == disk_mode::read || !S_ISCHR(found.st_mode))) return -ENXIO;
+  if (mode == disk_mode::create) (void)::fchmod(opened.get(), 0600);  // whatever the umask is
   const int file = opened.release();
   // Not with open(): on a file system without O_DIRECT that fails after it has made the file.
   if (direct) (void)::fcntl(file, F_SETFL, O_DIRECT);
@@ -58,11 +60,13 @@ std::int64_t posix_disk::read(disk_file file, std::span<std::byte> into, std::ui
 }
 
 int posix_disk::write(disk_file file, std::span<const std::byte> from, std::uint64_t offset) {
+  os::size_limit_guard guard;
   std::size_t done = 0;
   while (done < from.size()) {
     const ssize_t put =
         ::pwrite(file, from.data() + done, from.size() - done, static_cast<off_t>(offset + done));
     if (put < 0 && errno == EINTR) continue;
+    if (put < 0 && errno == EFBIG) guard.failed();
     if (put < 0) return -errno;
     if (put == 0) return -EIO;
     done += static_cast<std::size_t>(put);
@@ -71,8 +75,10 @@ int posix_disk::write(disk_file file, std::span<const std::byte> from, std::uint
 }
 
 int posix_disk::reserve(disk_file file, std::uint64_t bytes) {
+  os::size_limit_guard guard;
   for (;;) {
     const int failed = ::posix_fallocate(file, 0, static_cast<off_t>(bytes));
+    if (failed == EFBIG) guard.failed();
     if (failed != EINTR) return -failed;
   }
 }
@@ -102,7 +108,8 @@ int posix_disk::rename(const std::string& from, const std::string& to) {
 int posix_disk::remove(const std::string& path) { return answer(std::remove(path.c_str())); }
 
 int posix_disk::make_directory(const std::string& path) {
-  return ::mkdir(path.c_str(), 0700) == 0 || errno == EEXIST ? 0 : -errno;
+  if (::mkdir(path.c_str(), 0700) != 0) return errno == EEXIST ? 0 : -errno;
+  return answer(::chmod(path.c_str(), 0700));
 }
 
 int posix_disk::sync_directory(const std::string& path) {

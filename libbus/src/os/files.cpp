@@ -15,6 +15,7 @@
 #include <thread>
 
 #include "os/failure.hpp"
+#include "os/size_limit.hpp"
 
 namespace bus::os {
 
@@ -46,6 +47,7 @@ error failure(int os_errno, std::string what, std::string fix) {
     case EEXIST:
     case ENOTEMPTY: code = errc::conflict; break;
     case ENOSPC:
+    case EFBIG:  // RLIMIT_FSIZE
     case EDQUOT:
     case ENOMEM:
     case EMFILE:
@@ -70,6 +72,7 @@ file_stamp stamp_of(const struct stat& facts) noexcept {
                             static_cast<std::uint64_t>(facts.st_ctim.tv_nsec)};
 }
 
+constexpr const char* size_limit_fix = "raise the limit of the process (ulimit -f)";
 constexpr const char* space_fix =
     "free shared memory (df -h /dev/shm; bus stream rm NAME) or use a smaller ring_bytes";
 
@@ -82,8 +85,15 @@ result<fd> create_nameless(const std::string& directory, std::uint64_t bytes,
     return failure(errno, "cannot make a file in " + directory, errno == ENOSPC ? space_fix : "");
   if (::fchmod(file.get(), mode) != 0)
     return failure(errno, "cannot set the mode of a file in " + directory);
-  if (::ftruncate(file.get(), static_cast<off_t>(bytes)) != 0)
-    return failure(errno, "cannot size a file in " + directory, space_fix);
+  {
+    size_limit_guard guard;
+    if (::ftruncate(file.get(), static_cast<off_t>(bytes)) != 0) {
+      const int failed = errno;
+      if (failed == EFBIG) guard.failed();
+      return failure(failed, "cannot size a file in " + directory,
+                     failed == EFBIG ? size_limit_fix : space_fix);
+    }
+  }
   auto reserved = reserve(file.get(), 0, reserved_bytes, directory);
   if (!reserved) return std::move(reserved.error());
   return file;
@@ -94,14 +104,16 @@ result<fd> create_nameless(const std::string& directory, std::uint64_t bytes, un
 }
 
 result<void> reserve(int file, std::uint64_t offset, std::uint64_t bytes, const std::string& what) {
+  size_limit_guard guard;
   for (;;) {
     const int failed =
         ::posix_fallocate(file, static_cast<off_t>(offset), static_cast<off_t>(bytes));
     if (failed == 0) return {};
     if (failed == EINTR) continue;
+    if (failed == EFBIG) guard.failed();
     return failure(failed,
                    "cannot reserve " + std::to_string(bytes) + " bytes of shared memory in " + what,
-                   space_fix);
+                   failed == EFBIG ? size_limit_fix : space_fix);
   }
 }
 
@@ -221,6 +233,7 @@ result<file_lock> file_lock::take(const std::string& path, unsigned mode,
                                   std::chrono::milliseconds wait) {
   fd file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, mode));
   if (!file) return failure(errno, "cannot open the lock " + path);
+  (void)::fchmod(file.get(), mode);  // whatever the umask is
   const auto deadline = std::chrono::steady_clock::now() + wait;
   auto pause = std::chrono::microseconds(50);
   while (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
@@ -300,8 +313,13 @@ fd open_nothing() noexcept { return fd(::open("/", O_PATH | O_CLOEXEC)); }
 
 result<fd> make_fifo(const std::string& path, unsigned mode) {
   if (::mkfifo(path.c_str(), mode) != 0) return failure(errno, "cannot make the doorbell " + path);
+  (void)::chmod(path.c_str(), mode);  // whatever the umask is
   fd both(::open(path.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW));
-  if (!both) return failure(errno, "cannot open the doorbell " + path);
+  if (!both) {
+    const int failed = errno;
+    ::unlink(path.c_str());
+    return failure(failed, "cannot open the doorbell " + path);
+  }
   return both;
 }
 

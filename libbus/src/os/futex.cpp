@@ -25,8 +25,8 @@ void futex_wait(const std::uint32_t* at, std::uint32_t expected,
   ::syscall(SYS_futex, at, FUTEX_WAIT, expected, &relative, nullptr, 0);
 }
 
-void futex_wake(const std::uint32_t* at, int count) noexcept {
-  ::syscall(SYS_futex, at, FUTEX_WAKE, count, nullptr, nullptr, 0);
+int futex_wake(const std::uint32_t* at, int count) noexcept {
+  return static_cast<int>(::syscall(SYS_futex, at, FUTEX_WAKE, count, nullptr, nullptr, 0));
 }
 
 void futex_wait_any(std::span<const futex_expectation> words,

@@ -21,7 +21,7 @@ inline const std::uint32_t* futex_half(const base::word& w) noexcept {
 void futex_wait(const std::uint32_t* at, std::uint32_t expected,
                 std::chrono::nanoseconds timeout) noexcept;
 /// System call; 240 ns when nobody sleeps.
-void futex_wake(const std::uint32_t* at, int count) noexcept;
+int futex_wake(const std::uint32_t* at, int count) noexcept;
 
 struct futex_expectation {
   const std::uint32_t* at;

@@ -78,9 +78,14 @@ result<fd> listen_local(const std::string& path) {
   return made;
 }
 
-std::optional<fd> accept_local(int listener) {
+void end_connection(int socket) noexcept { ::shutdown(socket, SHUT_RDWR); }
+
+std::optional<fd> accept_local(int listener, bool& exhausted) {
   const int taken = ::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
-  if (taken < 0) return std::nullopt;
+  if (taken < 0) {
+    exhausted = errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM;
+    return std::nullopt;
+  }
   return fd(taken);
 }
 

@@ -19,7 +19,10 @@ result<fd> connect_local(const std::string& path);
 /// A socket that listens, mode 0600; what lay at `path` is replaced. Errors: permission, system
 result<fd> listen_local(const std::string& path);
 /// Empty: nobody waits.
-std::optional<fd> accept_local(int listener);
+/// `exhausted` is set when there are no descriptors or no memory left for it.
+std::optional<fd> accept_local(int listener, bool& exhausted);
+/// Whoever waits for the other end sees that it is over. The descriptor stays.
+void end_connection(int socket) noexcept;
 /// uid of who is at the other end.
 result<std::uint32_t> peer_uid(int socket);
 

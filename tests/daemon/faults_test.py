@@ -1,0 +1,199 @@
+#!/usr/bin/env python3
+"""busd when something is wrong that is not its fault: damaged files, a wrong directory, no descriptors, a full disk.
+Each test failed before the fault that it is about was found.
+
+    faults_test.py --busd PROGRAM --bus PROGRAM [TestCase[.test] ...]
+"""
+
+import json
+import os
+import pathlib
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+import busd_cli_test
+from busd_cli_test import CONFLICT, OK, PATIENCE_S, DaemonCase, eventually, programs
+
+CORRUPT = 9
+NO_SPACE = 7
+
+
+class Files(DaemonCase):
+    """What a log consists of, damaged while nothing runs; shared memory is lost, too."""
+
+    def reboot(self, process):
+        process.send_signal(signal.SIGTERM)
+        process.wait(PATIENCE_S)
+        self.bus("rm", "--force")
+
+    def stream_directory(self, name):
+        return pathlib.Path(f"{self.data}/t/streams/{name}")
+
+    def test_subjects_that_were_emptied_come_from_the_copy_and_it_is_said(self):
+        busd = self.start()
+        self.add("t")
+        self.bus("pub", "t.buy", "buy 100", "--confirm", "disk")
+        self.bus("pub", "t.sell", "sell 5", "--confirm", "disk")
+        self.reboot(busd)
+        (self.stream_directory("t") / "subjects").write_bytes(b"")
+        self.start()
+        self.bus("pub", "t.cancel", "cancel 7", "--confirm", "disk")
+        found = [(one["subject"], one["payload"]) for one in self.messages("t.>", 3)]
+        self.assertEqual(found, [("t.buy", "buy 100"), ("t.sell", "sell 5"), ("t.cancel", "cancel 7")])
+        self.assertIn("subjects of stream 't' were damaged", self.log())
+
+    def test_without_subjects_and_copy_nothing_is_delivered_under_another_name(self):
+        busd = self.start()
+        self.add("t")
+        self.add("other")
+        self.bus("pub", "t.buy", "buy 100", "--confirm", "disk")
+        self.reboot(busd)
+        kept = {name: (self.stream_directory("t") / name).read_bytes() for name in ("subjects", "subjects.copy")}
+        for name in kept:
+            (self.stream_directory("t") / name).write_bytes(b"")
+        busd = self.start()
+        refused = self.bus("pub", "t.cancel", "cancel 7", expect=CORRUPT).stderr.decode()
+        self.assertIn("subjects", refused)
+        self.assertIn("put the file back", refused)
+        self.bus("pub", "other.x", "on it goes", "--confirm", "disk")  # another stream is not concerned
+        for name, contents in kept.items():
+            (self.stream_directory("t") / name).write_bytes(contents)
+        self.assertIn("buy 100", [one["payload"] for one in self.wait_for_stream("t.>", 1)])
+
+    def messages(self, pattern, count):
+        return [one for one in self.read(pattern, count) if "payload" in one]
+
+    def wait_for_stream(self, pattern, count):
+        eventually(lambda: self.bus("pub", pattern.replace(">", "again"), "x", "--confirm", "disk",
+                                    expect=None).returncode == OK, "the stream comes back by itself")
+        return self.messages(pattern, count)
+
+    def test_another_streams_lane_is_not_taken(self):
+        busd = self.start()
+        for name in ("a", "b"):
+            self.add(name)
+            self.bus("pub", f"{name}.x", f"of {name}", "--count", "50", "--confirm", "disk")
+        self.reboot(busd)
+        shutil.rmtree(self.stream_directory("a") / "lane-0")
+        shutil.copytree(self.stream_directory("b") / "lane-0", self.stream_directory("a") / "lane-0")
+        self.start()
+        said = self.bus("pub", "a.x", "y", expect=CORRUPT).stderr.decode()
+        self.assertIn("belongs to another stream", said)
+        read = self.bus("sub", "a.>", "--all", "--timeout", "300ms", "--raw", expect=None)
+        self.assertNotIn(b"of b", read.stdout)
+        self.assertEqual(len(self.messages("b.>", 50)), 50)
+        self.bus("stream", "verify", "--dir", str(self.stream_directory("a")), expect=CORRUPT)
+
+    def test_messages_missing_at_the_end_are_told(self):
+        busd = self.start()
+        self.add("t")
+        self.bus("pub", "t.x", "payload", "--count", "100", "--confirm", "disk")
+        self.reboot(busd)
+        segment = sorted((self.stream_directory("t") / "lane-0").glob("*.log"))[-1]
+        segment.unlink()
+        self.bus("stream", "verify", "--dir", str(self.stream_directory("t")), expect=CORRUPT)
+        self.start()
+        self.assertIn("100 messages from sequence 1 on are missing", self.log())
+        self.bus("sub", "t.>", "--all", "--timeout", "300ms", "--fail-on-gap", expect=8)
+
+    def test_a_backup_that_lacks_a_part_is_refused_and_what_there_is_can_be_had(self):
+        self.start()
+        self.add("t")
+        self.bus("pub", "t.x", "p" * 900, "--count", "3000", "--confirm", "memory")
+        self.bus("pub", "t.x", "last", "--confirm", "disk")
+        backup = f"{self.data}/backup"
+        self.bus("stream", "backup", "t", "--to", backup)
+        self.bus("stream", "rm", "t", "--force")
+        whole = f"{self.data}/whole"
+        shutil.copytree(backup, whole)
+        segment = sorted(pathlib.Path(f"{backup}/lane-0").glob("*.log"))[-1]
+        os.truncate(segment, segment.stat().st_size // 2)
+        said = self.bus("stream", "restore", "t", "--from", backup, expect=CORRUPT).stderr.decode()
+        self.assertIn("of 3001 messages can be read", said)
+        self.assertIn("--damaged", said)
+        self.bus("stream", "restore", "t", "--from", backup, "--damaged", expect=CORRUPT)  # not all of it
+        self.bus("stream", "rm", "t", "--force")
+        shutil.copytree(whole, f"{self.data}/emptied")
+        pathlib.Path(f"{self.data}/emptied/lane-0/state").write_bytes(b"")
+        self.bus("stream", "restore", "t", "--from", f"{self.data}/emptied", "--damaged")
+        self.assertEqual(len(self.messages("t.>", 3001)), 3001)
+        self.bus("stream", "rm", "t", "--force")
+        self.bus("stream", "restore", "t", "--from", whole)
+        self.assertEqual(len(self.messages("t.>", 3001)), 3001)
+
+
+class Resources(DaemonCase):
+    def test_a_stream_that_cannot_be_added_is_not_there(self):
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, limit[1]))
+        try:
+            self.start()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+        name, status = "", OK
+        for number in range(200):
+            name = f"s{number}"
+            status = self.bus("stream", "add", name, "--subjects", f"{name}.>", "--storage", "durable",
+                              "--ring-bytes", "64KiB", "--max-message-bytes", "4KiB", expect=None).returncode
+            if status != OK:
+                break
+        self.assertEqual(status, NO_SPACE)
+        names = [one["name"] for one in json.loads(self.bus("stream", "ls", "--json").stdout)]
+        self.assertNotIn(name, names)
+        self.bus("pub", "s0.x", "goes on", "--confirm", "disk")
+        for number in range(1, 5):  # there is room again
+            self.bus("stream", "rm", f"s{number}", "--force")
+        eventually(lambda: self.bus("stream", "add", name, "--subjects", f"{name}.>", "--storage", "durable",
+                                    "--ring-bytes", "64KiB", "--max-message-bytes", "4KiB",
+                                    expect=None).returncode == OK, "it can be added")
+        self.bus("pub", f"{name}.x", "important", "--confirm", "disk")
+
+    def test_a_wrong_directory_is_refused_with_the_right_one(self):
+        busd = self.start()
+        self.add("t")
+        self.bus("pub", "t.x", "1", "--confirm", "disk")
+        busd.send_signal(signal.SIGTERM)
+        busd.wait(PATIENCE_S)
+        with tempfile.TemporaryDirectory() as other:
+            said = self.busd_fails("--bus", "t", "--data", other, status=CONFLICT)
+        self.assertIn(f"busd --bus t --data {self.data}", said)
+        self.start()
+
+    def test_a_limit_of_file_sizes_is_an_error_and_not_a_signal(self):
+        def limited():
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+        done = subprocess.run([programs.bus, "pub", "a.b", "c"], capture_output=True, env=self.environment,
+                              preexec_fn=limited, timeout=PATIENCE_S, check=False)
+        self.assertEqual(done.returncode, NO_SPACE, done)
+        self.assertIn(b"ulimit -f", done.stderr)
+
+    def test_a_umask_that_takes_everything_makes_a_bus_that_can_be_used(self):
+        subprocess.run([programs.bus, "pub", "a.b", "c"], env=self.environment, timeout=PATIENCE_S, check=True,
+                       preexec_fn=lambda: os.umask(0o777))
+        for path in pathlib.Path(self.root).rglob("*"):
+            if not path.is_symlink():
+                self.assertEqual(path.stat().st_mode & 0o600, 0o600, path)
+
+    def test_silent_connections_do_not_keep_others_out(self):
+        self.start()
+        silent = []
+        try:
+            for _ in range(64):
+                silent.append(socket.socket(socket.AF_UNIX))
+                silent[-1].connect(self.socket_path())
+            begin = time.monotonic()
+            self.bus("stream", "add", "q", "--subjects", "q.>", "--storage", "durable")
+            self.assertLess(time.monotonic() - begin, 4, "as long as busd waits for a silent one")
+        finally:
+            for one in silent:
+                one.close()
+
+
+if __name__ == "__main__":
+    busd_cli_test.main()
