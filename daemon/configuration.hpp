@@ -10,7 +10,8 @@
 namespace bus {
 
 struct configuration {
-  std::string bus = "default";
+  std::string bus;  // its name; empty: that of $BUS_URL, else default
+  std::string url;  // of it
   std::string data;
   std::string io = "auto";  // auto, io_uring, posix
   std::string log_level = "info";

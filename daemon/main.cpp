@@ -15,6 +15,7 @@
 #include <filesystem>
 
 #include "client/keeper_link.hpp"
+#include "client/url.hpp"
 #include "configuration.hpp"
 #include "control/requests.hpp"
 #include "control/server.hpp"
@@ -98,7 +99,7 @@ int run(const bus::configuration& settings) {
                  "another busd does: " + held.error().why,
                  "end that one first, or choose another --data"});
 
-  auto session = bus::session_core::open({settings.bus, "busd", true});
+  auto session = bus::session_core::open({settings.url, "busd", true});
   if (!session) return fail(session.error());
   if (auto taken = take_office(**session); !taken) return fail(taken.error());
   int status = 0;
@@ -178,7 +179,7 @@ int main(int argc, char** argv) {
     }
   }
   app.add_option("--config", config_path, "TOML file; the options below go over it");
-  app.add_option("--bus", settings.bus, "name of the bus")->capture_default_str();
+  app.add_option("--bus", settings.bus, "name of the bus; without it $BUS_URL, else 'default'");
   app.add_option("--data", settings.data, "directory for the logs; a bus has a directory in it");
   app.add_option("--io", settings.io, "auto, io_uring or posix")->capture_default_str();
   app.add_option("--disk-warn", settings.disk_warn, "warn above this share of the disk")
@@ -200,6 +201,16 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& stopped) {
     const int code = app.exit(stopped);
     return code == 0 ? 0 : bus::exit_status(errc::invalid_argument);
+  }
+  // As the tools do: without --bus the bus of $BUS_URL.
+  settings.url = settings.bus;
+  if (settings.bus.empty()) {
+    auto address = bus::client::parse_url({});
+    if (!address) {
+      std::fprintf(stderr, "busd: %s\n", address.error().message().c_str());
+      return bus::exit_status(address.error().code);
+    }
+    settings.bus = address->name;
   }
   if (auto checked = bus::check_configuration(settings); !checked) {
     std::fprintf(stderr, "busd: %s\n", checked.error().message().c_str());

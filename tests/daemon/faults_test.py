@@ -164,6 +164,22 @@ class Resources(DaemonCase):
         self.assertIn(f"busd --bus t --data {self.data}", said)
         self.start()
 
+    def test_doctor_names_each_stream_that_nobody_keeps_and_the_command(self):
+        busd = self.start()
+        self.add("t")
+        busd.send_signal(signal.SIGTERM)
+        busd.wait(PATIENCE_S)
+        found = json.loads(self.bus("doctor", "--json", expect=None).stdout)["findings"]
+        fixes = [one["fix"] for one in found if "log of stream t" in one["finding"]]
+        self.assertEqual(fixes, [f"busd --bus t --data {self.data}"])
+
+    def test_the_bus_of_the_environment_is_kept(self):
+        with open(f"{self.root}/busd.log", "ab") as log:
+            process = subprocess.Popen([programs.busd, "--data", self.data], stdout=log, stderr=log,
+                                       env=self.environment)
+        self.addCleanup(self.end, process)
+        eventually(self.answers, "busd comes up on the bus of BUS_URL")
+
     def test_a_limit_of_file_sizes_is_an_error_and_not_a_signal(self):
         def limited():
             resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))

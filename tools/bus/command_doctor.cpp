@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 
 #include "commands.hpp"
@@ -80,18 +81,32 @@ void check_machine(std::vector<finding>& found, const std::string& root) {
                    cores >= 2 ? "" : "do not spin on one core: use --wait block"});
 }
 
+// What starts the busd that keeps this log: it lies in DATA/BUS/streams/NAME.
+std::string busd_command(const bus::session& session, const bus::stream_info& stream) {
+  const auto data =
+      std::filesystem::path(stream.log_directory).parent_path().parent_path().parent_path();
+  return "busd --bus " + std::string(session.name()) + " --data " +
+         (data.empty() ? "DIR" : data.string());
+}
+
 // busd, its disk, and each log that it writes.
-void check_keeper(const bus::session& session, std::size_t streams_with_log,
+void check_keeper(const bus::session& session, const std::vector<bus::stream_info>& with_log,
                   std::vector<finding>& found) {
   auto keeper = session.keeper();
-  if (!keeper) {
-    if (streams_with_log != 0)
-      found.push_back({grade::bad,
-                       "no busd answers, and " + std::to_string(streams_with_log) +
-                           " streams need one: " + keeper.error().why,
-                       "busd --bus " + std::string(session.name()) + " --data DIR"});
-    return;
+  for (const auto& stream : with_log) {
+    const bool is_kept =
+        keeper && std::any_of(keeper->logs.begin(), keeper->logs.end(), [&](const auto& log) {
+          return log.stream == stream.config.name;
+        });
+    if (is_kept) continue;
+    found.push_back({grade::bad,
+                     keeper ? "busd does not keep the log of stream " + stream.config.name
+                            : "no busd keeps the log of stream " + stream.config.name + ": " +
+                                  keeper.error().why,
+                     keeper ? "see what busd says of it below, and its messages"
+                            : busd_command(session, stream)});
   }
+  if (!keeper) return;
   const double all = static_cast<double>(keeper->disk_total_bytes),
                free = static_cast<double>(keeper->disk_free_bytes);
   const double used = all > 0 ? 1 - free / all : 0;
@@ -168,9 +183,10 @@ void check_bus(const bus::session& session, std::vector<finding>& found) {
                    ""});
   for (const auto& broken : session.broken_streams())
     found.push_back({grade::bad, broken.what + ": " + broken.why, broken.fix});
-  std::size_t with_log = 0;
+  std::vector<bus::stream_info> with_log;
   for (const auto& stream : *streams) {
-    if (stream.config.storage != bus::storage_class::memory) ++with_log;
+    if (stream.config.storage != bus::storage_class::memory)
+      with_log.push_back(stream);
     check_groups(session, stream.config.name, found);
     for (const auto& lane : stream.lanes) {
       const std::string where =
