@@ -55,6 +55,41 @@ TEST(HostileNames, OfABus) {
   EXPECT_EQ(entries_in(place.root()), 1u);
 }
 
+// What somebody else made under the name of a bus of ours, with a link into another one.
+TEST(HostileNames, PlantedByAnother) {
+  const test::scratch place;
+  auto session = bus::open(place.url("mine"));
+  ASSERT_TRUE(session);
+  auto publisher = session->publisher("a.b");
+  ASSERT_TRUE(publisher);
+  const std::string evil = place.directory("evil");
+  std::filesystem::create_directory(evil);
+  std::filesystem::permissions(evil, std::filesystem::perms::owner_all);
+  std::filesystem::create_directory_symlink(place.directory("mine") + "/streams", evil + "/streams");
+  for (const bool force : {false, true}) {
+    const auto removed = bus::remove_bus(place.url("evil"), force);
+    ASSERT_FALSE(removed);
+    EXPECT_EQ(removed.error().code, bus::errc::permission);
+  }
+  EXPECT_FALSE(bus::open(place.url("evil")));
+  EXPECT_TRUE(publisher->publish(std::string_view("on it goes")));
+  if (::geteuid() == 0) {
+    std::filesystem::remove(evil + "/streams");
+    ASSERT_EQ(::chown(evil.c_str(), 65534, 65534), 0);
+    EXPECT_EQ(bus::list_buses(place.root()), std::vector<std::string>{"mine"});
+    const auto removed = bus::remove_bus(place.url("evil"), true);
+    ASSERT_FALSE(removed);
+    EXPECT_NE(removed.error().why.find("belongs to uid 65534"), std::string::npos) << removed.error().why;
+  }
+  // Where everybody may rename everything no bus is safe.
+  std::filesystem::permissions(place.root(), std::filesystem::perms::all);
+  const auto opened = bus::open(place.url("mine"));
+  ASSERT_FALSE(opened);
+  EXPECT_NE(opened.error().fix.find("chmod +t"), std::string::npos);
+  std::filesystem::permissions(place.root(), std::filesystem::perms::all | std::filesystem::perms::sticky_bit);
+  EXPECT_TRUE(bus::open(place.url("mine")));
+}
+
 TEST(HostileNames, OfAnAddress) {
   ::alarm(100);
   test::scratch place;

@@ -23,6 +23,35 @@ constexpr std::string_view half_removed = ".old-";
 
 }  // namespace
 
+// Another user may have made something under the name of our bus: a link, or a directory of links.
+result<void> check_place(const bus_address& address) {
+  const std::string path = address.directory();
+  const auto refuse = [&](std::string why, std::string fix) {
+    return error{errc::permission, 0, "cannot use the bus '" + address.name + "'", std::move(why),
+                 std::move(fix)};
+  };
+  std::uint32_t owner = 0;
+  unsigned mode = 0;
+  const std::string root = path.substr(0, std::max<std::size_t>(path.rfind('/'), 1));
+  constexpr unsigned others_write = 0022, sticky = 01000;
+  if (os::directory_owner(root, owner, mode) && (mode & others_write) != 0 && (mode & sticky) == 0)
+    return refuse("others may put their own in its place: all of them may write to " + root,
+                  "chmod +t " + root + ", or choose another directory ($BUS_ROOT)");
+  for (const char* part : {"", "/streams", "/processes"}) {
+    const std::string one = path + part;
+    if (!os::directory_owner(one, owner, mode)) {
+      if (*part != '\0' && os::surely_missing(one)) continue;  // its creator is at work, or died
+      return refuse(one + " is not a directory", "see who made it (ls -l), or choose another bus name");
+    }
+    if (owner != os::user_id())
+      return refuse(one + " belongs to uid " + std::to_string(owner) + ", not to you",
+                    "choose another bus name");
+    if ((mode & others_write) != 0)
+      return refuse(one + " may be written by others", "chmod 700 " + one);
+  }
+  return {};
+}
+
 result<std::unique_ptr<bus_directory>> bus_directory::open(const bus_address& address,
                                                            bool create) {
   std::unique_ptr<bus_directory> made(new bus_directory);
@@ -37,20 +66,10 @@ result<std::unique_ptr<bus_directory>> bus_directory::open(const bus_address& ad
       auto dir = os::make_directory(path, 0700);
       if (!dir) return std::move(dir.error());
     }
-    std::uint32_t owner = 0;
-    unsigned mode = 0;
-    if (!os::directory_owner(path, owner, mode)) {
-      if (!os::exists(path)) continue;  // removed this moment
-      return error{errc::permission, 0, "cannot use the bus '" + address.name + "'",
-                   path + " is not a directory", "remove it, or choose another bus name"};
+    if (auto checked = check_place(address); !checked) {
+      if (os::surely_missing(path)) continue;  // removed this moment
+      return std::move(checked.error());
     }
-    if (owner != os::user_id())
-      return error{errc::permission, 0, "cannot use the bus '" + address.name + "'",
-                   path + " belongs to uid " + std::to_string(owner) + ", not to you",
-                   "choose another bus name"};
-    if ((mode & 0022u) != 0)
-      return error{errc::permission, 0, "cannot use the bus '" + address.name + "'",
-                   path + " may be written by others", "chmod 700 " + path};
     if (os::exists(path + "/control")) {
       auto loaded = made->load_control();
       if (loaded) return made;
@@ -131,6 +150,7 @@ void bus_directory::announce_change() noexcept {
 result<std::unique_ptr<bus_directory>> bus_directory::look(const bus_address& address) {
   std::unique_ptr<bus_directory> made(new bus_directory);
   made->path_ = address.directory();
+  if (auto checked = check_place(address); !checked) return std::move(checked.error());
   auto loaded = made->load_control();
   if (!loaded) return std::move(loaded.error());
   return made;

@@ -26,6 +26,10 @@
 
 namespace bus::client {
 
+/// The bus is a directory of this user's, with directories of this user's in it, where nobody else can
+/// put another in its place. Errors: permission
+result<void> check_place(const bus_address& address);
+
 class bus_directory {
  public:
   static constexpr std::chrono::seconds lock_patience{5};

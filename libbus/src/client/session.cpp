@@ -529,10 +529,16 @@ result<std::string> root_of(std::string_view url) {
 std::vector<std::string> list_buses(std::string_view root) {
   std::vector<std::string> names;
   const std::string mine = "bus-" + std::to_string(os::user_id()) + ".";
-  if (const auto found = os::list_directory(root.empty() ? os::bus_root() : std::string(root))) {
-    for (const std::string& name : *found)
-      if (name.starts_with(mine) && client::name_flaw(name.substr(mine.size())).empty())
+  const std::string at = root.empty() ? os::bus_root() : std::string(root);
+  if (const auto found = os::list_directory(at)) {
+    for (const std::string& name : *found) {
+      if (!name.starts_with(mine) || !client::name_flaw(name.substr(mine.size())).empty()) continue;
+      // What another user made under such a name is not ours.
+      std::uint32_t owner = 0;
+      unsigned mode = 0;
+      if (os::directory_owner(at + "/" + name, owner, mode) && owner == os::user_id())
         names.push_back(name.substr(mine.size()));
+    }
   }
   std::sort(names.begin(), names.end());
   return names;
@@ -545,6 +551,8 @@ result<void> remove_bus(std::string_view url, bool force) {
   if (!os::exists(path))
     return error{errc::not_found, 0, "no bus '" + address->name + "'", path + " does not exist",
                  "bus ls"};
+  // Nothing of another user's is written to, or followed.
+  if (auto checked = client::check_place(*address); !checked) return checked;
   auto lock = os::file_lock::take(path + "/lock", 0600, std::chrono::seconds(5));
   if (!lock) return std::move(lock.error());
   client::process_table peers(path + "/processes", os::self(), 0);

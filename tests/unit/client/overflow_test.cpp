@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <stdexcept>
 #include <thread>
 
 #include "support/buses.hpp"
@@ -108,6 +109,29 @@ TEST_P(Overflow, DropOldestNeverWaitsAndTellsTheExactGap) {
   EXPECT_EQ(s.stats().gaps, 2u);
   EXPECT_EQ(s.stats().delivered + s.stats().lost, last);
   EXPECT_FALSE(p.would_block(1000));
+}
+
+// It reaches who called, and costs no message.
+TEST_P(Overflow, WhatOnGapThrowsIsThrownToWhoeverPolls) {
+  auto p = publisher(overflow::drop_oldest);
+  bus::subscriber_options options;
+  options.on_gap = [](const bus::gap& g) { throw std::runtime_error("lost " + std::to_string(g.count)); };
+  auto s = must(session.subscribe("s.>", options));
+  std::uint64_t last = 0;
+  for (int i = 0; i < 3000; ++i) last = send(p, "m");
+  std::size_t delivered = 0;
+  int thrown = 0;
+  for (int i = 0; i < 10'000 && delivered + s.stats().lost < last; ++i) {
+    try {
+      delivered += s.poll(100, [](const bus::message&) {});
+    } catch (const std::runtime_error& error) {
+      ++thrown;
+      EXPECT_EQ(std::string(error.what()), "lost " + std::to_string(s.stats().lost));
+    }
+  }
+  EXPECT_EQ(thrown, 1);
+  EXPECT_EQ(delivered + s.stats().lost, last);
+  EXPECT_FALSE(s.failure());
 }
 
 TEST_P(Overflow, BlockNamesTheReaderWhenTheTimeIsUp) {

@@ -202,4 +202,34 @@ TEST_F(Descriptor, LeavesNoDoorbellBehind) {
   EXPECT_EQ(files(), before);
 }
 
+class ManySleepers : public testing::Test {
+ protected:
+  test::scratch scratch;
+  bus::session session = join(scratch);
+};
+
+// More than a publisher wakes: those that wake up wake the others, long before each looks by itself.
+TEST_F(ManySleepers, AreAllWoken) {
+  constexpr int readers = 40, rounds = 30;
+  auto p = must(session.publisher("a"));
+  std::atomic<int> ready{0}, got{0};
+  std::vector<std::jthread> threads;
+  for (int i = 0; i < readers; ++i)
+    threads.emplace_back([&] {
+      bus::subscriber_options options;
+      options.wait = bus::wait_strategy::block;
+      auto s = must(session.subscribe("a", options));
+      ++ready;
+      for (int round = 0; round < rounds; ++round)
+        if (s.next(30s)) ++got;
+    });
+  while (ready != readers) std::this_thread::sleep_for(1ms);
+  for (int round = 1; round <= rounds; ++round) {
+    std::this_thread::sleep_for(3ms);  // they sleep again
+    send(p, "m");
+  }
+  threads.clear();
+  EXPECT_EQ(got, readers * rounds);
+}
+
 }  // namespace
