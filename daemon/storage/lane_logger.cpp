@@ -502,10 +502,21 @@ void lane_logger::housekeep(clock::time_point now) {
     log_->retain({static_cast<std::uint64_t>(config_.max_age.count()), config_.max_bytes,
                   config_.max_messages},
                  os::wall_ns());
+  tell_readable();
 }
 
 result<void> lane_logger::purge(std::uint64_t below) {
-  return log_->purge(std::min(below, log_->next_seq()));
+  auto purged = log_->purge(std::min(below, log_->next_seq()));
+  tell_readable();
+  return purged;
+}
+
+// Also of what still lies in the ring.
+void lane_logger::tell_readable() noexcept {
+  if (spills()) return;
+  auto& readable = lane_->header().counters.readable_from;
+  if (log_->first_seq() > sync::load_relaxed(readable))
+    sync::store_release(readable, log_->first_seq());
 }
 
 void lane_logger::close() {

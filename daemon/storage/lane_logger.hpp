@@ -115,6 +115,7 @@ class lane_logger {
   void recover_from_trouble(clock::time_point now);
   void announce_health();
   void all_is_well();
+  void tell_readable() noexcept;
   bool save_subjects();
   void drop_filling() noexcept;
   bool syncs_each() const noexcept {

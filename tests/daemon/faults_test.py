@@ -101,6 +101,18 @@ class Files(DaemonCase):
         self.assertIn("100 messages from sequence 1 on are missing", self.log())
         self.bus("sub", "t.>", "--all", "--timeout", "300ms", "--fail-on-gap", expect=8)
 
+    def test_what_was_purged_is_not_read_from_the_ring(self):
+        self.start()
+        self.add("t")
+        self.bus("pub", "t.x", "old", "--count", "5", "--confirm", "disk")
+        self.bus("stream", "purge", "t", "--all")
+        for start in (["--all"], ["--last"], ["--since", "1h"], ["--from-sequence", "2"]):
+            read = self.bus("sub", "t.>", *start, "--timeout", "200ms", "--raw", expect=None)
+            self.assertEqual(read.stdout, b"", start)
+        self.bus("pub", "t.x", "new", "--confirm", "disk")
+        read = self.bus("sub", "t.>", "--all", "--timeout", "300ms", "--raw", expect=None)
+        self.assertEqual(read.stdout, b"new\n")
+
     def test_a_backup_that_lacks_a_part_is_refused_and_what_there_is_can_be_had(self):
         self.start()
         self.add("t")

@@ -479,6 +479,8 @@ result<std::uint64_t> drop_dead_letters(group_handle& group, std::uint64_t seque
   sync::store_relaxed(header.letters_floor_seq, seq);
   sync::store_release(header.letters_floor, position);
   sync::bump(header.letters_dropped, seq - before);
+  auto& readable = group.letters_lane()->header().counters.readable_from;
+  if (seq > sync::load_relaxed(readable)) sync::store_release(readable, seq);
   group.core().housekeep(group.now());  // what waited for the room
   group.update_pins(true);
   group.unlock();

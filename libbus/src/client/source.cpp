@@ -57,7 +57,7 @@ result<std::unique_ptr<source>> source::attach(session_core& session,
   auto announced = made->announce();
   if (!announced) return std::move(announced.error());
   if (wanted.may_sleep) sync::store_relaxed(made->lane->readers().may_sleep, 1);
-  auto entered = made->enter(from);
+  auto entered = made->enter_readable(from);
   if (!entered) return std::move(entered.error());
   if (from.at == start::kind::from_last_per_subject) entered = made->choose_last_per_subject();
   if (!entered) return std::move(entered.error());
@@ -111,7 +111,7 @@ result<std::unique_ptr<source>> source::observe(session_core& session,
 result<void> source::enter_through(ring::pin_words& held, const start& from) {
   pin = &held;
   reader = reader_type(lane->memory(), pin, true);
-  auto entered = enter(from);
+  auto entered = enter_readable(from);
   const std::uint64_t position = reader.position(), seq = reader.next_seq();
   pin = nullptr;
   first_gap_from.reset();
@@ -153,7 +153,8 @@ bool source::go_to_log(std::uint64_t seq) noexcept {
 }
 
 bool source::go_to_ring() noexcept {
-  const std::uint64_t next = tail->history().next_seq();
+  const std::uint64_t wanted_next = tail->history().next_seq();
+  const std::uint64_t next = std::max(wanted_next, readable_from());
   const auto& memory = lane->memory();
   const bool entered = reader.enter([&](std::uint64_t lowest) {
     const auto entry = ring::last_waypoint_before<sync::hardware>(
@@ -166,6 +167,7 @@ bool source::go_to_ring() noexcept {
   const auto outcome = reader.walk(
       [&](const ring::record_view& view) { return view.seq >= next && view.ticks >= since; });
   if (outcome == ring::poll_outcome::lapped || reader.next_seq() < next) return false;
+  if (next > wanted_next && !first_gap_from) first_gap_from = wanted_next;  // purged
   tail.reset();
   reader.release();
   return true;
@@ -236,7 +238,7 @@ result<bool> source::find_last_in_log() {
 result<void> source::choose_last_per_subject() {
   std::map<std::string, std::uint64_t, std::less<>> newest;
   const auto note = [&](const ring::record_view& view) {
-    if (match_of(view) != match::yes) return;
+    if (view.seq < readable_from() || match_of(view) != match::yes) return;
     std::string text(subject_of(view.subject_id()));
     if (view.subject_id() == layout::inline_subject_id) {
       std::byte copy[1024];
@@ -280,6 +282,18 @@ result<void> source::choose_last_per_subject() {
   else if (!go_to_log(first))
     return *failed;
   return {};
+}
+
+// What was purged, or dropped by hand, may still lie in the ring: nobody begins to read there.
+result<void> source::enter_readable(const start& from) {
+  auto entered = enter(from);
+  const std::uint64_t readable = readable_from();
+  if (!entered || tail || from.at == start::kind::from_new || reader.next_seq() >= readable)
+    return entered;
+  const std::optional<std::uint64_t> gap_from = first_gap_from;
+  entered = enter(start::by_sequence(readable));
+  if (gap_from && entered && !first_gap_from) first_gap_from = gap_from;
+  return entered;
 }
 
 result<void> source::enter(const start& from) {
@@ -330,7 +344,8 @@ result<void> source::enter(const start& from) {
       std::uint64_t position = 0, seq = 0;
       outcome = reader.walk([&](const ring::record_view& view) {
         if (view.ticks > now && any) return true;  // published meanwhile
-        if (match_of(view) == match::yes) any = true, position = view.position, seq = view.seq;
+        if (view.seq >= readable_from() && match_of(view) == match::yes)
+          any = true, position = view.position, seq = view.seq;
         return failed.has_value();
       });
       if (any) reader.set_position(position, seq);

@@ -117,7 +117,11 @@ struct source {
   match fail_on(const ring::record_view& view, error why) noexcept;
   result<void> announce();
   void withdraw() noexcept;
+  result<void> enter_readable(const start& from);
   result<void> enter(const start& from);
+  std::uint64_t readable_from() const noexcept {
+    return sync::load_acquire(lane->header().counters.readable_from);
+  }
   result<void> enter_log(const start& from);
   result<void> choose_last_per_subject();
   result<bool> find_last_in_log();

@@ -65,7 +65,10 @@ result<stream_info> describe_stream(session_core& session, stream_handle& stream
     const std::uint64_t lowest =
         reserved_end > memory.capacity_bytes ? reserved_end - memory.capacity_bytes : 0;
     const auto oldest = ring::oldest_waypoint<sync::hardware>(memory, lowest);
-    lane.first_sequence = oldest.found() && lane.last_sequence != 0 ? oldest.seq : 0;
+    lane.first_sequence = oldest.found() && lane.last_sequence != 0
+                              ? std::max(oldest.seq, sync::load_relaxed(header.counters.readable_from))
+                              : 0;
+    if (lane.first_sequence > lane.last_sequence) lane.first_sequence = 0;  // all of them are gone
     std::uint64_t slowest = end.position;
     for (std::uint32_t i = 0; i < (*map)->reader_entries(); ++i) {
       const std::uint64_t entry = sync::load_acquire((*map)->reader_entry(i));

@@ -88,6 +88,7 @@ struct alignas(128) lane_counters {
   word aborted;    // records whose writer died while they were open
   word closed;     // 1: the stream was removed; readers drain, publishers stop
   word announced;  // 1: everybody was told that the lane is there; publishers do so unless it is
+  word readable_from;  // sequences below it were purged, or dropped: nobody begins to read there
 };
 
 /// Of lanes that have a log. writer: busd · readers: publishers, subscribers

@@ -114,6 +114,11 @@ TEST_F(Group, RejectGoesToTheDeadLettersAtOnce) {
   ASSERT_TRUE(dropped);
   EXPECT_EQ(*dropped, 1u);
   EXPECT_TRUE(bus_->dead_letters("orders", "workers")->empty());
+  for (const start& from : {start::all(), start::last(), start::by_sequence(1)}) {
+    auto reader = bus_->subscribe("_dlq.orders.workers", {.start = from});
+    ASSERT_TRUE(reader);
+    EXPECT_FALSE(reader->next(0s)) << "what was dropped is still in the ring, and nobody's to read";
+  }
   expect_sums(1);
 }
 
