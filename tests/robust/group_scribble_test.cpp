@@ -138,6 +138,53 @@ void one_round(std::uint64_t seed, bus::group_order order, bus::overflow overflo
          << ", parked " << c.parked << ", dying " << c.dying << ", why " << ::testing::PrintToString(info->why);
 }
 
+// Words that change between two looks at them: a number that was checked must be the number that is used. The same bits
+// go on and off as fast as a processor can, in counts, lists, timers and keys, while consumers work.
+void toggle_while_they_work(std::uint64_t seed, bus::group_order order) {
+  test::scratch here;
+  std::mt19937_64 random(seed);
+  auto session = bus::open(here.url());
+  ASSERT_TRUE(session);
+  make_group(*session, order, bus::overflow::drop_oldest);
+  auto out = session->publisher("s");
+  ASSERT_TRUE(out);
+  test::shared_value<std::atomic<int>> stop;
+  const std::string path = here.stream("s") + "/groups/g";
+  test::child toggling([&] {
+    const robust::raw_words words(path, sizeof(bus::layout::segment_header), ~0ull);
+    std::mt19937_64 own(seed + 1);
+    while (stop->load() == 0) {
+      const std::size_t near = own() % 3 == 0 ? words.count() : sizeof(bus::layout::group_header) / 8;
+      const std::size_t index = own() % std::min(near, words.count());
+      if (index == (offsetof(bus::layout::group_header, lock) - sizeof(bus::layout::segment_header)) / 8) continue;
+      const std::uint64_t before = words[index].load(), other = robust::nasty(own, before);
+      for (int i = 0; i < 3000; ++i) words[index].store(i % 2 == 0 ? other : before, std::memory_order_relaxed);
+      words[index].store(before);
+    }
+    return 0;
+  });
+  const auto end = std::chrono::steady_clock::now() + 1500ms;
+  while (std::chrono::steady_clock::now() < end) {
+    auto consumer = session->consume("", {.group = "g", .stream = "s"});
+    if (consumer) work(*consumer, *out, random);
+    (void)session->group("s", "g");
+    (void)session->pending("s", "g");
+    (void)session->repair_group("s", "g");
+  }
+  stop->store(1);
+  EXPECT_EQ(toggling.wait(), 0);
+}
+
+TEST(GroupScribble, WordsThatChangeUnderTheReader) {
+  const std::uint64_t seed = robust::new_seed();
+  for (int round = 0; round < 2; ++round) {
+    const auto order = round % 2 == 0 ? bus::group_order::none : bus::group_order::key;
+    const auto end =
+        robust::run_in_child(watchdog_seconds, [&] { toggle_while_they_work(seed + round, order); });
+    ASSERT_EQ(end, "") << "BUS_TEST_SEED=" << seed + round;
+  }
+}
+
 struct scene {
   bus::group_order order;
   bus::overflow overflow;

@@ -81,8 +81,9 @@ struct subscriber_options {
   std::string stream = {};                 ///< only this stream; empty: all that match
   std::optional<std::uint32_t> lane = {};  ///< and only this lane of it
   std::string name = {};                   ///< shown by `bus ps`
-  std::function<void(const gap&)> on_gap =
-      {};  ///< called in order, between the messages around the loss
+  /// Called in order, between the messages around the loss. What it throws is thrown to whoever polls;
+  /// the messages come at the next call.
+  std::function<void(const gap&)> on_gap = {};
 };
 
 struct subscriber_stats {
