@@ -1,5 +1,5 @@
-// A reader that its publisher cannot look at, because no descriptors are left: publish() keeps its deadline, and goes on
-// when the reader is gone.
+// A reader that its publisher cannot look at, because no descriptors are left: publish() keeps its deadline, and goes
+// on when the reader is gone.
 
 #include <bus/bus.hpp>
 
@@ -22,7 +22,8 @@ using namespace std::chrono_literals;
 class UnseenReader : public ::testing::TestWithParam<bus::publish_mode> {};
 
 INSTANTIATE_TEST_SUITE_P(Modes, UnseenReader,
-                         ::testing::Values(bus::publish_mode::shared, bus::publish_mode::exclusive), [](const auto& with) {
+                         ::testing::Values(bus::publish_mode::shared, bus::publish_mode::exclusive),
+                         [](const auto& with) {
                            return with.param == bus::publish_mode::shared ? std::string("Shared") : "Exclusive";
                          });
 
