@@ -130,7 +130,7 @@ class lane_log {
   std::uint64_t skipped() const noexcept { return state_.skipped; }
   /// So many subjects are named, or were known to be durable.
   std::uint64_t subjects() const noexcept { return state_.subjects; }
-  /// REQUIRES: so many are durable
+  /// REQUIRES: `count` subjects are durable
   void note_subjects(std::uint64_t count) noexcept {
     state_.subjects = std::max(state_.subjects, static_cast<std::uint32_t>(count));
   }

@@ -14,6 +14,10 @@ namespace {
 constexpr auto retry_every = std::chrono::milliseconds(20);
 constexpr auto mark_after = std::chrono::milliseconds(200);
 constexpr auto retention_every = std::chrono::seconds(1);
+// What is on the disk stays; what only memory has is recorded first.
+constexpr const char* make_again =
+    "record what only shared memory has (bus record '>' --all --to FILE), end the bus's processes, "
+    "remove it (bus rm), and start busd: it goes on above everything that was ever given out";
 constexpr auto upkeep_again_after = std::chrono::minutes(1);  // when it failed
 constexpr int place_attempts = 1000;
 constexpr std::uint64_t frame_overhead_bytes = 4096;  // head and padding of a frame, at most
@@ -129,8 +133,7 @@ result<void> lane_logger::take_over() {
       return error{errc::corrupt, 0, "cannot go on with the log in " + log_->directory(),
                    "it ends at sequence " + std::to_string(log_->next_seq() - 1) +
                        ", and the ring does not have the next one",
-                   "remove the bus (bus rm --force) and start busd: it goes on above "
-                   "everything that was ever given out"};
+                   make_again};
     log_->skip_to(oldest.seq, layout::log_gap::not_logged);
     news_ = error{
         errc::corrupt, 0, "stream '" + config_.name + "' lost messages",
@@ -225,7 +228,7 @@ bool lane_logger::gather() {
       trouble({errc::corrupt, 0, "cannot log stream '" + config_.name + "'",
                "at sequence " + std::to_string(reader_.next_seq()) +
                    " its ring has no record: it was overwritten by something else than libbus",
-               "remove the stream's shared memory (bus rm --force) and start busd again"});
+               make_again});
       return false;
     }
     if (outcome == ring::poll_outcome::lapped) {  // its readers went on meanwhile
@@ -263,7 +266,7 @@ bool lane_logger::save_subjects() {
     if (!text || text->empty()) {
       trouble({errc::corrupt, 0, "cannot log stream '" + config_.name + "'",
                "a record names subject " + std::to_string(id) + ", which nobody has registered",
-               "remove the stream's shared memory (bus rm --force) and start busd again"});
+               make_again});
       return false;
     }
     more.push_back({std::string(*text), stream_->subject_type(static_cast<std::uint32_t>(id))});
@@ -396,7 +399,7 @@ bool lane_logger::work(clock::time_point now) {
     if (!spills() && !place_reader(log_->next_seq())) {  // K4
       trouble({errc::corrupt, 0, "cannot log stream '" + config_.name + "'",
                "its ring does not have sequence " + std::to_string(log_->next_seq()),
-               "remove the stream's shared memory (bus rm --force) and start busd again"});
+               make_again});
       return false;
     }
     lost_place_ = spills();

@@ -50,7 +50,8 @@ result<void> catalog::sync_all(const std::vector<std::string>& names) {
   for (const std::string& path : {directory_, directory_ + "/streams"})
     if (const int failure = disk_.sync_directory(path); failure != 0)
       return os::failure(-failure, "cannot sync " + path);
-  // What is half made or half removed comes back otherwise; it is no stream that could be held.
+  // Directories that are half made or half removed are synced too, or they may come back. A failure
+  // here concerns no stream.
   for (const std::string& name : names)
     if (name.starts_with(".")) (void)disk_.sync_directory(directory_of(name));
   // Whoever made the ones above may not have synced them. What we may not open is another's.

@@ -388,7 +388,7 @@ result<void> keeper::restore(const definition& found) {
       if (!added && added.error().code != errc::conflict) return added;
     }
   }
-  // Also in a ring that was there: whoever made it may have been killed before they were in it.
+  // Subjects are interned in an existing ring as well: its creator may have died before it did so.
   if (auto interned = intern(made, subjects->known()); !interned) return interned;
   kept& entry = streams_[made.config.name];
   entry.made = made;
@@ -588,7 +588,8 @@ result<void> keeper::change(const definition& to) {
   return changed;
 }
 
-// What is left of a stream whose log is gone: its removal was interrupted, or somebody removed the files.
+// Removes the ring of a stream whose log is gone, because a removal was interrupted or somebody deleted
+// the files.
 result<void> keeper::remove_ring(const std::string& name) {
   auto lock = session_->directory->lock_changes();
   if (!lock) return std::move(lock.error());

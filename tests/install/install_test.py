@@ -66,6 +66,8 @@ def check_package(options, prefix, work, root):
 
 
 def check_files(prefix):
+    # Its threads and its handler at exit outlive a dlclose().
+    expect("NODELETE" in run(["readelf", "-d", only(prefix, "libbus.so")]), "libbus.so may be unloaded (-z nodelete)")
     for name in ("bus.hpp", "session.hpp", "error.hpp"):
         expect((prefix / "include/bus" / name).is_file(), f"include/bus/{name} is not installed")
     headers = {path.name for path in (prefix / "include").rglob("*") if path.is_file()}
