@@ -192,6 +192,9 @@ void engine::run() {
   // What was published before is written.
   for (int rounds = 0; rounds < 1000 && round(clock::now()); ++rounds) settle();
   settle();
+  for (auto& lane : lanes_) lane->stop_publishing();
+  for (int rounds = 0; rounds < 1000 && round(clock::now()); ++rounds) settle();
+  settle();
   for (auto& lane : lanes_) lane->close();
   housekeep(clock::now());
   lanes_.clear();

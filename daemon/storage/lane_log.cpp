@@ -78,10 +78,13 @@ result<std::unique_ptr<lane_log>> lane_log::create(log::disk& on, std::string di
   return made;
 }
 
-result<void> lane_log::begin_epoch(std::uint64_t epoch) {
+result<void> lane_log::begin_epoch(std::uint64_t epoch, std::uint64_t least) {
   if (poisoned_) return poisoned();
   const std::uint64_t lost_from = next_seq_;
-  const std::uint64_t go_on = std::max(state_.high_water + 1, next_seq_);
+  std::uint64_t highest = state_.high_water;
+  if (is_intact_ && options_.syncs_each && options_.ring_messages != 0)
+    highest = std::min(highest, durable_seq_ + options_.ring_messages);
+  const std::uint64_t go_on = std::max({highest + 1, next_seq_, least});
   const std::uint64_t old_epoch = std::exchange(state_.epoch, epoch);  // for the segment's header
   if (go_on != lost_from) {
     auto rolled = roll(go_on, lost_from, layout::log_gap::unsynced);
@@ -111,6 +114,7 @@ result<void> lane_log::raise_high_water(std::uint64_t seq, std::uint64_t step) {
   if (seq <= state_.high_water) return {};
   layout::log_state raised = state_;
   raised.high_water = seq + step;
+  raised.flags &= ~layout::log_state_exact;
   const int failure = store_state(raised);
   if (failure != 0) return failed(failure, "cannot write the state of a log");
   return {};
@@ -413,7 +417,11 @@ void lane_log::flush_index() {
   index_pending_.clear();
 }
 
-result<void> lane_log::close() {
+void lane_log::forget_reopening() {
+  (void)disk_.remove(log::reopened_path(directory_));
+}
+
+result<void> lane_log::close(std::optional<std::uint64_t> beyond) {
   flush_index();
   auto synced = sync();
   if (!synced) return synced;
@@ -421,7 +429,15 @@ result<void> lane_log::close() {
   if (!marked) return marked;
   synced = sync();
   if (!synced) return synced;
-  const int failure = store_state(state_);
+  layout::log_state state = state_;
+  // W5. The exact end, when it is one.
+  if (beyond && !options_.spill && gap_reason_ == layout::log_gap::none) {
+    state.high_water = written_seq_ + *beyond;
+    state.flags |= layout::log_state_exact;
+    state.ring_messages = static_cast<std::uint32_t>(
+        std::min<std::uint64_t>(options_.ring_messages, UINT32_MAX));
+  }
+  const int failure = store_state(state);
   if (failure != 0) return failed(failure, "cannot write the state of a log");
   return {};
 }

@@ -65,6 +65,10 @@ struct log_options {
   std::uint64_t segment_bytes = 64ull << 20;
   std::uint64_t largest_frame_bytes = 2ull << 20;
   bool spill = false;
+  /// What the ring can hold of messages; 0: not known. With it, and when every frame is synced, no more
+  /// than that can have been given out above what is durable.
+  std::uint64_t ring_messages = 0;
+  bool syncs_each = false;
   bool direct = true;
   /// A zeroed file of `bytes` in `directory`, ready to be renamed; empty: none is ready.
   std::function<std::string(const std::string& directory, std::uint64_t bytes)> take_spare = {};
@@ -138,8 +142,8 @@ class lane_log {
   bool is_poisoned() const noexcept { return poisoned_; }
 
   /// After shared memory was lost: goes on above everything that was ever given out. The epoch is
-  /// `epoch` from now on. Errors: no_space, system
-  result<void> begin_epoch(std::uint64_t epoch);
+  /// `epoch` from now on. `least`: and not below it. Errors: no_space, system
+  result<void> begin_epoch(std::uint64_t epoch, std::uint64_t least = 0);
   /// REQUIRES before a sequence up to `seq` may be given out. Blocks for a sync now and then.
   result<void> raise_high_water(std::uint64_t seq, std::uint64_t step);
 
@@ -196,8 +200,11 @@ class lane_log {
   /// W8. 0, or a negative errno. What could not be used of the copies is removed.
   int replace_segments(const std::vector<thinned_segment>& copies);
 
-  /// Everything is on disk, and says so. Errors: system
-  result<void> close();
+  /// Everything is on disk, and says so. `beyond`: of what was given out nothing is missing but, at
+  /// most, so many; empty: that is not known. Errors: system
+  result<void> close(std::optional<std::uint64_t> beyond = std::nullopt);
+  /// REQUIRES: nobody publishes, or busd sees it
+  void forget_reopening();
 
  private:
   struct segment {
@@ -274,6 +281,7 @@ class lane_log {
   std::optional<flight> in_flight_;
   std::uint64_t unread_from_ =
       0;                   // not 0: sequences from here on may be where the disk cannot read
+  bool is_intact_ = false;  // nothing that was durable is missing
   bool recovers_ = false;  // what cannot be read must not be left out
   bool poisoned_ = false;
 };

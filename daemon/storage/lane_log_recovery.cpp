@@ -17,6 +17,19 @@ namespace {
 // A high water that was lost is below this, above what is known of it.
 constexpr std::uint64_t never_reached = 1ull << 32;
 
+// W5. After a stop in order the high water is what was given out, unless somebody published since.
+// 0 or a negative errno.
+int settle_high_water(log::disk& on, const std::string& directory, layout::log_state& state) {
+  if ((state.flags & layout::log_state_exact) == 0) return 0;
+  const int file = on.open(log::reopened_path(directory), log::disk_mode::read, false);
+  if (file >= 0) on.close(file);
+  if (file < 0 && file != -ENOENT) return file;
+  if (file < 0) return 0;
+  state.high_water += state.ring_messages;
+  state.flags &= ~layout::log_state_exact;
+  return 0;
+}
+
 }  // namespace
 
 result<std::unique_ptr<lane_log>> lane_log::open(log::disk& on, std::string directory,
@@ -74,6 +87,8 @@ result<std::unique_ptr<lane_log>> lane_log::open(log::disk& on, std::string dire
     made->state_ = rebuilt;
   } else {
     made->state_ = *state;
+    failure = settle_high_water(on, made->directory_, made->state_);
+    if (failure != 0) return made->failed(failure, "cannot open a log");
   }
   for (const std::string& name : names)
     if (name.ends_with(half_made)) (void)on.remove(made->directory_ + "/" + name);
@@ -81,6 +96,8 @@ result<std::unique_ptr<lane_log>> lane_log::open(log::disk& on, std::string dire
   if (!listed) return std::move(listed.error());
   auto recovered = made->recover(report);
   if (!recovered) return std::move(recovered.error());
+  made->is_intact_ = report.damages.empty() && !report.state_rebuilt && !report.state_damaged &&
+                     !made->has_unread_end();
   // The copy that is whole may be the older one (W5).
   if (report.state_rebuilt || report.state_damaged)
     made->state_.high_water = std::max(made->state_.high_water, made->next_seq_) + never_reached;
@@ -112,8 +129,9 @@ result<lane_log::outlook> lane_log::look(log::disk& on, const std::string& direc
   int failure = history.open(owner_of(who));
   log::state_damage damaged;
   int state_failure = 0;
-  const auto state = log::read_state(on, directory, state_failure, &damaged);
+  auto state = log::read_state(on, directory, state_failure, &damaged);
   if (failure == 0 && !state) failure = state_failure;
+  if (failure == 0) failure = settle_high_water(on, directory, *state);
   if (failure != 0)
     return os::failure(-failure, "cannot look at the log in " + directory);
   const std::uint64_t from = history.bases().empty() ? 1 : history.bases().back();

@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <climits>
 
+#include "client/lane_fence.hpp"
 #include "os/futex.hpp"
 #include "sync/words.hpp"
 
@@ -13,6 +14,7 @@ namespace {
 
 constexpr auto retry_every = std::chrono::milliseconds(20);
 constexpr auto mark_after = std::chrono::milliseconds(200);
+constexpr auto look_for_newcomers_every = std::chrono::milliseconds(1);
 constexpr auto retention_every = std::chrono::seconds(1);
 // What is on the disk stays; what only memory has is recorded first.
 constexpr const char* make_again =
@@ -147,6 +149,10 @@ result<void> lane_logger::take_over() {
       log_->next_seq() + 2 * lane_->memory().capacity_bytes / layout::record_align,
       2 * lane_->memory().capacity_bytes / layout::record_align);
   if (!raised) return raised;
+  // The state says no exact end any more: who waited to publish above it may.
+  log_->forget_reopening();
+  sync::store_release(words().stopped, 0);
+  sync::replace(lane_->header().turn.lease, layout::lease_parked, 0);
   sync::store_release(words().logged_seq, log_->written_seq());
   if (!spills()) sync::store_release(words().durable_seq, log_->durable_seq());
   sync::store_release(words().skipped, log_->skipped());
@@ -167,9 +173,6 @@ struct lane_logger::sink {
   lane_logger& owner;
   filling& into;
   log::frame_builder& frame;
-  std::uint64_t wall_base;
-  std::uint64_t tick_base;
-  double ns_per_tick;
   std::uint64_t before = 0;
   bool was_in_batch = false;
 
@@ -186,9 +189,7 @@ struct lane_logger::sink {
       into.batch_count = frame.count();
     }
     into.in_batch = (view.shape.flags & layout::flag_continues) != 0;
-    const auto age = static_cast<std::int64_t>(tick_base - view.ticks);
-    const auto time = wall_base - static_cast<std::uint64_t>(static_cast<std::int64_t>(
-                                      static_cast<double>(age) * ns_per_tick));
+    const std::uint64_t time = owner.clock_.to_wall_ns(view.ticks);  // as readers of the ring see it
     frame.add(view.shape, view.origin, time, [&](std::byte* to) {
       sync::hardware::copy_out(to, view.header(),
                                std::size_t{view.shape.header_bytes} + view.shape.payload_bytes);
@@ -216,9 +217,7 @@ bool lane_logger::gather() {
                 reader_.position()});
     filling_->frame.begin(reader_.next_seq());
   }
-  const std::uint64_t ticks = clock_.now();
-  sink into{*this,  *filling_, filling_->frame, clock_.to_wall_ns(ticks),
-            ticks, clock_.ns_per_tick()};
+  sink into{*this, *filling_, filling_->frame};
   const std::uint32_t had = filling_->frame.count();
   for (;;) {
     const std::uint64_t from = reader_.position();
@@ -347,6 +346,10 @@ bool lane_logger::choose_spill() {
   const auto& memory = lane_->memory();
   gate_.resolve();
   gate_.forget_dead();
+  if (const auto now = clock::now(); now >= next_look_for_newcomers_) {
+    next_look_for_newcomers_ = now + look_for_newcomers_every;
+    (void)gate_.meet_newcomers(*stream_, *session_.directory);
+  }
   const std::uint64_t tail = sync::load_relaxed(lane_->header().limits.reserved_end);
   const auto laggard = gate_.slowest_reader(tail);
   if (!laggard) return spilling_ = false;
@@ -478,7 +481,12 @@ void lane_logger::keep_up(clock::time_point now) {
 void lane_logger::set_config(const stream_config& config) {
   if (config.max_messages_per_subject != config_.max_messages_per_subject)
     thinned_.emplace();  // all of it anew
+  const bool synced_late = config_.fsync != fsync_policy::batch;
   config_ = config;
+  // From now on what is in the log is durable: also what was written before.
+  if (synced_late && config.fsync == fsync_policy::batch && !trouble_ && !log_->in_flight()) {
+    if (auto synced = log_->sync(); !synced) trouble(std::move(synced.error()));
+  }
 }
 
 void lane_logger::housekeep(clock::time_point now) {
@@ -522,8 +530,22 @@ void lane_logger::tell_readable() noexcept {
     sync::store_release(readable, log_->first_seq());
 }
 
+void lane_logger::stop_publishing() {
+  if (spills() || trouble_) return;
+  log_->forget_reopening();  // of a stop before this one
+  const auto fence =
+      client::raise_fence(*lane_, layout::lease_parked, session_.me->lock_word(), *session_.peers);
+  if (fence == client::fence::busy) return;
+  sync::store_release(words().stopped, 1);
+  session_.directory->announce_change();
+  // F2. A call that was begun before ends: in the time of the rounds that follow, or it counts.
+  beyond_ = fence == client::fence::raised ? 0 : layout::largest_batch_messages;
+}
+
 void lane_logger::close() {
-  auto closed = log_->close();
+  // What could not be written was given out all the same.
+  if (trouble_ || filling_ || reader_.ready()) beyond_.reset();
+  auto closed = log_->close(beyond_);
   if (!closed) {
     news_ = std::move(closed.error());
     return;

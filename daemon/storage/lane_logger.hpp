@@ -73,6 +73,8 @@ class lane_logger {
   /// The disk is too full: publishers are told, what is in the ring is still written.
   void set_full(bool yes);
   /// What can be written is, and marked so. Blocks.
+  /// Before the last rounds: nobody gives out more, but who tells the log of it.
+  void stop_publishing();
   void close();
   /// Errors: no_space, system
   result<void> purge(std::uint64_t below);
@@ -148,7 +150,9 @@ class lane_logger {
   bool lost_place_ = false;
   std::optional<error> trouble_, news_;
   errc said_ = errc::ok;  // the trouble that was told last
-  clock::time_point retry_at_{}, last_sync_{}, last_commit_{}, next_retention_{}, next_upkeep_{};
+  clock::time_point retry_at_{}, last_sync_{}, last_commit_{}, next_retention_{}, next_upkeep_{},
+      next_look_for_newcomers_{};
+  std::optional<std::uint64_t> beyond_;  // publishing has stopped, but for so many messages
   bool marked_ = true;
   /// The full segments that were there when it was thinned last; empty: not known yet.
   std::optional<lane_log::thinned_part> thinned_;

@@ -45,6 +45,8 @@ storage::log_options keeper::options_for(const stream_config& config) {
         std::clamp<std::uint64_t>(config.max_bytes / 8, 1u << 20, config.segment_bytes);
   options.largest_frame_bytes = engine_.buffers().buffer_bytes();
   options.spill = config.storage == storage_class::spill;
+  options.ring_messages = config.ring_bytes / layout::record_align;
+  options.syncs_each = config.fsync == fsync_policy::batch;
   options.take_spare = [this](const std::string& directory, std::uint64_t bytes) {
     return engine_.spares().take(directory, bytes);
   };
@@ -181,7 +183,7 @@ result<void> keeper::intern(const definition& made, const std::vector<log::known
   if (!handle) return std::move(handle.error());
   for (std::uint64_t id = 0; id < subjects.size(); ++id) {
     const auto& subject = subjects[id];
-    auto interned = (*handle)->intern(subject.text, session_->me->id(), *session_->peers);
+    auto interned = (*handle)->intern(subject.text, session_->me->lock_word(), *session_->peers);
     if (!interned) return std::move(interned.error());
     if (!*interned || (*interned)->id != id)
       return error{errc::corrupt, 0, "cannot open the stream '" + made.config.name + "'",
@@ -312,7 +314,7 @@ result<void> keeper::restore(const definition& found) {
     // Held without rings, because nothing could be said about its log. Nothing was published there.
     auto lock = session_->directory->lock_changes();
     if (!lock) return std::move(lock.error());
-    if (auto removed = session_->directory->remove_stream(made.config.name); !removed)
+    if (auto removed = session_->directory->remove_stream(made.config.name, {}); !removed)
       return removed;
     is_there = false;
   }
@@ -348,9 +350,16 @@ result<void> keeper::restore(const definition& found) {
     made.epoch = begun_epoch;
     auto stored = catalog_.store(made);
     if (!stored) return stored;
-    for (auto& log : logs) {
+    for (std::uint32_t lane = 0; lane < made.lanes; ++lane) {
+      auto& log = logs[lane];
       if (log->epoch() == made.epoch) continue;  // begun before, when something else failed
-      auto begun = log->begin_epoch(made.epoch);
+      // A ring that was made while the log could not be opened begins above everything.
+      std::uint64_t least = 0;
+      if (is_there)
+        if (auto handle = session_->stream(made.config.name))
+          if (auto map = (*handle)->lane(lane, false))
+            least = sync::load_acquire((*map)->header().durability.first_seq);
+      auto begun = log->begin_epoch(made.epoch, least);
       if (begun) begun = log->raise_high_water(log->next_seq() + least_high_water(made.config), 0);
       if (!begun) return begun;
     }
@@ -548,7 +557,7 @@ void keeper::take_back(const std::string& name, std::uint64_t stream_id) {
     // Another stream may have the name by now.
     const auto facts = client::read_stream_file(session_->directory->stream_path(name));
     if (facts && facts->stream_id == stream_id)
-      (void)session_->directory->remove_stream(name);
+      (void)session_->directory->remove_stream(name, {});
   }
   if (auto removed = catalog_.remove(name); !removed) note_problem(std::move(removed.error()));
   keep_spare_files();
@@ -599,7 +608,7 @@ result<void> keeper::remove_ring(const std::string& name) {
   if (!facts || facts->config.storage == storage_class::memory ||
       os::link_target(ring_path + "/log") != path || !os::surely_missing(path))
     return no_such(name);
-  auto removed = session_->directory->remove_stream(name);
+  auto removed = session_->directory->remove_stream(name, {});
   if (removed) spdlog::info("stream {}: removed; it had no log", name);
   return removed;
 }
@@ -618,7 +627,7 @@ result<void> keeper::remove_stream(const std::string& name) {
     // The log first: a stream without a ring is made again, one without a log would lose its messages.
     outcome = catalog_.set_aside(name);
     if (!outcome && outcome.error().code != errc::not_found) return;
-    outcome = session_->directory->remove_stream(name);
+    outcome = session_->directory->remove_stream(name, {});
     if (!outcome && outcome.error().code != errc::not_found) {
       if (auto back = catalog_.put_back(name); !back) note_problem(std::move(back.error()));
       return;

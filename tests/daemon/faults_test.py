@@ -139,6 +139,88 @@ class Files(DaemonCase):
         self.assertEqual(len(self.messages("t.>", 3001)), 3001)
 
 
+class Reboots(DaemonCase):
+    """A stop in order, and then shared memory is gone: no message is missing, and none is said to be."""
+
+    def stop(self, process):
+        process.send_signal(signal.SIGTERM)
+        self.assertEqual(process.wait(PATIENCE_S), 0, self.log())
+
+    def lose_memory(self):
+        self.bus("rm", "--force")
+
+    def stream(self, name="t"):
+        return json.loads(self.bus("stream", "info", name, "--json").stdout)
+
+    def replay(self, expect):
+        return self.bus("sub", "t.>", "--all", "--timeout", "300ms", "--fail-on-gap", "--raw", expect=expect).stdout
+
+    def test_a_reboot_in_order_loses_nothing_and_says_so(self):
+        for policy in ("batch", "interval"):
+            busd = self.start()
+            self.add("t", "--fsync", policy)
+            for round in range(3):
+                self.bus("pub", "t.x", f"m{round}", "--count", 100, "--confirm", "memory")
+                self.stop(busd)
+                self.lose_memory()
+                busd = self.start()
+                self.assertEqual(len(self.replay(OK).splitlines()), 100 * (round + 1))
+                self.assertEqual(self.stream()["lane"][0]["last_sequence"], 100 * (round + 1))
+            self.bus("stream", "rm", "t", "--force")
+            self.stop(busd)
+
+    def test_what_was_published_after_the_stop_is_a_loss(self):
+        busd = self.start()
+        self.add("t")
+        self.bus("pub", "t.x", "kept", "--count", 10, "--confirm", "disk")
+        self.stop(busd)
+        self.bus("pub", "t.x", "lost", "--count", 5, "--confirm", "memory")
+        self.lose_memory()
+        self.start()
+        self.assertEqual(self.replay(8).splitlines(), [b"kept"] * 10)
+        self.bus("pub", "t.x", "next", "--confirm", "disk")
+        lane = self.stream()["lane"][0]
+        self.assertGreater(lane["last_sequence"], 15)
+        self.assertLessEqual(lane["last_sequence"], 10 + 65536 // 32 + 1)
+        listed = json.loads(self.bus("stream", "ls", "--json").stdout)
+        self.assertEqual([one["messages"] for one in listed if one["name"] == "t"], [11])
+
+    def test_what_was_published_after_the_stop_is_there_when_memory_is(self):
+        busd = self.start()
+        self.add("t")
+        self.bus("pub", "t.x", "1", "--count", 10, "--confirm", "disk")
+        self.stop(busd)
+        self.bus("pub", "t.x", "2", "--count", 5, "--confirm", "memory")
+        busd = self.start()
+        self.assertEqual(len(self.replay(OK).splitlines()), 15)
+        self.stop(busd)
+        self.lose_memory()
+        self.start()
+        self.assertEqual(len(self.replay(OK).splitlines()), 15)
+
+    def test_an_exclusive_publisher_over_a_stop(self):
+        busd = self.start()
+        self.add("t")
+        writer = subprocess.Popen([programs.bus, "pub", "t.x", "--lines", "--exclusive"], stdin=subprocess.PIPE,
+                                  env=self.environment)
+        self.addCleanup(self.end, writer)
+
+        def send(text):
+            writer.stdin.write(text)
+            writer.stdin.flush()
+
+        send(b"before\n")
+        eventually(lambda: self.stream()["lane"][0]["last_sequence"] == 1, "it is published")
+        self.stop(busd)
+        send(b"after\n")
+        eventually(lambda: self.stream()["lane"][0]["last_sequence"] == 2, "it is published")
+        self.assertTrue((pathlib.Path(self.data) / "t/streams/t/lane-0/reopened").exists())
+        busd = self.start()
+        self.assertEqual(self.replay(OK).splitlines(), [b"before", b"after"])
+        writer.stdin.close()
+        self.assertEqual(writer.wait(PATIENCE_S), 0)
+
+
 class Resources(DaemonCase):
     def test_a_stream_that_cannot_be_added_is_not_there(self):
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -10,6 +10,7 @@
 #include "base/crc32c.hpp"
 #include "log/posix_disk.hpp"
 #include "log_box.hpp"
+#include "os/files.hpp"
 #include "storage/uring_disk.hpp"
 
 namespace bus {
@@ -126,6 +127,56 @@ TEST_P(LaneLog, GoesOnAboveTheHighWaterWhenMemoryWasLost) {
   EXPECT_EQ(back.losses[0].first, 11u);
   EXPECT_EQ(back.losses[0].count, 990u);
   EXPECT_EQ(back.losses[0].reason, layout::log_gap::unsynced);
+}
+
+// A stop in order is no loss, unless something was published after it.
+TEST_P(LaneLog, GoesOnWhereItEndedWhenMemoryWasLostAfterAStopInOrder) {
+  options_.ring_messages = 64;
+  for (const std::uint64_t beyond : {0, 5}) {
+    for (const bool was_reopened : {false, true}) {
+      std::filesystem::remove_all(lane());
+      auto log = create();
+      ASSERT_EQ(commit(*log, *disk_, memory_, 10, 100), 0);
+      ASSERT_TRUE(log->close(beyond));
+      log.reset();
+      if (was_reopened) {
+        ASSERT_TRUE(os::leave_mark(lane(), std::string(log::reopened_name)));
+      }
+      const std::uint64_t given_out = 10 + beyond + (was_reopened ? 64 : 0);
+      const auto seen = storage::lane_log::look(*disk_, lane(), {7, 1, 0});
+      ASSERT_TRUE(seen);
+      EXPECT_EQ(seen->next_epoch_seq, given_out + 1);
+      log = reopen();
+      EXPECT_EQ(log->next_seq(), 11u);
+      ASSERT_TRUE(log->begin_epoch(2));
+      EXPECT_EQ(log->next_seq(), given_out + 1);
+      EXPECT_EQ(log->skipped(), given_out - 10);
+      ASSERT_TRUE(log->raise_high_water(2000, 0));
+      ASSERT_EQ(commit(*log, *disk_, memory_, 3, 100), 0);
+      log.reset();
+      // What was exact is so no longer.
+      log = reopen();
+      EXPECT_EQ(log->high_water(), 2000u);
+      const auto back = read_all_records(*disk_, lane());
+      EXPECT_EQ(back.seqs.size(), 13u);
+      EXPECT_EQ(back.losses.size(), given_out == 10 ? 0u : 1u);
+    }
+  }
+}
+
+// Without it no more can be missing than the ring can hold, when every frame is synced.
+TEST_P(LaneLog, ALossWithSharedMemoryIsNoMoreThanTheRingCanHold) {
+  options_.ring_messages = 64;
+  options_.syncs_each = true;
+  auto log = create();
+  ASSERT_EQ(commit(*log, *disk_, memory_, 10, 100), 0);
+  log.reset();
+  log = reopen();
+  ASSERT_TRUE(log->begin_epoch(2));
+  EXPECT_EQ(log->next_seq(), 75u);
+  // One that begins higher, because its ring was made while the log could not be opened.
+  ASSERT_TRUE(log->begin_epoch(3, 500));
+  EXPECT_EQ(log->next_seq(), 500u);
 }
 
 TEST_P(LaneLog, RemovesOldSegmentsByCountAndSaysWhatIsGone) {

@@ -525,9 +525,7 @@ class DeadLetters(GroupsCase):
         self.assertEqual([d["sequence"] for d in seen], list(range(1, 302)))
         self.assertEqual((seen[7]["payload"], seen[7]["headers"], seen[7]["subject"]), ("payload 7", {"n": "7"}, "t.a"))
         self.assertEqual(base64.b64decode(seen[300]["payload_base64"]), b"\xff")
-        for letter in [*(again := self.dead()), *seen]:
-            del letter["publish_time"]  # of a cycle counter: each process has its own idea of the millisecond
-        self.assertEqual(again, seen)
+        self.assertEqual(self.dead(), seen)
         self.bus_fails("dlq", "export", "t", "g", "--out", str(out), status=CONFLICT)
 
     def test_drop(self):

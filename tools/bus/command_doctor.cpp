@@ -183,6 +183,8 @@ void check_bus(const bus::session& session, std::vector<finding>& found) {
                    ""});
   for (const auto& broken : session.broken_streams())
     found.push_back({grade::bad, broken.what + ": " + broken.why, broken.fix});
+  for (const auto& trouble : session.troubles())
+    found.push_back({grade::bad, trouble.what + ": " + trouble.why, trouble.fix});
   std::vector<bus::stream_info> with_log;
   for (const auto& stream : *streams) {
     if (stream.config.storage != bus::storage_class::memory)

@@ -245,6 +245,18 @@ int remove(const context& c, const options& o) {
   return 0;
 }
 
+int repair(const context& c, const options& o) {
+  auto session = c.open("stream repair", false);
+  if (!session) return c.fail(session.error());
+  auto mended = session->repair_stream(o.name);
+  if (!mended) return c.fail(mended.error());
+  if (c.json)
+    std::printf("%s\n", dump({{"stream", o.name}, {"lanes_repaired", *mended}}).c_str());
+  else
+    std::printf("%u of the lanes of '%s' needed repair\n", *mended, o.name.c_str());
+  return 0;
+}
+
 int list_buses(const context& c) {
   const auto root = bus::root_of(c.url);
   if (!root) return c.fail(root.error());
@@ -321,6 +333,11 @@ void add_stream(CLI::App& app, context& c) {
   removing->add_flag("--force", o->force,
                      "Also when processes use it: their publishers move on or are told");
   removing->callback([o, &c] { c.run = [o, &c] { return remove(c, *o); }; });
+
+  auto* repairing = command->add_subcommand(
+      "repair", "Put right what 'bus doctor' finds in its lanes; no message is lost");
+  repairing->add_option("name", o->name, "Name of the stream")->required();
+  repairing->callback([o, &c] { c.run = [o, &c] { return repair(c, *o); }; });
 
   app.add_subcommand("ls", "List your buses on this host")->callback([&c] {
     c.run = [&c] { return list_buses(c); };

@@ -32,7 +32,8 @@ json to_json(const bus::stream_info& stream) {
                      {"aborted", lane.aborted},
                      {"exclusive_process", lane.exclusive_process},
                      {"logged_sequence", lane.logged_sequence},
-                     {"durable_sequence", lane.durable_sequence}});
+                     {"durable_sequence", lane.durable_sequence},
+                     {"skipped_sequences", lane.skipped_sequences}});
   }
   const auto& config = stream.config;
   const auto ms = [](std::chrono::nanoseconds time) {

@@ -46,7 +46,8 @@ class message {
   BUS_EXPORT std::uint32_t lane() const noexcept;
   std::uint32_t publisher_id() const noexcept { return static_cast<std::uint32_t>(origin_ >> 32); }
 
-  /// Wall clock of the publisher's host, ns precision.
+  /// Wall clock of the publisher's host, ns precision. A message has the same one in all processes, and
+  /// for ever; a step of the clock shows in messages from 3 s later on.
   BUS_EXPORT std::chrono::system_clock::time_point publish_time() const noexcept;
   /// Time since it was published, on the same clock that stamped it: unaffected by clock steps.
   BUS_EXPORT std::chrono::nanoseconds age() const noexcept;
@@ -65,8 +66,11 @@ class message {
 
   /// Early reading: bytes of payload() that are there already; size() when the message is complete.
   BUS_EXPORT std::size_t available() const noexcept;
-  /// Spins until at least `bytes` are there. False: the publisher died, the rest will never come.
-  BUS_EXPORT bool wait_available(std::size_t bytes) const noexcept;
+  /// Waits until at least `bytes` are there: spins for some microseconds, then sleeps in between. False:
+  /// the publisher died, and the rest will never come; `wait` is over; or stop() of the subscriber was
+  /// called.
+  BUS_EXPORT bool wait_available(std::size_t bytes, std::chrono::nanoseconds wait =
+                                                        std::chrono::nanoseconds::max()) const noexcept;
   bool complete() const noexcept { return (shape_ & flag_open) == 0 || available() == size(); }
 
  private:

@@ -105,6 +105,9 @@ class BUS_EXPORT session {
   result<void> add_stream(const stream_config& config);
   /// Errors: not_found, busy
   result<void> remove_stream(std::string_view name);
+  /// Puts right what troubles() finds of the stream's lanes: how many there were. Publishers go on
+  /// meanwhile. Errors: not_found, busy (who has a lane does not go on)
+  result<unsigned> repair_stream(std::string_view name);
   result<stream_info> stream(std::string_view name) const;
 
   /// Only of streams with a log; they need busd. Errors: unavailable (no busd), not_found,
@@ -128,6 +131,9 @@ class BUS_EXPORT session {
   result<std::vector<process_info>> processes() const;
   /// Streams whose files cannot be used, each with what to do about it.
   std::vector<error> broken_streams() const;
+  /// Words in shared memory that block publishers, or cannot be true: a lock that nobody has, a lane
+  /// that says its stream was removed; and processes that cannot be looked at. Takes 40 ms.
+  std::vector<error> troubles() const;
 
  private:
   explicit session(std::shared_ptr<session_core> core) noexcept;

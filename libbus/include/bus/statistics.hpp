@@ -27,6 +27,7 @@ struct lane_info {
   std::uint32_t exclusive_process = 0;  ///< process id of the exclusive publisher, 0 = none
   std::uint64_t logged_sequence = 0;    ///< of a stream with a log: to be found there
   std::uint64_t durable_sequence = 0;   ///< and synced
+  std::uint64_t skipped_sequences = 0;  ///< that no message ever had: shared memory was lost
 };
 
 struct stream_info {
@@ -41,7 +42,7 @@ struct stream_info {
 
   std::uint64_t messages() const noexcept {
     std::uint64_t sum = 0;
-    for (const auto& lane : lanes) sum += lane.last_sequence;
+    for (const auto& lane : lanes) sum += lane.last_sequence - lane.skipped_sequences;
     return sum;
   }
 };

@@ -47,7 +47,7 @@ struct start {
   }  ///< whatever the ring, or the stream's log, still has
   static start last() noexcept {
     return {kind::from_last, 0, {}};
-  }  ///< the last matching message, then new ones
+  }  ///< the last matching message, of all streams and lanes, then new ones
   /// The last message of each matching subject, in the order of their sequences, then new ones:
   /// without a gap, and nothing twice.
   static start last_per_subject() noexcept { return {kind::from_last_per_subject, 0, {}}; }

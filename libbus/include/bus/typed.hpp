@@ -1,7 +1,8 @@
 #pragma once
 /// typed: publishers and subscribers of trivially copyable structs. The first publisher of a
 /// subject records its type; another type or another layout is refused with `type_mismatch`, on
-/// either side.
+/// either side. Each message says that a typed publisher sent it: what an untyped one sends to the
+/// subject, or sent before, is not delivered as the type.
 ///
 /// Threads, Cost, Lifetime   as publisher and subscriber; the check is once per subject, not per
 /// message
@@ -85,6 +86,7 @@ class typed_publisher {
   published publish(const T& value) noexcept {
     return untyped_.publish(std::as_bytes(std::span(&value, 1)));
   }
+  /// For batches, headers and loans: what it sends to its own subject counts as of the type.
   publisher& untyped() noexcept { return untyped_; }
 
  private:
@@ -99,7 +101,7 @@ class typed_subscriber {
 
  public:
   /// A subject of another type, or of none, ends up in failure() with `type_mismatch` and is not
-  /// delivered.
+  /// delivered; neither is a message of an untyped publisher, whatever its size.
   static result<typed_subscriber> open(session& on, std::string_view pattern,
                                        subscriber_options options = {}) {
     auto made = on.subscribe(pattern, std::move(options));

@@ -4,8 +4,11 @@
 #include <climits>
 #include <cstring>
 #include <new>
+#include <thread>
 
 #include "client/group_files.hpp"
+#include "client/interest.hpp"
+#include "client/lane_fence.hpp"
 #include "layout/validate.hpp"
 #include "os/failure.hpp"
 #include "os/futex.hpp"
@@ -134,7 +137,9 @@ result<void> bus_directory::load_control() {
     return error{errc::unsupported, 0, "cannot use " + path_,
                  "its stamps come from a cycle counter that this machine lacks now",
                  "remove the bus (bus rm) and let it be made again"};
-  clock_ = os::tick_clock(kind, header.birth_ticks, header.birth_raw_ns);
+  clock_ = os::tick_clock(
+      kind, header.birth_ticks, header.birth_raw_ns,
+      reinterpret_cast<base::clock_eras*>(control_map_.data() + layout::clock_eras_offset));
   return {};
 }
 
@@ -142,9 +147,17 @@ std::uint64_t bus_directory::generation() const noexcept {
   return sync::load_acquire(control().generation);
 }
 
-void bus_directory::announce_change() noexcept {
-  sync::add_release(control().generation, 1);
+std::uint64_t bus_directory::announce_change() noexcept {
+  const std::uint64_t now = sync::add_release(control().generation, 1) + 1;
   os::futex_wake(os::futex_half(control().generation), INT_MAX);
+  return now;
+}
+
+// Whoever knows that generation has looked for the lane. Of two that announce it, either is right.
+void bus_directory::note_announced(lane_map& lane, std::uint64_t generation) noexcept {
+  auto& counters = lane.header().counters;
+  sync::replace(counters.unmet, layout::not_announced, generation);
+  sync::store_release(counters.announced, 1);
 }
 
 result<std::unique_ptr<bus_directory>> bus_directory::look(const bus_address& address) {
@@ -244,6 +257,7 @@ void bus_directory::sweep() {
     if (name.starts_with(half_removed)) {
       close_lanes(streams + "/" + name);
       announce_change();
+      let_newcomers_in(streams + "/" + name, newcomers_patience);
     }
     if (name.starts_with(half_made) || name.starts_with(half_removed))
       os::remove_tree(streams + "/" + name);
@@ -256,7 +270,39 @@ void bus_directory::close_lanes(const std::string& directory) {
   if (!facts) return;
   for (std::uint32_t lane = 0; lane < facts->config.lanes; ++lane) {
     const auto map = lane_map::open(directory, *facts, lane, true, false);
-    if (map) sync::store_release((*map)->header().counters.closed, 1);
+    if (!map) continue;
+    sync::store_release((*map)->header().counters.closed, 1);
+    if (peers_ != nullptr) (void)raise_fence(**map, layout::lease_closed, lock_word_, *peers_);
+  }
+}
+
+// What was published to a lane that its subscribers have not come to yet would be lost untold.
+void bus_directory::let_newcomers_in(const std::string& directory,
+                                     std::chrono::milliseconds patience) noexcept {
+  const auto facts = read_stream_file(directory);
+  if (patience.count() == 0 || !facts || peers_ == nullptr || facts->config.overflow == overflow::drop_oldest ||
+      facts->config.storage != storage_class::memory)
+    return;
+  const auto until = std::chrono::steady_clock::now() + patience;
+  const auto stream = stream_handle::make(directory, *facts, nullptr);
+  for (std::uint32_t lane = 0; lane < stream->lane_count(); ++lane) {
+    const auto map = lane_map::open(directory, *facts, lane, true, false);
+    if (!map) continue;
+    const auto& header = (*map)->header();
+    // Nothing was published, and nothing will be.
+    if (sync::load_relaxed(header.limits.reserved_end) == 0 &&
+        sync::load_acquire(header.turn.lease) == layout::lease_closed)
+      continue;
+    // This thread cannot come while it is here.
+    const newcomer self{self_, static_cast<std::uint64_t>(os::thread_id())};
+    for (;;) {
+      const std::uint64_t announced = sync::load_acquire(header.counters.unmet);
+      if (announced == 0 || announced > generation() ||
+          !find_newcomer(*peers_, *stream, lane, announced, self) ||
+          std::chrono::steady_clock::now() >= until)
+        break;
+      std::this_thread::sleep_for(std::chrono::microseconds(200));
+    }
   }
 }
 
@@ -315,12 +361,12 @@ result<void> bus_directory::add_stream(const stream_config& config, const birth&
     return made;
   }
   sync::reach(sync::failpoint::create_stream_named);
-  announce_change();
+  const std::uint64_t generation = announce_change();
   const std::string named = stream_path(config.name);
   if (const auto facts = read_stream_file(named))
     for (std::uint32_t lane = 0; lane < lanes_at_birth(config); ++lane)
       if (const auto map = lane_map::open(named, *facts, lane, true, false))
-        sync::store_release((*map)->header().counters.announced, 1);
+        note_announced(**map, generation);
   return {};
 }
 
@@ -365,13 +411,14 @@ result<void> bus_directory::announce_lane(const stream_facts& facts, lane_map& l
     auto told = announce_groups(stream_path(facts.config.name), facts, lane.index());
     if (!told && told.error().code == errc::no_space) return told;
   }
-  announce_change();
+  const std::uint64_t generation = announce_change();
   sync::reach(sync::failpoint::create_lane_told);
-  sync::store_release(announced, 1);
+  note_announced(lane, generation);
   return {};
 }
 
-result<void> bus_directory::remove_stream(std::string_view name) {
+result<void> bus_directory::remove_stream(std::string_view name,
+                                          std::chrono::milliseconds patience) {
   const std::string from = stream_path(name);
   if (name_flaw(name) != std::string_view() || !os::exists(from))
     return error{errc::not_found, 0, "no stream '" + std::string(name) + "'",
@@ -383,8 +430,17 @@ result<void> bus_directory::remove_stream(std::string_view name) {
   sync::reach(sync::failpoint::remove_stream_renamed);
   close_lanes(to);
   announce_change();
+  let_newcomers_in(to, patience);
   os::remove_tree(to);
   return {};
+}
+
+std::vector<std::string> bus_directory::leaving_streams() const {
+  std::vector<std::string> all;
+  if (const auto names = os::list_directory(path_ + "/streams"))
+    for (const std::string& name : *names)
+      if (name.starts_with(half_removed)) all.push_back(path_ + "/streams/" + name);
+  return all;
 }
 
 }  // namespace bus::client

@@ -26,6 +26,8 @@
 
 namespace bus::client {
 
+class process_table;
+
 /// The bus is a directory of this user's, with directories of this user's in it, where nobody else can
 /// put another in its place. Errors: permission
 result<void> check_place(const bus_address& address);
@@ -52,12 +54,19 @@ class bus_directory {
   std::uint64_t bus_id() const noexcept { return bus_id_; }
   const os::tick_clock& clock() const noexcept { return clock_; }
   std::uint64_t generation() const noexcept;
-  void announce_change() noexcept;
+  /// The generation that tells of it.
+  std::uint64_t announce_change() noexcept;
   /// The bus lies at `aside` now, out of the way: tells those who have it mapped.
   void announce_removal(const std::string& aside) noexcept;
   bool removed() const noexcept;
   error removed_error() const;
 
+  /// Who acts on lanes that are closed. Before it, nobody's publishing is waited for.
+  void act_as(std::uint32_t process, std::uint64_t lock_word, process_table& peers) noexcept {
+    self_ = process;
+    lock_word_ = lock_word;
+    peers_ = &peers;
+  }
   /// Errors: busy (after `patience`), closed, permission
   result<os::file_lock> lock_changes(std::chrono::milliseconds patience = lock_patience) const;
   std::vector<std::string> stream_names() const;
@@ -72,7 +81,13 @@ class bus_directory {
   /// May it be added beside those that are there? Errors: invalid_argument, conflict
   result<void> check_new_stream(const stream_config& config);
   birth new_birth() const;
-  result<void> remove_stream(std::string_view name);
+  /// Those who are interested in a lane of it and have not come to it are waited for, so long at most:
+  /// they find it among the leaving. Then its messages are gone.
+  static constexpr std::chrono::milliseconds newcomers_patience{2000};
+  result<void> remove_stream(std::string_view name,
+                             std::chrono::milliseconds patience = newcomers_patience);
+  /// Directories of streams that are removed just now, and whose files are there still.
+  std::vector<std::string> leaving_streams() const;
   /// `first_seq`: above every sequence that the lane ever gave out.
   result<void> add_lane(const stream_facts& facts, std::uint32_t lane, std::uint64_t first_seq = 1);
   /// Tells everybody of a lane, unless that was done: its creator may have died before it did.
@@ -87,9 +102,14 @@ class bus_directory {
  private:
   result<void> load_control();
   std::optional<bool> is_elsewhere() const noexcept;
-  static void close_lanes(const std::string& directory);
+  static void note_announced(lane_map& lane, std::uint64_t generation) noexcept;
+  void let_newcomers_in(const std::string& directory, std::chrono::milliseconds patience) noexcept;
+  void close_lanes(const std::string& directory);
   birth birth_of(std::uint64_t stream_id) const noexcept;
 
+  std::uint32_t self_ = 0;
+  std::uint64_t lock_word_ = 0;
+  process_table* peers_ = nullptr;
   std::string path_;
   os::mapping control_map_;
   std::uint64_t bus_id_ = 0;

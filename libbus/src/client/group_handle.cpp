@@ -117,6 +117,7 @@ result<void> group_handle::refresh() {
     result<void> entered;
     for (std::uint32_t lane = 0; lane < lanes_.size() && entered; ++lane)
       if (is_missing(lane)) entered = attach(lane, from);
+    if (entered && from.at == start::kind::from_last) entered = begin_at_last();
     sync::store_relaxed(header().last_member_ticks, now());
     if (entered) sync::store_release(header().begun, 1);
     unlock();
@@ -154,9 +155,20 @@ result<void> group_handle::attach(std::uint32_t lane, const start& from) {
   return {};
 }
 
+// REQUIRES: the lock. Each lane began at its own last message: of all lanes only the newest is it.
+result<void> group_handle::begin_at_last() {
+  detail::source::settle_newest(lanes_);
+  for (std::uint32_t lane = 0; lane < lanes_.size(); ++lane) {
+    const std::uint64_t passed = std::exchange(lanes_[lane]->join_seq, 0);
+    if (passed == 0) continue;
+    if (auto entered = attach(lane, start::by_sequence(passed + 1)); !entered) return entered;
+  }
+  return {};
+}
+
 bool group_handle::lock_slowly(std::chrono::nanoseconds patience) {
   std::uint32_t holder = 0;
-  switch (sync::wait_lock(header().lock, session_.me->id(), clock::now() + patience,
+  switch (sync::wait_lock(header().lock, session_.me->lock_word(), clock::now() + patience,
                           *session_.peers, holder)) {
     case sync::lock_result::taken: break;
     case sync::lock_result::taken_over: repair_after_death(); break;
@@ -251,7 +263,7 @@ void group_handle::mend_cursor(std::uint32_t lane) noexcept {
 
 result<std::uint32_t> group_handle::repair_by_hand() {
   std::uint32_t holder = 0;
-  if (!try_lock() && sync::wait_lock(header().lock, session_.me->id(), clock::now() + open_patience,
+  if (!try_lock() && sync::wait_lock(header().lock, session_.me->lock_word(), clock::now() + open_patience,
                                      *session_.peers, holder) == sync::lock_result::busy)
     return error{errc::busy, 0, "cannot repair the group '" + config().name + "'",
                  "it is locked by " + session_.peers->describe(holder),
@@ -428,7 +440,7 @@ result<void> create_group(session_core& session, stream_handle& stream,
     if (!made && made.error().code != errc::conflict) return made;
     auto opened = session.stream(letters.name);
     if (!opened) return std::move(opened.error());
-    auto interned = (*opened)->intern(letters.subjects.front(), session.me->id(), *session.peers);
+    auto interned = (*opened)->intern(letters.subjects.front(), session.me->lock_word(), *session.peers);
     if (!interned) return std::move(interned.error());
   }
   return create_group_file(stream.directory(), stream.facts(), config, session.directory->bus_id());

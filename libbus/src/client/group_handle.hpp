@@ -46,7 +46,7 @@ class group_handle {
   }
   /// Also when the state is damaged.
   bool try_lock() noexcept {
-    if (!sync::try_lock<sync::hardware>(map_->header().lock, session_.me->id())) return false;
+    if (!sync::try_lock<sync::hardware>(map_->header().lock, session_.me->lock_word())) return false;
     memory_.broken = false;  // what was met before concerned a state that may be repaired by now
     return true;
   }
@@ -104,6 +104,7 @@ class group_handle {
   void mend_cursor(std::uint32_t lane) noexcept;
   result<void> announce(std::uint32_t lane);
   result<void> attach(std::uint32_t lane, const start& from);
+  result<void> begin_at_last();
   void repair_after_death() noexcept;
   void keep_arena_backed() noexcept;
   void tell_events() noexcept;

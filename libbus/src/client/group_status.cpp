@@ -325,21 +325,30 @@ bool headers_match(const group_config& rules, const peeked_message& one) {
 }  // namespace
 
 result<std::vector<peeked_message>> peek_group(group_handle& group, std::size_t max) {
-  std::vector<peeked_message> all;
+  struct found {
+    std::uint64_t due;  // its stamp; never below one before it in its lane
+    peeked_message message;
+  };
+  std::vector<found> all;
+  // Ages are of one moment, or the one that is looked at last would be the oldest.
   const os::tick_clock clock = group.session().directory->clock();
+  const double ns_per_tick = clock.ns_per_tick();
+  const std::uint64_t now = clock.now();
   for (std::uint32_t lane = 0; lane < group.lanes().size(); ++lane) {
     auto& source = *group.lanes()[lane];
     const auto at = group.core().stand_of(lane);
     ring::lane_reader<sync::hardware> reader(source.lane->memory(), nullptr, false);
     reader.set_position(at.position, at.seq);
     struct sink_type {
-      std::vector<peeked_message>& all;
+      std::vector<found>& all;
       detail::source& source;
       const group_config& rules;
       stream_handle& stream;
-      const os::tick_clock& clock;
+      std::uint64_t now;
+      double ns_per_tick;
       std::uint32_t lane;
       std::size_t left;
+      std::size_t begin;  // of its lane, in `all`
       ring::verdict take(const ring::record_view& view) {
         if (left == 0) return ring::verdict::full;
         if (source.match_of(view) != detail::source::match::yes) return ring::verdict::skipped;
@@ -357,11 +366,11 @@ result<std::vector<peeked_message>> peek_group(group_handle& group, std::size_t 
         } else if (auto text = stream.subject_text(view.subject_id())) {
           one.subject = *text;
         }
-        const std::uint64_t now = clock.now();
         one.age = std::chrono::nanoseconds(static_cast<std::int64_t>(
-            now > view.ticks ? static_cast<double>(now - view.ticks) * clock.ns_per_tick() : 0));
+            now > view.ticks ? static_cast<double>(now - view.ticks) * ns_per_tick : 0));
         one.payload.assign(copy.begin() + view.shape.header_bytes, copy.end());
-        all.push_back(std::move(one));
+        const std::uint64_t before = all.size() > begin ? all.back().due : 0;
+        all.push_back({std::max(before, view.ticks), std::move(one)});
         --left;
         return ring::verdict::taken;
       }
@@ -369,7 +378,7 @@ result<std::vector<peeked_message>> peek_group(group_handle& group, std::size_t 
         all.pop_back();
         ++left;
       }
-    } sink{all, source, group.config(), group.stream(), clock, lane, max};
+    } sink{all, source, group.config(), group.stream(), now, ns_per_tick, lane, max, all.size()};
     while (sink.left != 0) {
       const std::uint64_t before = reader.position();
       const auto outcome = reader.poll(sink.left, sink);
@@ -383,9 +392,13 @@ result<std::vector<peeked_message>> peek_group(group_handle& group, std::size_t 
       }
     }
   }
-  std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.age > b.age; });
-  if (all.size() > max) all.resize(max);
-  return all;
+  // As they are claimed: of several lanes the oldest first, each lane in its order.
+  std::stable_sort(all.begin(), all.end(),
+                   [](const auto& a, const auto& b) { return a.due < b.due; });
+  std::vector<peeked_message> next;
+  for (std::size_t i = 0; i < std::min(all.size(), max); ++i)
+    next.push_back(std::move(all[i].message));
+  return next;
 }
 
 result<std::vector<dead_letter>> list_dead_letters(group_handle& group, std::uint64_t from,

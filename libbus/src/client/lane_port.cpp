@@ -7,6 +7,7 @@
 #include "base/cycles.hpp"
 #include "client/group_handle.hpp"
 #include "client/keeper_link.hpp"
+#include "client/log_tail.hpp"
 #include "os/files.hpp"
 #include "os/futex.hpp"
 #include "sync/words.hpp"
@@ -21,10 +22,6 @@ constexpr auto spin_for_space = std::chrono::microseconds(20);
 constexpr auto longest_wait = std::chrono::milliseconds(5);
 constexpr auto look_again_after = std::chrono::milliseconds(1);
 constexpr auto lease_patience = std::chrono::seconds(5);
-
-constexpr std::uint32_t lease_owner(std::uint64_t lease) noexcept {
-  return static_cast<std::uint32_t>(lease >> 32);
-}
 
 }  // namespace
 
@@ -50,7 +47,7 @@ lane_port::~lane_port() {
   auto& turn = lane_->header().turn;
   if (sync::load_relaxed(turn.lease) == lease_) {  // ordered by the lock
     writer_.store_turn();
-    sync::store_relaxed(turn.lease, 0);
+    sync::store_release(turn.lease, closed() ? layout::lease_closed : 0);  // [F1]
     sync::hardware::step(sync::failpoint::lease_returned);
   }
   unlock();
@@ -76,10 +73,10 @@ bool lane_port::closed() const noexcept {
 // Leaves the lane locked and usable, or says why not.
 publish_status lane_port::lock(deadline until) noexcept {
   auto& turn = lane_->header().turn;
-  if (!sync::try_lock<sync::hardware>(turn.lock, session_.me->id())) [[unlikely]] {
+  if (!sync::try_lock<sync::hardware>(turn.lock, session_.me->lock_word())) [[unlikely]] {
     std::uint32_t holder = 0;
     const auto outcome =
-        sync::wait_lock(turn.lock, session_.me->id(), until, *session_.peers, holder);
+        sync::wait_lock(turn.lock, session_.me->lock_word(), until, *session_.peers, holder);
     if (outcome == sync::lock_result::busy) {
       error_ = {errc::busy, 0, "cannot publish to stream '" + stream_->name() + "'",
                 "the lane is locked by " + session_.peers->describe(holder),
@@ -106,7 +103,29 @@ publish_status lane_port::settle_lease(deadline until) noexcept {
   for (;;) {
     const std::uint64_t lease = sync::load_relaxed(turn.lease);  // ordered by the lock
     if (lease == 0 || (exclusive_ && lease == lease_)) return publish_status::ok;
-    const std::uint32_t owner = lease_owner(lease);
+    if (lease == layout::lease_closed) {
+      unlock();
+      return fail_closed();
+    }
+    if (lease == layout::lease_parked) {
+      unlock();
+      publish_status status = reopen_log();
+      if (status == publish_status::ok) status = lock(until);
+      if (status != publish_status::ok) return status;
+      continue;
+    }
+    const std::uint32_t owner = layout::lease_owner(lease);
+    if (const auto unclaimed = time_unclaimed(lease); unclaimed >= sync::disowned_after) {
+      writer_.repair();
+      sync::store_release(turn.lease, closed() ? layout::lease_closed : 0);  // [F1]
+      continue;
+    } else if (unclaimed.count() != 0) {
+      unlock();
+      std::this_thread::sleep_for(look_again_after);
+      const publish_status status = lock(until);
+      if (status != publish_status::ok) return status;
+      continue;
+    }
     if (session_.peers->state(owner) == sync::life_state::alive) {
       unlock();
       error_ = {
@@ -118,8 +137,8 @@ publish_status lane_port::settle_lease(deadline until) noexcept {
     }
     if (session_.peers->proven_gone(owner)) {
       writer_.repair();
-      sync::store_relaxed(turn.lease, 0);
-      return publish_status::ok;
+      sync::store_release(turn.lease, closed() ? layout::lease_closed : 0);  // [F1]
+      continue;
     }
     // Dying: its last stores may still come. Waiting is for outside.
     unlock();
@@ -133,6 +152,40 @@ publish_status lane_port::settle_lease(deadline until) noexcept {
     const publish_status status = lock(until);
     if (status != publish_status::ok) return status;
   }
+}
+
+// A lease that its owner, which lives, does not claim was written by something else.
+std::chrono::nanoseconds lane_port::time_unclaimed(std::uint64_t lease) {
+  const auto process = session_.peers->find(layout::lease_owner(lease));
+  if (!process || sync::read_life(process->life()) != sync::life_state::alive ||
+      process->claims_lane(stream_->facts().stream_id, index()))
+    return {};
+  const auto now = clock::now();
+  if (std::exchange(unclaimed_, lease) != lease) unclaimed_since_ = now;
+  return now - unclaimed_since_ + std::chrono::nanoseconds(1);
+}
+
+publish_status lane_port::fail_closed() noexcept {
+  error_ = {errc::closed, 0, "cannot publish to stream '" + stream_->name() + "'", "it was removed",
+            "publish again: to the stream that captures the subject now"};
+  return publish_status::closed;
+}
+
+// Between the end that busd has stored and the first message above it: when shared memory is lost, the
+// log must not take that end for the end of everything.
+publish_status lane_port::reopen_log() {
+  auto told = os::leave_mark(log_path(stream_->directory(), index()), std::string(log::reopened_name));
+  if (!told) {
+    error_ = {errc::unavailable, told.error().os_errno,
+              "cannot publish to stream '" + stream_->name() + "'",
+              "busd has stopped, and its log cannot be told that more comes: " + told.error().why,
+              keeper_command(session_.address.name, os::link_target(stream_->directory() + "/log"))};
+    return publish_status::unavailable;
+  }
+  auto& header = lane_->header();
+  sync::store_release(header.durability.stopped, 0);
+  sync::replace(header.turn.lease, layout::lease_parked, 0);
+  return publish_status::ok;
 }
 
 publish_status lane_port::take_lease() {
@@ -178,11 +231,11 @@ void lane_port::settle_plain() noexcept {
 
 // The shortest turn: nobody in the way, room, nothing else due. Anything else is left to
 // begin_turn.
-std::uint64_t lane_port::put_plain_shared(std::uint32_t payload_bytes, std::uint64_t origin,
-                                          const void* payload) noexcept {
+std::uint64_t lane_port::put_plain_shared(std::uint32_t payload_bytes, std::uint64_t flags,
+                                          std::uint64_t origin, const void* payload) noexcept {
   const std::uint64_t total = layout::record_shape{payload_bytes, 0, 0}.total_bytes();
   auto& turn = lane_->header().turn;
-  if (!sync::try_lock<sync::hardware>(turn.lock, session_.me->id())) [[unlikely]]
+  if (!sync::try_lock<sync::hardware>(turn.lock, session_.me->lock_word())) [[unlikely]]
     return 0;
   sync::hardware::step(sync::failpoint::publish_locked);
   std::uint64_t seq = 0;
@@ -191,7 +244,7 @@ std::uint64_t lane_port::put_plain_shared(std::uint32_t payload_bytes, std::uint
     writer_.load_turn();
     if (writer_.is_plain(total)) [[likely]] {
       seq = writer_.publish_plain(
-          payload_bytes, total, origin,
+          flags | payload_bytes, total, origin,
           [&](std::byte* to) { sync::hardware::copy_in(to, payload, payload_bytes); },
           [&] { return clock_.now(); });
       if (writer_.is_preparation_due()) writer_.prepare_plain();
@@ -212,7 +265,7 @@ publish_status lane_port::begin_turn(std::uint64_t total, turn_wait& wait) noexc
     wait.since = clock::now();
     wait.until = wait.since + send_timeout_;
   };
-  if (!sync::try_lock<sync::hardware>(turn.lock, session_.me->id())) [[unlikely]] {
+  if (!sync::try_lock<sync::hardware>(turn.lock, session_.me->lock_word())) [[unlikely]] {
     start_waiting();
     // Also with send_timeout = 0 an owner gets the time of a turn.
     const publish_status status =
@@ -257,12 +310,15 @@ void lane_port::note_holder(publish_status status, std::uint64_t tail) {
               "free file descriptors in this process (ulimit -n), or end that reader (bus doctor)"};
     return;
   }
-  const std::string who = slowest.process != nullptr ? session_.peers->describe(slowest.process_id)
+  const std::string who = slowest.is_newcomer || slowest.process != nullptr
+                              ? session_.peers->describe(slowest.process_id)
                           : slowest.group != nullptr ? "the group '" + slowest.group->name() + "'"
                                                      : std::string("a reader");
   const std::string lag = std::to_string(tail - std::min(tail, slowest.position));
   const std::string what = "cannot publish to stream '" + stream_->name() + "'";
-  const std::string why = "the ring is full: " + who + " is " + lag + " bytes behind";
+  const std::string why = slowest.is_newcomer
+                              ? "the ring is full: " + who + " subscribes and has not looked at it yet"
+                              : "the ring is full: " + who + " is " + lag + " bytes behind";
   const std::string fix =
       "make that reader faster or end it, or use --overflow drop_oldest (bus ps shows readers)";
   if (status == publish_status::timed_out)
@@ -286,6 +342,8 @@ publish_status lane_port::when_full(std::uint64_t tail, std::uint64_t total, dea
     (void)gate_.lowest_pin(tail);
     if (!gate_.has_unseen()) return publish_status::ok;
   }
+  if (gate_.awaits_newcomers() && gate_.meet_newcomers(*stream_, *session_.directory))
+    return publish_status::ok;
   auto& counters = lane_->header().counters;
   if (gate_.forget_dead()) return publish_status::ok;
   // Before any reader is looked at: try_room() did not look at them either.
@@ -308,7 +366,12 @@ publish_status lane_port::when_full(std::uint64_t tail, std::uint64_t total, dea
     default: break;
   }
   if (lane_->memory().has_log()) return when_log_is_behind(tail, total, until, since);
-  if (gate_.slowest().unseen) return when_unseen(tail, until);
+  if (gate_.slowest().is_newcomer && gate_.slowest().process_id == session_.me->id() &&
+      gate_.slowest().thread == static_cast<std::uint64_t>(os::thread_id())) {
+    note_holder(publish_status::would_deadlock, tail);
+    return publish_status::would_deadlock;
+  }
+  if (gate_.slowest().unseen || gate_.slowest().is_newcomer) return when_out_of_sight(tail, until);
   const auto* pin = gate_.slowest().pin;
   if (pin == nullptr) return publish_status::ok;  // it went on meanwhile
   const std::uint64_t capacity = lane_->memory().capacity_bytes;
@@ -372,8 +435,8 @@ publish_status lane_port::when_full(std::uint64_t tail, std::uint64_t total, dea
   return publish_status::ok;
 }
 
-// Whoever holds it cannot be looked at, and so cannot wake us: it is looked for again and again.
-publish_status lane_port::when_unseen(std::uint64_t tail, deadline until) noexcept {
+// Whoever holds it has no pin that we know, and so cannot wake us: it is looked for again and again.
+publish_status lane_port::when_out_of_sight(std::uint64_t tail, deadline until) noexcept {
   const deadline now = clock::now();
   auto& counters = lane_->header().counters;
   if (now >= until) {
@@ -447,7 +510,7 @@ bool lane_port::would_block(std::uint64_t total_bytes) noexcept {
   gate_.resolve();
   // A turn is over in less than a microsecond. A lock that stays taken would block.
   auto& turn = lane_->header().turn;
-  for (int tries = 64; !sync::try_lock<sync::hardware>(turn.lock, session_.me->id()); --tries) {
+  for (int tries = 64; !sync::try_lock<sync::hardware>(turn.lock, session_.me->lock_word()); --tries) {
     if (tries == 0) {  // a dead owner's lock is for publish to take
       const auto owner =
           static_cast<std::uint32_t>(sync::load_relaxed(turn.lock) & sync::lock_owner_mask);

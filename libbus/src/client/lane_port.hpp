@@ -45,13 +45,14 @@ class lane_port {
   [[gnu::always_inline]] bool is_plain(std::uint32_t payload_bytes) const noexcept {
     return writer_.is_plain(layout::record_shape{payload_bytes, 0, 0}.total_bytes());
   }
-  /// Its sequence. Not settled: settle_plain() comes next.
+  /// Its sequence. Not settled: settle_plain() comes next. `flags`: as they lie in the shape word.
   /// REQUIRES: is_plain, exclusive, stamps are cycles, payload_bytes <= short_copy_max_bytes
-  [[gnu::always_inline]] std::uint64_t put_plain(std::uint32_t payload_bytes, std::uint64_t origin,
-                                                 const void* payload, bool& settled) noexcept {
+  [[gnu::always_inline]] std::uint64_t put_plain(std::uint32_t payload_bytes, std::uint64_t flags,
+                                                 std::uint64_t origin, const void* payload,
+                                                 bool& settled) noexcept {
     const std::uint64_t total = layout::record_shape{payload_bytes, 0, 0}.total_bytes();
     const std::uint64_t seq = writer_.publish_plain(
-        payload_bytes, total, origin,
+        flags | payload_bytes, total, origin,
         [&](std::byte* to) { sync::hardware::copy_short_in(to, payload, payload_bytes); },
         [] { return base::cycle_counter(); });
     settled = !writer_.is_preparation_due() && !gate_.may_have_sleepers();
@@ -61,8 +62,8 @@ class lane_port {
   bool stamps_are_cycles() const noexcept { return clock_.kind() == os::clock_cycles; }
 
   /// The same on a shared lane, settled.
-  std::uint64_t put_plain_shared(std::uint32_t payload_bytes, std::uint64_t origin,
-                                 const void* payload) noexcept;
+  std::uint64_t put_plain_shared(std::uint32_t payload_bytes, std::uint64_t flags,
+                                 std::uint64_t origin, const void* payload) noexcept;
 
   published put(const outgoing_record& record) noexcept {
     if (exclusive_) [[likely]] {
@@ -105,6 +106,11 @@ class lane_port {
   }
   std::uint32_t index() const noexcept { return lane_->index(); }
   bool closed() const noexcept;
+  /// busd has stopped: the log is told, once, that more is given out. Errors: unavailable
+  publish_status reopen_log();
+  bool is_log_stopped() const noexcept {
+    return sync::load_acquire(lane_->header().durability.stopped) != 0;
+  }
   std::uint64_t next_seq() const noexcept { return writer_.next_seq(); }
   /// [D2] 0 of a lane whose messages are never confirmed.
   std::uint64_t durable_seq() const noexcept {
@@ -142,15 +148,24 @@ class lane_port {
   published write_all(std::size_t count, At&& at, std::uint64_t total) noexcept {
     sync::hardware::step(sync::failpoint::publish_reserved);
     const std::uint64_t seq = writer_.next_seq();
-    std::uint64_t offset = 0;
     std::uint64_t ticks = count == 1 ? 0 : clock_.now();
-    // Of a batch the log has all or nothing: each record but the last says that one follows.
-    const bool says_so = count > 1 && lane_->memory().kept == layout::storage::durable;
+    if (count > 1 && lane_->memory().kept == layout::storage::durable)
+      write_records<true>(count, at, ticks);
+    else
+      write_records<false>(count, at, ticks);
+    if (count == 1) writer_.stamp(0, ticks = clock_.now());
+    writer_.commit(total, count, ticks);
+    return {publish_status::ok, seq};
+  }
+  /// Of a batch the log has all or nothing: `logged`, each record but the last says that one follows.
+  template <bool logged, class At>
+  void write_records(std::size_t count, At&& at, std::uint64_t ticks) noexcept {
+    std::uint64_t offset = 0;
     for (std::size_t i = 0; i < count; ++i) {
       const outgoing_record& record = at(i);
-      if (says_so && i + 1 < count) {
+      if constexpr (logged) {
         ring::record_head head = record.head;
-        head.shape.flags |= layout::flag_continues;
+        if (i + 1 < count) head.shape.flags |= layout::flag_continues;
         writer_.write(offset, head, ticks, record.payload);
       } else {
         writer_.write(offset, record.head, ticks, record.payload);
@@ -158,9 +173,6 @@ class lane_port {
       if (i != 0) writer_.mark_member(offset, i);
       offset += record.head.shape.total_bytes();
     }
-    if (count == 1) writer_.stamp(0, ticks = clock_.now());
-    writer_.commit(total, count, ticks);
-    return {publish_status::ok, seq};
   }
   template <class At>
   published put_shared(std::size_t count, At&& at) noexcept {
@@ -183,11 +195,14 @@ class lane_port {
   publish_status lock(deadline until) noexcept;
   void unlock() noexcept;
   publish_status settle_lease(deadline until) noexcept;
+  publish_status fail_closed() noexcept;
+  /// 0: its owner claims it.
+  std::chrono::nanoseconds time_unclaimed(std::uint64_t lease);
   publish_status make_room(std::uint64_t total) noexcept;
   bool try_room(std::uint64_t total) noexcept;
   publish_status when_full(std::uint64_t tail, std::uint64_t total, deadline until,
                            deadline since) noexcept;
-  publish_status when_unseen(std::uint64_t tail, deadline until) noexcept;
+  publish_status when_out_of_sight(std::uint64_t tail, deadline until) noexcept;
   publish_status when_log_is_behind(std::uint64_t tail, std::uint64_t total, deadline until,
                                     deadline since) noexcept;
   void note_holder(publish_status status, std::uint64_t tail);
@@ -202,6 +217,8 @@ class lane_port {
   layout::slot* slot_;
   bool exclusive_ = false;
   std::uint64_t lease_ = 0;
+  std::uint64_t unclaimed_ = 0;  // a lease that its owner does not claim, and since when
+  deadline unclaimed_since_{};
   error error_;
 };
 

@@ -1,6 +1,7 @@
 #include <bus/message.hpp>
 
 #include <algorithm>
+#include <thread>
 
 #include "base/cycles.hpp"
 #include "client/source.hpp"
@@ -83,22 +84,33 @@ std::size_t message::available() const noexcept {
                                payload_bytes());  // [O1] pairs with show_progress
 }
 
-bool message::wait_available(std::size_t bytes) const noexcept {
+bool message::wait_available(std::size_t bytes, std::chrono::nanoseconds wait) const noexcept {
+  constexpr std::uint32_t looks_without_clock = 4096;
+  constexpr auto nap = std::chrono::microseconds(50);
+  constexpr std::uint32_t naps_per_look_at_owner = 64;
   bytes = std::min<std::size_t>(bytes, payload_bytes());
   const auto& memory = source_->lane->memory();
+  std::chrono::steady_clock::time_point since{};
   for (std::uint32_t looks = 1; available() < bytes; ++looks) {
-    if (looks % 64 == 0) {
+    if (looks % 64 == 0 || looks > looks_without_clock) {
       const std::uint64_t commit = sync::load_acquire(memory.word_at(position_));
       if ((commit & layout::commit_aborted) != 0) return false;
-      // Nobody repairs a lane that nobody publishes to: ask whether its publisher lives.
-      if (looks % 4096 == 0) {
-        const auto owner =
-            static_cast<std::uint32_t>(sync::load_relaxed(memory.header->turn.lease) >> 32);
-        if (owner == 0 || source_->session->peers->state(owner) != sync::life_state::alive)
-          return available() >= bytes;
-      }
+      if (source_->wanted->stopped != nullptr && source_->wanted->stopped->load()) return false;
     }
-    base::relax();
+    if (looks < looks_without_clock) {
+      base::relax();
+      continue;
+    }
+    // Nobody repairs a lane that nobody publishes to: ask whether its publisher lives.
+    if (looks % naps_per_look_at_owner == 0) {
+      const auto owner = layout::lease_owner(sync::load_relaxed(memory.header->turn.lease));
+      if (owner == 0 || source_->session->peers->state(owner) != sync::life_state::alive)
+        return available() >= bytes;
+    }
+    const auto now = std::chrono::steady_clock::now();
+    if (since == std::chrono::steady_clock::time_point{}) since = now;
+    if (now - since >= wait) return available() >= bytes;
+    std::this_thread::sleep_for(std::min<std::chrono::nanoseconds>(nap, wait));
   }
   return true;
 }

@@ -7,6 +7,7 @@
 #include "layout/validate.hpp"
 #include "os/clock.hpp"
 #include "os/files.hpp"
+#include "os/random.hpp"
 #include "sync/failpoint.hpp"
 #include "sync/life.hpp"
 #include "sync/words.hpp"
@@ -14,6 +15,8 @@
 namespace bus::client {
 
 namespace {
+
+constexpr std::uint32_t least_interests = 8;
 
 void copy_text(char* to, std::size_t size, std::string_view text) noexcept {
   const std::size_t length = std::min(size - 1, text.size());
@@ -25,7 +28,11 @@ void copy_text(char* to, std::size_t size, std::string_view text) noexcept {
 
 result<std::unique_ptr<own_process>> own_process::join(const std::string& processes_directory,
                                                        std::uint32_t id, std::uint64_t bus_id,
-                                                       std::string_view name, std::uint32_t slots) {
+                                                       std::string_view name,
+                                                       std::uint32_t wanted_slots) {
+  // Interests have slots of their own: `wanted_slots` is what publishers and subscriptions may use.
+  const std::uint32_t slots =
+      std::min(layout::max_slots, wanted_slots + wanted_slots / 4 + least_interests);
   const std::uint64_t bytes = layout::process_file_bytes(slots);
   auto file = os::create_nameless(processes_directory, bytes, 0600);
   if (!file) return std::move(file.error());
@@ -37,6 +44,7 @@ result<std::unique_ptr<own_process>> own_process::join(const std::string& proces
   made->who_ = os::self();
   made->path_ = processes_directory + "/" + std::to_string(id);
   made->used_.resize(slots);
+  made->wanted_slots_ = wanted_slots;
   made->map_ = std::move(*map);
 
   auto* header = new (made->map_.data()) layout::process_header{};
@@ -51,6 +59,9 @@ result<std::unique_ptr<own_process>> own_process::join(const std::string& proces
   identity.id = id;
   identity.uid = os::user_id();
   identity.slot_count = slots;
+  do identity.lock_key = static_cast<std::uint32_t>(os::random_id());
+  while (identity.lock_key == 0);
+  made->lock_word_ = sync::lock_word_of(id, identity.lock_key);
   copy_text(identity.name, sizeof identity.name, name.empty() ? made->who_.program : name);
 
   // Life and mark first, the name last: whoever can see the file can prove our death.
@@ -119,14 +130,21 @@ result<std::uint32_t> own_process::claim_slot(layout::slot_kind kind, std::uint6
                                               std::string_view label, std::string_view stream,
                                               std::uint64_t flags) {
   const std::lock_guard guard(mutex_);
-  const auto free = std::find(used_.begin(), used_.end(), false);
-  if (free == used_.end())
+  std::size_t index = 0;
+  const std::size_t none = used_.size();
+  if (kind == layout::slot_kind::interest) {  // from the end: those of the others begin at the front
+    for (index = none; index != 0 && used_[index - 1];) --index;
+    index = index == 0 ? none : index - 1;
+  } else {
+    while (index < wanted_slots_ && used_[index]) ++index;
+    if (index == wanted_slots_) index = none;
+  }
+  if (index == none)
     return error{errc::no_space, 0, "cannot add a publisher or subscriber",
-                 "this process uses all its " + std::to_string(used_.size()) + " slots",
+                 "this process uses all its " + std::to_string(wanted_slots_) + " slots",
                  "open the bus with more, for example bus:///NAME?slots=4096"};
-  *free = true;
-  const auto index = static_cast<std::uint32_t>(free - used_.begin());
-  auto& s = slot(index);
+  used_[index] = true;
+  auto& s = slot(static_cast<std::uint32_t>(index));
   for (auto* w : {&s.messages, &s.bytes, &s.refused}) sync::store_relaxed(*w, 0);
   for (auto& w : s.pin) sync::store_relaxed(w, 0);
   sync::store_relaxed(s.object_id, object_id);
@@ -137,7 +155,7 @@ result<std::uint32_t> own_process::claim_slot(layout::slot_kind kind, std::uint6
   copy_text(s.stream, sizeof s.stream, stream);
   sync::store_release(
       s.kind, static_cast<std::uint64_t>(kind));  // for monitors: the fields before the kind
-  return index;
+  return static_cast<std::uint32_t>(index);
 }
 
 void own_process::give_back(std::uint32_t index) noexcept {

@@ -18,6 +18,7 @@
 #include "os/process.hpp"
 #include "ring/pin.hpp"
 #include "sync/fork_guard.hpp"
+#include "sync/owner_lock.hpp"
 
 namespace bus::client {
 
@@ -26,13 +27,16 @@ class own_process {
   /// Errors: no_space, permission, system
   static result<std::unique_ptr<own_process>> join(const std::string& processes_directory,
                                                    std::uint32_t id, std::uint64_t bus_id,
-                                                   std::string_view name, std::uint32_t slots);
+                                                   std::string_view name,
+                                                   std::uint32_t wanted_slots);
   ~own_process();
 
   /// The bus is gone, and what belonged to it: nothing at our path is touched any more.
   void abandon() noexcept;
 
   std::uint32_t id() const noexcept { return id_; }
+  /// What it writes into a lock.
+  std::uint64_t lock_word() const noexcept { return lock_word_; }
   const os::identity& who() const noexcept { return who_; }
   const std::string& path() const noexcept { return path_; }
 
@@ -49,6 +53,7 @@ class own_process {
  private:
   own_process() = default;
 
+  std::uint64_t lock_word_ = 0;
   std::uint32_t id_ = 0;
   os::identity who_;
   std::string path_;
@@ -58,6 +63,7 @@ class own_process {
   sync::fork_guard guard_;
   os::mapping map_;
   std::mutex mutex_;
+  std::uint32_t wanted_slots_ = 0;
   std::vector<bool> used_;
 };
 

@@ -9,6 +9,7 @@
 
 #include "layout/validate.hpp"
 #include "os/files.hpp"
+#include "sync/words.hpp"
 
 namespace bus::client {
 
@@ -40,6 +41,19 @@ const layout::life_cell& peer::life() const noexcept {
 const layout::slot* peer::slot(std::uint32_t index) const noexcept {
   if (index >= identity_.slot_count) return nullptr;
   return reinterpret_cast<const layout::slot*>(map_.data() + layout::process_slots_offset) + index;
+}
+
+bool peer::claims_lane(std::uint64_t stream_id, std::uint32_t lane) const noexcept {
+  if (identity_.lock_key == 0) return true;  // of an older library, which does not say
+  for (std::uint32_t at = 0; at < identity_.slot_count; ++at) {
+    const layout::slot& one = *slot(at);
+    if (static_cast<layout::slot_kind>(sync::load_acquire(one.kind)) ==
+            layout::slot_kind::publisher &&
+        (sync::load_relaxed(one.flags) & layout::slot_leasing) != 0 &&
+        sync::load_relaxed(one.stream_id) == stream_id && sync::load_relaxed(one.lane) == lane)
+      return true;
+  }
+  return false;
 }
 
 void process_table::retire(std::map<std::uint32_t, std::shared_ptr<const peer>>::iterator entry) {
@@ -126,10 +140,21 @@ bool process_table::proven_gone(std::uint32_t id) noexcept {
          os::has_no_memory(pid);
 }
 
+bool process_table::uses_key(std::uint32_t id, std::uint32_t key) noexcept {
+  const auto p = find(id);
+  return !p || p->identity().lock_key == key;
+}
+
 std::string process_table::why_unseen(std::uint32_t id) {
   if (find(id)) return {};
   const auto opened = peer::open(path_of(id));
   return opened ? "its file names another process" : opened.error().why;
+}
+
+std::string process_table::how_to_end(std::uint32_t id) const {
+  const auto w = who_of(id);
+  return w ? "end it (kill " + std::to_string(w->pid) + "): what it left is removed then"
+           : "see who has " + path_of(id) + " open (fuser), and end it";
 }
 
 std::string process_table::describe(std::uint32_t id) {

@@ -35,6 +35,9 @@ class peer {
   const layout::life_cell& life() const noexcept;
   /// Null: no such slot.
   const layout::slot* slot(std::uint32_t index) const noexcept;
+  /// Does it say that it publishes there exclusively? It says so before it takes the lease, and as long
+  /// as it has it.
+  bool claims_lane(std::uint64_t stream_id, std::uint32_t lane) const noexcept;
 
  private:
   os::mapping map_;
@@ -53,9 +56,12 @@ class process_table final : public sync::peers {
 
   const layout::life_cell* life_of(std::uint32_t id) noexcept override;
   bool proven_gone(std::uint32_t id) noexcept override;
+  bool uses_key(std::uint32_t id, std::uint32_t key) noexcept override;
   std::string describe(std::uint32_t id) override;
   /// Why find() is null, in words; empty: it is not.
   std::string why_unseen(std::uint32_t id);
+  /// What a person does about such a process.
+  std::string how_to_end(std::uint32_t id) const;
 
   /// Ids of the dead whose files are there still: what they left in the bus is still to be cleared.
   std::vector<std::uint32_t> gone();

@@ -13,7 +13,7 @@ namespace bus {
 
 namespace {
 
-constexpr std::size_t batch_max = 1000;
+constexpr std::size_t batch_max = layout::largest_batch_messages;
 
 errc code_of(publish_status status) noexcept {
   switch (status) {
@@ -74,7 +74,12 @@ result<std::unique_ptr<publisher_core>> publisher_core::make(std::shared_ptr<ses
                  "the storage of stream '" + config.name + "' is " + storage_name(config.storage) +
                      ", its fsync " + fsync_name(config.fsync) + ": nothing is confirmed on disk",
                  "make it with --storage durable --fsync batch, or choose another confirm"};
-  const publish_status status = core->bind(std::move(*stream));
+  publish_status status = core->bind(std::move(*stream));
+  for (int attempt = 0; status == publish_status::closed && attempt < 8; ++attempt) {
+    auto now = core->session->stream_of_subject(subject);  // it was removed this moment
+    if (!now) return std::move(now.error());
+    status = core->bind(std::move(*now));
+  }
   if (status != publish_status::ok) {
     if (core->last_error.what.empty())
       core->last_error = {code_of(status), 0, "cannot publish to '" + core->subject + "'",
@@ -169,6 +174,10 @@ publish_status publisher_core::open_ports() {
   const auto open_exclusive = [&](std::uint32_t index) -> publish_status {
     publish_status status = open(index);
     if (status == publish_status::ok) {
+      // Before the lease: see lane_port::time_unclaimed.
+      sync::store_relaxed(slot_words_->lane, index);
+      sync::store_release(slot_words_->flags,
+                          sync::load_relaxed(slot_words_->flags) | layout::slot_leasing);
       status = main_port->take_lease();
       if (status != publish_status::ok) last_error = main_port->take_error();
     }
@@ -224,18 +233,22 @@ publish_status publisher_core::follow_change() noexcept {
         !(*facts)->held) {
       if (stream->has_log() && main_port->log_health() > layout::log_health::good)
         return fail(publish_status::no_space, main_port->health_error());
+      if (stream->has_log()) {
+        if (const publish_status status = reopen_logs(); status != publish_status::ok) return status;
+      }
       generation_seen = generation;
       return publish_status::ok;
     }
   }
-  auto now = session->stream_of_subject(subject);
+  std::uint64_t seen = 0;
+  auto now = session->stream_of_subject(subject, &seen);
   if (!now) {
     const publish_status status = status_of(now.error().code);
     return fail(status == publish_status::failed ? publish_status::closed : status,
                 std::move(now.error()));
   }
-  generation_seen = session->streams_generation();  // 0: not everything could be looked at
-  forget_subjects();                                // they may belong to another stream now
+  generation_seen = seen;  // 0: not everything could be looked at
+  forget_subjects();       // they may belong to another stream now
   if (bound_ && (*now)->facts().stream_id == stream->facts().stream_id) {
     if (!main_port->closed()) {
       // The change may have been the log's: what it cannot take is not put into the ring either.
@@ -258,8 +271,18 @@ publish_status publisher_core::follow_change() noexcept {
   return status;
 }
 
+// An exclusive publisher holds its lease over a stop of busd.
+publish_status publisher_core::reopen_logs() noexcept {
+  for (auto& port : ports_) {
+    if (!port || !port->exclusive() || !port->is_log_stopped()) continue;
+    const publish_status status = port->reopen_log();
+    if (status != publish_status::ok) return fail(status, port->take_error());
+  }
+  return publish_status::ok;
+}
+
 publish_status publisher_core::resolve(std::string_view to, target& found) noexcept {
-  auto interned = stream->intern(to, session->me->id(), *session->peers);
+  auto interned = stream->intern(to, session->me->lock_word(), *session->peers);
   if (!interned) return fail(status_of(interned.error().code), std::move(interned.error()));
   if (*interned)
     found = {(*interned)->id, {}};
@@ -285,12 +308,13 @@ publish_status publisher_core::build_head(const target& to, std::size_t payload_
   head.shape = {static_cast<std::uint32_t>(payload_bytes), 0, 0};
   head.subject_id = to.subject_id;
   head.publisher_id = id;
+  if (is_own(to)) head.shape.flags = typed_flag();
   if (headers.empty() && !progress && to.subject_id != layout::inline_subject_id) [[likely]]
     return publish_status::ok;
   layout::header_area_builder builder(area);
   if (to.subject_id == layout::inline_subject_id) {
     builder.inline_subject(to.inline_text);
-    if (type_ != 0) builder.extension(layout::ext_type, type_);
+    if (type_ != 0 && is_own(to)) builder.extension(layout::ext_type, type_);
   }
   if (progress) builder.extension(layout::ext_progress, 0);
   builder.begin_user_headers();
@@ -304,7 +328,7 @@ publish_status publisher_core::build_head(const target& to, std::size_t payload_
   }
   head.header = area;
   head.shape.header_bytes = builder.finish();
-  head.shape.flags =
+  head.shape.flags |=
       static_cast<std::uint16_t>(builder.flags() | (progress ? layout::flag_progress : 0));
   if (progress)
     *progress_offset = layout::record_header_bytes +
@@ -400,7 +424,7 @@ published publisher_core::publish_slowly(std::span<const std::byte> payload) noe
     return {status, 0};
   if (payload.size() < shared_plain_below_) [[likely]] {
     const std::uint64_t sequence = main_port->put_plain_shared(
-        static_cast<std::uint32_t>(payload.size()), plain_origin_, payload.data());
+        static_cast<std::uint32_t>(payload.size()), own_flags_, plain_origin_, payload.data());
     if (sequence != 0) [[likely]]
       return finish(*main_port, {publish_status::ok, sequence}, 1, payload.size());
   }
@@ -411,7 +435,7 @@ published publisher_core::publish_slowly(std::span<const std::byte> payload) noe
   if (payload.size() > stream->facts().config.max_message_bytes) [[unlikely]]
     return publish_with({}, payload, {});
   client::outgoing_record record;
-  record.head.shape = {static_cast<std::uint32_t>(payload.size()), 0, 0};
+  record.head.shape = {static_cast<std::uint32_t>(payload.size()), 0, typed_flag()};
   record.head.subject_id = own_.subject_id;
   record.head.publisher_id = id;
   record.payload = payload.data();
@@ -496,7 +520,7 @@ published publisher_core::publish_batch(
   record.head.subject_id = own_.subject_id;
   record.head.publisher_id = id;
   const auto at = [&](std::size_t i) -> const client::outgoing_record& {
-    record.head.shape = {static_cast<std::uint32_t>(payloads[i].size()), 0, 0};
+    record.head.shape = {static_cast<std::uint32_t>(payloads[i].size()), 0, typed_flag()};
     record.payload = payloads[i].data();
     return record;
   };
@@ -623,6 +647,7 @@ bool publisher_core::would_block(std::size_t bytes) noexcept {
 result<void> publisher_core::claim_type(std::uint64_t type, std::string_view type_name,
                                         std::size_t bytes) {
   type_ = type;
+  own_flags_ = layout::record_shape{0, 0, typed_flag()}.pack();
   if (own_.subject_id == layout::inline_subject_id) return {};
   if (stream->claim_type(own_.subject_id, type) == type) return {};
   return error{errc::type_mismatch, 0,

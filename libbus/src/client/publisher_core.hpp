@@ -51,8 +51,9 @@ struct publisher_core {
   /// before the message is out, and no register saved for it. REQUIRES: is_plain(payload)
   [[gnu::always_inline]] std::uint64_t publish_plain(std::span<const std::byte> payload,
                                                      std::uint64_t origin, bool& settled) noexcept {
-    const std::uint64_t sequence = main_port->put_plain(static_cast<std::uint32_t>(payload.size()),
-                                                        origin, payload.data(), settled);
+    const std::uint64_t sequence = main_port->put_plain(
+        static_cast<std::uint32_t>(payload.size()), origin == plain_origin_ ? own_flags_ : 0,
+        origin, payload.data(), settled);
     layout::slot& slot = *slot_words_;
     sync::bump(slot.messages, 1);
     sync::bump(slot.bytes, payload.size());
@@ -99,11 +100,18 @@ struct publisher_core {
     std::string_view inline_text;  // when the subject is not interned
   };
 
+  bool is_own(const target& to) const noexcept {
+    return to.subject_id == own_.subject_id &&
+           (to.subject_id != layout::inline_subject_id || to.inline_text == subject);
+  }
+  std::uint16_t typed_flag() const noexcept { return type_ != 0 ? layout::flag_typed : 0; }
+
   publish_status bind(std::shared_ptr<client::stream_handle> to);
   void forget_subjects();
   publish_status open_ports();
   publish_status follow_change() noexcept;
   bool is_ours(std::string_view to);
+  publish_status reopen_logs() noexcept;
   publish_status resolve(std::string_view to, target& found) noexcept;
   publish_status build_head(const target& to, std::size_t payload_bytes,
                             std::span<const header> headers, bool progress, std::byte* area,
@@ -127,6 +135,7 @@ struct publisher_core {
   std::size_t plain_below_ = 0;  // payloads smaller than this may go the shortest way; 0: none
   std::size_t shared_plain_below_ = 0;  // the same on a shared lane
   std::uint64_t plain_origin_ = 0;
+  std::uint64_t own_flags_ = 0;  // of messages to its own subject, as they lie in the shape word
   sync::fork_guard session_guard_;
   target own_;
   std::uint64_t type_ = 0;                                 // of a typed publisher

@@ -4,6 +4,7 @@
 
 #include "client/consumer_core.hpp"
 #include "client/group_status.hpp"
+#include "client/lane_troubles.hpp"
 #include "client/publisher_core.hpp"
 #include "layout/group.hpp"
 #include "client/session_core.hpp"
@@ -83,7 +84,7 @@ error session_core::forked_error() const {
 }
 
 std::vector<std::shared_ptr<client::stream_handle>> session_core::streams(
-    std::vector<error>* broken) {
+    std::vector<error>* broken, std::uint64_t* seen) {
   const std::lock_guard guard_(mutex_);
   const std::uint64_t generation = directory->generation();
   if (directory->removed()) {
@@ -123,17 +124,13 @@ std::vector<std::shared_ptr<client::stream_handle>> session_core::streams(
   }
   std::vector<std::shared_ptr<client::stream_handle>> all;
   for (const auto& [name, handle] : streams_) all.push_back(handle);
+  if (seen != nullptr) *seen = generation_;
   return all;
 }
 
 std::vector<std::shared_ptr<client::stream_handle>> session_core::streams_now() {
   std::vector<error> broken;
   return streams(&broken);
-}
-
-std::uint64_t session_core::streams_generation() {
-  const std::lock_guard guard_(mutex_);
-  return generation_;
 }
 
 result<std::shared_ptr<client::stream_handle>> session_core::stream(const std::string& name) {
@@ -200,11 +197,11 @@ result<nlohmann::json> session_core::ask_keeper(const nlohmann::json& request) {
 }
 
 result<std::shared_ptr<client::stream_handle>> session_core::stream_of_subject(
-    std::string_view subject) {
+    std::string_view subject, std::uint64_t* seen) {
   for (int attempt = 0; attempt < 3; ++attempt) {
     std::shared_ptr<client::stream_handle> rest;
     std::vector<error> broken;
-    for (auto& handle : streams(&broken)) {
+    for (auto& handle : streams(&broken, seen)) {
       if (handle->is_default()) {
         rest = handle;
       } else if (handle->captures(subject)) {
@@ -273,6 +270,7 @@ result<std::shared_ptr<session_core>> session_core::open(const session_options& 
       return std::move(joined.error());
     }
     core->me = std::move(*joined);
+    core->directory->act_as(core->me->id(), core->me->lock_word(), *core->peers);
     if (gone.empty())
       core->peers->bury({});
     else
@@ -454,6 +452,17 @@ result<void> session::add_stream(const stream_config& config) {
 result<void> session::remove_stream(std::string_view name) {
   if (!core_->guard.same_process()) return core_->forked_error();
   return core_->remove_stream(name);
+}
+
+result<unsigned> session::repair_stream(std::string_view name) {
+  if (!core_->guard.same_process()) return core_->forked_error();
+  auto stream = core_->stream(std::string(name));
+  if (!stream) return std::move(stream.error());
+  return client::repair_lanes(*core_, **stream);
+}
+
+std::vector<error> session::troubles() const {
+  return core_->guard.same_process() ? client::find_troubles(*core_) : std::vector<error>();
 }
 
 result<void> session::edit_stream(const stream_config& config) {

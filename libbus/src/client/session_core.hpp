@@ -35,16 +35,17 @@ struct session_core : std::enable_shared_from_this<session_core> {
   static result<std::shared_ptr<session_core>> open(const session_options& options);
   ~session_core();
 
-  /// All streams that exist now. Broken ones are left out and described in `broken`.
-  std::vector<std::shared_ptr<client::stream_handle>> streams(std::vector<error>* broken = nullptr);
+  /// All streams that exist now. Broken ones are left out and described in `broken`. `seen`: the
+  /// generation that they are of; 0: something could not be looked at just now.
+  std::vector<std::shared_ptr<client::stream_handle>> streams(std::vector<error>* broken = nullptr,
+                                                              std::uint64_t* seen = nullptr);
   /// The same, looked at now: with those whose creator died before it told of them.
   std::vector<std::shared_ptr<client::stream_handle>> streams_now();
-  /// The generation that streams() has seen whole; 0: something could not be looked at just now.
-  std::uint64_t streams_generation();
   /// Errors: not_found, corrupt, unsupported, permission
   result<std::shared_ptr<client::stream_handle>> stream(const std::string& name);
   /// The stream that captures `subject`; the default stream is made when there is none.
-  result<std::shared_ptr<client::stream_handle>> stream_of_subject(std::string_view subject);
+  result<std::shared_ptr<client::stream_handle>> stream_of_subject(std::string_view subject,
+                                                                   std::uint64_t* seen = nullptr);
   result<void> add_stream(const stream_config& config);
   result<void> remove_stream(std::string_view name);
   /// Errors: unavailable (no busd), timed_out, what busd answers

@@ -45,7 +45,8 @@ void sleeper::arm_futexes(const sources& from) noexcept {
 void sleeper::wait_armed(const sources& from, session_core& session,
                          std::chrono::nanoseconds wait) noexcept {
   wait = std::min(wait, bound());
-  if (from.size() == 1) {
+  // Lanes that come while it sleeps: with a lane per publisher they come often.
+  if (from.size() == 1 && from[0]->stream->facts().config.mode == lane_mode::fixed) {
     os::futex_wait(os::futex_half(from[0]->lane->readers().armed), expected_[0], wait);
     hand_on_wake_up(from[0]->lane->readers(), expected_[0]);
     return;

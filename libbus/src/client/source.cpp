@@ -1,7 +1,6 @@
 #include "client/source.hpp"
 
 #include <algorithm>
-#include <map>
 #include <string>
 
 #include "base/cycles.hpp"
@@ -212,18 +211,19 @@ result<bool> source::find_last_in_log() {
   const std::uint64_t limit = logged_seq();
   std::uint64_t end = limit;
   for (auto base_seq = bases.rbegin(); base_seq != bases.rend(); ++base_seq) {
-    std::uint64_t last = 0;
+    newest_message last;
     history.seek(std::max(*base_seq, history.first_seq()));
     for (log::logged_record record; history.next_seq() <= end;) {
       const auto outcome = history.next(record, end);
       if (outcome == log::walk_outcome::failure) return tail->failed(history.failure());
       if (outcome == log::walk_outcome::end) break;
       if (outcome == log::walk_outcome::record && match_of(view_of(record)) == match::yes)
-        last = record.seq;
+        last = {record.seq, record.time_ns, true};
       if (failed) return std::move(*failed);
     }
-    if (last != 0) {
-      history.seek(last);
+    if (last.seq != 0) {
+      history.seek(last.seq);
+      newest.emplace(std::string(), last);
       return true;
     }
     if (*base_seq == 0) break;
@@ -236,7 +236,6 @@ result<bool> source::find_last_in_log() {
 // Everything there is is walked once, from the place that was entered: what is the newest of its
 // subject is handed out later, the rest is passed over.
 result<void> source::choose_last_per_subject() {
-  std::map<std::string, std::uint64_t, std::less<>> newest;
   const auto note = [&](const ring::record_view& view) {
     if (view.seq < readable_from() || match_of(view) != match::yes) return;
     std::string text(subject_of(view.subject_id()));
@@ -246,7 +245,7 @@ result<void> source::choose_last_per_subject() {
       sync::hardware::copy_out(copy, view.header(), bytes);
       text = layout::header_area(copy, bytes, view.shape.flags).subject();
     }
-    newest[std::move(text)] = view.seq;
+    newest[std::move(text)] = {view.seq, view.ticks, tail != nullptr};
   };
   std::uint64_t first = tail ? tail->history().next_seq() : reader.next_seq();
   if (tail) {
@@ -270,7 +269,7 @@ result<void> source::choose_last_per_subject() {
                  "its publishers overwrite the ring faster than it can be looked through",
                  "use a larger ring_bytes"};
   join_seq = reader.next_seq() - 1;
-  for (const auto& [text, last] : newest) chosen.push_back(last);
+  for (const auto& [text, last] : newest) chosen.push_back(last.seq);
   std::sort(chosen.begin(), chosen.end());
   if (chosen.empty()) {
     join_seq = 0;
@@ -282,6 +281,23 @@ result<void> source::choose_last_per_subject() {
   else if (!go_to_log(first))
     return *failed;
   return {};
+}
+
+void source::settle_newest(std::span<const std::unique_ptr<source>> sources) {
+  std::map<std::string_view, const newest_message*> last;
+  for (const auto& one : sources)
+    for (const auto& [subject, mine] : one->newest) {
+      const auto [at, is_first] = last.emplace(subject, &mine);
+      if (!is_first && at->second->is_before(mine, one->clock)) at->second = &mine;
+    }
+  for (const auto& one : sources)
+    for (const auto& [subject, mine] : one->newest) {
+      if (last.find(subject)->second == &mine) continue;
+      one->join_seq = std::max(one->join_seq, mine.seq);
+      std::erase(one->chosen, mine.seq);
+    }
+  last.clear();
+  for (const auto& one : sources) one->newest.clear();
 }
 
 // What was purged, or dropped by hand, may still lie in the ring: nobody begins to read there.
@@ -341,14 +357,18 @@ result<void> source::enter(const start& from) {
     if (from.at == start::kind::from_last) {
       // The last that matches: walk all there is, remember, go back.
       bool any = false;
-      std::uint64_t position = 0, seq = 0;
+      std::uint64_t position = 0, seq = 0, ticks = 0;
       outcome = reader.walk([&](const ring::record_view& view) {
         if (view.ticks > now && any) return true;  // published meanwhile
         if (view.seq >= readable_from() && match_of(view) == match::yes)
-          any = true, position = view.position, seq = view.seq;
+          any = true, position = view.position, seq = view.seq, ticks = view.ticks;
         return failed.has_value();
       });
-      if (any) reader.set_position(position, seq);
+      newest.clear();
+      if (any) {
+        reader.set_position(position, seq);
+        newest.emplace(std::string(), newest_message{seq, ticks, false});
+      }
       if (!any && has_history && outcome != ring::poll_outcome::lapped) {
         auto found = find_last_in_log();
         if (!found && found.error().code != errc::unavailable) return std::move(found.error());
@@ -417,8 +437,7 @@ source::match source::learn(const ring::record_view& view) noexcept {
     type = wanted->type != 0 ? stream->subject_type(id) : 0;
   }
   match decided = wants_subject(text) ? match::yes : match::no;
-  if (decided == match::yes && wanted->type != 0 &&
-      (type != wanted->type || view.shape.payload_bytes != wanted->type_bytes)) {
+  if (decided == match::yes && wanted->type != 0 && type != wanted->type) {
     if (tail || !reader.lapped())
       mismatch = error{errc::type_mismatch, 0,
                        "cannot read subject '" + std::string(text) + "' as this type",
@@ -426,6 +445,7 @@ source::match source::learn(const ring::record_view& view) noexcept {
                                  : "it carries another type, or another layout of it",
                        "subscribe with the publisher's type, or to other subjects"};
     decided = match::no;
+    if (type == 0) return decided;  // it may get one yet
   }
   if (id == layout::inline_subject_id) return decided;
   if (id >= matches.size()) {
@@ -438,10 +458,38 @@ source::match source::learn(const ring::record_view& view) noexcept {
   return decided;
 }
 
+// Its subject has the type. What an untyped publisher sends to it, or sent before, has none.
+bool source::carries_type(const ring::record_view& view) noexcept {
+  const bool says_so = (view.shape.flags & layout::flag_typed) != 0 ||
+                       view.subject_id() == layout::inline_subject_id;  // it names its type itself
+  if (says_so && view.shape.payload_bytes == wanted->type_bytes) return true;
+  if (!mismatch && (tail || !reader.lapped()))
+    mismatch =
+        error{errc::type_mismatch, 0,
+              "cannot read a message of stream '" + stream->name() + "' as this type",
+              "an untyped publisher sent " + std::to_string(view.shape.payload_bytes) +
+                  " bytes to a typed subject",
+              "publish to it with a typed publisher only"};
+  return false;
+}
+
 bool source::ready() const noexcept {
   if (tail == nullptr) return reader.ready();
   // At the end of what is logged the ring has the rest, if anybody has.
   return tail->pending_loss || tail->history().next_seq() <= logged_seq() || reader.ready();
+}
+
+// [F1] acquire: what was committed before the fence.
+bool source::has_ended() noexcept {
+  constexpr auto patience = std::chrono::seconds(5);
+  const std::uint64_t lease = sync::load_acquire(lane->header().turn.lease);
+  if (lease == layout::lease_closed || session->directory->removed()) return true;
+  const std::uint32_t owner = layout::lease_owner(lease);
+  if (owner != 0 && session->peers->proven_gone(owner)) return true;
+  // An owner that does not come back, or a lock that could not be taken to close the lane.
+  const auto now = std::chrono::steady_clock::now();
+  if (draining_since == std::chrono::steady_clock::time_point{}) draining_since = now;
+  return now - draining_since > patience;
 }
 
 void source::tick() noexcept {

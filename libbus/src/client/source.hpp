@@ -5,8 +5,12 @@
 /// Threads    the subscriber's
 
 #include <algorithm>
+#include <atomic>
+#include <map>
 #include <memory>
 #include <optional>
+#include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -32,6 +36,7 @@ struct source {
     bool early = false;
     bool in_place = false;
     bool may_sleep = true;
+    const std::atomic<bool>* stopped = nullptr;  // stop() of the subscriber was called
     std::string label;
     std::uint32_t id = 0;
   };
@@ -58,6 +63,8 @@ struct source {
       return matches[id];
     return learn(view);
   }
+  /// Of a typed reader: does the record carry its type? `mismatch` tells of one that does not.
+  bool carries_type(const ring::record_view& view) noexcept;
   /// Without learning: false also for a subject that was not met yet.
   bool is_wanted(std::uint32_t id) const noexcept {
     return id < matches.size() && matches[id] == match::yes;
@@ -80,9 +87,29 @@ struct source {
     if (seq > join_seq) return join_seq = 0, chosen.clear(), false;
     return !std::binary_search(chosen.begin(), chosen.end(), seq);
   }
+  /// A start at the last message: the newest that this lane has, by subject, or of all. Another lane may
+  /// have a newer one: then this one is not handed out.
+  struct newest_message {
+    std::uint64_t seq = 0;
+    std::uint64_t stamp = 0;
+    bool of_log = false;  // the stamp is the wall clock
+
+    bool is_before(const newest_message& other, const os::tick_clock& clock) const noexcept {
+      if (of_log == other.of_log) return stamp < other.stamp;
+      return wall(clock) < other.wall(clock);
+    }
+    std::uint64_t wall(const os::tick_clock& clock) const noexcept {
+      return of_log ? stamp : clock.to_wall_ns(stamp);
+    }
+  };
+  std::map<std::string, newest_message, std::less<>> newest;
+  /// Of all sources of a reader that have one, only the newest is the last.
+  static void settle_newest(std::span<const std::unique_ptr<source>> sources);
 
   bool ready() const noexcept;
   bool closed() const noexcept { return sync::load_acquire(lane->header().counters.closed) != 0; }
+  /// Of a stream that was removed: nothing is published to the lane any more.
+  bool has_ended() noexcept;
   void release() noexcept {
     reader.release();
     sync::store_relaxed(pin->delivered, delivered);
@@ -110,6 +137,7 @@ struct source {
   std::optional<std::uint64_t>
       first_gap_from;     // asked to start at an older sequence than the ring has
   bool draining = false;  // its stream is gone: read what is left
+  std::chrono::steady_clock::time_point draining_since{};
   std::uint32_t empty_looks = 0;
 
  private:

@@ -94,9 +94,10 @@ result<stream_info> describe_stream(session_core& session, stream_handle& stream
     lane.blocked = sync::load_relaxed(header.counters.blocked);
     lane.repaired = sync::load_relaxed(header.counters.repaired);
     lane.aborted = sync::load_relaxed(header.counters.aborted);
-    lane.exclusive_process =
-        static_cast<std::uint32_t>(sync::load_relaxed(header.turn.lease) >> 32);
+    lane.exclusive_process = layout::lease_owner(sync::load_relaxed(header.turn.lease));
     if (memory.has_log()) {
+      lane.skipped_sequences = std::min(sync::load_acquire(header.durability.skipped),
+                                        lane.last_sequence);
       lane.logged_sequence = sync::load_acquire(header.durability.logged_seq);
       if (memory.kept == layout::storage::durable)
         lane.durable_sequence = sync::load_acquire(header.durability.durable_seq);

@@ -161,6 +161,8 @@ result<void> create_lane_files(const std::string& directory, const stream_config
         ring::describe_new_lane(
             *header, config.ring_bytes, with.first_seq(lane),
             [](base::word& to, std::uint64_t value) { sync::store_relaxed(to, value); });
+        if (config.overflow != overflow::drop_oldest && config.storage != storage_class::durable)
+          sync::store_relaxed(header->counters.unmet, layout::not_announced);
         // Before the file has its name: nothing is published to it meanwhile.
         if (with.held)
           sync::store_relaxed(header->durability.health,

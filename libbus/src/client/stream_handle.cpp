@@ -64,7 +64,7 @@ result<void> stream_handle::open_table(bool writable) {
 }
 
 result<std::optional<subject::interned>> stream_handle::intern(std::string_view subject,
-                                                               std::uint32_t self,
+                                                               std::uint64_t self,
                                                                sync::peers& others) {
   const std::lock_guard guard(mutex_);
   auto opened = open_table(true);

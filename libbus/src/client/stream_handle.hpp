@@ -37,7 +37,7 @@ class stream_handle {
   result<std::shared_ptr<lane_map>> lane(std::uint32_t index, bool writable);
 
   /// Empty: the table is full, the record carries its subject. Errors: busy, corrupt, permission
-  result<std::optional<subject::interned>> intern(std::string_view subject, std::uint32_t self,
+  result<std::optional<subject::interned>> intern(std::string_view subject, std::uint64_t self,
                                                   sync::peers& others);
   /// Empty view: unknown even now. Errors: corrupt
   result<std::string_view> subject_text(std::uint32_t id);

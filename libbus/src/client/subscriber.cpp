@@ -18,11 +18,14 @@ subscriber& subscriber::operator=(subscriber&& other) noexcept {
 subscriber::~subscriber() = default;
 
 bool subscriber::refill(std::size_t max) {
-  const std::size_t count = core_->refill(max);
+  std::size_t count = 0;
+  try {
+    count = core_->refill(max);
+  } catch (...) {  // by on_gap. The messages are there at the next call.
+    batch_ = {core_->batch(), core_->batch() + core_->filled};
+    throw;
+  }
   batch_ = {core_->batch(), core_->batch() + count};
-  // What on_gap threw. The messages are there at the next call.
-  if (core_->thrown) [[unlikely]]
-    std::rethrow_exception(std::exchange(core_->thrown, nullptr));
   return count != 0;
 }
 

@@ -66,17 +66,8 @@ struct subscriber_core::batch_sink {
       return from.failed ? ring::verdict::full : ring::verdict::skipped;
     if (from.join_seq != 0 && from.is_passed_over(view.seq)) [[unlikely]]
       return ring::verdict::skipped;
-    if (core.wish_.type != 0 && (view.shape.payload_bytes != core.wish_.type_bytes || view.open))
-        [[unlikely]] {
-      if (!view.open && !from.mismatch && !from.reader.lapped())
-        from.mismatch =
-            error{errc::type_mismatch, 0,
-                  "cannot read a message of stream '" + from.stream->name() + "' as this type",
-                  "an untyped publisher sent " + std::to_string(view.shape.payload_bytes) +
-                      " bytes to a typed subject",
-                  "publish to it with a typed publisher only"};
+    if (core.wish_.type != 0 && (view.open || !from.carries_type(view))) [[unlikely]]
       return ring::verdict::skipped;
-    }
     const std::byte* header = view.header();
     if (from.reader.may_be_lapped() && !core.options.in_place) {
       const std::size_t bytes = view.shape.header_bytes + view.shape.payload_bytes;
@@ -144,37 +135,67 @@ result<std::unique_ptr<subscriber_core>> subscriber_core::make(
   core->wish_.in_place = options.in_place;
   core->wish_.may_sleep =
       options.wait == wait_strategy::block || options.wait == wait_strategy::adaptive;
+  core->wish_.stopped = &core->stopped_;
   core->wish_.id = session->next_object_id();
   core->session = std::move(session);
   core->options = std::move(options);
   core->arena_.resize(arena_start_bytes);
+  if (core->wish_.gate) {
+    auto shown = client::interest::show(*core->session->me,
+                                        {core->wish_.patterns, core->options.stream,
+                                         core->options.lane, core->wish_.id});
+    if (!shown) return std::move(shown.error());
+    core->interest_ = *shown;
+  }
   core->refresh_sources(core->options.start);
   if (core->failure) return std::move(*core->failure);
+  detail::source::settle_newest(core->sources_);
   return core;
 }
 
 subscriber_core::~subscriber_core() {
-  if (session && session->guard.same_process()) sleeper_.close(*session);
+  if (!session || !session->guard.same_process()) return;
+  interest_.withdraw(*session->me);
+  sleeper_.close(*session);
 }
 
 // Streams made later are read from their beginning, `from` is for those that were there at the
 // start.
 void subscriber_core::refresh_sources(const start& from) noexcept {
   generation_word_ = &session->directory->control().generation;
-  const auto streams = session->streams();
-  generation_seen_ = session->streams_generation();  // 0: not everything could be looked at
+  const auto streams = session->streams(nullptr, &generation_seen_);
   // A stream is gone when its remover said so, not when it cannot be seen just now.
   for (auto& source : sources_) source->draining = source->closed();
   for (const auto& stream : streams) {
-    if (!options.stream.empty() && stream->name() != options.stream) continue;
-    const bool wanted =
-        stream->is_default() ||
-        std::any_of(wish_.patterns.begin(), wish_.patterns.end(),
-                    [&](const auto& pattern) { return stream->may_match(pattern); });
-    if (wanted) attach(stream, from);
+    if (wants(*stream)) attach(stream, from);
   }
+  if (is_attached_) attach_to_leaving();
+  is_attached_ = true;
+  interest_.has_come(generation_seen_);
   plain_source_ = nullptr;
   if (session->directory->removed() && !failure) failure = session->directory->removed_error();
+}
+
+bool subscriber_core::wants(const client::stream_handle& stream) const noexcept {
+  if (!options.stream.empty() && stream.name() != options.stream) return false;
+  return stream.is_default() ||
+         std::any_of(wish_.patterns.begin(), wish_.patterns.end(),
+                     [&](const auto& pattern) { return stream.may_match(pattern); });
+}
+
+// A stream that came and went since the last look. What was published to it is for us: its remover
+// waits until we have come.
+void subscriber_core::attach_to_leaving() noexcept {
+  if (!wish_.gate) return;
+  for (const std::string& directory : session->directory->leaving_streams()) {
+    const auto facts = client::read_stream_file(directory);
+    if (!facts || facts->config.overflow == overflow::drop_oldest ||
+        facts->config.storage != storage_class::memory)
+      continue;
+    const auto stream = client::stream_handle::make(directory, *facts, nullptr);
+    if (wants(*stream)) attach(stream, start::by_sequence(1));
+  }
+  for (auto& source : sources_) source->draining = source->draining || source->closed();
 }
 
 void subscriber_core::attach(const std::shared_ptr<client::stream_handle>& stream,
@@ -220,7 +241,7 @@ void subscriber_core::report_gap(detail::source& from, std::uint64_t first, std:
   try {
     options.on_gap({from.stream->name(), from.lane->index(), first, count, reason});
   } catch (...) {
-    thrown = std::current_exception();
+    thrown_ = std::current_exception();
   }
 }
 
@@ -264,8 +285,8 @@ std::size_t subscriber_core::fill_from_log(detail::source& from, std::size_t max
     const ring::record_view view{record.data,    0,    record.seq, record.shape, record.origin,
                                  record.time_ns, false};
     if (from.match_of(view) != detail::source::match::yes ||
-        (wish_.type != 0 && record.shape.payload_bytes != wish_.type_bytes) ||
-        (from.join_seq != 0 && from.is_passed_over(record.seq))) {
+        (from.join_seq != 0 && from.is_passed_over(record.seq)) ||
+        (wish_.type != 0 && !from.carries_type(view))) {
       if (from.failed) break;
       continue;
     }
@@ -273,6 +294,7 @@ std::size_t subscriber_core::fill_from_log(detail::source& from, std::size_t max
     fill(batch_[count++], from, record.header(), record.seq,
          record.shape.pack() | message::flag_logged, record.origin, record.time_ns, 0);
   }
+  if (from.mismatch && !failure) failure = from.mismatch;
   sync::store_relaxed(from.pin->next_seq, history.next_seq());  // for busd and for monitors
   from.delivered += count;
   from.replayed += count;
@@ -342,6 +364,7 @@ void subscriber_core::note_thread() noexcept {
   if (now == thread_) return;
   thread_ = now;
   for (auto& source : sources_) sync::store_relaxed(source->pin->thread, now);
+  interest_.note_thread(now);
 }
 
 // Nothing there: what was read goes back, and a waiting publisher is told.
@@ -390,6 +413,7 @@ std::size_t subscriber_core::refill_slowly(std::size_t max) noexcept {
   for (std::size_t looked = 0; looked < sources_.size(); ++looked) {
     if (next_source_ >= sources_.size()) next_source_ = 0;
     detail::source& source = *sources_[next_source_];
+    const bool has_ended = source.draining && source.has_ended();  // before the last look
     const std::size_t count = fill_from(source, max);
     if (count != 0) {
       ++next_source_;
@@ -398,7 +422,7 @@ std::size_t subscriber_core::refill_slowly(std::size_t max) noexcept {
     if (source.failed) [[unlikely]] {
       failure = std::move(*source.failed);
       retire(next_source_);
-    } else if (source.draining) [[unlikely]] {
+    } else if (has_ended) [[unlikely]] {
       retire(next_source_);
     } else {
       ++next_source_;

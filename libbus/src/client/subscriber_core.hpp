@@ -12,6 +12,7 @@
 
 #include <bus/subscriber.hpp>
 
+#include "client/interest.hpp"
 #include "client/sleeper.hpp"
 #include "client/source.hpp"
 
@@ -23,17 +24,18 @@ struct subscriber_core {
                                                        subscriber_options options);
   ~subscriber_core();
 
-  /// Fills the batch with up to `max` messages; how many. The previous batch is given back.
-  std::size_t refill(std::size_t max) noexcept {
+  /// Fills the batch with up to `max` messages; how many. The previous batch is given back. Throws what
+  /// on_gap threw: `filled` messages are in the batch all the same.
+  std::size_t refill(std::size_t max) {
     if (guard_.same_process() && !changed() && plain_source_ != nullptr) [[likely]] {
       detail::source& source = *plain_source_;
       if (source.reader.nothing_there()) [[likely]]
         return rest(source);
       if ((max == 1 || source.reader.keeps_up()) && take_one(source)) return 1;
-      const std::size_t count = refill_plain(max);
+      const std::size_t count = tell(refill_plain(max));
       if (count != 0 || plain_source_ != nullptr) return count;
     }
-    return refill_slowly(max);
+    return tell(refill_slowly(max));
   }
   const message* batch() const noexcept { return batch_.data(); }
   /// The caller is done with the batch.
@@ -58,7 +60,7 @@ struct subscriber_core {
   std::shared_ptr<session_core> session;
   subscriber_options options;
   std::optional<error> failure;
-  std::exception_ptr thrown;  // by on_gap: the next call of the user throws it
+  std::size_t filled = 0;
 
  private:
   struct batch_sink;
@@ -67,6 +69,8 @@ struct subscriber_core {
 
   void refresh_sources(const start& from) noexcept;
   void attach(const std::shared_ptr<client::stream_handle>& stream, const start& from) noexcept;
+  bool wants(const client::stream_handle& stream) const noexcept;
+  void attach_to_leaving() noexcept;
   std::size_t fill_from(detail::source& from, std::size_t max) noexcept;
   std::size_t fill_from_log(detail::source& from, std::size_t max) noexcept;
   void hold(const log::logged_record& record) noexcept;
@@ -102,6 +106,14 @@ struct subscriber_core {
     return sync::load_acquire(*generation_word_) != generation_seen_;
   }
   std::size_t refill_slowly(std::size_t max) noexcept;
+  /// What on_gap threw reaches the caller when the batch is whole.
+  std::size_t tell(std::size_t count) {
+    if (thrown_) [[unlikely]] {
+      filled = count;
+      std::rethrow_exception(std::exchange(thrown_, nullptr));
+    }
+    return count;
+  }
 
   detail::source::wish wish_;
   std::vector<std::unique_ptr<detail::source>> sources_;
@@ -109,6 +121,7 @@ struct subscriber_core {
   detail::source* plain_source_ = nullptr;  // the only source, when it is the only one
   const base::word* generation_word_ = nullptr;
   std::uint64_t generation_seen_ = 0;
+  bool is_attached_ = false;  // to what there was at the start
   sync::fork_guard guard_;
   std::array<message, batch_max> batch_;
   std::vector<std::byte> arena_;  // copies of records of overwriting lanes
@@ -116,11 +129,13 @@ struct subscriber_core {
   // What was read of a log and messages of the batch point into.
   std::array<log::chunk_ref, held_chunks_max> held_chunks_;
   std::size_t held_chunk_count_ = 0;
+  client::interest interest_;
   client::sleeper sleeper_;
   subscriber_stats retired_;             // of sources that are gone
   std::vector<std::uint64_t> given_up_;  // lane keys of sources that ended
   std::uint64_t thread_ = 0;
   std::uint32_t idle_polls_ = 0;
+  std::exception_ptr thrown_;  // by on_gap
   std::atomic<bool> stopped_{false};
 };
 

@@ -7,6 +7,7 @@
 #include "os/files.hpp"
 #include "os/futex.hpp"
 #include "ring/gate.hpp"
+#include "sync/seeded_fault.hpp"
 #include "sync/words.hpp"
 
 namespace bus::client {
@@ -43,8 +44,17 @@ std::uint64_t writer_gate::lowest_pin(std::uint64_t tail) noexcept {
   const std::uint64_t logged = lane_->memory().has_log() ? logged_position(tail) : 0;
   if (lane_->memory().kept == layout::storage::durable) return logged;
   std::uint64_t lowest = tail;
-  unresolved_ = unseen_ = false;
+  unresolved_ = unseen_ = awaits_newcomers_ = false;
   slowest_ = {};
+  if (sync::load_relaxed(lane_->header().counters.unmet) != 0 &&
+      !sync::makes(sync::fault::newcomers_forgotten)) [[unlikely]] {
+    awaits_newcomers_ = true;
+    lowest = std::max(logged, tail > capacity ? tail - capacity : 0);
+    slowest_.process_id = newcomer_.process;
+    slowest_.position = lowest;
+    slowest_.is_newcomer = true;
+    slowest_.thread = newcomer_.thread;
+  }
   const std::uint32_t count = entries_in_use();
   for (std::uint32_t i = 0; i < count; ++i) {
     const std::uint64_t entry =
@@ -107,6 +117,23 @@ void writer_gate::resolve() {
   unresolved_ = false;
 }
 
+bool writer_gate::meet_newcomers(const stream_handle& stream, const bus_directory& directory) {
+  base::word& unmet = lane_->header().counters.unmet;
+  const std::uint64_t announced = sync::load_acquire(unmet);
+  if (announced == 0) return true;
+  // A number that no announcement gave was scribbled.
+  if (announced <= directory.generation()) {
+    if (const auto found = find_newcomer(peers_, stream, lane_->index(), announced)) {
+      newcomer_ = *found;
+      slowest_.process_id = found->process;
+      slowest_.thread = found->thread;
+      return false;
+    }
+  }
+  sync::replace(unmet, announced, 0);
+  return true;
+}
+
 void writer_gate::resolve_group(known_reader& reader, std::uint32_t index) {
   bool gone = false;
   reader.group = group_pins::find(stream_directory_, reader.entry, gone);
@@ -123,6 +150,8 @@ void writer_gate::resolve_group(known_reader& reader, std::uint32_t index) {
 }
 
 std::optional<writer_gate::laggard> writer_gate::slowest_reader(std::uint64_t tail) const noexcept {
+  if (sync::load_relaxed(lane_->header().counters.unmet) != 0) [[unlikely]]
+    return laggard{0, sync::load_relaxed(lane_->header().durability.first_seq)};
   std::optional<laggard> slowest;
   for (const known_reader& reader : readers_) {
     if (reader.pin == nullptr || sync::load_acquire(reader.pin->state) != ring::pin_gating ||
@@ -136,6 +165,8 @@ std::optional<writer_gate::laggard> writer_gate::slowest_reader(std::uint64_t ta
 }
 
 std::uint64_t writer_gate::lowest_wanted() const noexcept {
+  if (sync::load_relaxed(lane_->header().counters.unmet) != 0) [[unlikely]]
+    return 0;
   std::uint64_t lowest = ~0ull;
   for (const known_reader& reader : readers_)
     if (reader.unseen)

@@ -11,7 +11,9 @@
 #include <optional>
 #include <vector>
 
+#include "client/bus_directory.hpp"
 #include "client/group_files.hpp"
+#include "client/interest.hpp"
 #include "client/process_table.hpp"
 #include "client/stream_files.hpp"
 #include "os/fd.hpp"
@@ -36,6 +38,12 @@ class writer_gate {
   /// A reader that cannot be looked at (no descriptor, no memory, no right, a damaged file) and is not
   /// known to be dead: it may be anywhere, so it holds everything back, like one that lags.
   bool has_unseen() const noexcept { return unseen_; }
+  /// The lane is new, and somebody who is interested may not have come to it yet. It holds everything
+  /// back: meet_newcomers() comes next.
+  bool awaits_newcomers() const noexcept { return awaits_newcomers_; }
+  /// Looks whether all have come, and remembers it in the lane. System calls: not under the lane lock.
+  bool meet_newcomers(const stream_handle& stream, const bus_directory& directory);
+
   /// Maps readers that are new, and tries again those that could not be looked at. System calls: not
   /// under the lane lock.
   void resolve();
@@ -47,6 +55,8 @@ class writer_gate {
     std::uint32_t process_id = 0;
     std::uint64_t position = 0;
     bool unseen = false;  // a process or a group that cannot be looked at
+    bool is_newcomer = false;  // it subscribes, and has not come to this lane
+    std::uint64_t thread = 0;  // of a newcomer
   };
   /// Who held the lowest position at the last look; no pin when nobody did.
   const holder& slowest() const noexcept { return slowest_; }
@@ -98,6 +108,8 @@ class writer_gate {
   holder slowest_;
   bool unresolved_ = false;
   bool unseen_ = false;
+  bool awaits_newcomers_ = false;
+  newcomer newcomer_;  // the first that was found
   std::uint32_t idle_exchanges_ = 0;
 };
 

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "base/clock_eras.hpp"
 #include "base/word.hpp"
 #include "layout/segment_header.hpp"
 
@@ -31,7 +32,10 @@ struct control_header {
 };
 static_assert(std::is_standard_layout_v<control_header>);
 inline constexpr std::uint64_t control_file_bytes = 4096;
-static_assert(sizeof(control_header) <= control_file_bytes);
+/// base::clock_eras lie there.
+inline constexpr std::uint64_t clock_eras_offset = 1024;
+static_assert(sizeof(control_header) <= clock_eras_offset);
+static_assert(clock_eras_offset + sizeof(base::clock_eras) <= control_file_bytes);
 
 /// `stream`: the configuration. Never changed.
 inline constexpr std::uint64_t stream_file_bytes = 8192;

@@ -27,6 +27,15 @@ inline constexpr std::uint64_t waypoint_count = 2 * blocks_per_lap;  // the tabl
 inline constexpr std::uint64_t largest_record_share =
     4;  // a record or batch is at most capacity / 4
 inline constexpr std::uint64_t no_waypoint = ~0ull;
+/// Instead of an owner's lease. Whoever has the lane's lock and finds one of them publishes nothing.
+inline constexpr std::uint64_t lease_closed = ~0ull;      // for ever: the stream was removed
+inline constexpr std::uint64_t lease_parked = ~0ull - 1;  // until the log knows of it: busd has stopped
+constexpr std::uint32_t lease_owner(std::uint64_t lease) noexcept {  // 0: no process has it
+  return lease >= lease_parked ? 0 : static_cast<std::uint32_t>(lease >> 32);
+}
+/// At most so many messages are published at once.
+inline constexpr std::uint64_t largest_batch_messages = 1000;
+inline constexpr std::uint64_t not_announced = ~0ull;  // in `unmet`
 
 enum class overflow : std::uint32_t { block = 1, reject = 2, drop_oldest = 3, drop_new = 4 };
 
@@ -68,8 +77,8 @@ struct alignas(128) lane_limits {
 /// The serialised state of publishing. One line, so that a hand-over moves one line.
 struct alignas(128) lane_turn {
   word lock;   // 0 free; process id, bit 31 = somebody waits. Only the low 32 bits are used (futex)
-  word lease;  // exclusive publisher: process id:32 | generation:32, 0 = none. Changed under the
-               // lock
+  word lease;  // exclusive publisher: process id:32 | generation:32, 0 = none; or closed, or parked.
+               // Changed under the lock
   word tail;   // derived (I4); valid while no dead process holds the lock or the lease
   word next_seq;  // derived (I4)
   word zero_end;
@@ -89,6 +98,8 @@ struct alignas(128) lane_counters {
   word closed;     // 1: the stream was removed; readers drain, publishers stop
   word announced;  // 1: everybody was told that the lane is there; publishers do so unless it is
   word readable_from;  // sequences below it were purged, or dropped: nobody begins to read there
+  word unmet;  // 0, or the generation that announced the lane: nothing of it is overwritten before all
+               // who were interested have come to it   edge N2
 };
 
 /// Of lanes that have a log. writer: busd · readers: publishers, subscribers
@@ -101,6 +112,7 @@ struct alignas(128) lane_durability {
   word first_seq;        // of the ring when it was made: sequences are never used twice
   word largest_batch;    // bytes of records that busd can write at once; 0: it has not come yet
   word skipped;          // sequences that no message ever had, because shared memory was lost
+  word stopped;          // 1: busd has stopped, and its log ends here: who publishes tells the log first
 };
 
 /// First record that starts in a block of capacity/64 bytes. Lane is entered only here (I3). A

@@ -165,12 +165,13 @@ struct log_state {
   std::uint64_t first_seq;   // what is below was removed on purpose: retention, or a purge
   std::uint64_t stream_id;   // of the stream that the lane belongs to
   std::uint32_t lane_index;
-  std::uint32_t flags;
+  std::uint32_t flags;         // log_state_exact
   std::uint64_t last_base;     // a segment of this base had its name durably; 0: none yet
   std::uint64_t durable_upto;  // everything up to here is in the log, or in a gap that it announces
   std::uint64_t skipped;       // sequences up to durable_upto that no message ever had
   std::uint32_t subjects;      // so many were durable in `subjects`
-  std::uint32_t reserved[8];
+  std::uint32_t ring_messages;  // exact: what may be above high_water when the log was reopened
+  std::uint32_t reserved[7];
   std::uint32_t crc;  // of the 124 bytes before
 };
 static_assert(sizeof(log_state) == 128);
@@ -178,6 +179,8 @@ static_assert(offsetof(log_state, stream_id) == 48);
 static_assert(offsetof(log_state, last_base) == 64);
 static_assert(offsetof(log_state, subjects) == 88);
 static_assert(offsetof(log_state, crc) == 124);
+/// busd stopped in order: high_water is what was given out, unless `reopened` lies beside the state.
+inline constexpr std::uint32_t log_state_exact = 1;
 inline constexpr std::uint64_t log_state_magic = 0x3254534c535542ull;  // "BUSLST2"
 inline constexpr std::uint64_t log_state_stride = 4096;
 inline constexpr std::uint64_t log_state_file_bytes = 3 * log_state_stride;

@@ -35,12 +35,15 @@ struct process_identity {
   std::uint32_t id;
   std::uint32_t uid;
   std::uint32_t slot_count;
-  std::uint32_t reserved;
+  std::uint32_t lock_key;  // in the upper half of each lock word that it writes
   char name[64];
 };
 static_assert(sizeof(process_identity) == 112);
 
-enum class slot_kind : std::uint64_t { free = 0, publisher = 1, reader = 2 };
+/// An interest is what a subscriber wants of streams and lanes that it may not know yet: `label` has its
+/// patterns (`>` when they do not fit), `stream` a name or nothing, `lane` 0 or one more than the only
+/// lane, `messages` the generation of the bus up to which it has come to all of them.
+enum class slot_kind : std::uint64_t { free = 0, publisher = 1, reader = 2, interest = 3 };
 
 /// Publisher or reader, 256 bytes. The first line is a reader's pin (ring/pin.hpp).
 struct alignas(256) slot {
@@ -66,6 +69,7 @@ enum slot_flag : std::uint64_t {
   slot_gating = 1u << 2,
   slot_sleeping = 1u << 3,
   slot_bell = 1u << 4,  // has a named pipe ID.SUBSCRIBER.fifo to be poked
+  slot_leasing = 1u << 5,  // takes, or has, the lease of its lane
 };
 
 inline constexpr std::uint64_t process_slots_offset = 4096;

@@ -42,7 +42,10 @@ inline constexpr std::uint16_t flags_priority_shift = 8;  // bits 8-11: priority
 /// Of a batch on a stream with a durable log: the next record belongs to it, too. All of a batch is in
 /// the log, or nothing of it. Bit 12: a reader may ignore it.
 inline constexpr std::uint16_t flag_continues = 1u << 12;
-inline constexpr std::uint16_t flags_may_ignore = 0x1f00u;
+/// The payload has the type that its subject has in the table of subjects: a typed publisher of that
+/// subject sent it. Bit 13: a reader may ignore it.
+inline constexpr std::uint16_t flag_typed = 1u << 13;
+inline constexpr std::uint16_t flags_may_ignore = 0x3f00u;
 inline constexpr std::uint16_t flags_known =
     flag_batch | flag_extension | flag_progress | flag_headers | flags_may_ignore;
 

@@ -39,6 +39,11 @@ std::vector<layout::log_index_entry> read_index(disk& from, const std::string& d
                                                 std::uint64_t base_seq, std::uint64_t log_id,
                                                 std::uint64_t& bytes_read);
 
+/// Beside a state that is exact: something was given out since. Made by a publisher, empty.
+inline constexpr std::string_view reopened_name = "reopened";
+inline std::string reopened_path(const std::string& directory) {
+  return directory + "/" + std::string(reopened_name);
+}
 inline std::string segment_path(const std::string& directory, std::uint64_t base_seq) {
   return directory + "/" + segment_name(base_seq);
 }

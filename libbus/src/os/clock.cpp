@@ -4,6 +4,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 
@@ -50,11 +52,13 @@ std::uint32_t best_clock_kind() noexcept {
 std::uint64_t wall_ns() noexcept { return read_clock(CLOCK_REALTIME); }
 std::uint64_t raw_monotonic_ns() noexcept { return read_clock(CLOCK_MONOTONIC_RAW); }
 
-tick_clock& tick_clock::operator=(const tick_clock& other) noexcept {
-  kind_ = other.kind_;
-  birth_ticks_ = other.birth_ticks_;
-  birth_raw_ns_ = other.birth_raw_ns_;
-  return *this;
+tick_clock::tick_clock(std::uint32_t kind, std::uint64_t birth_ticks, std::uint64_t birth_raw_ns,
+                       base::clock_eras* eras)
+    : kind_(kind), birth_ticks_(birth_ticks), birth_raw_ns_(birth_raw_ns), process_(::getpid()) {
+  if (eras != nullptr)
+    eras_ = std::shared_ptr<base::clock_eras>(std::shared_ptr<void>(), eras);
+  else if (kind == clock_cycles)
+    eras_ = std::make_shared<base::clock_eras>();
 }
 
 double tick_clock::ns_per_tick() const noexcept {
@@ -66,39 +70,152 @@ double tick_clock::ns_per_tick() const noexcept {
   return ticks == 0 ? 1.0 : static_cast<double>(ns) / static_cast<double>(ticks);
 }
 
-tick_clock::anchor tick_clock::fresh_anchor() const noexcept {
-  thread_local anchor cached{};
-  thread_local std::uint64_t cached_birth = 0;
-  const std::uint64_t ticks = base::cycle_counter();
-  if (cached_birth != birth_ticks_ ||
-      static_cast<double>(ticks - cached.ticks) * cached.ns_per_tick > 1e9) {
-    cached = {ticks, wall_ns(), ns_per_tick()};
-    cached_birth = birth_ticks_;
+namespace {
+
+// A new era begins so long after it was announced. Whoever looked at the eras believes them for half of
+// it: that is before the first stamp of one that it cannot have seen.
+constexpr double announced_ahead_ns = 2e9;
+constexpr double believed_ns = announced_ahead_ns / 2;
+// The wall clock may be off by so much before an era begins; eras are few, so later by more.
+constexpr double tolerance_ns = 1e5;
+constexpr std::size_t eras_per_tolerance = 8;
+// A rate that is measured over less, or that is so far off, tells of a step, not of drift.
+constexpr double shortest_baseline_ns = 1e9;
+constexpr double largest_drift = 1e-3;
+
+// The first value stays. Returns what is there then.
+std::uint64_t set_once(base::word& to, std::uint64_t value) noexcept {
+  std::uint64_t expected = 0;
+  return to.compare_exchange_strong(expected, value) ? value : expected;
+}
+
+std::uint64_t ticks_of(double ns, double ns_per_tick) noexcept {
+  return static_cast<std::uint64_t>(ns / ns_per_tick);
+}
+
+}  // namespace
+
+std::uint64_t tick_clock::era::wall_at(std::uint64_t ticks) const noexcept {
+  const double distance = static_cast<double>(static_cast<std::int64_t>(ticks - from)) * ns_per_tick;
+  if (!(std::abs(distance) < 9e18)) return wall;
+  return wall + static_cast<std::uint64_t>(static_cast<std::int64_t>(distance));
+}
+
+// The tightest of some: a thread may lose its processor between two clocks.
+tick_clock::sample tick_clock::take_sample() noexcept {
+  sample best{};
+  std::uint64_t width = ~0ull;
+  for (int i = 0; i < 4; ++i) {
+    const std::uint64_t before = base::cycle_counter(), wall = wall_ns();
+    const std::uint64_t took = base::cycle_counter() - before;
+    if (took < width) width = took, best = {before + took / 2, wall};
   }
-  return cached;
+  return best;
+}
+
+bool tick_clock::is_forked() const noexcept { return process_ != ::getpid(); }
+
+tick_clock::era tick_clock::first_guess(const sample& now) const noexcept {
+  const double rate = ns_per_tick();
+  return {birth_ticks_, era{now.ticks, now.wall, rate}.wall_at(birth_ticks_), rate};
+}
+
+// Whoever meets an era that is not complete completes it. False: something wrote over it.
+bool tick_clock::settle(std::size_t index, const era& before, const sample& now,
+                        era& settled) const noexcept {
+  auto& shared = eras_->of[index];
+  settled.from = shared.from.load();
+  std::uint64_t rate = shared.ns_per_tick.load();
+  if (rate == 0) {
+    double measured = before.ns_per_tick;
+    if (index != 0) {
+      const auto ticks = static_cast<double>(static_cast<std::int64_t>(now.ticks - before.from));
+      const auto ns = static_cast<double>(static_cast<std::int64_t>(now.wall - before.wall));
+      if (ticks * measured > shortest_baseline_ns &&
+          std::abs(ns / (ticks * measured) - 1) < largest_drift)
+        measured = ns / ticks;
+    }
+    rate = set_once(shared.ns_per_tick, std::bit_cast<std::uint64_t>(measured));
+  }
+  settled.ns_per_tick = std::bit_cast<double>(rate);
+  if (!(settled.ns_per_tick > 1e-6 && settled.ns_per_tick < 1e6)) return false;
+  settled.wall = shared.wall_ns.load();
+  if (settled.wall == 0)
+    settled.wall = set_once(
+        shared.wall_ns, era{now.ticks, now.wall, settled.ns_per_tick}.wall_at(settled.from));
+  return settled.from <= ~0ull / 2 && settled.wall <= ~0ull / 2 &&
+         (index == 0 || settled.from > before.from);
+}
+
+// How many there are; at least one.
+std::size_t tick_clock::read_eras(known_eras& found, const sample& now) const noexcept {
+  std::size_t count = 0;
+  if (!is_forked()) {
+    if (eras_->of[0].from.load() == 0) set_once(eras_->of[0].from, std::max<std::uint64_t>(birth_ticks_, 1));
+    while (count < base::clock_eras_max && eras_->of[count].from.load() != 0) {
+      const era before = count != 0 ? found[count - 1]
+                         : eras_->of[0].ns_per_tick.load() == 0 ? first_guess(now)
+                                                                : era{};
+      if (!settle(count, before, now, found[count])) break;
+      ++count;
+    }
+  }
+  if (count == 0) found[count++] = first_guess(now);
+  return count;
+}
+
+// The same, and a new one is announced when the wall clock has left the last.
+std::size_t tick_clock::look(known_eras& found, const sample& now) const noexcept {
+  const std::size_t count = read_eras(found, now);
+  const era& last = found[count - 1];
+  if (count == base::clock_eras_max || now.ticks < last.from || is_forked()) return count;
+  const double off =
+      std::abs(static_cast<double>(static_cast<std::int64_t>(last.wall_at(now.ticks) - now.wall)));
+  if (off <= std::ldexp(tolerance_ns, static_cast<int>(count / eras_per_tolerance))) return count;
+  set_once(eras_->of[count].from,
+           base::cycle_counter() + ticks_of(announced_ahead_ns, last.ns_per_tick));
+  return read_eras(found, now);
 }
 
 std::uint64_t tick_clock::to_wall_ns(std::uint64_t ticks) const noexcept {
   if (kind_ == clock_wall) return ticks;
-  const anchor at = fresh_anchor();
-  const auto distance =
-      static_cast<double>(static_cast<std::int64_t>(ticks - at.ticks)) * at.ns_per_tick;
-  return at.wall + static_cast<std::uint64_t>(static_cast<std::int64_t>(distance));
+  struct remembered {
+    const base::clock_eras* of;
+    std::uint64_t birth, begin, bytes;
+    era known;
+  };
+  thread_local remembered last{};
+  if (last.of == eras_.get() && last.birth == birth_ticks_ && ticks - last.begin < last.bytes)
+      [[likely]]
+    return last.known.wall_at(ticks);
+  const sample now = take_sample();
+  known_eras all;
+  const std::size_t count = look(all, now);
+  std::size_t at = count - 1;
+  while (at != 0 && ticks < all[at].from) --at;
+  const std::uint64_t begin = at == 0 ? 0 : all[at].from;
+  const std::uint64_t believed = now.ticks + ticks_of(believed_ns, all[at].ns_per_tick);
+  const std::uint64_t end = at + 1 < count ? std::min(all[at + 1].from, believed) : believed;
+  last = {eras_.get(), birth_ticks_, begin, end > begin ? end - begin : 0, all[at]};
+  return all[at].wall_at(ticks);
 }
 
+// Of what was stamped then the first; of a time that was left out what came after it.
 std::uint64_t tick_clock::from_wall_ns(std::uint64_t wall) const noexcept {
   if (kind_ == clock_wall) return wall;
-  const anchor at = fresh_anchor();
-  const double distance =
-      (static_cast<double>(wall) - static_cast<double>(at.wall)) / at.ns_per_tick;
-  if (distance <= -static_cast<double>(at.ticks)) return 0;  // before the counter began
-  if (distance >= 9e18) return ~0ull;
-  // Exact for what is near, where it matters.
-  if (std::abs(distance) < 4e15)
-    return at.ticks +
-           static_cast<std::uint64_t>(static_cast<std::int64_t>(
-               static_cast<double>(static_cast<std::int64_t>(wall - at.wall)) / at.ns_per_tick));
-  return at.ticks + static_cast<std::uint64_t>(static_cast<std::int64_t>(distance));
+  known_eras all;
+  const std::size_t count = read_eras(all, take_sample());
+  for (std::size_t at = 0;; ++at) {
+    const era& e = all[at];
+    const bool is_last = at + 1 == count;
+    if (!is_last && wall >= e.wall_at(all[at + 1].from)) continue;
+    if (at != 0 && wall <= e.wall) return e.from;
+    const double distance =
+        static_cast<double>(static_cast<std::int64_t>(wall - e.wall)) / e.ns_per_tick;
+    if (wall < e.wall && distance <= -static_cast<double>(e.from)) return 0;  // before the counter began
+    if (!(distance < 9e18)) return ~0ull;
+    return e.from + static_cast<std::uint64_t>(static_cast<std::int64_t>(distance));
+  }
 }
 
 }  // namespace bus::os

@@ -3,12 +3,15 @@
 ///
 /// A bus has one kind, chosen by its creator. The creator also writes down one pair {ticks,
 /// CLOCK_MONOTONIC_RAW}: every process derives the frequency from it, more exact the older the bus
-/// is. Wall-clock time is taken anew at most a second ago, so that clock steps and drift show.
+/// is. Wall-clock time is told by the bus's eras: a stamp has the same one in all processes and for
+/// ever. Clock steps and drift show in what is stamped 3 s later.
 
-#include <atomic>
+#include <array>
 #include <chrono>
 #include <cstdint>
+#include <memory>
 
+#include "base/clock_eras.hpp"
 #include "base/cycles.hpp"
 
 namespace bus::os {
@@ -23,11 +26,9 @@ std::uint64_t raw_monotonic_ns() noexcept;
 class tick_clock {
  public:
   tick_clock() = default;
-  tick_clock(std::uint32_t kind, std::uint64_t birth_ticks, std::uint64_t birth_raw_ns) noexcept
-      : kind_(kind), birth_ticks_(birth_ticks), birth_raw_ns_(birth_raw_ns) {}
-  tick_clock(const tick_clock& other) noexcept
-      : tick_clock(other.kind_, other.birth_ticks_, other.birth_raw_ns_) {}
-  tick_clock& operator=(const tick_clock& other) noexcept;
+  /// `eras` stay as long as the clock and its copies. Null: they have eras of their own.
+  tick_clock(std::uint32_t kind, std::uint64_t birth_ticks, std::uint64_t birth_raw_ns,
+             base::clock_eras* eras = nullptr);
 
   std::uint32_t kind() const noexcept { return kind_; }
   std::uint64_t now() const noexcept {
@@ -38,16 +39,29 @@ class tick_clock {
   std::uint64_t from_wall_ns(std::uint64_t wall) const noexcept;
 
  private:
-  struct anchor {
-    std::uint64_t ticks;
-    std::uint64_t wall;
+  struct era {
+    std::uint64_t from, wall;
     double ns_per_tick;
+
+    std::uint64_t wall_at(std::uint64_t ticks) const noexcept;
   };
-  anchor fresh_anchor() const noexcept;
+  struct sample {
+    std::uint64_t ticks, wall;
+  };
+  using known_eras = std::array<era, base::clock_eras_max>;
+
+  static sample take_sample() noexcept;
+  era first_guess(const sample& now) const noexcept;
+  bool settle(std::size_t index, const era& before, const sample& now, era& settled) const noexcept;
+  std::size_t read_eras(known_eras& found, const sample& now) const noexcept;
+  std::size_t look(known_eras& found, const sample& now) const noexcept;
+  bool is_forked() const noexcept;
 
   std::uint32_t kind_ = clock_wall;
   std::uint64_t birth_ticks_ = 0;
   std::uint64_t birth_raw_ns_ = 0;
+  int process_ = 0;  // the eras are not there in a forked child
+  std::shared_ptr<base::clock_eras> eras_;
 };
 
 }  // namespace bus::os

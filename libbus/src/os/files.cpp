@@ -217,6 +217,15 @@ std::string link_target(const std::string& path) {
 
 bool exists(const std::string& path) noexcept { return ::access(path.c_str(), F_OK) == 0; }
 
+result<void> leave_mark(const std::string& directory, const std::string& name) {
+  const std::string path = directory + "/" + name;
+  const fd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600));
+  if (!file || ::fsync(file.get()) != 0) return failure(errno, "cannot make " + path);
+  const fd parent(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!parent || ::fsync(parent.get()) != 0) return failure(errno, "cannot make " + path);
+  return {};
+}
+
 bool surely_missing(const std::string& path) noexcept {
   return ::access(path.c_str(), F_OK) != 0 && errno == ENOENT;
 }

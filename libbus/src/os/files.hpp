@@ -58,6 +58,8 @@ result<void> make_text_link(const std::string& path, const std::string& text);
 result<void> make_link(const std::string& path, const std::string& target);
 /// Empty: there is none.
 std::string link_target(const std::string& path);
+/// An empty file, durable with its name. It may be there already.
+result<void> leave_mark(const std::string& directory, const std::string& name);
 bool exists(const std::string& path) noexcept;
 /// Not there, for certain: any other failure to look is not an answer.
 bool surely_missing(const std::string& path) noexcept;

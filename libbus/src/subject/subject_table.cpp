@@ -49,7 +49,7 @@ result<subject_table> subject_table::open(const std::string& path, bool writable
   if (!map) return std::move(map.error());
   subject_table table;
   table.path_ = path;
-  table.file_ = std::move(found->file);
+  if (writable) table.file_ = std::move(found->file);  // to reserve what is appended
   table.map_ = std::move(*map);
   const auto& header = table.header();
   auto checked =
@@ -118,7 +118,7 @@ std::optional<interned> subject_table::find(std::string_view subject,
 }
 
 result<std::optional<interned>> subject_table::intern(std::string_view subject, std::uint64_t hash,
-                                                      std::uint32_t self, sync::peers& others) {
+                                                      std::uint64_t self, sync::peers& others) {
   if (auto known = find(subject, hash)) return known;
   if (full_) {
     auto read = refresh();

@@ -52,7 +52,7 @@ class subject_table {
   /// its subject. REQUIRES: a valid subject, a writable table. Errors: busy (a live process holds
   /// the table's lock), corrupt
   result<std::optional<interned>> intern(std::string_view subject, std::uint64_t hash,
-                                         std::uint32_t self, sync::peers& others);
+                                         std::uint64_t self, sync::peers& others);
 
  private:
   layout::subjects_header& header() const noexcept {

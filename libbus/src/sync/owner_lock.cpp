@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "base/cycles.hpp"
 
@@ -13,7 +14,7 @@ constexpr int spin_rounds = 16;  // some microseconds: a critical section is sho
 
 }  // namespace
 
-lock_result wait_lock(word& lock, std::uint32_t self,
+lock_result wait_lock(word& lock, std::uint64_t self,
                       std::chrono::steady_clock::time_point deadline, peers& others,
                       std::uint32_t& holder) noexcept {
   using enum std::memory_order;
@@ -24,6 +25,8 @@ lock_result wait_lock(word& lock, std::uint32_t self,
     for (int i = 0; i < pauses; ++i) base::relax();
     pauses = std::min(pauses * 2, 64);
   }
+  std::uint64_t disowned = 0;
+  std::chrono::steady_clock::time_point disowned_since{};
   for (;;) {
     std::uint64_t seen = lock.load(relaxed);  // a reason to act; each act is a compare-and-swap
     if (seen == 0) {
@@ -45,6 +48,15 @@ lock_result wait_lock(word& lock, std::uint32_t self,
       continue;
     }
     const auto now = std::chrono::steady_clock::now();
+    // Invariant 5
+    if (!gone && !others.uses_key(holder, lock_key_of(seen))) {
+      const std::uint64_t unmoved = seen & ~lock_contended;
+      if (std::exchange(disowned, unmoved) != unmoved) disowned_since = now;
+      if (now - disowned_since >= disowned_after && take_over<hardware>(lock, seen, self)) {
+        hardware::step(failpoint::lock_taken_over);
+        return lock_result::taken_over;
+      }
+    }
     if (now >= deadline) return lock_result::busy;
     if (gone) {  // dying: its threads are on their way out
       os::futex_wait(os::futex_half(lock), static_cast<std::uint32_t>(seen),

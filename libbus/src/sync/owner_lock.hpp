@@ -1,7 +1,7 @@
 #pragma once
 /// owner_lock: a lock in shared memory that survives its owner. A word: 0, or the owner's process
-/// id, bit 31 set when somebody waits. Process ids are never used twice on a bus, so a word can
-/// never mean another owner.
+/// id, bit 31 set when somebody waits, and in its upper half the key that the owner's file names.
+/// Process ids are never used twice on a bus, so a word can never mean another owner.
 ///
 /// Invariants
 ///   1  The word changes from an id to another id only after the first process was proven gone
@@ -12,6 +12,8 @@
 ///   4  Who sleeps on it looks again after longest_sleep: the bit that it set may be lost, when it
 ///      was set in the very moment of an unlock. So an unlock that nobody waits for is a store, and
 ///      not an exchange, which would cost every message.
+///   5  A word whose key is not that of the process it names was written by something else: it is taken
+///       over when it has not changed for disowned_after.
 /// A stopped owner is alive: waiters get `busy` at their deadline.
 
 #include <chrono>
@@ -24,11 +26,19 @@
 namespace bus::sync {
 
 inline constexpr std::chrono::milliseconds longest_sleep{1};
+inline constexpr std::chrono::milliseconds disowned_after{10};
 inline constexpr std::uint64_t lock_contended = 1ull << 31;
 inline constexpr std::uint64_t lock_owner_mask = lock_contended - 1;
+/// What a process writes into a lock that it takes.
+constexpr std::uint64_t lock_word_of(std::uint32_t process, std::uint32_t key) noexcept {
+  return process | std::uint64_t{key} << 32;
+}
+constexpr std::uint32_t lock_key_of(std::uint64_t value) noexcept {
+  return static_cast<std::uint32_t>(value >> 32);
+}
 
 template <class A>
-bool try_lock(word& lock, std::uint32_t self) noexcept {
+bool try_lock(word& lock, std::uint64_t self) noexcept {
   std::uint64_t expected = 0;
   // [L1] acquire: pairs with the release in unlock.
   return A::compare_exchange(lock, expected, self, std::memory_order_acquire, edge::lock);
@@ -48,7 +58,7 @@ bool unlock_word(word& lock) noexcept {
 
 /// REQUIRES: the owner in `seen` is proven gone. False: somebody else was faster.
 template <class A>
-bool take_over(word& lock, std::uint64_t seen, std::uint32_t self) noexcept {
+bool take_over(word& lock, std::uint64_t seen, std::uint64_t self) noexcept {
   // [L1] acquire: the dead owner's stores are behind us by proof, the previous one's by its
   // release.
   return A::compare_exchange(lock, seen, self | lock_contended, std::memory_order_acquire,
@@ -57,12 +67,12 @@ bool take_over(word& lock, std::uint64_t seen, std::uint32_t self) noexcept {
 
 enum class lock_result : std::uint8_t {
   taken,
-  taken_over,  // from a dead owner: repair
+  taken_over,  // from a dead owner, or from none: repair
   busy,        // deadline; the owner is alive (maybe stopped): `holder`
 };
 
 /// Slow path of a lock: spins, then sleeps on the word and on the owner's life.
-lock_result wait_lock(word& lock, std::uint32_t self,
+lock_result wait_lock(word& lock, std::uint64_t self,
                       std::chrono::steady_clock::time_point deadline, peers& others,
                       std::uint32_t& holder) noexcept;
 

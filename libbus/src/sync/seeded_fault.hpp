@@ -1,5 +1,5 @@
 #pragma once
-/// seeded_fault: mistakes that the group code makes when a test asks for them, so that the test can
+/// seeded_fault: mistakes that the library makes when a test asks for them, so that the test can
 /// prove that it would notice.
 ///
 /// Nothing at all in the product; only the test build of the library (BUS_FAILPOINTS) has them.
@@ -22,7 +22,8 @@ enum class fault : std::uint8_t {
   passed_over_is_forgotten,  // a key that has too many waiting loses those
   unstarted_fails,           // a lease that ends counts, whether its message was begun or not
   loss_untold,               // what the ring lost is counted, and no consumer hears of it
-  place_stays_active         // a dead active member's place is still the active one
+  place_stays_active,        // a dead active member's place is still the active one
+  newcomers_forgotten        // N2: a new lane holds back for those only who have come to it
 };
 
 #if defined(BUS_FAILPOINTS)

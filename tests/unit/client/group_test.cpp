@@ -271,6 +271,34 @@ TEST_F(Group, ASparseFilterIsSearchedToItsEnd) {
   }
 }
 
+TEST_F(Group, PeekShowsWhatComesNextInTheOrderOfClaims) {
+  add_stream(overflow::block, 2);
+  auto c = join({});
+  auto zero = bus_->publisher("orders.a", {.mode = publish_mode::exclusive, .lane = 0});
+  auto one = bus_->publisher("orders.b", {.mode = publish_mode::exclusive, .lane = 1});
+  ASSERT_TRUE(zero && one);
+  int sent = 0;
+  for (; sent < 20; ++sent) ASSERT_TRUE((sent / 3 % 2 == 0 ? *zero : *one).publish(std::to_string(sent)));
+  std::vector<std::string> batch;  // all of it has one stamp
+  for (; sent < 30; ++sent) batch.push_back(std::to_string(sent));
+  std::vector<std::span<const std::byte>> payloads;
+  for (const std::string& text : batch) payloads.push_back(std::as_bytes(std::span(text)));
+  ASSERT_TRUE(zero->publish_batch(payloads));
+  const auto all = bus_->peek("orders", "workers", 100), some = bus_->peek("orders", "workers", 7);
+  ASSERT_TRUE(all && some);
+  ASSERT_EQ(all->size(), 30u);
+  ASSERT_EQ(some->size(), 7u);
+  for (std::size_t i = 0; i < 30; ++i) {
+    const auto& seen = (*all)[i];
+    EXPECT_EQ(std::string(reinterpret_cast<const char*>(seen.payload.data()), seen.payload.size()), std::to_string(i));
+    EXPECT_LE(seen.age, (*all)[i == 0 ? 0 : i - 1].age);
+    EXPECT_EQ((*some)[std::min<std::size_t>(i, 6)].payload, (*all)[std::min<std::size_t>(i, 6)].payload);
+    auto next = c.next(0s);
+    EXPECT_EQ(text_of(next), std::to_string(i));
+    if (next) next->ack();
+  }
+}
+
 TEST_F(Group, StartsWhereItIsTold) {
   add_stream();
   publish(0, 10);
@@ -283,6 +311,21 @@ TEST_F(Group, StartsWhereItIsTold) {
   EXPECT_EQ(text_of(n), "10");
   EXPECT_EQ(text_of(l), "9");
   EXPECT_EQ(text_of(s), "5");
+}
+
+TEST_F(Group, StartsAtTheLastOfAllLanes) {
+  add_stream(overflow::block, 3);
+  auto first = bus_->publisher("orders.a", {.lane = 0}), second = bus_->publisher("orders.a", {.lane = 1});
+  ASSERT_TRUE(first && second);
+  ASSERT_TRUE(first->publish("1") && second->publish("2") && first->publish("3") && second->publish("4") &&
+              first->publish("5"));
+  auto c = join({.deliver = start::last()});
+  ASSERT_TRUE(second->publish("6"));
+  for (const char* expected : {"5", "6", "nothing"}) {
+    auto one = c.next(0s);
+    EXPECT_EQ(text_of(one), expected);
+    if (one) one->ack();
+  }
 }
 
 TEST_F(Group, PauseStopsClaimsUntilResumed) {

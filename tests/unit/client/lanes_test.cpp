@@ -137,6 +137,43 @@ TEST_F(Lanes, OfPublishersAreFoundByOtherSessions) {
   EXPECT_EQ(next.size(), 3u);
 }
 
+TEST_F(Lanes, HaveOneLastMessageAndOneOfEachSubject) {
+  for (const auto mode : {bus::lane_mode::fixed, bus::lane_mode::per_publisher}) {
+    const std::string name = mode == bus::lane_mode::fixed ? "f" : "p";
+    bus::stream_config config = stream_of(name, {name + ".>"});
+    config.lanes = 3;
+    config.mode = mode;
+    must(session.add_stream(config));
+    const bool fixed = mode == bus::lane_mode::fixed;
+    std::vector<bus::publisher> out;
+    for (std::uint32_t lane = 0; lane < 3; ++lane)
+      out.push_back(must(session.publisher(
+          name + ".a", {.lane = fixed ? std::optional<std::uint32_t>(lane) : std::nullopt})));
+    int number = 0;
+    const auto publish = [&](std::uint32_t from, const char* subject) {
+      send_to(out[from], name + subject, std::to_string(number++) + subject);
+    };
+    for (const std::uint32_t from : {1, 2, 0, 2, 0, 1}) {  // its last is the last in no lane but one
+      publish(from, ".a");
+      publish((from + 1) % 3, ".b");
+    }
+    publish(0, ".c");
+    const auto read = [&](bus::start from, const std::string& pattern) {
+      auto s = must(session.subscribe(pattern, {.start = from}));
+      texts seen = drain(s);
+      publish(2, ".a");  // and whatever is new in any lane
+      publish(1, ".a");
+      EXPECT_EQ(drain(s).size(), pattern.ends_with(".b") ? 0u : 2u);
+      std::sort(seen.begin(), seen.end());
+      return seen;
+    };
+    EXPECT_EQ(read(bus::start::last(), name + ".b"), texts{"11.b"});
+    EXPECT_EQ(read(bus::start::last(), name + ".a"), texts{"14.a"});
+    EXPECT_EQ(read(bus::start::last_per_subject(), name + ".>"), (texts{"11.b", "12.c", "16.a"}));
+    EXPECT_EQ(read(bus::start::last_per_subject(), name + ".a"), texts{"18.a"});
+  }
+}
+
 TEST_F(Lanes, HaveSequencesOfTheirOwn) {
   add(2);
   bus::publisher_options first, second;

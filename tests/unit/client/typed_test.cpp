@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <cstring>
+
 #include "support/buses.hpp"
 
 namespace {
@@ -100,6 +102,54 @@ TEST_F(Typed, APayloadOfAnotherSizeIsNeverDeliveredAsTheType) {
   std::size_t seen = 0;
   s.poll(10, [&](const quote&, const bus::message&) { ++seen; });
   EXPECT_EQ(seen, 0u) << "5 bytes were read as a struct of " << sizeof(quote);
+}
+
+TEST_F(Typed, AnUntypedMessageOfTheSameSizeIsNeverDeliveredAsTheType) {
+  for (const auto mode : {bus::publish_mode::shared, bus::publish_mode::exclusive}) {
+    const bool shared = mode == bus::publish_mode::shared;
+    bus::stream_config config = stream_of(shared ? "s" : "e", {shared ? "s.>" : "e.>"});
+    config.lanes = 2;
+    must(session.add_stream(config));
+    const std::string subject = config.name + ".q", bytes(sizeof(quote), 'x');
+    auto untyped = must(session.publisher(subject, {.mode = mode}));
+    send(untyped, bytes);
+    auto p = must(bus::typed_publisher<quote>::open(session, subject, {.mode = mode}));
+    auto s = must(bus::typed_subscriber<quote>::open(session, subject, {.start = bus::start::all()}));
+    send(untyped, bytes);
+    send_to(p.untyped(), config.name + ".other", bytes);
+    // What a typed publisher sends to its own subject is of its type, in whatever way.
+    ASSERT_TRUE(p.publish({1, 0}));
+    const quote more{2, 0};
+    const auto raw = std::as_bytes(std::span(&more, 1));
+    const bus::header header{"key", "k"};
+    ASSERT_TRUE(p.untyped().publish(raw, std::span(&header, 1)));
+    const std::span<const std::byte> both[] = {raw, raw};
+    ASSERT_TRUE(p.untyped().publish_batch(both));
+    auto loan = must(p.untyped().loan(sizeof more));
+    std::memcpy(loan.data().data(), &more, sizeof more);
+    ASSERT_TRUE(loan.commit());
+    send(untyped, bytes);
+    double sum = 0;
+    std::size_t seen = 0;
+    while (const auto q = s.next(0ns)) ++seen, sum += q->bid;
+    EXPECT_EQ(seen, 5u);
+    EXPECT_EQ(sum, 9);
+    ASSERT_TRUE(s.untyped().failure());
+    EXPECT_EQ(s.untyped().failure()->code, bus::errc::type_mismatch);
+  }
+}
+
+TEST_F(Typed, ASubjectThatGetsItsTypeLaterIsReadFromThenOn) {
+  auto untyped = must(session.publisher("x.q"));
+  auto s = must(bus::typed_subscriber<quote>::open(session, "x.q"));
+  send(untyped, std::string(sizeof(quote), 'x'));
+  EXPECT_FALSE(s.next(0ns));
+  auto p = must(bus::typed_publisher<quote>::open(session, "x.q"));
+  send(untyped, "short");
+  ASSERT_TRUE(p.publish({1, 2}));
+  const auto got = s.next(0ns);
+  ASSERT_TRUE(got);
+  EXPECT_EQ(got->ask, 2);
 }
 
 TEST_F(Typed, NameAndLayoutMakeTheType) {

@@ -1,6 +1,8 @@
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cmath>
+#include <thread>
 
 #include "os/clock.hpp"
 
@@ -57,6 +59,54 @@ TEST(TickClock, KeepsTheOrderOfStamps) {
     ASSERT_GE(wall + 1'000'000, last_wall);  // the anchor may be taken anew in between
     last = ticks;
     last_wall = wall;
+  }
+}
+
+TEST(TickClock, TellsTheTimeOfAStampOnceAndForAll) {
+  base::clock_eras eras{};
+  const std::uint32_t kind = best_clock_kind();
+  const std::uint64_t birth = tick_clock(kind, 0, 0).now(), raw = raw_monotonic_ns();
+  const tick_clock one(kind, birth, raw, &eras), other(kind, birth, raw, &eras);
+  const std::uint64_t ticks = one.now(), told = one.to_wall_ns(ticks);
+  for (int i = 0; i < 3; ++i) {
+    std::uint64_t there = 0;
+    std::jthread([&] { there = other.to_wall_ns(ticks); }).join();
+    EXPECT_EQ(there, told);
+    EXPECT_EQ(one.to_wall_ns(ticks), told);
+    (void)best().to_wall_ns(ticks);  // of another bus
+    EXPECT_EQ(one.to_wall_ns(ticks), told);
+    EXPECT_LE(one.from_wall_ns(told), ticks);
+    EXPECT_LT(difference(one.from_wall_ns(told), ticks) * one.ns_per_tick(), 1e3);
+    std::this_thread::sleep_for(std::chrono::milliseconds(400));
+  }
+}
+
+TEST(TickClock, ShowsAStepOfTheWallClockInLaterStampsOnly) {
+  const std::uint32_t kind = best_clock_kind();
+  if (kind != clock_cycles) GTEST_SKIP() << "stamps are the wall clock";
+  base::clock_eras eras{};
+  const tick_clock clock(kind, tick_clock(kind, 0, 0).now(), raw_monotonic_ns(), &eras);
+  const std::uint64_t old = clock.now(), before = clock.to_wall_ns(old);
+  eras.of[0].wall_ns -= 1'000'000'000;  // as if it had gone on by a second since
+  std::uint64_t told = 0;
+  std::jthread([&] { told = clock.to_wall_ns(old); }).join();  // one that remembers nothing
+  EXPECT_EQ(told, before - 1'000'000'000);
+  std::this_thread::sleep_for(std::chrono::milliseconds(2100));
+  EXPECT_LT(difference(clock.to_wall_ns(clock.now()), wall_ns()), tolerance_ns);
+  std::jthread([&] { EXPECT_EQ(clock.to_wall_ns(old), told); }).join();
+}
+
+TEST(TickClock, SurvivesErasThatWereWrittenOver) {
+  const std::uint32_t kind = best_clock_kind();
+  const std::uint64_t birth = tick_clock(kind, 0, 0).now(), raw = raw_monotonic_ns();
+  for (const std::uint64_t nonsense : {0ull, 1ull, ~0ull, 1ull << 63, 0x7ff8000000000000ull, 0x3fd0000000000000ull}) {
+    base::clock_eras eras{};
+    for (auto& era : eras.of) era.from = era.wall_ns = era.ns_per_tick = nonsense;
+    const tick_clock clock(kind, birth, raw, &eras);
+    for (const std::uint64_t value : {std::uint64_t{0}, clock.now(), ~std::uint64_t{0}}) {
+      (void)clock.to_wall_ns(value);
+      (void)clock.from_wall_ns(value);
+    }
   }
 }
 

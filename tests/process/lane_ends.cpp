@@ -1,0 +1,202 @@
+// The beginning and the end of a lane: what is published before a subscriber has come to it, and what is published
+// while it is removed. Each with the mistake that its test catches.
+
+#include <bus/bus.hpp>
+
+#include <gtest/gtest.h>
+
+#include <unistd.h>
+
+#include <atomic>
+#include <string>
+#include <thread>
+
+#include "scratch.hpp"
+#include "sync/seeded_fault.hpp"
+
+namespace {
+
+using namespace std::chrono_literals;
+using bus::sync::fault;
+
+bus::session open(const test::scratch& place) {
+  auto opened = bus::open(place.url());
+  if (!opened) throw std::runtime_error(opened.error().message());
+  return std::move(*opened);
+}
+
+bus::stream_config config_of(bus::lane_mode mode, bus::overflow policy = bus::overflow::block) {
+  bus::stream_config config;
+  config.name = "orders";
+  config.subjects = {"orders.>"};
+  config.overflow = policy;
+  config.mode = mode;
+  config.lanes = mode == bus::lane_mode::fixed ? 1 : 16;
+  config.ring_bytes = 64 << 10;
+  config.max_message_bytes = 4096;
+  return config;
+}
+
+struct count_of {
+  std::uint64_t messages = 0, lost = 0;
+};
+
+class LaneEnds : public ::testing::Test {
+ protected:
+  void SetUp() override { ::alarm(100); }
+  void TearDown() override {
+    ::alarm(0);
+    bus::sync::seeded = fault::none;
+  }
+
+  // Publishes until it is refused, or for six rings; how many went in.
+  static std::uint64_t fill(bus::publisher& out, bus::published& last) {
+    const std::string payload(100, 'x');
+    for (std::uint64_t count = 0; count < 2048; ++count)
+      if (!(last = out.publish(payload))) return count;
+    return 2048;
+  }
+  bus::subscriber subscribe(bus::session& at, const char* pattern) {
+    bus::subscriber_options options;
+    options.on_gap = [this](const bus::gap& gap) { got_.lost += gap.count; };
+    auto made = at.subscribe(pattern, std::move(options));
+    if (!made) throw std::runtime_error(made.error().message());
+    return std::move(*made);
+  }
+  count_of read(bus::subscriber& from) {
+    while (from.poll(100, [&](const bus::message&) { ++got_.messages; }) != 0) {
+    }
+    return got_;
+  }
+
+  test::scratch place_;
+  count_of got_;
+};
+
+// Somebody who is subscribed, and slow to look, gets all of a lane that came meanwhile.
+TEST_F(LaneEnds, ANewLaneIsNotOverwrittenBeforeItsSubscribersHaveCome) {
+  for (const fault seeded : {fault::none, fault::newcomers_forgotten}) {
+    bus::sync::seeded = seeded;
+    for (const bool is_new_stream : {false, true}) {
+      test::scratch place;
+      got_ = {};
+      auto session = open(place), others = open(place);
+      const auto config = config_of(bus::lane_mode::per_publisher);
+      if (!is_new_stream) {
+        ASSERT_TRUE(session.add_stream(config));
+      }
+      auto in = subscribe(session, "orders.>");
+      if (is_new_stream) {
+        ASSERT_TRUE(session.add_stream(config));
+      }
+      std::uint64_t sent = 0;
+      bus::published last;
+      std::thread([&] {
+        bus::publisher_options options;
+        options.mode = bus::publish_mode::exclusive;
+        options.send_timeout = 50ms;
+        std::vector<bus::publisher> out;
+        for (int lane = 0; lane < 2; ++lane) {
+          out.push_back(std::move(*others.publisher("orders.x", options)));
+          sent += fill(out.back(), last);
+        }
+      }).join();
+      const auto got = read(in);
+      EXPECT_EQ(got.messages + got.lost, sent);
+      if (seeded == fault::none) {
+        EXPECT_EQ(last.status, bus::publish_status::timed_out);
+        EXPECT_EQ(got.lost, 0u) << (is_new_stream ? "new stream" : "new lane");
+        EXPECT_GT(sent, 600u);
+      } else {
+        EXPECT_GT(got.lost, 0u) << "the test does not notice";
+      }
+    }
+  }
+}
+
+TEST_F(LaneEnds, ANewLaneThatRejectsSaysWhoHasNotCome) {
+  auto session = open(place_), others = open(place_);
+  auto in = subscribe(session, "orders.>");
+  ASSERT_TRUE(session.add_stream(config_of(bus::lane_mode::fixed, bus::overflow::reject)));
+  auto out = others.publisher("orders.x");
+  ASSERT_TRUE(out);
+  bus::published last;
+  const std::uint64_t sent = fill(*out, last);
+  EXPECT_EQ(last.status, bus::publish_status::rejected);
+  EXPECT_NE(out->last_error().message().find("has not looked at it yet"), std::string::npos)
+      << out->last_error().message();
+  EXPECT_EQ(read(in).messages, sent);
+  EXPECT_TRUE(out->publish("goes on"));
+}
+
+TEST_F(LaneEnds, APublisherIsToldThatItWaitsForASubscriberOfItsOwnThread) {
+  auto session = open(place_);
+  auto in = subscribe(session, "orders.>");
+  ASSERT_TRUE(session.add_stream(config_of(bus::lane_mode::fixed)));
+  auto out = session.publisher("orders.x");
+  ASSERT_TRUE(out);
+  bus::published last;
+  (void)fill(*out, last);
+  EXPECT_EQ(last.status, bus::publish_status::would_deadlock);
+}
+
+// One who subscribes to something else, and one that is gone, are not waited for.
+TEST_F(LaneEnds, OnlyThoseWhoAreInterestedAreWaitedFor) {
+  auto session = open(place_), others = open(place_);
+  auto elsewhere = subscribe(session, "prices.>");
+  auto one_lane = session.subscribe("orders.>", [] {
+    bus::subscriber_options options;
+    options.lane = 7;
+    return options;
+  }());
+  ASSERT_TRUE(one_lane);
+  { auto gone = subscribe(session, "orders.>"); }
+  ASSERT_TRUE(session.add_stream(config_of(bus::lane_mode::fixed)));
+  auto out = others.publisher("orders.x");
+  ASSERT_TRUE(out);
+  for (int i = 0; i < 5000; ++i) ASSERT_TRUE(out->publish(std::string(100, 'x'))) << i;
+}
+
+// Every message that was answered with ok arrives, or is told as lost.
+TEST_F(LaneEnds, NothingIsLostUntoldWhenAStreamIsRemovedAndMadeAgain) {
+  for (const auto mode : {bus::publish_mode::shared, bus::publish_mode::exclusive}) {
+    test::scratch place;
+    got_ = {};
+    auto session = open(place), others = open(place), operators = open(place);
+    ASSERT_TRUE(session.add_stream(config_of(bus::lane_mode::fixed)));
+    auto in = subscribe(session, "orders.>");
+    std::atomic<bool> removing{true}, publishing{true};
+    std::atomic<std::uint64_t> sent{0}, refused{0};
+    std::thread writer([&] {
+      bus::publisher_options options;
+      options.mode = mode;
+      options.send_timeout = 5s;
+      auto out = others.publisher("orders.x", options);
+      const std::string payload(100, 'x');
+      while (removing) {
+        if (!out) {
+          out = others.publisher("orders.x", options);
+          continue;
+        }
+        ++(out->publish(payload) ? sent : refused);
+      }
+      publishing = false;
+    });
+    std::thread keeper([&] {
+      for (int round = 0; round < 150; ++round) {
+        EXPECT_TRUE(operators.remove_stream("orders"));
+        auto added = operators.add_stream(config_of(bus::lane_mode::fixed));
+        EXPECT_TRUE(added) << added.error().message();
+      }
+      removing = false;
+    });
+    while (publishing) (void)read(in);
+    keeper.join();
+    writer.join();
+    const auto got = read(in);
+    EXPECT_EQ(got.messages + got.lost, sent.load()) << refused.load() << " were refused";
+    EXPECT_GT(sent.load(), 100u);
+  }
+}
+
+}  // namespace
