@@ -1,6 +1,7 @@
 #include "client/own_process.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <new>
 
@@ -16,7 +17,7 @@ namespace bus::client {
 
 namespace {
 
-constexpr std::uint32_t least_interests = 8;
+constexpr std::uint32_t first_slots = 512, more_slots = 512;
 
 void copy_text(char* to, std::size_t size, std::string_view text) noexcept {
   const std::size_t length = std::min(size - 1, text.size());
@@ -29,10 +30,8 @@ void copy_text(char* to, std::size_t size, std::string_view text) noexcept {
 result<std::unique_ptr<own_process>> own_process::join(const std::string& processes_directory,
                                                        std::uint32_t id, std::uint64_t bus_id,
                                                        std::string_view name,
-                                                       std::uint32_t wanted_slots) {
-  // Interests have slots of their own: `wanted_slots` is what publishers and subscriptions may use.
-  const std::uint32_t slots =
-      std::min(layout::max_slots, wanted_slots + wanted_slots / 4 + least_interests);
+                                                       std::uint32_t most_slots) {
+  const std::uint32_t slots = std::min(most_slots, first_slots);
   const std::uint64_t bytes = layout::process_file_bytes(slots);
   auto file = os::create_nameless(processes_directory, bytes, 0600);
   if (!file) return std::move(file.error());
@@ -44,7 +43,9 @@ result<std::unique_ptr<own_process>> own_process::join(const std::string& proces
   made->who_ = os::self();
   made->path_ = processes_directory + "/" + std::to_string(id);
   made->used_.resize(slots);
-  made->wanted_slots_ = wanted_slots;
+  made->first_slots_ = slots;
+  made->most_slots_ = most_slots;
+  made->pieces_.reserve(layout::max_slots / more_slots);  // never moved: slots are looked up meanwhile
   made->map_ = std::move(*map);
 
   auto* header = new (made->map_.data()) layout::process_header{};
@@ -114,7 +115,30 @@ void own_process::abandon() noexcept {
 }
 
 layout::slot& own_process::slot(std::uint32_t index) const noexcept {
-  return reinterpret_cast<layout::slot*>(map_.data() + layout::process_slots_offset)[index];
+  if (index < first_slots_)
+    return reinterpret_cast<layout::slot*>(map_.data() + layout::process_slots_offset)[index];
+  const std::uint32_t behind = index - first_slots_;
+  return reinterpret_cast<layout::slot*>(pieces_[behind / more_slots].data())[behind % more_slots];
+}
+
+// The file becomes longer; what is mapped of it stays where it is.
+result<void> own_process::grow() {
+  const auto slots = static_cast<std::uint32_t>(used_.size());
+  const std::uint32_t more = std::min(more_slots, layout::max_slots - slots);
+  const std::uint64_t offset = layout::process_file_bytes(slots);
+  const std::uint64_t bytes = layout::process_file_bytes(slots + more) - offset;
+  auto found = os::open_existing(path_, true);
+  if (!found) return std::move(found.error());
+  auto reserved = os::reserve(found->file.get(), offset, bytes, path_);
+  if (!reserved) return reserved;
+  auto map = os::mapping::map(found->file.get(), offset, bytes, true, true);
+  if (!map) return std::move(map.error());
+  pieces_.push_back(std::move(*map));
+  used_.resize(slots + more);
+  auto& identity = reinterpret_cast<layout::process_header*>(map_.data())->identity;
+  // release: the file has them; pairs with peer::slots_now
+  std::atomic_ref(identity.slot_count).store(slots + more, std::memory_order_release);
+  return {};
 }
 
 ring::pin_words& own_process::pin(std::uint32_t index) const noexcept {
@@ -130,19 +154,19 @@ result<std::uint32_t> own_process::claim_slot(layout::slot_kind kind, std::uint6
                                               std::string_view label, std::string_view stream,
                                               std::uint64_t flags) {
   const std::lock_guard guard(mutex_);
-  std::size_t index = 0;
-  const std::size_t none = used_.size();
-  if (kind == layout::slot_kind::interest) {  // from the end: those of the others begin at the front
-    for (index = none; index != 0 && used_[index - 1];) --index;
-    index = index == 0 ? none : index - 1;
-  } else {
-    while (index < wanted_slots_ && used_[index]) ++index;
-    if (index == wanted_slots_) index = none;
+  const bool is_interest = kind == layout::slot_kind::interest;  // beside those that count
+  const error full{errc::no_space, 0, "cannot add a publisher or subscriber",
+                   "this process uses all its " + std::to_string(most_slots_) + " slots",
+                   "open the bus with more, for example bus:///NAME?slots=4096"};
+  if (!is_interest && counted_ == most_slots_) return full;
+  auto free = std::find(used_.begin(), used_.end(), false);
+  if (free == used_.end()) {
+    if (used_.size() == layout::max_slots) return full;
+    if (auto grown = grow(); !grown) return std::move(grown.error());
+    free = std::find(used_.begin(), used_.end(), false);
   }
-  if (index == none)
-    return error{errc::no_space, 0, "cannot add a publisher or subscriber",
-                 "this process uses all its " + std::to_string(wanted_slots_) + " slots",
-                 "open the bus with more, for example bus:///NAME?slots=4096"};
+  const auto index = free - used_.begin();
+  counted_ += is_interest ? 0 : 1;
   used_[index] = true;
   auto& s = slot(static_cast<std::uint32_t>(index));
   for (auto* w : {&s.messages, &s.bytes, &s.refused}) sync::store_relaxed(*w, 0);
@@ -160,9 +184,12 @@ result<std::uint32_t> own_process::claim_slot(layout::slot_kind kind, std::uint6
 
 void own_process::give_back(std::uint32_t index) noexcept {
   auto& s = slot(index);
+  const bool is_interest =
+      sync::load_relaxed(s.kind) == static_cast<std::uint64_t>(layout::slot_kind::interest);
   sync::store_release(s.kind, static_cast<std::uint64_t>(layout::slot_kind::free));
   const std::lock_guard guard(mutex_);
   used_[index] = false;
+  counted_ -= is_interest ? 0 : 1;
 }
 
 }  // namespace bus::client

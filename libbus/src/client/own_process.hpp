@@ -28,7 +28,7 @@ class own_process {
   static result<std::unique_ptr<own_process>> join(const std::string& processes_directory,
                                                    std::uint32_t id, std::uint64_t bus_id,
                                                    std::string_view name,
-                                                   std::uint32_t wanted_slots);
+                                                   std::uint32_t most_slots);
   ~own_process();
 
   /// The bus is gone, and what belonged to it: nothing at our path is touched any more.
@@ -63,7 +63,12 @@ class own_process {
   sync::fork_guard guard_;
   os::mapping map_;
   std::mutex mutex_;
-  std::uint32_t wanted_slots_ = 0;
+  result<void> grow();
+
+  std::uint32_t first_slots_ = 0;
+  std::uint32_t most_slots_ = 0;  // for publishers and subscriptions
+  std::uint32_t counted_ = 0;     // of those
+  std::vector<os::mapping> pieces_;
   std::vector<bool> used_;
 };
 

@@ -1,6 +1,7 @@
 #include "client/process_table.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <charconv>
 #include <cinttypes>
 #include <cstdio>
@@ -43,6 +44,13 @@ const layout::slot* peer::slot(std::uint32_t index) const noexcept {
   return reinterpret_cast<const layout::slot*>(map_.data() + layout::process_slots_offset) + index;
 }
 
+std::uint32_t peer::slots_now() const noexcept {
+  const auto& identity = reinterpret_cast<const layout::process_header*>(map_.data())->identity;
+  // acquire: the file has them; pairs with own_process::grow
+  return std::atomic_ref(const_cast<std::uint32_t&>(identity.slot_count))
+      .load(std::memory_order_acquire);
+}
+
 bool peer::claims_lane(std::uint64_t stream_id, std::uint32_t lane) const noexcept {
   if (identity_.lock_key == 0) return true;  // of an older library, which does not say
   for (std::uint32_t at = 0; at < identity_.slot_count; ++at) {
@@ -66,7 +74,14 @@ void process_table::retire(std::map<std::uint32_t, std::shared_ptr<const peer>>:
 std::shared_ptr<const peer> process_table::find(std::uint32_t id) {
   const std::lock_guard guard(mutex_);
   if (const auto known = known_.find(id); known != known_.end()) {
-    if (sync::read_life(known->second->life()) == sync::life_state::alive) return known->second;
+    if (sync::read_life(known->second->life()) == sync::life_state::alive) {
+      if (known->second->slots_now() <= known->second->identity().slot_count) return known->second;
+      auto grown = peer::open(path_of(id));
+      if (!grown || (*grown)->identity().id != id) return known->second;  // as far as it is known
+      retire(known);
+      known_.emplace(id, *grown);
+      return *grown;
+    }
     // It may be gone from the directory by now: then it is nobody's business any more.
     if (has_left(id)) {
       retire(known);

@@ -33,8 +33,10 @@ class peer {
   /// Read once when it was opened: what is in memory may be scribbled over later.
   const layout::process_identity& identity() const noexcept { return identity_; }
   const layout::life_cell& life() const noexcept;
-  /// Null: no such slot.
+  /// Null: no such slot, or it came since.
   const layout::slot* slot(std::uint32_t index) const noexcept;
+  /// As its file says now: it may have more than are mapped here.
+  std::uint32_t slots_now() const noexcept;
   /// Does it say that it publishes there exclusively? It says so before it takes the lease, and as long
   /// as it has it.
   bool claims_lane(std::uint64_t stream_id, std::uint32_t lane) const noexcept;

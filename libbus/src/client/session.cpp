@@ -260,7 +260,7 @@ result<std::shared_ptr<session_core>> session_core::open(const session_options& 
     const auto gone = core->peers->gone();
     auto joined = client::own_process::join(
         core->directory->processes(), static_cast<std::uint32_t>(id), core->directory->bus_id(),
-        address->process_name, address->slots != 0 ? address->slots : layout::default_slots);
+        address->process_name, address->slots != 0 ? address->slots : layout::max_slots);
     if (!joined) {
       // The bus was removed, or a scribbled counter gave an id that is taken: once more.
       const errc code = joined.error().code;

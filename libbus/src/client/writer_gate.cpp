@@ -107,6 +107,8 @@ void writer_gate::resolve() {
       reader.slot = reader.process->slot(slot_of(entry));
       if (reader.slot != nullptr)
         reader.pin = reinterpret_cast<const ring::pin_words*>(reader.slot->pin);
+      else
+        reader.unseen = slot_of(entry) < reader.process->slots_now();  // it cannot be mapped just now
     } else if (peers_.state(process_of(entry)) == sync::life_state::alive) {
       reader.unseen = true;
     } else {  // its process is gone, or it was never an entry

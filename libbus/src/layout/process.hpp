@@ -14,7 +14,6 @@
 
 namespace bus::layout {
 
-inline constexpr std::uint32_t default_slots = 512;
 inline constexpr std::uint32_t max_slots = 65536;
 
 /// The kernel sets OWNER_DIED in `word` when the process dies. `robust_next` belongs to the owner's
