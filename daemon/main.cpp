@@ -2,23 +2,26 @@
 
 #include <poll.h>
 #include <spdlog/sinks/basic_file_sink.h>
-#include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
+#include <sys/eventfd.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <atomic>
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
+#include <thread>
 
 #include "client/keeper_link.hpp"
 #include "client/url.hpp"
 #include "configuration.hpp"
 #include "control/requests.hpp"
 #include "control/server.hpp"
+#include "line_sink.hpp"
 #include "os/files.hpp"
 #include "standard_files.hpp"
 #include "streams/events.hpp"
@@ -41,7 +44,7 @@ bus::result<void> start_logging(const bus::configuration& settings) {
   try {
     auto sink = settings.log_file.empty()
                     ? std::static_pointer_cast<spdlog::sinks::sink>(
-                          std::make_shared<spdlog::sinks::stderr_sink_mt>())
+                          std::make_shared<bus::line_sink>(STDERR_FILENO))
                     : std::make_shared<spdlog::sinks::basic_file_sink_mt>(settings.log_file);
     auto logger = std::make_shared<spdlog::logger>("busd", std::move(sink));
     logger->set_pattern("%Y-%m-%dT%H:%M:%S.%e%z %l busd[%P] %v");
@@ -74,17 +77,30 @@ void leave_office(bus::session_core& session) {
   bus::sync::replace(session.directory->control().keeper, session.me->id(), 0);
 }
 
-int run(const bus::configuration& settings) {
-  // Signals are read, not caught: blocked before there is any thread.
-  ::sigset_t signals;
-  ::sigemptyset(&signals);
-  ::sigaddset(&signals, SIGTERM);
-  ::sigaddset(&signals, SIGINT);
-  ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  ::signal(SIGXFSZ, SIG_IGN);  // a log that meets the limit of file sizes says so, and is held
-  ::umask(077);
-  const bus::os::fd signal_file(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
+// Something that is told once, and can be waited for.
+class signal_flag {
+ public:
+  signal_flag() : file_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+  void raise() noexcept {
+    const std::uint64_t one = 1;
+    if (::write(file_.get(), &one, sizeof one) < 0) {
+      // it is raised already
+    }
+  }
+  int descriptor() const noexcept { return file_.get(); }
 
+ private:
+  bus::os::fd file_;
+};
+
+/// What the thread that keeps the bus and the one that waits for signals tell each other.
+struct office {
+  signal_flag stop, ending, ended;
+  std::atomic<std::uint64_t> steps{0};  // of writing the rest
+  std::atomic<bool> owes{false};        // something may be in the rings that could be written
+};
+
+int keep(const bus::configuration& settings, office& of) {
   std::error_code failed;
   const std::filesystem::path data = std::filesystem::absolute(settings.data, failed);
   std::filesystem::create_directories(data, failed);
@@ -112,19 +128,17 @@ int run(const bus::configuration& settings) {
     options.block_above = settings.disk_block;
     options.buffers = settings.buffers;
     options.buffer_bytes = settings.buffer_bytes;
+    options.steps = &of.steps;
     bus::storage::engine engine(
         **session, options, [&](const char* kind, const std::string& stream, const error& what) {
-          spdlog::log(std::string_view(kind) == "recovered" ? spdlog::level::info
-                      : std::string_view(kind) == "warning" ? spdlog::level::warn
-                                                            : spdlog::level::err,
-                      "{}", what.message());
-          events.publish(kind, stream, what);
+          events.tell(kind, stream, what);
         });
     bus::streams::keeper keeper(*session, engine, directory);
     if (auto started = keeper.start(); !started) {
       leave_office(**session);
       return fail(started.error());
     }
+    of.owes = true;
     auto server = bus::control::server::listen(
         bus::client::keeper_socket_path((*session)->directory->path()),
         [&](const nlohmann::json& request) { return bus::control::answer(keeper, request); });
@@ -135,11 +149,10 @@ int run(const bus::configuration& settings) {
     spdlog::info("keeps the bus '{}' in {} by {}", settings.bus, directory, keeper.status().disk);
     ::sd_notify(0, "READY=1");
     for (bool stop = false; !stop;) {
-      ::pollfd wait[2] = {{signal_file.get(), POLLIN, 0}, {(*server)->descriptor(), POLLIN, 0}};
+      ::pollfd wait[2] = {{of.stop.descriptor(), POLLIN, 0}, {(*server)->descriptor(), POLLIN, 0}};
       (void)::poll(wait, 2, wait[1].fd < 0 ? 100 : 1000);
       if ((wait[0].revents & POLLIN) != 0) stop = true;
       if ((wait[1].revents & POLLIN) != 0) (*server)->accept();
-      keeper.tick();
       if ((*session)->directory->removed()) {
         spdlog::error("the bus '{}' was removed: ends; its logs stay in {}", settings.bus,
                       directory);
@@ -147,11 +160,58 @@ int run(const bus::configuration& settings) {
         stop = true;
       }
     }
+    of.ending.raise();
     ::sd_notify(0, "STOPPING=1");
     leave_office(**session);
+    keeper.stop();
+    engine.finish();  // before anything of an order is waited for: that may never come
+    of.owes = false;
   }
   spdlog::info("ended");
   return status;
+}
+
+// Whatever the other threads wait for, a signal is answered: they have this long, and longer only while
+// the disk takes what is left to be written.
+constexpr auto longest_ending = std::chrono::seconds(3);
+
+int run(const bus::configuration& settings) {
+  // Signals are read, not caught: blocked before there is any thread.
+  ::sigset_t signals;
+  ::sigemptyset(&signals);
+  ::sigaddset(&signals, SIGTERM);
+  ::sigaddset(&signals, SIGINT);
+  ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  ::signal(SIGXFSZ, SIG_IGN);  // a log that meets the limit of file sizes says so, and is held
+  ::umask(077);
+  const bus::os::fd signal_file(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
+
+  office of;
+  int status = 0;
+  std::thread keeping([&] {
+    status = keep(settings, of);
+    of.ended.raise();
+  });
+  ::pollfd wait[3] = {{of.ended.descriptor(), POLLIN, 0},
+                      {signal_file.get(), POLLIN, 0},
+                      {of.ending.descriptor(), POLLIN, 0}};
+  while (::poll(wait, 3, -1) < 0) {
+  }
+  of.stop.raise();
+  using clock = std::chrono::steady_clock;
+  std::uint64_t steps = of.steps;
+  for (auto until = clock::now() + longest_ending; clock::now() < until;) {
+    if (::poll(wait, 1, 20) > 0) {
+      keeping.join();
+      return status;
+    }
+    if (of.steps == steps) continue;
+    steps = of.steps;
+    until = clock::now() + longest_ending;
+  }
+  // What it is at is made good by the next one, as after a kill.
+  spdlog::warn("ends in the middle of something that does not come to an end");
+  ::_exit(of.owes ? bus::exit_status(errc::timed_out) : 0);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <climits>
+#include <utility>
 
 #include "base/cycles.hpp"
 #include "client/keeper_link.hpp"
@@ -29,28 +30,80 @@ constexpr std::size_t answers_at_once = 64;
 }  // namespace
 
 engine::engine(session_core& session, engine_options options, tell told)
-    : session_(session), options_(std::move(options)), told_(std::move(told)) {
+    : session_(session),
+      options_(std::move(options)),
+      told_(std::move(told)),
+      peers_(session.peers->directory(), session.peers->self(), session.me->id()),
+      spares_([this] { client::ring_keeper(session_.directory->control()); }) {
   thread_ = std::thread([this] { run(); });
-  call([] {});  // from here on there is a disk
+  std::unique_lock guard(mutex_);
+  changed_.wait(guard, [&] { return is_ready_; });  // from here on there is a disk
 }
 
 engine::~engine() {
-  {
-    const std::lock_guard guard(mutex_);
-    stop_ = true;
-  }
-  client::ring_keeper(session_.directory->control());
+  finish();
   thread_.join();
 }
 
-void engine::call(const std::function<void()>& fn) {
+void engine::finish() {
   std::unique_lock guard(mutex_);
-  calls_.push_back(&fn);
-  const std::uint64_t mine = ++calls_made_;
+  stop_ = true;
   guard.unlock();
   client::ring_keeper(session_.directory->control());
   guard.lock();
-  done_.wait(guard, [&] { return calls_done_ >= mine; });
+  changed_.wait(guard, [&] { return ended_; });
+}
+
+void engine::attach(loggers ready) {
+  {
+    const std::lock_guard guard(mutex_);
+    for (auto& lane : ready) coming_.push_back(std::move(lane));
+  }
+  client::ring_keeper(session_.directory->control());
+}
+
+engine::loggers engine::detach(const std::string& stream) {
+  std::unique_lock guard(mutex_);
+  leaving_ = stream;
+  guard.unlock();
+  client::ring_keeper(session_.directory->control());
+  guard.lock();
+  changed_.wait(guard, [&] { return left_ || ended_; });
+  leaving_.clear();
+  loggers gone = left_ ? std::move(*left_) : loggers();
+  left_.reset();
+  return gone;
+}
+
+// What the keeper hands over, and asks back.
+void engine::take_orders() {
+  loggers come;
+  {
+    const std::lock_guard guard(mutex_);
+    come.swap(coming_);
+    if (!left_) leaves_ = leaving_;
+  }
+  for (auto& lane : come) {
+    lane->set_full(blocked_);
+    lanes_.push_back(std::move(lane));
+  }
+  if (leaves_.empty() || std::any_of(lanes_.begin(), lanes_.end(), [&](const auto& lane) {
+        return is_leaving(*lane) && lane->in_flight();
+      }))
+    return;
+  loggers leave;
+  for (auto& lane : lanes_) {
+    if (!is_leaving(*lane)) continue;
+    lane->let_go();
+    leave.push_back(std::move(lane));
+  }
+  std::erase(lanes_, nullptr);
+  leaves_.clear();
+  {
+    const std::lock_guard guard(mutex_);
+    left_ = std::move(leave);
+  }
+  changed_.notify_all();
 }
 
 bool engine::any_in_flight() const noexcept {
@@ -65,6 +118,11 @@ void engine::hand_out_answers(std::uint64_t wait_ns) {
                                    [&](const auto& l) { return l->token() == answers[i].token; });
     if (lane != lanes_.end()) (*lane)->finished(answers[i].failure);
   }
+  if (count != 0) step();
+}
+
+void engine::step() noexcept {
+  if (finishes_ && options_.steps != nullptr) ++*options_.steps;
 }
 
 void engine::settle() {
@@ -73,39 +131,35 @@ void engine::settle() {
 
 bool engine::round(clock::time_point now) {
   bool busy = false;
-  for (auto& lane : lanes_) busy = lane->work(now) || busy;
+  for (auto& lane : lanes_)
+    if (!is_leaving(*lane)) busy = lane->work(now) || busy;
   return busy;
 }
 
-void engine::attach(std::unique_ptr<lane_logger> lane) {
-  lane->set_full(blocked_);
-  lanes_.push_back(std::move(lane));
-}
-
 void engine::look_at_space() {
-    if (disk_->space(options_.data_directory, space_) == 0 && space_.total_bytes != 0) {
-      const double used =
-          1.0 - static_cast<double>(space_.free_bytes) / static_cast<double>(space_.total_bytes);
-      const bool full = used > options_.block_above;
-      const bool warn = used > options_.warn_above;
-      const auto percent = [](double share) {
-        return std::to_string(static_cast<int>(share * 100)) + " %";
-      };
-      const error state{errc::no_space, 0, "the disk of " + options_.data_directory + " fills up",
-                        percent(used) + " of it is used (publishers are stopped above " +
-                            percent(options_.block_above) + ")",
-                        "free space, or lower the limits of the streams (bus stream edit)"};
-      if (full != blocked_) {
-        blocked_ = full;
-        for (auto& lane : lanes_) lane->set_full(full);
-        const error over{errc::ok, 0, "the disk of " + options_.data_directory + " has space again",
-                         percent(used) + " of it is used", ""};
-        told_(full ? "full" : "recovered", "", full ? state : over);
-      } else if (warn && !warned_ && !full) {
-        told_("warning", "", state);
-      }
-      warned_ = warn;
-    }
+  log::disk_space space;
+  if (disk_->space(options_.data_directory, space) != 0 || space.total_bytes == 0) return;
+  total_bytes_ = space.total_bytes;
+  free_bytes_ = space.free_bytes;
+  const double used =
+      1.0 - static_cast<double>(space.free_bytes) / static_cast<double>(space.total_bytes);
+  const bool full = used > options_.block_above;
+  const bool warn = used > options_.warn_above;
+  const bool was_warned = std::exchange(warned_, warn);
+  if (full == blocked_ && (!warn || was_warned || full)) return;
+  const auto percent = [](double share) {
+    return std::to_string(static_cast<int>(share * 100)) + " %";
+  };
+  const error state{errc::no_space, 0, "the disk of " + options_.data_directory + " fills up",
+                    percent(used) + " of it is used (publishers are stopped above " +
+                        percent(options_.block_above) + ")",
+                    "free space, or lower the limits of the streams (bus stream edit)"};
+  if (full == blocked_) return told_("warning", "", state);
+  blocked_ = full;
+  for (auto& lane : lanes_) lane->set_full(full);
+  const error over{errc::ok, 0, "the disk of " + options_.data_directory + " has space again",
+                   percent(used) + " of it is used", ""};
+  told_(full ? "full" : "recovered", "", full ? state : over);
 }
 
 void engine::housekeep(clock::time_point now) {
@@ -132,7 +186,7 @@ void engine::sleep() noexcept {
   bool wanted = std::any_of(lanes_.begin(), lanes_.end(), [](auto& l) { return l->has_news(); });
   {
     const std::lock_guard guard(mutex_);
-    wanted = wanted || stop_ || !calls_.empty();
+    wanted = wanted || stop_ || !coming_.empty() || (!leaving_.empty() && !left_);
   }
   const bool troubled =
       std::any_of(lanes_.begin(), lanes_.end(), [](const auto& l) { return l->is_troubled(); });
@@ -152,28 +206,31 @@ void engine::run() {
   if (!disk_) disk_ = std::make_unique<log::posix_disk>();
   buffers_ = std::make_unique<buffer_pool>(*disk_, options_.buffers, options_.buffer_bytes);
   look_at_space();  // before there is any log: what is opened next is stopped, too
+  {
+    const std::lock_guard guard(mutex_);
+    is_ready_ = true;
+  }
+  changed_.notify_all();
+  run_rounds();
+  write_the_rest();
+  {
+    const std::lock_guard guard(mutex_);
+    ended_ = true;
+  }
+  changed_.notify_all();
+  lanes_.clear();
+}
+
+void engine::run_rounds() {
   for (;;) {
-    const std::function<void()>* due = nullptr;
-    bool stop = false;
+    take_orders();
     {
       const std::lock_guard guard(mutex_);
-      if (!calls_.empty()) due = calls_.front();
-      stop = stop_;
+      if (stop_) return;
     }
-    if (due != nullptr) {
-      settle();
-      (*due)();
-      const std::lock_guard guard(mutex_);
-      calls_.pop_front();
-      ++calls_done_;
-      done_.notify_all();
-      continue;
-    }
-    if (stop) break;
-    auto now = clock::now();
+    const auto now = clock::now();
     bool busy = round(now);
-    const bool flying = any_in_flight();
-    if (flying) {
+    if (any_in_flight()) {
       // What is published meanwhile goes into the next commit.
       hand_out_answers(busy ? 0 : wait_for_disk_ns);
       busy = true;
@@ -189,15 +246,33 @@ void engine::run() {
     else
       sleep();
   }
-  // What was published before is written.
-  for (int rounds = 0; rounds < 1000 && round(clock::now()); ++rounds) settle();
+}
+
+void engine::write_what_is_left() {
+  for (int rounds = 0; rounds < 1000; ++rounds) {
+    const bool busy = round(clock::now());
+    settle();
+    if (busy) continue;
+    if (std::none_of(lanes_.begin(), lanes_.end(), [](const auto& l) { return l->waits_for_space(); }))
+      break;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));  // until there is a file to go on in
+  }
   settle();
+}
+
+// What was published before is written.
+void engine::write_the_rest() {
+  finishes_ = true;
+  leaves_.clear();
+  write_what_is_left();
+  // Nobody gives out more without a word to the log; what was given out meanwhile is written, too.
   for (auto& lane : lanes_) lane->stop_publishing();
-  for (int rounds = 0; rounds < 1000 && round(clock::now()); ++rounds) settle();
-  settle();
-  for (auto& lane : lanes_) lane->close();
+  write_what_is_left();
+  for (auto& lane : lanes_) {
+    lane->close();
+    step();
+  }
   housekeep(clock::now());
-  lanes_.clear();
 }
 
 }  // namespace bus::storage

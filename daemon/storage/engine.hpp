@@ -1,20 +1,30 @@
 #pragma once
 /// engine: the thread that writes all logs: looks at the rings, gathers, commits, waits for the
-/// disk. Not: which streams there are (streams/keeper).
+/// disk. Not: which streams there are (streams/keeper), nor anything that takes its time: loggers come
+/// to it ready, and go from it whole.
 ///
-/// Threads    call() from any; everything else happens in the engine's own thread
+/// Invariants
+///   E1  Its thread waits for its disk, and for nothing else: no lock that is held over a system call, no
+///       path of a user, no allocation of space, no removal of what is large, no line of a log.
+///   E2  A logger is in the hands of one thread: of the keeper's until attach() and from detach() on, of
+///       the engine's in between.
+///
+/// Threads    attach and detach from one, the rest from any; everything else happens in its own thread
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
-#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "client/process_table.hpp"
 #include "client/session_core.hpp"
+#include "storage/file_closer.hpp"
 #include "storage/lane_logger.hpp"
 #include "storage/segment_worker.hpp"
 #include "storage/spare_segments.hpp"
@@ -28,6 +38,7 @@ struct engine_options {
   std::uint64_t buffer_bytes = 4ull << 20;
   double warn_above = 0.70;   // share of the disk that is used
   double block_above = 0.85;  // publishers are told
+  std::atomic<std::uint64_t>* steps = nullptr;  // rises with every step of finish()
 };
 
 class engine {
@@ -35,34 +46,48 @@ class engine {
   using clock = std::chrono::steady_clock;
   /// What happened: "full", "failed", "recovered", "warning".
   using tell = std::function<void(const char* kind, const std::string& stream, const error& what)>;
+  using loggers = std::vector<std::unique_ptr<lane_logger>>;
 
-  /// `told` is called in the engine's thread. Never fails: without io_uring plain calls are used,
-  /// and that is told.
+  /// `told` is called in the engine's thread, and must not wait for anything. Never fails: without
+  /// io_uring plain calls are used, and that is told.
   engine(session_core& session, engine_options options, tell told);
-  /// Writes and syncs what is in the rings, as far as the disk takes it.
+  /// As finish().
   ~engine();
 
-  /// Runs `fn` in the engine's thread with no write under way; returns when it is done.
-  void call(const std::function<void()>& fn);
+  /// From now on they are written; they learn whether the disk is too full. Does not wait.
+  void attach(loggers ready);
+  /// Those of a stream, out of the engine's hands, when the disk has answered what is under way. The others
+  /// go on meanwhile. Empty: there are none.
+  loggers detach(const std::string& stream);
+  /// Writes and syncs what is in the rings, as far as the disk takes it; then it writes no more. Waits for
+  /// that.
+  void finish();
 
-  /// REQUIRES for all of these: within call().
   log::disk& disk() noexcept { return *disk_; }
   buffer_pool& buffers() noexcept { return *buffers_; }
   spare_segments& spares() noexcept { return spares_; }
   segment_worker& worker() noexcept { return worker_; }
-  std::vector<std::unique_ptr<lane_logger>>& lanes() noexcept { return lanes_; }
-  /// From now on it is written; it learns whether the disk is too full.
-  void attach(std::unique_ptr<lane_logger> lane);
+  file_closer& closer() noexcept { return closer_; }
+  /// Of its loggers alone: nobody else holds its lock.
+  client::process_table& peers() noexcept { return peers_; }
   /// Fuller than block_above.
   bool is_full() const noexcept { return blocked_; }
   std::uint64_t next_token() noexcept { return ++tokens_; }
-  log::disk_space space() const noexcept { return space_; }
+  log::disk_space space() const noexcept { return {total_bytes_, free_bytes_}; }
 
  private:
   void run();
+  void run_rounds();
+  void write_what_is_left();
+  void write_the_rest();
+  void take_orders();
+  bool is_leaving(const lane_logger& lane) const noexcept {
+    return !leaves_.empty() && lane.facts()->stream == leaves_;
+  }
   bool round(clock::time_point now);
   void hand_out_answers(std::uint64_t wait_ns);
   void settle();
+  void step() noexcept;
   bool any_in_flight() const noexcept;
   void sleep() noexcept;
   void housekeep(clock::time_point now);
@@ -71,22 +96,28 @@ class engine {
   session_core& session_;
   const engine_options options_;
   const tell told_;
+  client::process_table peers_;
   std::unique_ptr<log::disk> disk_;
   std::unique_ptr<buffer_pool> buffers_;
   spare_segments spares_;
   segment_worker worker_;
-  std::vector<std::unique_ptr<lane_logger>> lanes_;
-  std::uint64_t tokens_ = 0;
-  log::disk_space space_;
-  bool warned_ = false;
-  bool blocked_ = false;
+  file_closer closer_;
+  std::atomic<std::uint64_t> tokens_{0}, total_bytes_{0}, free_bytes_{0};
+  std::atomic<bool> blocked_{false};
+
+  // Of the engine's thread alone.
+  loggers lanes_;
+  std::string leaves_;  // the stream whose loggers are asked for; nothing of it is begun any more
+  bool warned_ = false, finishes_ = false;
   clock::time_point last_activity_{}, next_housekeeping_{}, next_space_{};
 
+  // Held for a moment only, by everybody.
   std::mutex mutex_;
-  std::condition_variable done_;
-  std::deque<const std::function<void()>*> calls_;
-  std::uint64_t calls_done_ = 0, calls_made_ = 0;
-  bool stop_ = false;
+  std::condition_variable changed_;
+  loggers coming_;
+  std::string leaving_;
+  std::optional<loggers> left_;
+  bool is_ready_ = false, stop_ = false, ended_ = false;
   std::thread thread_;
 };
 

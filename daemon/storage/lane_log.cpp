@@ -145,7 +145,74 @@ void lane_log::write_bound() {
   (void)log::write_bound(disk_, directory_, state);
 }
 
+std::uint64_t lane_log::least_file_bytes() const noexcept {
+  return base::round_up(layout::log_header_bytes + options_.largest_frame_bytes + page, page);
+}
+
+// What was asked for once is waited for, unless it is too small. A small file is followed by one of a
+// quarter, and that by a whole one: a lane may stay quiet for ever.
+result<bool> lane_log::ask_for_file(std::uint64_t tail_bytes, bool now) {
+  const std::uint64_t needed = base::round_up(least_file_bytes() + tail_bytes, page);
+  bool zeroed = true;
+  if (next_bytes_ < needed) {
+    const std::uint64_t small_bytes = std::min(small_segment_bytes, options_.segment_bytes);
+    const bool is_quiet =
+        segments_.empty() || written_seq_ < segments_.back().base_seq || offset_ < small_bytes / 2;
+    // Filled so far as if a whole one took no longer than fast_segment: zeroes would cost more than they
+    // bring.
+    const double share = static_cast<double>(offset_) / static_cast<double>(std::max(file_bytes_, offset_ + 1));
+    zeroed = is_quiet || std::chrono::duration<double>(std::chrono::steady_clock::now() - segment_begun_) >=
+                             std::chrono::duration<double>(options_.fast_segment) * share;
+    const std::uint64_t quarter = options_.segment_bytes / 4;
+    const std::uint64_t bytes = is_quiet                          ? small_bytes
+                                : zeroed && file_bytes_ < quarter ? quarter
+                                                                  : options_.segment_bytes;
+    next_bytes_ = std::max(base::round_up(bytes, page), needed);
+  }
+  const int failure = options_.prepare_spare(directory_, next_bytes_, zeroed, now);
+  if (failure == 0 || failure == -EAGAIN) return failure == 0;
+  next_bytes_ = 0;
+  return failed(failure, "cannot make a segment");
+}
+
+result<bool> lane_log::has_room_for(const log::frame_builder& frame) {
+  const bool fits =
+      file_ >= 0 && offset_ + base::round_up(frame.used_bytes(), align_) <= file_bytes_;
+  if (!serves_ || poisoned_ || fits) return true;
+  return ask_for_file(0, true);
+}
+
+result<bool> lane_log::has_room_to_restart() {
+  if (!serves_) return true;
+  return ask_for_file(2 * unsynced_bytes_, true);
+}
+
+// Without its name it has its space until it is closed.
+int lane_log::drop_file(const std::string& path) {
+  if (!serves_) return disk_.remove(path);
+  const int file = disk_.open(path, log::disk_mode::read, false);
+  const int failure = disk_.remove(path);
+  if (file >= 0) closing_ = options_.close_later(file);
+  return failure;
+}
+
 result<void> lane_log::open_new_file(std::string& path, std::uint64_t tail_bytes) {
+  if (serves_) {  // W12
+    path = options_.take_spare(directory_, next_bytes_);
+    const int file = path.empty() ? -EAGAIN : disk_.open(path, log::disk_mode::write, options_.direct);
+    const std::uint64_t bytes = std::exchange(next_bytes_, 0);
+    if (file < 0) return failed(file, "cannot make a segment");
+    file_ = file;
+    file_bytes_ = bytes;
+    align_ = std::max<std::uint32_t>(512, disk_.alignment(file));
+    offset_ = layout::log_header_bytes;
+    previous_crc_ = 0;
+    index_due_ = offset_ + layout::log_index_stride_bytes;
+    index_pending_.clear();
+    index_written_ = 0;
+    segment_begun_ = std::chrono::steady_clock::now();
+    return {};
+  }
   // Behind one that is hardly used comes a small one, as at first: a lane may stay quiet for ever.
   const std::uint64_t small_bytes = std::min(small_segment_bytes, options_.segment_bytes);
   const bool is_quiet =
@@ -157,8 +224,7 @@ result<void> lane_log::open_new_file(std::string& path, std::uint64_t tail_bytes
   index_due_ = offset_ + layout::log_index_stride_bytes;
   index_pending_.clear();
   index_written_ = 0;
-  const std::uint64_t least =
-      base::round_up(layout::log_header_bytes + options_.largest_frame_bytes + page, page);
+  const std::uint64_t least = least_file_bytes();
   // A lane that fills a segment within moments makes large commits. Writing zeroes first would cost
   // it half of the disk, and gain what a large commit does not feel.
   const auto now = std::chrono::steady_clock::now();
@@ -288,7 +354,7 @@ result<void> lane_log::roll(std::uint64_t base_seq, std::uint64_t gap_first,
   poisoned_ = was_poisoned;
   if (!made) {
     if (file_ >= 0) disk_.close(file_);
-    if (!path.empty()) (void)disk_.remove(path);
+    if (!path.empty()) (void)drop_file(path);
     file_ = old_file;
     std::tie(offset_, file_bytes_, align_, previous_crc_, index_due_, index_written_) = old;
     return made;
@@ -339,6 +405,8 @@ int lane_log::finished(int failure) {
   written_seq_ = std::max(written_seq_, done.last_seq);
   unsynced_bytes_ += done.bytes;
   if (done.synced) durable_seq_ = written_seq_, unsynced_bytes_ = 0;
+  // So that the next one is there when this one is full.
+  if (serves_ && next_bytes_ == 0 && offset_ >= file_bytes_ / 2) (void)ask_for_file(0, false);
   return 0;
 }
 

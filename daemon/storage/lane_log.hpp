@@ -26,9 +26,11 @@
 ///       one, and have none behind them, are a torn write.
 ///   W8  A copy that covers several full segments takes the name of the first. The others go only
 ///       when that is durable: until then each still gives what is between it and the next one.
+///   W12 While it serves it takes only space that is there already, and gives space back elsewhere: its
+///       calls wait for writes, reads and syncs of its own files, and for nothing else.
 ///
-/// Threads    one
-/// Blocks     begin() when a segment is full: some milliseconds, unless a spare one was prepared
+/// Threads    one at a time
+/// Blocks     open, create and begin_epoch as long as it takes, and all calls while it does not serve
 
 #include <algorithm>
 #include <chrono>
@@ -72,6 +74,12 @@ struct log_options {
   bool direct = true;
   /// A zeroed file of `bytes` in `directory`, ready to be renamed; empty: none is ready.
   std::function<std::string(const std::string& directory, std::uint64_t bytes)> take_spare = {};
+  /// Of a log that serves: asks for a file of `bytes` in `directory`. `now`: it is waited for. 0: take_spare
+  /// gives it; -EAGAIN: it is being made; or why it cannot be made.
+  std::function<int(const std::string& directory, std::uint64_t bytes, bool zeroed, bool now)>
+      prepare_spare = {};
+  /// Closes a file that has lost its name, elsewhere. Answers how many wait for that.
+  std::function<std::size_t(log::disk_file file)> close_later = {};
   /// A lane that fills a segment sooner gets whole ones, and not zeroed: its commits are large.
   std::chrono::nanoseconds fast_segment = std::chrono::seconds(2);
   bool keeps_torn_batches = false;  // a mistake that a test asks for, to prove that it would notice
@@ -141,6 +149,16 @@ class lane_log {
   bool in_flight() const noexcept { return in_flight_.has_value(); }
   bool is_poisoned() const noexcept { return poisoned_; }
 
+  /// From now on W12 holds, for good. REQUIRES: prepare_spare, take_spare and close_later of the options
+  void serve() noexcept { serves_ = true; }
+  /// Is there space for `frame`? False: it is being made; ask again. REQUIRES before begin() of a log that
+  /// serves: true. Errors: no_space, system
+  result<bool> has_room_for(const log::frame_builder& frame);
+  /// The same before restart().
+  result<bool> has_room_to_restart();
+  /// How many records its full segments have, which retention and thinning ask: reads the heads of all.
+  void learn_counts();
+
   /// After shared memory was lost: goes on above everything that was ever given out. The epoch is
   /// `epoch` from now on. `least`: and not below it. Errors: no_space, system
   result<void> begin_epoch(std::uint64_t epoch, std::uint64_t least = 0);
@@ -176,8 +194,13 @@ class lane_log {
   /// Removes whole segments. Answers how many.
   std::size_t retain(const retention_limits& limits, std::uint64_t now_ns);
   /// Everything below `seq` goes. Errors: no_space, system
+  /// A log that serves gives the space back little by little: is_dropping().
   result<void> purge(std::uint64_t seq);
   void drop_consumed(std::uint64_t seq);  // spill: nobody needs what is below
+  /// Segments are still there that are not of the log any more: drop_consumed(first_seq()) goes on.
+  bool is_dropping() const noexcept {
+    return segments_.size() > 1 && segments_[1].base_seq <= std::max(state_.first_seq, consumed_);
+  }
 
   /// A full segment that nobody has settled, the oldest first.
   std::optional<std::uint64_t> next_full_segment() const;
@@ -237,6 +260,10 @@ class lane_log {
   result<void> leave_unread(std::uint64_t last, recovery_report& report);
   result<void> roll(std::uint64_t base_seq, std::uint64_t gap_first, layout::log_gap reason);
   result<void> open_new_file(std::string& path, std::uint64_t tail_bytes);
+  result<bool> ask_for_file(std::uint64_t tail_bytes, bool now);
+  int drop_file(const std::string& path);
+  int rename_over(const std::string& path, const std::string& name);
+  std::uint64_t least_file_bytes() const noexcept;
   result<void> write_header(std::uint64_t base_seq, std::uint64_t bytes, std::uint64_t gap_first,
                             layout::log_gap reason);
   result<void> name_segment(const std::string& path, std::uint64_t base_seq,
@@ -284,6 +311,10 @@ class lane_log {
   bool is_intact_ = false;  // nothing that was durable is missing
   bool recovers_ = false;  // what cannot be read must not be left out
   bool poisoned_ = false;
+  bool serves_ = false;
+  std::uint64_t next_bytes_ = 0;    // of the file that was asked for; 0: none was
+  std::uint64_t consumed_ = 0;      // spill: nobody needs what is below
+  std::size_t closing_ = 0;         // files that were waiting to be closed when the last one was added
 };
 
 }  // namespace bus::storage

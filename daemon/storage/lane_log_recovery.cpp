@@ -401,7 +401,7 @@ result<void> lane_log::restart() {
   if (made) made = name_segment(path, first, gap_first_, gap_reason_);
   if (!made) {
     poison();
-    (void)disk_.remove(path);
+    if (!path.empty()) (void)drop_file(path);
     return made;
   }
   durable_seq_ = written_seq_;

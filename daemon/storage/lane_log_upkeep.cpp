@@ -7,6 +7,13 @@
 
 namespace bus::storage {
 
+namespace {
+
+// Each keeps a descriptor until it is closed.
+constexpr std::size_t closing_max = 16;
+
+}  // namespace
+
 // 0: it has no record, or cannot be read.
 std::uint64_t lane_log::first_time_of(segment& one) {
   std::uint64_t bytes_read = 0;
@@ -43,7 +50,7 @@ std::uint64_t lane_log::records_of(std::size_t index) {
 
 bool lane_log::remove_first() {
   const std::uint64_t base_seq = segments_.front().base_seq;
-  if (disk_.remove(log::segment_path(directory_, base_seq)) != 0) return false;
+  if (drop_file(log::segment_path(directory_, base_seq)) != 0) return false;
   (void)disk_.remove(directory_ + "/" + log::index_name(base_seq));
   segments_.pop_front();
   return true;
@@ -75,13 +82,20 @@ std::size_t lane_log::retain(const retention_limits& limits, std::uint64_t now_n
   layout::log_state state = state_;
   state.first_seq = std::max(state.first_seq, segments_[goes].base_seq);
   if (store_state(state) != 0) return 0;
-  std::size_t removed = 0;
-  while (removed < goes && remove_first()) ++removed;
-  return removed;
+  const std::size_t had = segments_.size();
+  drop_consumed(state_.first_seq);
+  return had - segments_.size();
+}
+
+void lane_log::learn_counts() {
+  for (std::size_t i = 0; i + 1 < segments_.size(); ++i) (void)records_of(i);
 }
 
 void lane_log::drop_consumed(std::uint64_t seq) {
-  while (segments_.size() > 1 && segments_[1].base_seq <= seq && remove_first()) {
+  if (options_.spill) consumed_ = seq;
+  closing_ = 0;
+  while (segments_.size() > 1 && segments_[1].base_seq <= seq && closing_ < closing_max &&
+         remove_first()) {
   }
 }
 
@@ -114,13 +128,23 @@ int lane_log::replace_segment(std::uint64_t base_seq, const std::string& path,
       std::lower_bound(segments_.begin(), segments_.end(), base_seq,
                        [](const segment& one, std::uint64_t seq) { return one.base_seq < seq; });
   // It may be gone, and must not come back.
-  int failure = found != segments_.end() && found->base_seq == base_seq
-                    ? disk_.rename(path, log::segment_path(directory_, base_seq))
-                    : -ENOENT;
+  if (found == segments_.end() || found->base_seq != base_seq) {
+    (void)drop_file(path);
+    return -ENOENT;
+  }
+  const int failure = rename_over(path, log::segment_path(directory_, base_seq));
   if (failure != 0)
-    (void)disk_.remove(path);
+    (void)drop_file(path);
   else
     found->bytes = bytes;
+  return failure;
+}
+
+// What had the name gives its space back when it is closed.
+int lane_log::rename_over(const std::string& path, const std::string& name) {
+  const int file = serves_ ? disk_.open(name, log::disk_mode::read, false) : -1;
+  const int failure = disk_.rename(path, name);
+  if (file >= 0) closing_ = options_.close_later(file);
   return failure;
 }
 
@@ -167,7 +191,7 @@ int lane_log::replace_segments(const std::vector<thinned_segment>& copies) {
     const std::uint64_t base_seq = copy.covers.front();
     const std::string index_path = directory_ + "/" + log::index_name(base_seq);
     (void)disk_.remove(index_path);
-    failure = disk_.rename(copy.path, log::segment_path(directory_, base_seq));
+    failure = rename_over(copy.path, log::segment_path(directory_, base_seq));
     if (failure != 0) continue;
     (void)disk_.rename(copy.index_path, index_path);
     *position_of(base_seq) = {base_seq, copy.bytes, {}, copy.records, true};
@@ -178,12 +202,15 @@ int lane_log::replace_segments(const std::vector<thinned_segment>& copies) {
   for (const thinned_segment* copy : named)
     for (std::size_t i = 1; i < copy->covers.size() && failure == 0; ++i) {
       const std::uint64_t base_seq = copy->covers[i];
-      failure = disk_.remove(log::segment_path(directory_, base_seq));
+      failure = drop_file(log::segment_path(directory_, base_seq));
       if (failure != 0) break;
       (void)disk_.remove(directory_ + "/" + log::index_name(base_seq));
       segments_.erase(position_of(base_seq));
     }
-  remove_copies(disk_, copies);
+  for (const thinned_segment& copy : copies) {
+    (void)drop_file(copy.path);
+    (void)disk_.remove(copy.index_path);
+  }
   return failure;
 }
 

@@ -16,6 +16,7 @@ constexpr auto retry_every = std::chrono::milliseconds(20);
 constexpr auto mark_after = std::chrono::milliseconds(200);
 constexpr auto look_for_newcomers_every = std::chrono::milliseconds(1);
 constexpr auto retention_every = std::chrono::seconds(1);
+constexpr auto drop_again_after = std::chrono::milliseconds(100);  // of what is given back little by little
 // What is on the disk stays; what only memory has is recorded first.
 constexpr const char* make_again =
     "record what only shared memory has (bus record '>' --all --to FILE), end the bus's processes, "
@@ -46,8 +47,8 @@ int buffer_pool::take() noexcept {
 
 lane_logger::lane_logger(session_core& session, std::shared_ptr<client::stream_handle> stream,
                          std::shared_ptr<client::lane_map> lane, std::unique_ptr<lane_log> log,
-                         std::shared_ptr<subject_log> subjects, buffer_pool& buffers,
-                         segment_worker& worker, std::uint64_t token) noexcept
+                         std::shared_ptr<subject_log> subjects, client::process_table& peers,
+                         buffer_pool& buffers, segment_worker& worker, std::uint64_t token)
     : session_(session),
       stream_(std::move(stream)),
       lane_(std::move(lane)),
@@ -57,9 +58,12 @@ lane_logger::lane_logger(session_core& session, std::shared_ptr<client::stream_h
       worker_(worker),
       token_(token),
       config_(stream_->facts().config),
-      gate_(lane_, *session.peers, stream_->directory()),
+      gate_(lane_, peers, stream_->directory()),
       reader_(lane_->memory(), nullptr, false),
-      clock_(session.directory->clock()) {}
+      clock_(session.directory->clock()) {
+  facts_->stream = stream_->name();
+  facts_->lane = lane_->index();
+}
 
 lane_logger::~lane_logger() {
   drop_filling();
@@ -75,6 +79,7 @@ layout::log_health lane_logger::health() const noexcept {
 // Publishers compare the generation at every call: so they learn of it at once, at no cost.
 void lane_logger::announce_health() {
   const auto now = static_cast<std::uint64_t>(health());
+  facts_->health = health();
   if (sync::load_relaxed(words().health) == now) return;
   sync::store_release(words().health, now);
   session_.directory->announce_change();
@@ -159,12 +164,30 @@ result<void> lane_logger::take_over() {
   sync::store_release(words().largest_batch, buffers_.buffer_bytes() - frame_overhead_bytes);
   publish_progress(reader_.position());
   sync::store_release(words().health, static_cast<std::uint64_t>(health()));
+  facts_->health = health();
+  if (config_.max_messages != 0 || config_.max_messages_per_subject != 0) log_->learn_counts();
+  log_->serve();
+  tell_facts();
   return {};
+}
+
+void lane_logger::tell_facts() noexcept {
+  facts_->first_seq = log_->first_seq();
+  facts_->written_seq = log_->written_seq();
+  facts_->durable_seq = log_->durable_seq();
+  facts_->segments = log_->segments();
+  facts_->bytes = log_->bytes_on_disk();
+}
+
+void lane_logger::let_go() noexcept {
+  if (filling_) reader_.set_position(filling_->begin_position, filling_->begin_seq);
+  drop_filling();
 }
 
 void lane_logger::drop_filling() noexcept {
   if (filling_ && filling_->buffer >= 0) buffers_.give_back(filling_->buffer);
   filling_.reset();
+  waits_ = false;
 }
 
 /// Puts records into the frame; the reader has checked, when it asks for the next, that they were
@@ -214,7 +237,7 @@ bool lane_logger::gather() {
     if (buffer < 0) return false;
     filling_.emplace(
         filling{buffer, log::frame_builder(buffers_.bytes(buffer), log_->log_id(), log_->align()),
-                reader_.position()});
+                reader_.position(), reader_.position(), reader_.next_seq()});
     filling_->frame.begin(reader_.next_seq());
   }
   sink into{*this, *filling_, filling_->frame};
@@ -277,7 +300,13 @@ bool lane_logger::save_subjects() {
 }
 
 bool lane_logger::begin() {
-  if (!save_subjects()) return false;
+  auto room = log_->has_room_for(filling_->frame);
+  if (!room) {
+    trouble(std::move(room.error()));
+    return false;
+  }
+  waits_ = !*room;
+  if (waits_ || !save_subjects()) return false;
   auto raised = log_->raise_high_water(
       filling_->frame.next_seq() + 2 * lane_->memory().capacity_bytes / layout::record_align,
       2 * lane_->memory().capacity_bytes / layout::record_align);
@@ -331,8 +360,10 @@ void lane_logger::finished(int failure) {
          "look at the disk (dmesg); what waits is written by itself when it works again"});
     return;
   }
-  ++commits_;
-  bytes_written_ += flight_bytes_;
+  ++facts_->commits;
+  facts_->bytes_written += flight_bytes_;
+  facts_->written_seq = log_->written_seq();
+  facts_->durable_seq = log_->durable_seq();
   marked_ = false;
   last_commit_ = clock::now();
   sync::store_release(words().logged_seq, log_->written_seq());                     // [D1]
@@ -382,7 +413,9 @@ void lane_logger::recover_from_trouble(clock::time_point now) {
   if (now < retry_at_) return;
   retry_at_ = now + retry_every;
   if (log_->is_poisoned()) {
-    auto restarted = log_->restart();
+    auto room = log_->has_room_to_restart();
+    if (room && !*room) return;
+    auto restarted = room ? log_->restart() : result<void>(std::move(room.error()));
     if (!restarted) {
       trouble(std::move(restarted.error()));
       return;
@@ -421,7 +454,7 @@ bool lane_logger::work(clock::time_point now) {
 }
 
 bool lane_logger::has_news() noexcept {
-  if (trouble_) return false;
+  if (trouble_ || waits_) return false;
   if (spills()) return spilling_;
   return filling_.has_value() || reader_.ready();
 }
@@ -487,10 +520,13 @@ void lane_logger::set_config(const stream_config& config) {
   if (synced_late && config.fsync == fsync_policy::batch && !trouble_ && !log_->in_flight()) {
     if (auto synced = log_->sync(); !synced) trouble(std::move(synced.error()));
   }
+  if (config_.max_messages != 0 || config_.max_messages_per_subject != 0) log_->learn_counts();
+  next_retention_ = {};
 }
 
 void lane_logger::housekeep(clock::time_point now) {
   keep_up(now);
+  tell_facts();
   if (trouble_ || log_->in_flight()) return;
   if (config_.fsync == fsync_policy::interval && !spills() &&
       log_->written_seq() > log_->durable_seq() && now - last_sync_ >= config_.fsync_interval) {
@@ -506,19 +542,24 @@ void lane_logger::housekeep(clock::time_point now) {
     if (!marked) return trouble(std::move(marked.error()));
   }
   if (now < next_retention_) return;
-  next_retention_ = now + retention_every;
   if (spills())
     log_->drop_consumed(std::min(gate_.lowest_wanted(), log_->next_seq()));
+  else if (log_->is_dropping())
+    log_->drop_consumed(log_->first_seq());
   else
     log_->retain({static_cast<std::uint64_t>(config_.max_age.count()), config_.max_bytes,
                   config_.max_messages},
                  os::wall_ns());
+  next_retention_ = now + (log_->is_dropping() ? drop_again_after : retention_every);
   tell_readable();
+  tell_facts();
 }
 
 result<void> lane_logger::purge(std::uint64_t below) {
   auto purged = log_->purge(std::min(below, log_->next_seq()));
+  next_retention_ = {};
   tell_readable();
+  tell_facts();
   return purged;
 }
 

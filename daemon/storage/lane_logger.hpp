@@ -11,7 +11,8 @@
 ///   K5  A batch lies in one frame. One that no buffer could hold was refused by its publisher.
 ///   K4  After a failure it goes back, in the ring, to the first record that is not in the log.
 ///
-/// Threads    one, the engine's
+/// Threads    one at a time: the keeper's until it is attached to the engine and after it was detached, the
+///            engine's in between
 
 #include <chrono>
 #include <memory>
@@ -21,6 +22,7 @@
 #include "client/session_core.hpp"
 #include "client/writer_gate.hpp"
 #include "ring/lane_reader.hpp"
+#include "storage/lane_facts.hpp"
 #include "storage/lane_log.hpp"
 #include "storage/segment_worker.hpp"
 #include "storage/subject_log.hpp"
@@ -53,12 +55,12 @@ class lane_logger {
 
   lane_logger(session_core& session, std::shared_ptr<client::stream_handle> stream,
               std::shared_ptr<client::lane_map> lane, std::unique_ptr<lane_log> log,
-              std::shared_ptr<subject_log> subjects, buffer_pool& buffers, segment_worker& worker,
-              std::uint64_t token) noexcept;
+              std::shared_ptr<subject_log> subjects, client::process_table& peers,
+              buffer_pool& buffers, segment_worker& worker, std::uint64_t token);
   ~lane_logger();
 
-  /// Finds the place in the ring where the log ends. Errors: corrupt (the ring is behind its log),
-  /// no_space, system
+  /// Finds the place in the ring where the log ends; what takes its time is done. Errors: corrupt (the ring
+  /// is behind its log), no_space, system
   result<void> take_over();
 
   /// Gathers what is there, begins a commit when none is under way. True: it did something.
@@ -69,7 +71,12 @@ class lane_logger {
   /// Something may be waiting in the ring.
   bool has_news() noexcept;
   bool in_flight() const noexcept { return log_->in_flight(); }
-  bool is_troubled() const noexcept { return trouble_.has_value(); }
+  bool is_troubled() const noexcept { return trouble_.has_value() || waits_; }
+  /// What was gathered waits for the next segment, which is being made.
+  bool waits_for_space() const noexcept { return waits_; }
+  /// Nothing of the engine's is kept: what was gathered, and not begun, is gathered again.
+  /// REQUIRES: not in flight
+  void let_go() noexcept;
   /// The disk is too full: publishers are told, what is in the ring is still written.
   void set_full(bool yes);
   /// What can be written is, and marked so. Blocks.
@@ -85,13 +92,10 @@ class lane_logger {
   const client::lane_map& lane() const noexcept { return *lane_; }
   std::uint64_t token() const noexcept { return token_; }
   layout::log_health health() const noexcept;
-  std::uint64_t bytes_written() const noexcept { return bytes_written_; }
-  std::uint64_t commits() const noexcept { return commits_; }
+  const std::shared_ptr<lane_facts>& facts() const noexcept { return facts_; }
   /// Set once per trouble, and with `ok` when it is over: for the log line and the event; taken by
   /// the engine.
   std::optional<error> take_news() noexcept { return std::exchange(news_, std::nullopt); }
-
-  recovery_report recovered;
 
  private:
   struct sink;
@@ -99,6 +103,7 @@ class lane_logger {
     int buffer = -1;
     log::frame_builder frame;
     std::uint64_t end_position = 0;
+    std::uint64_t begin_position = 0, begin_seq = 0;
     /// Where the batch began that was gathered last, when it is not whole yet (K5).
     bool in_batch = false;
     std::uint64_t batch_position = 0, batch_seq = 0, batch_bytes = 0;
@@ -120,6 +125,7 @@ class lane_logger {
   void tell_readable() noexcept;
   bool save_subjects();
   void drop_filling() noexcept;
+  void tell_facts() noexcept;
   bool syncs_each() const noexcept {
     return lane_->memory().kept == layout::storage::durable && config_.fsync == fsync_policy::batch;
   }
@@ -148,6 +154,7 @@ class lane_logger {
   bool spilling_ = false;
   bool full_ = false;
   bool lost_place_ = false;
+  bool waits_ = false;
   std::optional<error> trouble_, news_;
   errc said_ = errc::ok;  // the trouble that was told last
   clock::time_point retry_at_{}, last_sync_{}, last_commit_{}, next_retention_{}, next_upkeep_{},
@@ -156,8 +163,7 @@ class lane_logger {
   bool marked_ = true;
   /// The full segments that were there when it was thinned last; empty: not known yet.
   std::optional<lane_log::thinned_part> thinned_;
-  std::uint64_t bytes_written_ = 0;
-  std::uint64_t commits_ = 0;
+  const std::shared_ptr<lane_facts> facts_ = std::make_shared<lane_facts>();
 };
 
 }  // namespace bus::storage

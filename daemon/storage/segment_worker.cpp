@@ -62,13 +62,14 @@ std::optional<segment_worker::finished_job> segment_worker::take(const std::stri
 }
 
 void segment_worker::forget(const std::string& directory) {
-  const std::lock_guard guard(mutex_);
-  if (job_ && directory_of(*job_) == directory) stop_job_ = unwanted_ = true;
-  if (finished_ && directory_of(*finished_) == directory) {
-    log::posix_disk disk;
-    discard(disk, *finished_);
-    finished_.reset();
+  std::optional<finished_job> done;
+  {
+    const std::lock_guard guard(mutex_);
+    if (job_ && directory_of(*job_) == directory) stop_job_ = unwanted_ = true;
+    if (finished_ && directory_of(*finished_) == directory) done = std::exchange(finished_, std::nullopt);
   }
+  log::posix_disk disk;
+  if (done) discard(disk, *done);
 }
 
 segment_worker::finished_job segment_worker::work(const job& now) {
@@ -101,11 +102,13 @@ void segment_worker::run() {
     guard.unlock();
     finished_job made = work(now);
     guard.lock();
-    if (!unwanted_) {
-      finished_ = std::move(made);
-    } else {
+    if (unwanted_) {
+      guard.unlock();
       log::posix_disk disk;
       discard(disk, made);
+      guard.lock();
+    } else {
+      finished_ = std::move(made);
     }
     job_.reset();
   }

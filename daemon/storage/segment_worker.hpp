@@ -2,7 +2,7 @@
 /// segment_worker: compresses and thins full segments in a thread of its own, one job after
 /// another, so that no commit waits for it.
 ///
-/// Threads    all calls from one; the work is done in another
+/// Threads    any; the work is done in another. Whoever calls waits for none of it
 
 #include <atomic>
 #include <condition_variable>

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
+#include <thread>
 
 #include "os/failure.hpp"
 #include "storage/subject_log.hpp"
@@ -76,11 +78,14 @@ result<void> catalog::sync_stream(const std::string& name) {
   return {};
 }
 
+// With a breath between the files: the disk has others to serve, and so has the processor.
 void catalog::remove_tree(const std::string& path) {
   std::vector<std::string> names;
   if (disk_.list(path, names) == 0)
-    for (const std::string& name : names)
+    for (const std::string& name : names) {
       if (disk_.remove(path + "/" + name) != 0) remove_tree(path + "/" + name);
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
   (void)disk_.remove(path);
 }
 
@@ -149,15 +154,12 @@ result<definition> catalog::read_file(const std::string& path, const char* name)
   return made;
 }
 
-result<void> catalog::adopt(const std::string& building, const definition& made) {
+result<void> catalog::make_own(const std::string& building, const definition& made) {
   const auto copied = read(building);
   auto written = rename_owner(building, made, copied ? copied->stream_id : 0);
   if (written) written = write_definition(building, made);
-  if (!written) {
-    remove_tree(building);
-    return written;
-  }
-  return commit(building, made);
+  if (!written) remove_tree(building);
+  return written;
 }
 
 // The files of a copy name the stream that they were copied from: from now on they name this one, so

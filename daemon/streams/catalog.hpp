@@ -13,7 +13,7 @@
 ///   C3  What is served is durable: a busd that was killed may have left names and subjects that only
 ///       the page cache knows, and nothing may be confirmed on top of them before they are synced.
 ///
-/// Threads    one
+/// Threads    one; read, building_for, make_own and forget from any
 
 #include <string>
 #include <vector>
@@ -48,8 +48,11 @@ class catalog {
   /// A new stream with empty logs. Errors: conflict, no_space
   result<void> add(const definition& made, std::uint64_t high_water,
                    const storage::log_options& options);
-  /// A directory that was built elsewhere, with a new definition. Errors: conflict, no_space
-  result<void> adopt(const std::string& building, const definition& made);
+  /// A directory that was built elsewhere gets a new definition, and is of the stream that this names: it is
+  /// removed when that fails. From any thread. Errors: corrupt, no_space
+  result<void> make_own(const std::string& building, const definition& made);
+  /// It takes its name. Errors: conflict, no_space
+  result<void> adopt(const std::string& building, const definition& made) { return commit(building, made); }
   /// Where adopt() takes it from: swept when that never happens.
   std::string building_for(const definition& made) const;
   /// A directory that was built elsewhere, and is not wanted any more.

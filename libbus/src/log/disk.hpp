@@ -5,7 +5,7 @@
 /// Answers are 0, or a count, or a negative errno. A call that was interrupted is repeated inside.
 /// A failed write or sync is final for what it covered: it is never repeated on the same bytes.
 ///
-/// Threads    one, but for reads: those from any
+/// Threads    any, but for begin_write, begin_sync, reap and register_buffers: those from one
 
 #include <cstddef>
 #include <cstdint>

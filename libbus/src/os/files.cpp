@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -103,13 +104,19 @@ result<fd> create_nameless(const std::string& directory, std::uint64_t bytes, un
   return create_nameless(directory, bytes, bytes, mode);
 }
 
+// In steps, with a breath between them: a large one keeps a processor for as long as it takes, and with it
+// what completes the writes of others there.
 result<void> reserve(int file, std::uint64_t offset, std::uint64_t bytes, const std::string& what) {
+  constexpr std::uint64_t step_bytes = 16u << 20;
   size_limit_guard guard;
-  for (;;) {
+  for (std::uint64_t done = 0;;) {
+    const std::uint64_t step = std::min(step_bytes, bytes - done);
     const int failed =
-        ::posix_fallocate(file, static_cast<off_t>(offset), static_cast<off_t>(bytes));
-    if (failed == 0) return {};
-    if (failed == EINTR) continue;
+        ::posix_fallocate(file, static_cast<off_t>(offset + done), static_cast<off_t>(step));
+    if (failed == 0) done += step;
+    if (failed == 0 && done >= bytes) return {};
+    if (failed == 0) std::this_thread::sleep_for(std::chrono::microseconds(50));
+    if (failed == 0 || failed == EINTR) continue;
     if (failed == EFBIG) guard.failed();
     return failure(failed,
                    "cannot reserve " + std::to_string(bytes) + " bytes of shared memory in " + what,

@@ -3,12 +3,15 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <boost/interprocess/exceptions.hpp>
 #include <boost/interprocess/mapped_region.hpp>
 #include <cerrno>
 #include <new>
+#include <chrono>
 #include <string>
+#include <thread>
 
 #include "os/failure.hpp"
 
@@ -30,9 +33,25 @@ struct mapping::regions {
   }
 };
 
+namespace {
+
+// A ring is mapped and unmapped step by step: while one lasts no thread of this process can map or unmap
+// anything, and behind one that wants to waits whoever needs a page.
+constexpr std::uint64_t step_bytes = 16u << 20;
+
+void advise(std::byte* at, std::uint64_t bytes, int advice) noexcept {
+  for (std::uint64_t done = 0; done < bytes; done += step_bytes) {
+    if (done != 0) std::this_thread::sleep_for(std::chrono::microseconds(50));  // as os::reserve
+    (void)::madvise(at + done, std::min(step_bytes, bytes - done), advice);
+  }
+}
+
+}  // namespace
+
 // In a forked child the memory is not mapped, and its addresses may be somebody else's: forget it.
 void mapping::drop() noexcept {
   if (regions_ && regions_->maker != ::getpid()) (void)regions_.release();
+  if (regions_ && bytes_ > step_bytes) advise(data_, bytes_, MADV_DONTNEED);
   regions_.reset();
 }
 
@@ -80,10 +99,12 @@ result<mapping> mapping::map(int file, std::uint64_t offset, std::uint64_t bytes
     mapping made;
     made.regions_ = std::make_unique<regions>();
     const open_file whole(file, mode);
-    made.regions_->halves[0] = ipc::mapped_region(whole, mode, static_cast<ipc::offset_t>(offset),
-                                                  bytes, nullptr, populate ? MAP_POPULATE : 0);
+    made.regions_->halves[0] = ipc::mapped_region(
+        whole, mode, static_cast<ipc::offset_t>(offset), bytes, nullptr,
+        populate && bytes <= step_bytes ? MAP_POPULATE : 0);
     made.data_ = static_cast<std::byte*>(made.regions_->halves[0].get_address());
     made.bytes_ = bytes;
+    if (populate && bytes > step_bytes) advise(made.data_, bytes, MADV_POPULATE_READ);
     ::madvise(made.data_, bytes, MADV_DONTFORK);
     return made;
   } catch (const ipc::interprocess_exception& thrown) {
@@ -110,12 +131,14 @@ result<mapping> mapping::map_twice(int file, std::uint64_t offset, std::uint64_t
     for (std::size_t half = 0; half < 2; ++half) {
       made.regions_->halves[half] = ipc::mapped_region(
           whole, mode, static_cast<ipc::offset_t>(offset), bytes,
-          static_cast<std::byte*>(range) + half * bytes, MAP_FIXED | (populate ? MAP_POPULATE : 0));
+          static_cast<std::byte*>(range) + half * bytes,
+          MAP_FIXED | (populate && bytes <= step_bytes ? MAP_POPULATE : 0));
       made.regions_->placed_bytes += bytes;
     }
     made.regions_->reserved = nullptr;
     made.data_ = static_cast<std::byte*>(range);
     made.bytes_ = 2 * bytes;
+    if (populate && bytes > step_bytes) advise(made.data_, made.bytes_, MADV_POPULATE_READ);
     ::madvise(range, 2 * bytes, MADV_DONTFORK);
     return made;
   } catch (const ipc::interprocess_exception& thrown) {

@@ -1,0 +1,47 @@
+#include "storage/file_closer.hpp"
+
+#include <chrono>
+
+#include "log/posix_disk.hpp"
+
+namespace bus::storage {
+
+file_closer::file_closer() : thread_([this] { run(); }) {}
+
+// What waits is closed when the process ends.
+file_closer::~file_closer() {
+  {
+    const std::lock_guard guard(mutex_);
+    stop_ = true;
+  }
+  changed_.notify_all();
+  thread_.join();
+}
+
+std::size_t file_closer::close(log::disk_file file) {
+  std::size_t waiting = 0;
+  {
+    const std::lock_guard guard(mutex_);
+    files_.push_back(file);
+    waiting = files_.size();
+  }
+  changed_.notify_all();
+  return waiting;
+}
+
+void file_closer::run() {
+  std::unique_lock guard(mutex_);
+  for (;;) {
+    changed_.wait(guard, [&] { return stop_ || !files_.empty(); });
+    if (stop_) return;
+    const log::disk_file file = files_.front();
+    guard.unlock();
+    log::posix_disk disk;
+    disk.close(file);
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));  // the disk has others to serve
+    guard.lock();
+    files_.pop_front();  // only now: its space was on the way
+  }
+}
+
+}  // namespace bus::storage
