@@ -268,7 +268,7 @@ result<void> catalog::add(const definition& made, std::uint64_t high_water,
     if (name == made.config.name)
       return error{errc::conflict, 0, "cannot add the stream '" + name + "'",
                    "there is a log of that name in " + directory_of(name),
-                   "remove the stream first (bus stream rm), or move that directory away"};
+                   "choose another name, or move that directory away (mv)"};
   const std::string building = building_for(made);
   auto built = build(building, made, high_water, options);
   if (!built) {

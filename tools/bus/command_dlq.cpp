@@ -168,7 +168,7 @@ int write(const context& c, const options& o) {
   if (o.file.empty()) return write_all(c, o, *session, stdout);
   if (std::filesystem::exists(o.file))
     return c.fail({bus::errc::conflict, 0, "cannot write to " + o.file, "the file exists",
-                   "use another name, or remove it"});
+                   "use another name, or move it away"});
   std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(o.file.c_str(), "wx"),
                                                        &std::fclose);
   if (!file)

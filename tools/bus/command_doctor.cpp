@@ -167,7 +167,7 @@ void check_groups(const bus::session& session, const std::string& stream,
     if (alone && backlog != 0)
       found.push_back({grade::note,
                        where + " has " + std::to_string(backlog) + " messages, and no consumer",
-                       "start one (bus group next " + names + "), or bus group rm " + names});
+                       "start one: bus group next " + names});
   }
 }
 

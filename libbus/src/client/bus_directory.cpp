@@ -136,7 +136,7 @@ result<void> bus_directory::load_control() {
   if (kind == os::clock_cycles && os::best_clock_kind() != os::clock_cycles)
     return error{errc::unsupported, 0, "cannot use " + path_,
                  "its stamps come from a cycle counter that this machine lacks now",
-                 "remove the bus (bus rm) and let it be made again"};
+                 "use another bus name, or the clock source it was made with"};
   clock_ = os::tick_clock(
       kind, header.birth_ticks, header.birth_raw_ns,
       reinterpret_cast<base::clock_eras*>(control_map_.data() + layout::clock_eras_offset));
@@ -312,33 +312,43 @@ result<void> bus_directory::check_new_stream(const stream_config& config) {
   sweep();
   std::vector<subject::pattern> mine;
   for (const std::string& text : config.subjects) mine.push_back(*subject::pattern::parse(text));
-  for (const std::string& name : stream_names()) {
-    const auto known = facts_of(name);
-    if (!known) {
-      if (name == config.name) return known.error();
-      continue;  // broken: it captures nothing
-    }
-    const auto& other = *known;
+  const auto entries = os::list_entries(path_ + "/streams");
+  if (!entries) return entries.error();
+  const std::lock_guard guard(claims_mutex_);
+  if (claims_.size() > 2 * entries->size()) claims_.clear();
+  for (const os::directory_entry& entry : *entries) {
+    const std::string& name = entry.name;
+    if (name.front() == '.') continue;
     if (name == config.name) {
+      const auto known = facts_of(name);
+      if (!known) return known.error();
       // Whoever made it may have died before it told of it.
-      if (const auto map = lane_map::open(stream_path(name), *other, 0, true, false))
-        (void)announce_lane(*other, **map);
+      if (const auto map = lane_map::open(stream_path(name), **known, 0, true, false))
+        (void)announce_lane(**known, **map);
       return error{errc::conflict, 0, "cannot add the stream '" + name + "'", "it exists",
                    "bus stream info " + name};
     }
     if (name == default_stream || config.name == default_stream)
       continue;  // takes what is left over
-    for (const std::string& text : other->config.subjects) {
-      const auto theirs = *subject::pattern::parse(text);
-      // Dead letters are published by their group only: whatever captures everything is no
-      // conflict.
-      if (text.starts_with(dead_letter_subjects)) continue;
+    claim& theirs = claims_[name];
+    if (theirs.inode != entry.inode) {
+      const auto known = facts_of(name);
+      if (!known) continue;  // broken: it captures nothing
+      theirs.patterns.clear();
+      for (const std::string& text : (*known)->config.subjects)
+        // Dead letters are published by their group only: whatever captures everything is no
+        // conflict.
+        if (!text.starts_with(dead_letter_subjects))
+          theirs.patterns.push_back(*subject::pattern::parse(text));
+      theirs.inode = entry.inode;
+    }
+    for (const auto& their : theirs.patterns) {
       for (const auto& pattern : mine) {
         if (pattern.text().starts_with(dead_letter_subjects)) continue;
-        if (pattern.overlaps(theirs))
+        if (pattern.overlaps(their))
           return error{errc::conflict, 0, "cannot add the stream '" + config.name + "'",
-                       "its subjects '" + pattern.text() + "' overlap '" + text +
-                           "' of the stream '" + name + "'",
+                       "its subjects '" + std::string(pattern.text()) + "' overlap '" +
+                           std::string(their.text()) + "' of the stream '" + name + "'",
                        "choose subjects that no other stream captures (bus stream ls)"};
       }
     }

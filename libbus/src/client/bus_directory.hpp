@@ -23,6 +23,7 @@
 #include "os/clock.hpp"
 #include "os/files.hpp"
 #include "os/mapping.hpp"
+#include "subject/subject.hpp"
 
 namespace bus::client {
 
@@ -114,6 +115,13 @@ class bus_directory {
   os::mapping control_map_;
   std::uint64_t bus_id_ = 0;
   os::tick_clock clock_;
+  // What the streams capture, which never changes: read once for each directory.
+  struct claim {
+    std::uint64_t inode = 0;
+    std::vector<subject::pattern> patterns;
+  };
+  std::mutex claims_mutex_;
+  std::map<std::string, claim> claims_;
   std::mutex known_mutex_;
   std::map<std::string, std::shared_ptr<const stream_facts>> known_;
 };

@@ -345,8 +345,8 @@ result<std::shared_ptr<group_map>> group_map::open(const std::string& stream_dir
                                                    const os::tick_clock& clock) {
   auto made = open_file(stream_directory, stream, name, clock);
   if (!made && made.error().code == errc::corrupt)
-    made.error().fix = "bus group rm " + stream.config.name + " " + std::string(name) +
-                       " --force, and add it anew";
+    made.error().fix = "move the group's file away (mv), and add the group anew: bus group add " +
+                       stream.config.name + " " + std::string(name);
   return made;
 }
 

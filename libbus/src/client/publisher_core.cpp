@@ -654,8 +654,7 @@ result<void> publisher_core::claim_type(std::uint64_t type, std::string_view typ
                "cannot publish " + std::string(type_name) + " to '" + subject + "'",
                "the subject carries another type, or another layout of it (this one has " +
                    std::to_string(bytes) + " bytes)",
-               "use another subject, or remove the stream '" + stream->name() +
-                   "' when nobody needs its messages"};
+               "use another subject, or publish with the type that it has"};
 }
 
 }  // namespace bus

@@ -85,7 +85,7 @@ result<recording_writer> recording_writer::create(const std::string& path) {
   made->early = path + ".part";
   if (os::exists(path))
     return error{errc::conflict, 0, "cannot record to " + path, "the file exists",
-                 "choose another name, or remove it"};
+                 "choose another name, or move it away"};
   made->file = made->disk.open(made->early, log::disk_mode::create, false);
   if (made->file == -EEXIST)
     return error{errc::conflict, 0, "cannot record to " + path,

@@ -21,8 +21,8 @@ segment_header make_header(segment_kind kind, std::uint32_t header_bytes, std::u
 
 error corrupt(const std::string& path, std::string why) {
   return {errc::corrupt, 0, "cannot use " + path, std::move(why),
-          "remove the stream (bus stream rm NAME --force) or the whole bus (bus rm), then publish "
-          "again"};
+          "record what can be read (bus record '>' --all --to FILE), end the bus's processes, and remove "
+          "its shared memory (bus rm): busd makes streams with a log again"};
 }
 
 result<void> check_header(const segment_header& found, segment_kind kind, std::uint64_t file_bytes,
@@ -40,7 +40,7 @@ result<void> check_header(const segment_header& found, segment_kind kind, std::u
         "its layout version is " + std::to_string(header.major) + "." +
             std::to_string(header.minor) + ", this library knows " + std::to_string(layout_major) +
             "." + std::to_string(layout_minor),
-        "use the library version that made it, or remove it (bus rm) when nobody needs it"};
+        "use the library version that made it, and record with that what is needed (bus record)"};
   if (header.kind != kind) return corrupt(path, "it is another kind of segment");
   if (header.total_bytes != file_bytes)
     return corrupt(path, "it has " + std::to_string(file_bytes) + " bytes, its header says " +

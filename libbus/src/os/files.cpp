@@ -75,7 +75,7 @@ file_stamp stamp_of(const struct stat& facts) noexcept {
 
 constexpr const char* size_limit_fix = "raise the limit of the process (ulimit -f)";
 constexpr const char* space_fix =
-    "free shared memory (df -h /dev/shm; bus stream rm NAME) or use a smaller ring_bytes";
+    "free shared memory (df -h /dev/shm, bus stream ls, bus ls), or use a smaller ring_bytes";
 
 }  // namespace
 
@@ -139,7 +139,7 @@ result<opened> open_existing(const std::string& path, bool writable) {
   if (::fstat(found.file.get(), &facts) != 0) return failure(errno, "cannot stat " + path);
   if (!S_ISREG(facts.st_mode))
     return error{errc::corrupt, 0, "cannot use " + path, "it is not a regular file",
-                 "bus rm the bus, or remove the file"};
+                 "see what put it there, and move it away"};
   found.bytes = static_cast<std::uint64_t>(facts.st_size);
   found.owner_uid = facts.st_uid;
   found.stamp = stamp_of(facts);
@@ -176,17 +176,26 @@ result<void> make_directory(const std::string& path, unsigned mode) {
   return failure(errno, "cannot make the directory " + path, errno == ENOSPC ? space_fix : "");
 }
 
-result<std::vector<std::string>> list_directory(const std::string& path) {
+result<std::vector<directory_entry>> list_entries(const std::string& path) {
   fd file(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   DIR* dir = file ? ::fdopendir(file.get()) : nullptr;
   if (dir == nullptr) return failure(errno, "cannot list " + path);
   (void)file.release();
-  std::vector<std::string> names;
+  std::vector<directory_entry> all;
   while (const dirent* entry = ::readdir(dir)) {
     const std::string_view name = entry->d_name;
-    if (name != "." && name != "..") names.emplace_back(name);
+    if (name != "." && name != "..") all.push_back({std::string(name), entry->d_ino});
   }
   ::closedir(dir);
+  return all;
+}
+
+result<std::vector<std::string>> list_directory(const std::string& path) {
+  auto all = list_entries(path);
+  if (!all) return std::move(all.error());
+  std::vector<std::string> names;
+  names.reserve(all->size());
+  for (directory_entry& entry : *all) names.push_back(std::move(entry.name));
   return names;
 }
 

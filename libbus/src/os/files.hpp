@@ -49,6 +49,11 @@ result<void> read_start(int file, void* into, std::size_t bytes, const std::stri
 /// Small helpers over directories. Missing things are not errors for the remove functions.
 result<void> make_directory(const std::string& path, unsigned mode);
 result<std::vector<std::string>> list_directory(const std::string& path);
+struct directory_entry {
+  std::string name;
+  std::uint64_t inode = 0;  // another one when the name was given to something new
+};
+result<std::vector<directory_entry>> list_entries(const std::string& path);
 void remove_file(const std::string& path) noexcept;
 void remove_tree(const std::string& path) noexcept;
 result<void> rename_path(const std::string& from, const std::string& to);
