@@ -248,6 +248,20 @@ class Groups(GroupsCase):
         self.assertIn("1 dead letters", self.bus("stream", "info", "t").text)
         self.assertEqual(json.loads(self.bus("stream", "info", "t", "--json").text)["groups"], ["g"])
 
+    def test_what_an_overwriting_stream_lost_is_seen_everywhere(self):
+        self.bus("stream", "add", "o", "--subjects", "o.>", "--overflow", "drop_oldest", "--ring-bytes", "64KiB",
+                 "--max-message-bytes", "4KiB")
+        self.bus("group", "add", "o", "g")
+        self.bus("pub", "o.x", "x" * 1000, "--count", 500)
+        done = self.bus("group", "next", "o", "g", "--fail-on-gap", expect=8)
+        self.assertIn("messages of stream o lost, from #1", done.complaint)
+        self.bus("group", "next", "o", "g", "--fail-on-gap")  # told once
+        lost = json.loads(self.bus("group", "info", "o", "g", "--json").text)["counts"]["dropped"]
+        self.assertGreater(lost, 400)
+        self.assertRegex(self.bus("group", "ls").text, rf"(?m)^o +g .* {lost} ")
+        findings = json.loads(self.bus("doctor", "--json", expect=FAILURE).text)["findings"]
+        self.assertTrue(any(f"has lost {lost} messages" in f["finding"] and f["grade"] == "bad" for f in findings))
+
     def test_doctor_finds_a_broken_group(self):
         self.group()
         self.group(name="h")

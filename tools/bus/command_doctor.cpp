@@ -161,6 +161,11 @@ void check_groups(const bus::session& session, const std::string& stream,
       found.push_back({grade::note,
                        where + " has " + std::to_string(g.dead_letters_kept) + " dead letters",
                        "bus dlq show " + names});
+    if (g.counts.dropped != 0)
+      found.push_back({grade::bad,
+                       where + " has lost " + std::to_string(g.counts.dropped) +
+                           " messages: they were overwritten before a consumer took them",
+                       "more consumers, a larger ring, or a stream with --overflow block"});
     const std::uint64_t backlog = g.counts.unclaimed + g.counts.pending;
     const bool alone = std::none_of(g.consumers.begin(), g.consumers.end(),
                                     [](const auto& one) { return one.alive; });

@@ -22,7 +22,7 @@ struct options {
   std::string stream, group, command, timeout;
   std::uint64_t count = 1;
   std::uint32_t batch = 1;
-  bool follow = false, raw = false;
+  bool follow = false, raw = false, fail_on_gap = false;
 };
 
 // 1 for the first time; giving it back is no attempt.
@@ -42,8 +42,12 @@ int check(const context& c, const bus::lease& one, bus::settle_result outcome) {
                  "cannot settle message " + std::to_string(one.sequence()),
                  outcome == bus::settle_result::busy
                      ? "a process that is stopped has the group's lock; it comes again"
+                 : outcome == bus::settle_result::closed
+                     ? "the group, its stream or the bus was removed"
                      : "its lease ended, and somebody else has it now: it is done twice",
-                 "bus group pending shows who has it; a longer --ack-wait or --max-lease"});
+                 outcome == bus::settle_result::closed
+                     ? "bus group ls"
+                     : "bus group pending shows who has it; a longer --ack-wait or --max-lease"});
 }
 
 bool write_out(const context& c, const options& o, const bus::lease& one) {
@@ -171,6 +175,22 @@ int run(const context& c, const options& o) {
   how.group = o.group;
   how.keep_alive = true;
   how.wait = bus::wait_strategy::block;
+  bool gap_seen = false;
+  how.on_gap = [&](const bus::gap& gap) {
+    gap_seen = true;
+    if (c.json)
+      std::printf("%s\n", dump({{"gap",
+                                 {{"first", gap.first},
+                                  {"count", gap.count},
+                                  {"stream", gap.stream},
+                                  {"lane", gap.lane},
+                                  {"reason", bus::gap_reason_name(gap.reason)}}}})
+                              .c_str());
+    else
+      std::fprintf(stderr, "bus: %llu messages of stream %s lost, from #%llu\n",
+                   static_cast<unsigned long long>(gap.count), std::string(gap.stream).c_str(),
+                   static_cast<unsigned long long>(gap.first));
+  };
   if (info->config.ack != bus::ack_policy::none)
     how.prefetch =
         o.follow ? o.batch : static_cast<std::uint32_t>(std::min<std::uint64_t>(o.batch, o.count));
@@ -182,6 +202,10 @@ int run(const context& c, const options& o) {
   int status = 0;
   while (status == 0 && (o.follow || taken < o.count)) {
     auto one = consumer->next(patience);
+    if (gap_seen && o.fail_on_gap) {
+      if (one) (void)settle([&] { return one->release(); });
+      return exit_loss;
+    }
     if (!one) break;
     ++taken;
     status = o.command.empty() ? print(c, o, *one) : work(c, o, *one);
@@ -212,6 +236,8 @@ void add_group_next(CLI::App& group, context& c) {
       ->capture_default_str()
       ->check(CLI::Range(1u, 1000u));
   command->add_flag("--raw", o->raw, "Print the payload only, without a newline");
+  command->add_flag("--fail-on-gap", o->fail_on_gap,
+                    "End with exit status 8 when messages were lost before a consumer took them");
   command->footer(
       "The command's exit status settles the message: 0 done, 75 again after the back-off, any\n"
       "other a dead letter, with the last line of its standard error; killed by a signal: again.\n"
