@@ -187,6 +187,93 @@ TEST(FullMemory, NoInodesLeftIsNoSpace) {
   }), "");
 }
 
+/// Names of everything in the bus, but for the holder's name in `lock`.
+std::size_t files_below(const std::string& directory) {
+  std::size_t count = 0;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(directory)) count += entry.exists() ? 1 : 0;
+  return count;
+}
+
+TEST(FullMemory, LookingAndRemovingNeedNoFileOfTheirOwn) {
+  test::scratch place;
+  EXPECT_EQ(run_in_child(60, [&] {
+    robust::mount_small_tmpfs(place.root(), "size=16m");
+    auto session = bus::open(place.url());
+    ASSERT_TRUE(session);
+    ASSERT_TRUE(session->add_stream(test::small_stream("s", bus::overflow::block)));
+    ASSERT_TRUE(session->add_stream(test::small_stream("t", bus::overflow::block, 1 << 20)));
+    bus::group_config group;
+    group.stream = "s";
+    group.name = "g";
+    ASSERT_TRUE(session->add_group(group));
+    auto publisher = session->publisher("s.a");
+    ASSERT_TRUE(publisher);
+    ASSERT_TRUE(publisher->publish("m"));
+    filler full(place.root());
+    const std::size_t before = files_below(place.directory());
+    EXPECT_TRUE(fails_with(bus::open(place.url()), bus::errc::no_space));
+    bus::session_options options;
+    options.url = place.url();
+    options.joins = bus::membership::guest;
+    auto guest = bus::session::open(options);
+    ASSERT_TRUE(guest) << guest.error().message();
+    EXPECT_EQ(guest->streams()->size(), 3u);  // and the dead letters
+    ASSERT_EQ(guest->processes()->size(), 1u);
+    EXPECT_EQ(guest->processes()->front().publishers.size(), 1u);
+    EXPECT_EQ(guest->group("s", "g")->counts.unclaimed, 1u);
+    EXPECT_EQ(guest->peek("s", "g")->size(), 1u);
+    EXPECT_TRUE(guest->pause_group("s", "g"));
+    EXPECT_TRUE(guest->resume_group("s", "g"));
+    EXPECT_TRUE(guest->broken_streams().empty());
+    EXPECT_TRUE(fails_with(guest->publisher("s.b"), bus::errc::invalid_argument));
+    EXPECT_TRUE(fails_with(guest->subscribe("s.>"), bus::errc::invalid_argument));
+    EXPECT_TRUE(fails_with(guest->repair_group("s", "g"), bus::errc::invalid_argument));
+    EXPECT_EQ(files_below(place.directory()), before) << "it made something";
+    options.joins = bus::membership::guest_if_full;
+    auto tool = bus::session::open(options);
+    ASSERT_TRUE(tool) << tool.error().message();
+    EXPECT_TRUE(fails_with(tool->subscribe("s.>"), bus::errc::no_space));
+    // The fix that the error names.
+    ASSERT_TRUE(guest->remove_group("s", "g"));
+    ASSERT_TRUE(guest->remove_stream("t"));
+    EXPECT_TRUE(bus::open(place.url()));
+    expect_works(*session, "s.x");
+  }), "");
+}
+
+TEST(FullMemory, TheReserveIsForTheOperatorAndComesBack) {
+  test::scratch place;
+  EXPECT_EQ(run_in_child(60, [&] {
+    robust::mount_small_tmpfs(place.root(), "size=8m");
+    auto session = bus::open(place.url());
+    ASSERT_TRUE(session);
+    ASSERT_TRUE(session->add_stream(test::small_stream("s", bus::overflow::block)));
+    ASSERT_TRUE(session->add_stream(test::small_stream("t", bus::overflow::block, 1 << 20)));
+    const auto reserve = [&] { return std::filesystem::file_size(place.directory() + "/reserve"); };
+    const auto whole = reserve();
+    EXPECT_GE(whole, 64u * 1024);
+    filler full(place.root());
+    EXPECT_TRUE(fails_with(bus::open(place.url()), bus::errc::no_space)) << "a program like any other";
+    EXPECT_EQ(reserve(), whole);
+    bus::session_options options;
+    options.url = place.url();
+    options.may_use_reserve = true;
+    {
+      auto tool = bus::session::open(options), second = bus::session::open(options);
+      ASSERT_TRUE(tool) << tool.error().message();
+      ASSERT_TRUE(second) << second.error().message();
+      expect_works(*tool, "s.a");
+    }
+    EXPECT_EQ(reserve(), whole) << "it comes back with what they had";
+    {
+      auto tool = bus::session::open(options);
+      full.fill();
+    }
+    ASSERT_TRUE(session->remove_stream("t"));
+    EXPECT_EQ(reserve(), whole);
+  }), "");
+}
+
 // The test sees a SIGBUS: the same full memory, met without reserving first.
 TEST(FullMemory, TheCheckSeesASigbus) {
   test::scratch place;

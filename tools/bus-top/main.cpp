@@ -39,7 +39,7 @@ int main(int argc, char** argv) {
                  wrong.what());
     return 2;
   }
-  auto session = bus::session::open({url, "bus-top", false});
+  auto session = bus::session::open({url, "bus-top", false, bus::membership::guest});
   if (!session) {
     const auto& error = session.error();
     if (json)

@@ -30,7 +30,7 @@ std::chrono::nanoseconds since(std::chrono::system_clock::time_point t) {
 }
 
 int list(const context& c, const options& o) {
-  auto session = c.open("dlq ls", false);
+  auto session = c.look("dlq ls", bus::membership::guest_if_full);
   if (!session) return c.fail(session.error());
   std::vector<bus::group_info> groups;
   if (!o.group.empty()) {
@@ -114,7 +114,7 @@ void print(const bus::dead_letter& d) {
 int show(const context& c, const options& o) {
   if (o.raw && o.sequence == 0)
     return c.usage("--raw needs a sequence", "it prints the payload of one dead letter");
-  auto session = c.open("dlq show", false);
+  auto session = c.look("dlq show", bus::membership::guest_if_full);
   if (!session) return c.fail(session.error());
   auto letters =
       session->dead_letters(o.stream, o.group, o.sequence, o.sequence != 0 ? 1 : o.limit);
@@ -161,7 +161,7 @@ int write_all(const context& c, const options& o, const bus::session& session, s
 }
 
 int write(const context& c, const options& o) {
-  auto session = c.open("dlq export", false);
+  auto session = c.look("dlq export", bus::membership::guest_if_full);
   if (!session) return c.fail(session.error());
   auto group = session->group(o.stream, o.group);
   if (!group) return c.fail(group.error());

@@ -243,7 +243,7 @@ int run(const context& c) {
   const auto root = bus::root_of(c.url);
   if (!root) return c.fail(root.error());
   check_machine(found, *root);
-  auto session = c.open("doctor", false);
+  auto session = c.look("doctor");
   if (session) {
     check_bus(*session, found);
   } else if (session.error().code == bus::errc::not_found) {

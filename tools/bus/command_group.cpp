@@ -31,7 +31,7 @@ void print_why(const std::vector<std::string>& why) {
 }
 
 int list(const context& c, const options& o) {
-  auto session = c.open("group ls", false);
+  auto session = c.look("group ls", bus::membership::guest_if_full);
   if (!session) return c.fail(session.error());
   auto groups = session->groups(o.stream);
   if (!groups) return c.fail(groups.error());
@@ -112,7 +112,7 @@ void print_counts(const bus::group_info& g) {
 }
 
 int info(const context& c, const options& o) {
-  auto session = c.open("group info", false);
+  auto session = c.look("group info", bus::membership::guest_if_full);
   if (!session) return c.fail(session.error());
   auto found = session->group(o.stream, o.group);
   if (!found) return c.fail(found.error());
@@ -144,7 +144,7 @@ int info(const context& c, const options& o) {
 }
 
 int why(const context& c, const options& o) {
-  auto session = c.open("group why", false);
+  auto session = c.look("group why", bus::membership::guest_if_full);
   if (!session) return c.fail(session.error());
   auto found = session->group(o.stream, o.group);
   if (!found) return c.fail(found.error());
@@ -163,7 +163,7 @@ int why(const context& c, const options& o) {
 }
 
 int pending(const context& c, const options& o) {
-  auto session = c.open("group pending", false);
+  auto session = c.look("group pending", bus::membership::guest_if_full);
   if (!session) return c.fail(session.error());
   auto messages = session->pending(o.stream, o.group, o.limit);
   if (!messages) return c.fail(messages.error());
@@ -194,7 +194,7 @@ int pause(const context& c, const options& o) {
     if (!time)
       return c.usage("invalid --for '" + o.time + "'", "it is not a duration such as 30s or 5m");
   }
-  auto session = c.open("group pause", false);
+  auto session = c.look("group pause", bus::membership::guest_if_full);
   if (!session) return c.fail(session.error());
   return c.say(session->pause_group(o.stream, o.group, time),
                o.name() + " is paused " +
@@ -202,13 +202,13 @@ int pause(const context& c, const options& o) {
 }
 
 int resume(const context& c, const options& o) {
-  auto session = c.open("group resume", false);
+  auto session = c.look("group resume", bus::membership::guest_if_full);
   if (!session) return c.fail(session.error());
   return c.say(session->resume_group(o.stream, o.group), o.name() + " goes on");
 }
 
 int remove(const context& c, const options& o) {
-  auto session = c.open("group rm", false);
+  auto session = c.look("group rm", bus::membership::guest_if_full);
   if (!session) return c.fail(session.error());
   if (!o.force) {
     auto found = session->group(o.stream, o.group);

@@ -25,7 +25,7 @@ std::vector<membership> memberships_of(std::uint32_t process,
 }
 
 int run(const context& c) {
-  auto session = c.open("ps", false);
+  auto session = c.look("ps");
   if (!session) return c.fail(session.error());
   auto processes = session->processes();
   if (!processes) return c.fail(processes.error());

@@ -15,7 +15,7 @@ struct options {
 };
 
 int peek(const context& c, const options& o) {
-  auto session = c.open("queue peek", false);
+  auto session = c.look("queue peek", bus::membership::guest_if_full);
   if (!session) return c.fail(session.error());
   auto messages = session->peek(o.stream, o.group, o.limit);
   if (!messages) return c.fail(messages.error());

@@ -93,7 +93,7 @@ std::string kept(const bus::stream_config& config) {
 }
 
 int list(const context& c) {
-  auto session = c.open("stream ls", false);
+  auto session = c.look("stream ls");
   if (!session) return c.fail(session.error());
   auto streams = session->streams();
   if (!streams) return c.fail(streams.error());
@@ -160,7 +160,7 @@ int add(const context& c, const options& o) {
 }
 
 int info(const context& c, const options& o) {
-  auto session = c.open("stream info", false);
+  auto session = c.look("stream info");
   if (!session) return c.fail(session.error());
   auto found = session->stream(o.name);
   if (!found) return c.fail(found.error());
@@ -222,7 +222,7 @@ int info(const context& c, const options& o) {
 }
 
 int remove(const context& c, const options& o) {
-  auto session = c.open("stream rm", false);
+  auto session = c.look("stream rm", bus::membership::guest_if_full);
   if (!session) return c.fail(session.error());
   if (!o.force) {
     auto processes = session->processes();

@@ -53,7 +53,14 @@ int context::say(const bus::result<void>& outcome, const std::string& done) cons
 }
 
 bus::result<bus::session> context::open(const char* as, bool create) const {
-  return bus::session::open({url, std::string("bus ") + as, create});
+  // What works on a bus that is there is for whoever puts things right, also when memory is full.
+  return bus::session::open(
+      {url, std::string("bus ") + as, create, bus::membership::member, !create});
+}
+
+bus::result<bus::session> context::look(const char* as, bus::membership joins) const {
+  return bus::session::open({url, std::string("bus ") + as, false, joins,
+                             joins != bus::membership::guest});
 }
 
 namespace {

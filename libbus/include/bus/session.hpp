@@ -24,11 +24,22 @@
 
 namespace bus {
 
+/// Does a session make files of its own on the bus? Publishers, subscribers, consumers, and what takes
+/// a lock of a stream or a group need them.
+enum class membership : std::uint8_t {
+  member,         ///< yes
+  guest_if_full,  ///< yes; when there is no memory for them it only looks and removes
+  guest,          ///< no: it only looks and removes. It is not shown by `bus ps`
+};
+
 struct session_options {
   std::string url;  ///< `bus:///NAME?name=PROCESS&slots=N&root=DIR`, or just NAME. Empty: $BUS_URL,
                     ///< else `default`
   std::string process_name;  ///< shown by `bus ps`; default: the program's name
   bool create = true;        ///< make the bus when it does not exist; false: `not_found`
+  membership joins = membership::member;  ///< a guest never makes the bus
+  bool may_use_reserve = false;  ///< of an operator's tool: when memory is full it takes less, and what
+                                 ///< the bus keeps for this
 };
 
 struct session_core;

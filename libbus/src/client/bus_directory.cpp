@@ -23,6 +23,7 @@ namespace {
 
 constexpr std::string_view half_made = ".new-";
 constexpr std::string_view half_removed = ".old-";
+constexpr std::uint64_t reserve_bytes = 64 * 1024;  // several processes with few slots
 
 }  // namespace
 
@@ -55,6 +56,12 @@ result<void> check_place(const bus_address& address) {
   return {};
 }
 
+error no_bus(const bus_address& address) {
+  return {errc::not_found, 0, "no bus '" + address.name + "'",
+          address.directory() + " does not exist",
+          "publish or subscribe to it once, or name another with --bus NAME (bus ls lists them)"};
+}
+
 result<std::unique_ptr<bus_directory>> bus_directory::open(const bus_address& address,
                                                            bool create) {
   std::unique_ptr<bus_directory> made(new bus_directory);
@@ -63,9 +70,7 @@ result<std::unique_ptr<bus_directory>> bus_directory::open(const bus_address& ad
   for (int attempt = 0; attempt < 16; ++attempt) {
     if (!os::exists(path)) {
       if (!create)
-        return error{
-            errc::not_found, 0, "no bus '" + address.name + "'", path + " does not exist",
-            "publish or subscribe to it once, or name another with --bus NAME (bus ls lists them)"};
+        return no_bus(address);
       auto dir = os::make_directory(path, 0700);
       if (!dir) return std::move(dir.error());
     }
@@ -130,6 +135,8 @@ result<void> bus_directory::load_control() {
       layout::check_header(header.segment, layout::segment_kind::control, found->bytes, file_path);
   if (!checked) return checked;
   bus_id_ = header.bus_id;
+  control_path_ = file_path;
+  control_id_ = found->id;
   const std::uint32_t kind = header.clock_kind;
   if (kind != os::clock_cycles && kind != os::clock_wall)
     return layout::corrupt(file_path, "its clock is unknown");
@@ -178,30 +185,44 @@ void bus_directory::announce_removal(const std::string& aside) noexcept {
 
 // The word is only a reason to look: any process may have scribbled over it.
 bool bus_directory::removed() const noexcept {
-  return sync::load_acquire(control().removed) != 0 && is_elsewhere().value_or(false);
+  return loss_.load() != loss::none ||
+         (sync::load_acquire(control().removed) != 0 && !has_control());
 }
 
-// Does the path hold no bus, or another one? Nothing: it cannot be looked at just now.
-std::optional<bool> bus_directory::is_elsewhere() const noexcept {
-  const std::string path = path_ + "/control";
-  const auto file = os::open_existing(path, false);
-  if (!file) return os::surely_missing(path) ? std::optional(true) : std::nullopt;
-  if (file->bytes < layout::control_file_bytes) return std::nullopt;
-  const auto map =
-      os::mapping::map(file->file.get(), 0, sizeof(layout::control_header), false, true);
-  if (!map) return std::nullopt;
-  return reinterpret_cast<const layout::control_header*>(map->data())->bus_id != bus_id_;
+bool bus_directory::look_for_control() noexcept {
+  if (loss_.load() != loss::none) return false;
+  if (has_control()) return true;
+  constexpr std::uint64_t found_deleted = 2;
+  const std::uint64_t said = sync::set_once(control().removed, found_deleted);
+  loss_.store(said == found_deleted ? loss::deleted : loss::removed);
+  announce_change();
+  return false;
+}
+
+void bus_directory::note_own_file_lost() noexcept {
+  loss_.store(loss::own_file);
+  announce_change();
 }
 
 error bus_directory::removed_error() const {
-  return {errc::closed, 0, "cannot use the bus at " + path_, "it was removed by force",
-          "open it again: that makes a new one"};
+  const std::string what = "cannot use the bus at " + path_;
+  if (loss_.load() == loss::own_file)
+    return {errc::closed, 0, what,
+            "the file of this process in it was deleted while it was in use: others take this "
+            "process for one that left",
+            "open the bus again, and see what deletes files in /dev/shm"};
+  if (loss_.load() == loss::deleted || sync::load_acquire(control().removed) == 2)
+    return {errc::closed, 0, what,
+            "its files were deleted while it was in use (rm, something that cleans /dev/shm, or "
+            "RemoveIPC=yes of systemd-logind)",
+            "open it again: that makes a new one; and see what deletes files there"};
+  return {errc::closed, 0, what, "it was removed by force", "open it again: that makes a new one"};
 }
 
 result<os::file_lock> bus_directory::lock_changes(std::chrono::milliseconds patience) const {
   auto lock = os::file_lock::take(path_ + "/lock", 0600, patience);
   // The bus may have been removed, and made again, since it was opened.
-  if (lock && bus_id_ != 0 && is_elsewhere().value_or(true))
+  if (lock && bus_id_ != 0 && !has_control())
     return error{errc::closed, 0, "cannot change the bus in " + path_,
                  "it was removed since it was opened", "open it again"};
   return lock;
@@ -247,6 +268,30 @@ birth bus_directory::birth_of(std::uint64_t stream_id) const noexcept {
   made.stream_id = stream_id;
   made.clock_kind = clock_.kind();
   return made;
+}
+
+bool bus_directory::is_being_removed(std::uint64_t stream_id) const {
+  const auto leaving = leaving_streams();
+  return std::any_of(leaving.begin(), leaving.end(), [&](const std::string& directory) {
+    const auto facts = read_stream_file(directory);
+    return facts && facts->stream_id == stream_id;
+  });
+}
+
+void bus_directory::fill_reserve() const noexcept {
+  const std::string path = path_ + "/reserve";
+  if (const auto found = os::open_existing(path, true)) {
+    if (found->bytes < reserve_bytes)
+      (void)os::reserve(found->file.get(), 0, reserve_bytes, path);
+    return;
+  }
+  if (const auto made = os::create_nameless(path_, reserve_bytes, 0600))
+    (void)os::give_name(made->get(), path);
+}
+
+bool bus_directory::empty_reserve() const noexcept {
+  const auto found = os::open_existing(path_ + "/reserve", true);
+  return found && found->bytes != 0 && os::empty_file(found->file.get());
 }
 
 void bus_directory::sweep() {

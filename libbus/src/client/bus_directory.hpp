@@ -6,12 +6,12 @@
 /// Threads    any
 /// Processes  changes are made under `lock`, a file lock that ends with its holder
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <map>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -32,6 +32,8 @@ class process_table;
 /// The bus is a directory of this user's, with directories of this user's in it, where nobody else can
 /// put another in its place. Errors: permission
 result<void> check_place(const bus_address& address);
+
+error no_bus(const bus_address& address);
 
 class bus_directory {
  public:
@@ -59,8 +61,14 @@ class bus_directory {
   std::uint64_t announce_change() noexcept;
   /// The bus lies at `aside` now, out of the way: tells those who have it mapped.
   void announce_removal(const std::string& aside) noexcept;
+  /// Is this bus gone from its path, or are we gone from it? Cost: a load or two, until then.
   bool removed() const noexcept;
   error removed_error() const;
+  /// Is `control` still the file that is mapped here? If not, everybody who has it mapped is told to
+  /// look, and removed() is true from now on. Cost: a system call.
+  bool look_for_control() noexcept;
+  /// The file of this process was deleted: the others take it for one that left.
+  void note_own_file_lost() noexcept;
 
   /// Who acts on lanes that are closed. Before it, nobody's publishing is waited for.
   void act_as(std::uint32_t process, std::uint64_t lock_word, process_table& peers) noexcept {
@@ -89,6 +97,8 @@ class bus_directory {
                              std::chrono::milliseconds patience = newcomers_patience);
   /// Directories of streams that are removed just now, and whose files are there still.
   std::vector<std::string> leaving_streams() const;
+  /// Is the stream out of the way already, to be removed? Its remover may not have closed its lanes yet.
+  bool is_being_removed(std::uint64_t stream_id) const;
   /// `first_seq`: above every sequence that the lane ever gave out.
   result<void> add_lane(const stream_facts& facts, std::uint32_t lane, std::uint64_t first_seq = 1);
   /// Tells everybody of a lane, unless that was done: its creator may have died before it did.
@@ -97,12 +107,15 @@ class bus_directory {
   result<void> announce_lane(const stream_facts& facts, lane_map& lane);
   /// Limits that changed, or a seal. Errors: not_found, no_space
   result<void> change_stream(const stream_facts& to);
+  /// Memory that is kept for whoever puts things right when there is none left: the file `reserve`.
+  /// Filled as far as there is memory; whoever may use it empties it and is quick.
+  void fill_reserve() const noexcept;
+  bool empty_reserve() const noexcept;
   /// What a creator that died left behind.
   void sweep();
 
  private:
   result<void> load_control();
-  std::optional<bool> is_elsewhere() const noexcept;
   static void note_announced(lane_map& lane, std::uint64_t generation) noexcept;
   void let_newcomers_in(const std::string& directory, std::chrono::milliseconds patience) noexcept;
   void close_lanes(const std::string& directory);
@@ -111,7 +124,12 @@ class bus_directory {
   std::uint32_t self_ = 0;
   std::uint64_t lock_word_ = 0;
   process_table* peers_ = nullptr;
-  std::string path_;
+  enum class loss : std::uint8_t { none, removed, deleted, own_file };
+  bool has_control() const noexcept { return os::still_names(control_path_, control_id_); }
+
+  std::string path_, control_path_;
+  os::file_id control_id_;
+  std::atomic<loss> loss_{loss::none};
   os::mapping control_map_;
   std::uint64_t bus_id_ = 0;
   os::tick_clock clock_;

@@ -327,11 +327,20 @@ void consumer_core::learn(detail::lease_entry& entry) noexcept {
 }
 
 bool consumer_core::is_gone() noexcept {
-  return group_->is_removed() || std::all_of(group_->lanes().begin(), group_->lanes().end(),
+  return group_->is_removed() || group_->map()->is_lost() || session->directory->removed() ||
+         std::all_of(group_->lanes().begin(), group_->lanes().end(),
                                              [](const auto& lane) { return lane->closed(); });
 }
 
 bool consumer_core::refresh() noexcept {
+  if (session->directory->removed()) {
+    failure = session->directory->removed_error();
+    return false;
+  }
+  if (group_->stream().is_lost()) {
+    failure = group_->stream().lost_error();
+    return false;
+  }
   if (is_gone()) {
     failure = error{errc::closed, 0, "cannot use the group '" + config().name + "'",
                     "it was removed, or its stream was", "bus group ls"};

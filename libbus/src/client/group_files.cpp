@@ -405,6 +405,8 @@ result<std::shared_ptr<group_map>> group_map::open_file(const std::string& strea
   m.block_count = info.block_count;
   m.epoch = info.group_epoch;
   m.rules = rules_of(made->config_, clock);
+  made->path_ = path;
+  made->id_ = found->id;
   made->file_ = std::move(found->file);
   made->blocks_offset_ = geometry.blocks;
   made->reader_entry_ = layout::pack_reader(layout::group_reader, info.ordinal);

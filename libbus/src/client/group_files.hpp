@@ -2,6 +2,7 @@
 /// group_files: the files of a stream's groups, `streams/S/groups/G`: built complete, checked when
 /// opened.
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -54,6 +55,10 @@ class group_map {
   /// More of the arena gets memory behind it. Answers the first block that is new, and how many.
   /// REQUIRES: not under the group's lock. Errors: no_space
   result<std::uint32_t> reserve_blocks(std::uint32_t from, std::uint32_t count) const;
+  /// As of a lane.
+  bool has_file() const noexcept { return os::still_names(path_, id_); }
+  bool is_lost() const noexcept { return lost_.load(); }
+  void note_lost() noexcept { lost_.store(true); }
 
  private:
   static result<std::shared_ptr<group_map>> open_file(const std::string& stream_directory,
@@ -67,6 +72,9 @@ class group_map {
   os::fd file_;
   std::uint64_t blocks_offset_ = 0;
   std::uint64_t reader_entry_ = 0;
+  std::string path_;
+  os::file_id id_;
+  std::atomic<bool> lost_{false};
 };
 
 /// What a publisher needs to know of a group: its pins.

@@ -64,10 +64,15 @@ result<std::unique_ptr<group_handle>> group_handle::open(session_core& session,
   auto map =
       group_map::open(stream->directory(), stream->facts(), name, session.directory->clock());
   if (!map) return std::move(map.error());
+  stream->remember(*map);
   std::unique_ptr<group_handle> made(new group_handle(session, std::move(stream), std::move(*map)));
   if (made->config().dead_letters) {
     auto opened = made->open_letters();
     if (!opened) return std::move(opened.error());
+  }
+  if (!made->may_lock()) {
+    if (auto learned = made->learn_lanes(); !learned) return std::move(learned.error());
+    return made;
   }
   auto ready = made->refresh();
   if (!ready) return std::move(ready.error());

@@ -35,6 +35,8 @@ class group_handle {
   /// Lanes that came since. Errors: no_space, corrupt, busy
   result<void> refresh();
   bool is_current() const noexcept { return sync::load_acquire(*generation_) == generation_seen_; }
+  /// A guest of the bus takes no lock: it looks at what is there.
+  bool may_lock() const noexcept { return session_.me != nullptr; }
   bool is_removed() const noexcept { return sync::load_acquire(map_->header().closed) != 0; }
 
   /// False: somebody who lives has it for longer than `patience` (`failure` says who), or its state

@@ -180,7 +180,7 @@ result<group_info> describe_group(group_handle& group) {
   auto& header = group.header();
   const auto& counters = header.counters;
   // Under the lock nothing but a settlement moves: the parts add up.
-  const bool locked = group.lock(100ms);
+  const bool locked = group.may_lock() && group.lock(100ms);
   if (locked) group.core().housekeep(group.now());
   std::uint64_t passed = 0;
   count_lanes(group, info.counts, passed);
@@ -235,10 +235,13 @@ std::string holder_of(group_handle& group, const layout::group_member& member) {
 
 result<std::vector<pending_message>> list_pending(group_handle& group, std::size_t max) {
   std::vector<pending_message> all;
-  if (!group.lock(patience)) {
-    if (group.failure->code != errc::busy) return *group.failure;
-  }
-  const bool locked = !group.failure.has_value();
+  // Numbers that something wrote over must not be followed.
+  if (!group.may_lock() && sync::load_relaxed(group.header().damaged) != 0)
+    return error{errc::corrupt, 0, "cannot look into the group '" + group.config().name + "'",
+                 "its state in shared memory is impossible: something wrote over it",
+                 "bus group repair " + group.config().stream + " " + group.config().name};
+  const bool locked = group.may_lock() && group.lock(patience);
+  if (group.failure && group.failure->code != errc::busy) return *group.failure;
   group.failure.reset();
   const auto& m = group.memory();
   auto& core = group.core();

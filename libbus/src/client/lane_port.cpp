@@ -67,7 +67,7 @@ error lane_port::health_error() const {
 }
 
 bool lane_port::closed() const noexcept {
-  return sync::load_acquire(lane_->header().counters.closed) != 0;
+  return lane_->is_lost() || sync::load_acquire(lane_->header().counters.closed) != 0;
 }
 
 // Leaves the lane locked and usable, or says why not.

@@ -42,6 +42,7 @@ result<std::unique_ptr<own_process>> own_process::join(const std::string& proces
   made->id_ = id;
   made->who_ = os::self();
   made->path_ = processes_directory + "/" + std::to_string(id);
+  made->file_ = os::id_of(file->get());
   made->used_.resize(slots);
   made->first_slots_ = slots;
   made->most_slots_ = most_slots;

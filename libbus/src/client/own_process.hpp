@@ -14,6 +14,7 @@
 
 #include "layout/process.hpp"
 #include "os/fd.hpp"
+#include "os/files.hpp"
 #include "os/mapping.hpp"
 #include "os/process.hpp"
 #include "ring/pin.hpp"
@@ -33,6 +34,8 @@ class own_process {
 
   /// The bus is gone, and what belonged to it: nothing at our path is touched any more.
   void abandon() noexcept;
+  /// Is our file where others look for us? Without it we have left, as far as they know.
+  bool is_there() const noexcept { return os::still_names(path_, file_); }
 
   std::uint32_t id() const noexcept { return id_; }
   /// What it writes into a lock.
@@ -57,6 +60,7 @@ class own_process {
   std::uint32_t id_ = 0;
   os::identity who_;
   std::string path_;
+  os::file_id file_;
   bool named_ = false;  // the files at path_ are ours
   os::fd mark_;  // a locked file that nobody else of this process ever opens: proves us across pid
                  // namespaces

@@ -225,12 +225,15 @@ publish_status publisher_core::open_ports() {
 
 // A stream came or went. The subject may belong to another one now.
 publish_status publisher_core::follow_change() noexcept {
-  // No other declared stream can capture what this one captures: only its own changes matter.
-  if (bound_ && !stream->is_default() && !main_port->closed()) {
+  const bool removed = session->directory->removed();
+  if (bound_ && !main_port->closed() && !removed) {
     const std::uint64_t generation = session->directory->generation();
     const auto facts = session->directory->facts_of(stream->name());
-    if (facts && (*facts)->stream_id == stream->facts().stream_id && !(*facts)->sealed &&
-        !(*facts)->held) {
+    if (!facts || (*facts)->stream_id != stream->facts().stream_id) {
+      std::size_t looked = 0;
+      (void)stream->look_for_files(*session->directory, looked);
+    } else if (!stream->is_default() && !(*facts)->sealed && !(*facts)->held) {
+      // No other declared stream can capture what this one captures: only its own changes matter.
       if (stream->has_log() && main_port->log_health() > layout::log_health::good)
         return fail(publish_status::no_space, main_port->health_error());
       if (stream->has_log()) {
@@ -239,6 +242,11 @@ publish_status publisher_core::follow_change() noexcept {
       generation_seen = generation;
       return publish_status::ok;
     }
+  }
+  // Nobody wanted it removed: who gets the subject now is not who was meant.
+  if (bound_ && stream->is_lost() && !removed) {
+    generation_seen = 0;
+    return fail(publish_status::closed, stream->lost_error());
   }
   std::uint64_t seen = 0;
   auto now = session->stream_of_subject(subject, &seen);

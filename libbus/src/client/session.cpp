@@ -21,7 +21,9 @@ namespace bus {
 
 session_core::~session_core() {
   if (!guard.same_process() || !me) return;
+  if (watched_) sync::unwatch(*this);
   streams_.clear();
+  (void)directory->look_for_control();
   if (directory->removed()) {
     me->abandon();  // what lies at our path is not ours
     return;
@@ -34,12 +36,15 @@ session_core::~session_core() {
     if (lock && !others_live()) remove_ephemeral_streams();
   }
   me.reset();
+  if (!used_reserve_) return;
+  peers.reset();  // our own file may be mapped there, too
+  directory->fill_reserve();
 }
 
 bool session_core::others_live() {
   const auto ids = peers->ids();
   return std::any_of(ids.begin(), ids.end(), [&](std::uint32_t other) {
-    return other != me->id() && peers->state(other) == sync::life_state::alive;
+    return (!me || other != me->id()) && peers->state(other) == sync::life_state::alive;
   });
 }
 
@@ -73,6 +78,13 @@ std::uint32_t session_core::next_object_id() noexcept {
   return static_cast<std::uint32_t>(sync::add_relaxed(directory->control().next_object_id, 1));
 }
 
+error session_core::guest_error() const {
+  if (no_room_) return *no_room_;
+  return {errc::invalid_argument, 0, "cannot do this as a guest of the bus '" + address.name + "'",
+          "this session makes no files of its own there: it looks, and removes",
+          "open it with membership::member"};
+}
+
 error session_core::sealed_error(const std::string& name) const {
   return {errc::closed, 0, "cannot publish to stream '" + name + "'", "it is sealed",
           "bus stream seal " + name + " --off"};
@@ -85,6 +97,7 @@ error session_core::forked_error() const {
 
 std::vector<std::shared_ptr<client::stream_handle>> session_core::streams(
     std::vector<error>* broken, std::uint64_t* seen) {
+  if (!me) look();  // nobody else does for a guest
   const std::lock_guard guard_(mutex_);
   const std::uint64_t generation = directory->generation();
   if (directory->removed()) {
@@ -112,12 +125,14 @@ std::vector<std::shared_ptr<client::stream_handle>> session_core::streams(
         continue;
       }
       const auto known = streams_.find(name);
-      if (known != streams_.end() && known->second->facts().stamp == (*facts)->stamp)
+      if (known != streams_.end() && known->second->facts().stamp == (*facts)->stamp) {
         now.emplace(name, known->second);
-      else
-        now.emplace(name, client::stream_handle::make(
-                              directory->stream_path(name), **facts,
-                              known != streams_.end() ? known->second : nullptr));
+        continue;
+      }
+      auto made = client::stream_handle::make(directory->stream_path(name), **facts,
+                                              known != streams_.end() ? known->second : nullptr);
+      handles_.push_back(made);
+      now.emplace(name, std::move(made));
     }
     streams_ = std::move(now);
     generation_ = complete ? generation : 0;
@@ -126,6 +141,22 @@ std::vector<std::shared_ptr<client::stream_handle>> session_core::streams(
   for (const auto& [name, handle] : streams_) all.push_back(handle);
   if (seen != nullptr) *seen = generation_;
   return all;
+}
+
+void session_core::look() noexcept {
+  constexpr std::size_t files_at_once = 256;
+  if (directory->removed() || !directory->look_for_control()) return;
+  if (me && !me->is_there()) return directory->note_own_file_lost();
+  const std::lock_guard guard_(mutex_);
+  std::erase_if(handles_, [](const auto& handle) { return handle.expired(); });
+  bool lost = false;
+  std::size_t looked = 0;
+  for (std::size_t i = 0; i < handles_.size() && looked < files_at_once; ++i) {
+    if (next_handle_ >= handles_.size()) next_handle_ = 0;
+    if (const auto handle = handles_[next_handle_++].lock())
+      lost = handle->look_for_files(*directory, looked) || lost;
+  }
+  if (lost) directory->announce_change();
 }
 
 std::vector<std::shared_ptr<client::stream_handle>> session_core::streams_now() {
@@ -183,6 +214,8 @@ result<void> session_core::remove_stream(std::string_view name) {
   // Dead letters of a stream that is gone have nowhere to go back to.
   for (const std::string& group : removed&& groups ? *groups : std::vector<std::string>())
     (void)directory->remove_stream(dead_letter_stream(name, group));
+  (void)streams();  // what is mapped here would keep its memory
+  directory->fill_reserve();
   return removed;
 }
 
@@ -245,6 +278,10 @@ result<std::shared_ptr<session_core>> session_core::open(const session_options& 
   auto address = client::parse_url(options.url);
   if (!address) return std::move(address.error());
   if (!options.process_name.empty()) address->process_name = options.process_name;
+  if (options.joins == membership::guest) return open_as_guest(*address);
+  constexpr std::uint32_t few_slots = 64;
+  std::uint32_t slots = address->slots != 0 ? address->slots : layout::max_slots;
+  bool used_reserve = false;
   for (int attempt = 0;; ++attempt) {
     auto directory = client::bus_directory::open(*address, options.create);
     if (!directory) return std::move(directory.error());
@@ -260,23 +297,56 @@ result<std::shared_ptr<session_core>> session_core::open(const session_options& 
     const auto gone = core->peers->gone();
     auto joined = client::own_process::join(
         core->directory->processes(), static_cast<std::uint32_t>(id), core->directory->bus_id(),
-        address->process_name, address->slots != 0 ? address->slots : layout::max_slots);
+        address->process_name, slots);
     if (!joined) {
       // The bus was removed, or a scribbled counter gave an id that is taken: once more.
       const errc code = joined.error().code;
+      if (code == errc::not_found)  // or only that directory was deleted
+        (void)os::make_directory(core->directory->processes(), 0700);
       if ((code == errc::not_found || code == errc::conflict) && attempt < 8) continue;
       // The dead may take the place that we need.
       if (code == errc::no_space && attempt < 8 && core->clear_up_after(gone)) continue;
+      if (code == errc::no_space && options.may_use_reserve && !std::exchange(used_reserve, true)) {
+        slots = std::min(slots, few_slots);
+        (void)core->directory->empty_reserve();
+        continue;
+      }
+      if (code == errc::no_space && options.joins == membership::guest_if_full) {
+        core->no_room_ = std::move(joined.error());
+        core->is_guest_ = true;
+        return core;
+      }
       return std::move(joined.error());
     }
     core->me = std::move(*joined);
     core->directory->act_as(core->me->id(), core->me->lock_word(), *core->peers);
+    core->used_reserve_ = used_reserve;
+    if (!used_reserve) core->directory->fill_reserve();
     if (gone.empty())
       core->peers->bury({});
     else
       (void)core->clear_up_after(gone);  // the next one does, when somebody else is at it
+    if (auto watched = sync::watch(*core); !watched) return std::move(watched.error());
+    core->watched_ = true;
     return core;
   }
+}
+
+result<std::shared_ptr<session_core>> session_core::open_as_guest(
+    const client::bus_address& address) {
+  if (!os::exists(address.directory())) return client::no_bus(address);
+  auto directory = client::bus_directory::look(address);
+  if (!directory) {
+    if (directory.error().code == errc::not_found) return client::no_bus(address);
+    return std::move(directory.error());
+  }
+  auto core = std::make_shared<session_core>();
+  core->address = address;
+  core->directory = std::move(*directory);
+  core->peers =
+      std::make_unique<client::process_table>(core->directory->processes(), os::self(), 0);
+  core->is_guest_ = true;
+  return core;  // who clears up after the dead closes lanes, and needs a name for their locks
 }
 
 result<session> session::open(session_options options) {
@@ -295,6 +365,7 @@ std::string_view session::directory() const noexcept { return core_->directory->
 
 result<bus::publisher> session::publisher(std::string_view subject, publisher_options options) {
   if (!core_->guard.same_process()) return core_->forked_error();
+  if (!core_->me) return core_->guest_error();
   auto core = publisher_core::make(core_, subject, std::move(options));
   if (!core) return std::move(core.error());
   return bus::publisher(std::move(*core));
@@ -303,6 +374,7 @@ result<bus::publisher> session::publisher(std::string_view subject, publisher_op
 result<subscriber> session::subscribe(std::span<const std::string_view> patterns,
                                       subscriber_options options) {
   if (!core_->guard.same_process()) return core_->forked_error();
+  if (!core_->me) return core_->guest_error();
   auto core = subscriber_core::make(core_, patterns, std::move(options));
   if (!core) return std::move(core.error());
   return subscriber(std::move(*core));
@@ -310,6 +382,7 @@ result<subscriber> session::subscribe(std::span<const std::string_view> patterns
 
 result<bus::consumer> session::consume(std::string_view subject, consumer_options options) {
   if (!core_->guard.same_process()) return core_->forked_error();
+  if (!core_->me) return core_->guest_error();
   auto core = consumer_core::make(core_, subject, std::move(options));
   if (!core) return std::move(core.error());
   return bus::consumer(std::move(*core));
@@ -317,6 +390,7 @@ result<bus::consumer> session::consume(std::string_view subject, consumer_option
 
 result<void> session::add_group(const group_config& config) {
   if (!core_->guard.same_process()) return core_->forked_error();
+  if (!core_->me) return core_->guest_error();
   auto stream = core_->stream(config.stream);
   if (!stream) return std::move(stream.error());
   auto made = client::create_group(*core_, **stream, config);
@@ -331,7 +405,11 @@ result<void> session::remove_group(std::string_view stream, std::string_view gro
   if (!core_->guard.same_process()) return core_->forked_error();
   auto handle = core_->stream(std::string(stream));
   if (!handle) return std::move(handle.error());
-  return client::remove_group(*core_, **handle, group);
+  auto removed = client::remove_group(*core_, **handle, group);
+  handle->reset();
+  (void)core_->streams();
+  core_->directory->fill_reserve();
+  return removed;
 }
 
 namespace {
@@ -356,6 +434,7 @@ result<void> session::resume_group(std::string_view stream, std::string_view gro
   return with_group(core_, stream, group, [&](auto& g) { return client::resume_group(g); });
 }
 result<std::uint32_t> session::repair_group(std::string_view stream, std::string_view group) {
+  if (core_->guard.same_process() && !core_->me) return core_->guest_error();
   return with_group(core_, stream, group, [&](auto& g) { return client::repair_group(g); });
 }
 result<group_info> session::group(std::string_view stream, std::string_view group) const {
@@ -378,6 +457,7 @@ result<std::vector<dead_letter>> session::dead_letters(std::string_view stream,
 }
 result<std::uint64_t> session::drop_dead_letters(std::string_view stream, std::string_view group,
                                                  std::uint64_t sequence) {
+  if (core_->guard.same_process() && !core_->me) return core_->guest_error();
   return with_group(core_, stream, group,
                     [&](auto& g) { return client::drop_dead_letters(g, sequence); });
 }
@@ -456,6 +536,7 @@ result<void> session::remove_stream(std::string_view name) {
 
 result<unsigned> session::repair_stream(std::string_view name) {
   if (!core_->guard.same_process()) return core_->forked_error();
+  if (!core_->me) return core_->guest_error();
   auto stream = core_->stream(std::string(name));
   if (!stream) return std::move(stream.error());
   return client::repair_lanes(*core_, **stream);
@@ -510,6 +591,7 @@ result<stream_info> session::stream(std::string_view name) const {
 
 result<std::vector<stream_info>> session::streams() const {
   if (!core_->guard.same_process()) return core_->forked_error();
+  if (core_->directory->removed()) return core_->directory->removed_error();
   std::vector<stream_info> all;
   for (auto& handle : core_->streams()) {
     auto info = client::describe_stream(*core_, *handle);
@@ -520,7 +602,14 @@ result<std::vector<stream_info>> session::streams() const {
 
 std::vector<error> session::broken_streams() const {
   std::vector<error> broken;
-  if (core_->guard.same_process()) (void)core_->streams(&broken);
+  if (!core_->guard.same_process()) return broken;
+  for (auto& handle : core_->streams(&broken)) {
+    auto info = client::describe_stream(*core_, *handle);
+    if (info || !os::exists(handle->directory() + "/stream")) continue;  // removed this moment
+    broken.push_back(std::move(info.error()));
+    if (broken.back().fix.empty())
+      broken.back().fix = "see what deletes its files; then add it again under another name";
+  }
   return broken;
 }
 

@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -22,14 +23,15 @@
 #include "client/stream_handle.hpp"
 #include "client/url.hpp"
 #include "sync/fork_guard.hpp"
+#include "sync/life.hpp"
 
 namespace bus {
 
-struct session_core : std::enable_shared_from_this<session_core> {
+struct session_core final : std::enable_shared_from_this<session_core>, private sync::watcher {
   client::bus_address address;
   std::unique_ptr<client::bus_directory> directory;
   std::unique_ptr<client::process_table> peers;
-  std::unique_ptr<client::own_process> me;
+  std::unique_ptr<client::own_process> me;  // null: a guest, which only looks and removes
   sync::fork_guard guard;
 
   static result<std::shared_ptr<session_core>> open(const session_options& options);
@@ -55,6 +57,8 @@ struct session_core : std::enable_shared_from_this<session_core> {
 
   std::uint32_t next_object_id() noexcept;
   error forked_error() const;
+  /// Of a guest: what it cannot do, and why it is one.
+  error guest_error() const;
   error sealed_error(const std::string& name) const;
   /// Removes ephemeral streams when no other process lives. REQUIRES: the change lock.
   void remove_ephemeral_streams();
@@ -64,11 +68,22 @@ struct session_core : std::enable_shared_from_this<session_core> {
   bool others_live();
 
  private:
+  static result<std::shared_ptr<session_core>> open_as_guest(const client::bus_address& address);
   bool clear_up_after(std::vector<std::uint32_t> gone);
+  /// Are the files that are mapped here still the bus's? When not, whoever uses them is told at its
+  /// next call. From the thread bus-life.
+  void look() noexcept override;
 
   std::mutex mutex_;
   std::map<std::string, std::shared_ptr<client::stream_handle>> streams_;
   std::uint64_t generation_ = 0;
+  // All that somebody may still use, also of streams that are gone.
+  std::vector<std::weak_ptr<client::stream_handle>> handles_;
+  std::size_t next_handle_ = 0;  // of handles_: where the next look begins
+  bool watched_ = false;
+  bool is_guest_ = false;
+  bool used_reserve_ = false;
+  std::optional<error> no_room_;  // why it is one, unless it was asked for
 };
 
 }  // namespace bus

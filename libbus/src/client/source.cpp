@@ -482,8 +482,10 @@ bool source::ready() const noexcept {
 // [F1] acquire: what was committed before the fence.
 bool source::has_ended() noexcept {
   constexpr auto patience = std::chrono::seconds(5);
+  // Nobody closes what nobody finds; its publishers are told as this reader was.
+  if (lane->is_lost() || session->directory->removed()) return true;
   const std::uint64_t lease = sync::load_acquire(lane->header().turn.lease);
-  if (lease == layout::lease_closed || session->directory->removed()) return true;
+  if (lease == layout::lease_closed) return true;
   const std::uint32_t owner = layout::lease_owner(lease);
   if (owner != 0 && session->peers->proven_gone(owner)) return true;
   // An owner that does not come back, or a lock that could not be taken to close the lane.

@@ -107,7 +107,9 @@ struct source {
   static void settle_newest(std::span<const std::unique_ptr<source>> sources);
 
   bool ready() const noexcept;
-  bool closed() const noexcept { return sync::load_acquire(lane->header().counters.closed) != 0; }
+  bool closed() const noexcept {
+    return lane->is_lost() || sync::load_acquire(lane->header().counters.closed) != 0;
+  }
   /// Of a stream that was removed: nothing is published to the lane any more.
   bool has_ended() noexcept;
   void release() noexcept {

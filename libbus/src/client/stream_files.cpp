@@ -363,6 +363,10 @@ result<std::shared_ptr<lane_map>> lane_map::open(const std::string& directory,
   checked = layout::check_header(made->readers().segment, layout::segment_kind::readers,
                                  readers->bytes, table);
   if (!checked) return std::move(checked.error());
+  made->path_ = path;
+  made->readers_path_ = table;
+  made->file_ = file->id;
+  made->readers_file_ = readers->id;
   made->reader_entries_ = facts.config.max_readers;
   made->index_ = lane;
   made->lane_key_ = facts.lane_key(lane);

@@ -1,6 +1,7 @@
 #pragma once
 /// stream_files: the files of one stream: built complete, checked when opened.
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -87,12 +88,23 @@ class lane_map {
   std::uint64_t lane_key() const noexcept { return lane_key_; }
   std::uint32_t index() const noexcept { return index_; }
 
+  /// Are its files still what others find under their names? Cost: two system calls.
+  bool has_files() const noexcept {
+    return os::still_names(path_, file_) && os::still_names(readers_path_, readers_file_);
+  }
+  /// They were not: nobody who comes now meets us here. Stays so.
+  bool is_lost() const noexcept { return lost_.load(); }
+  void note_lost() noexcept { lost_.store(true); }
+
  private:
   os::mapping header_map_, data_map_, readers_map_;
   ring::lane_memory memory_;
   std::uint32_t reader_entries_ = 0;
   std::uint32_t index_ = 0;
   std::uint64_t lane_key_ = 0;
+  std::string path_, readers_path_;
+  os::file_id file_, readers_file_;
+  std::atomic<bool> lost_{false};
 };
 
 /// Lanes that are made with the stream; the others are added.

@@ -3,7 +3,10 @@
 #include <algorithm>
 
 #include "base/hash.hpp"
+#include "client/bus_directory.hpp"
+#include "client/group_files.hpp"
 #include "os/files.hpp"
+#include "sync/words.hpp"
 
 namespace bus::client {
 
@@ -13,11 +16,15 @@ std::shared_ptr<stream_handle> stream_handle::make(const std::string& directory,
   auto made = std::make_shared<stream_handle>();
   made->facts_ = facts;
   made->directory_ = directory;
+  made->stream_path_ = directory + "/stream";
+  made->subjects_path_ = directory + "/subjects";
   // Its limits changed, or its seal: the rings are the same.
   if (before != nullptr && before->facts_.stream_id == facts.stream_id) {
     const std::lock_guard guard(before->mutex_);
     made->readable_lanes_ = before->readable_lanes_;
     made->writable_lanes_ = before->writable_lanes_;
+    made->groups_ = before->groups_;
+    made->lost_.store(before->lost_.load());
   }
   for (const std::string& text : made->facts_.config.subjects)
     made->patterns_.push_back(*subject::pattern::parse(text));
@@ -42,6 +49,7 @@ std::uint32_t stream_handle::lane_count() const {
 }
 
 result<std::shared_ptr<lane_map>> stream_handle::lane(std::uint32_t index, bool writable) {
+  if (lost_.load()) return lost_error();
   const std::lock_guard guard(mutex_);
   auto& lanes = writable ? writable_lanes_ : readable_lanes_;
   if (index >= lanes.size()) lanes.resize(index + 1);
@@ -91,6 +99,61 @@ std::uint64_t stream_handle::subject_type(std::uint32_t id) {
 std::uint64_t stream_handle::claim_type(std::uint32_t id, std::uint64_t type) {
   const std::lock_guard guard(mutex_);
   return open_table(true) ? writable_table_->claim_type(id, type) : type;
+}
+
+// A lane that is closed was removed in good order; so was one that is about to be.
+bool stream_handle::look_for_files(const bus_directory& bus, std::size_t& looked) noexcept {
+  if (lost_.load()) return false;
+  const std::lock_guard guard(mutex_);
+  bool in_use = false, lost = false, group_lost = false;
+  const auto is_open = [](const lane_map& lane) {
+    return sync::load_acquire(lane.header().counters.closed) == 0;
+  };
+  for (const auto* lanes : {&writable_lanes_, &readable_lanes_})
+    for (const auto& lane : *lanes) {
+      if (lane == nullptr || !is_open(*lane)) continue;
+      in_use = true;
+      looked += 2;
+      lost = lost || !lane->has_files();
+    }
+  if (in_use) {
+    looked += 2;
+    lost = lost || os::surely_missing(stream_path_) || os::surely_missing(subjects_path_);
+  }
+  std::erase_if(groups_, [](const auto& group) { return group.expired(); });
+  for (const auto& one : groups_) {
+    const auto group = one.lock();
+    if (group == nullptr || group->is_lost()) continue;
+    ++looked;
+    if (group->has_file()) continue;
+    group->note_lost();
+    group_lost = true;
+  }
+  if (lost && !bus.is_being_removed(facts_.stream_id)) {
+    lost = false;
+    for (const auto* lanes : {&writable_lanes_, &readable_lanes_})
+      for (const auto& lane : *lanes) lost = lost || (lane != nullptr && is_open(*lane));
+  } else {
+    lost = false;
+  }
+  if (lost) {
+    for (const auto* lanes : {&writable_lanes_, &readable_lanes_})
+      for (const auto& lane : *lanes)
+        if (lane != nullptr) lane->note_lost();
+    lost_.store(true);
+  }
+  return lost || group_lost;
+}
+
+void stream_handle::remember(const std::shared_ptr<group_map>& group) {
+  const std::lock_guard guard(mutex_);
+  groups_.push_back(group);
+}
+
+error stream_handle::lost_error() const {
+  return {errc::closed, 0, "cannot use stream '" + name() + "'",
+          "files of it in " + directory_ + " were deleted while it was in use",
+          "see what deletes files there; add the stream again, and open what used it again"};
 }
 
 result<void> stream_handle::prepare_reading() {

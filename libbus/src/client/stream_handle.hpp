@@ -4,6 +4,7 @@
 ///
 /// Threads    any
 
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -16,6 +17,9 @@
 #include "subject/subject_table.hpp"
 
 namespace bus::client {
+
+class bus_directory;
+class group_map;
 
 class stream_handle {
  public:
@@ -44,6 +48,13 @@ class stream_handle {
   std::uint64_t subject_type(std::uint32_t id);
   std::uint64_t claim_type(std::uint32_t id, std::uint64_t type);
   std::uint32_t subject_count();
+  /// True: files of it that are in use here are found to be gone now. Then all of it is closed for
+  /// this process, or that group. How many files were looked at is added to `looked`.
+  bool look_for_files(const bus_directory& bus, std::size_t& looked) noexcept;
+  bool is_lost() const noexcept { return lost_.load(); }
+  error lost_error() const;
+  /// A group of it that is in use here.
+  void remember(const std::shared_ptr<group_map>& group);
   /// Opens what reading needs: what is removed later stays readable to the end.
   result<void> prepare_reading();
 
@@ -51,11 +62,13 @@ class stream_handle {
   result<void> open_table(bool writable);
 
   stream_facts facts_;
-  std::string directory_;
+  std::string directory_, stream_path_, subjects_path_;
   std::vector<subject::pattern> patterns_;
   std::mutex mutex_;
   std::optional<subject::subject_table> writable_table_, readable_table_;
   std::vector<std::shared_ptr<lane_map>> writable_lanes_, readable_lanes_;
+  std::vector<std::weak_ptr<group_map>> groups_;
+  std::atomic<bool> lost_{false};
 };
 
 }  // namespace bus::client

@@ -165,7 +165,11 @@ void subscriber_core::refresh_sources(const start& from) noexcept {
   generation_word_ = &session->directory->control().generation;
   const auto streams = session->streams(nullptr, &generation_seen_);
   // A stream is gone when its remover said so, not when it cannot be seen just now.
-  for (auto& source : sources_) source->draining = source->closed();
+  const bool gone = session->directory->removed();
+  for (auto& source : sources_) {
+    source->draining = gone || source->closed();
+    if (source->stream->is_lost() && !gone && !failure) failure = source->stream->lost_error();
+  }
   for (const auto& stream : streams) {
     if (wants(*stream)) attach(stream, from);
   }
@@ -173,7 +177,7 @@ void subscriber_core::refresh_sources(const start& from) noexcept {
   is_attached_ = true;
   interest_.has_come(generation_seen_);
   plain_source_ = nullptr;
-  if (session->directory->removed() && !failure) failure = session->directory->removed_error();
+  if (gone && !failure) failure = session->directory->removed_error();
 }
 
 bool subscriber_core::wants(const client::stream_handle& stream) const noexcept {
@@ -213,10 +217,16 @@ void subscriber_core::attach(const std::shared_ptr<client::stream_handle>& strea
     if (attached) {
       sources_.push_back(std::move(*attached));
       if (sleeper_.has_descriptor()) (void)sleeper_.descriptor(sources_, *session, wish_.id);
-    } else if (attached.error().code != errc::not_found) {  // not_found: removed this moment
+    } else if (attached.error().code != errc::not_found || is_there(*stream)) {
       failure = std::move(attached.error());
     }
   }
+}
+
+// What was not found was removed this moment; or it was deleted, and the rest of the stream is there.
+bool subscriber_core::is_there(const client::stream_handle& stream) const noexcept {
+  const auto facts = session->directory->facts_of(stream.name());
+  return facts && (*facts)->stream_id == stream.facts().stream_id;
 }
 
 void subscriber_core::retire(std::size_t index) noexcept {

@@ -100,6 +100,7 @@ struct subscriber_core {
   void report_gap(detail::source& from, std::uint64_t first, std::uint64_t count,
                   gap_reason reason = gap_reason::overwritten) noexcept;
   void retire(std::size_t index) noexcept;
+  bool is_there(const client::stream_handle& stream) const noexcept;
   void note_thread() noexcept;
   bool any_ready() noexcept;
   bool changed() const noexcept {

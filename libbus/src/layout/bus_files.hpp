@@ -24,7 +24,8 @@ struct control_header {
   std::uint64_t birth_raw_ns;
   alignas(128) base::word
       generation;      // rises whenever a stream or lane comes or goes; low half is a futex
-  base::word removed;  // 1: the whole bus was removed by force; whoever has it mapped is told so
+  base::word removed;  // 1: the whole bus was removed by force; 2: somebody found its files deleted.
+                       // A reason to look; whoever has it mapped is told so
   alignas(128) base::word next_process_id;
   base::word next_object_id;       // publishers and subscribers
   alignas(128) base::word keeper;  // process id of busd; 0: there is none

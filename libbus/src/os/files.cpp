@@ -124,6 +124,8 @@ result<void> reserve(int file, std::uint64_t offset, std::uint64_t bytes, const 
   }
 }
 
+bool empty_file(int file) noexcept { return ::ftruncate(file, 0) == 0; }
+
 result<void> give_name(int file, const std::string& path) {
   if (::linkat(AT_FDCWD, proc_path(file).c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) == 0)
     return {};
@@ -143,6 +145,7 @@ result<opened> open_existing(const std::string& path, bool writable) {
   found.bytes = static_cast<std::uint64_t>(facts.st_size);
   found.owner_uid = facts.st_uid;
   found.stamp = stamp_of(facts);
+  found.id = {facts.st_dev, facts.st_ino};
   return found;
 }
 
@@ -150,6 +153,18 @@ std::optional<file_stamp> stamp_of(const std::string& path) noexcept {
   struct stat facts {};
   if (::lstat(path.c_str(), &facts) != 0) return std::nullopt;
   return stamp_of(facts);
+}
+
+file_id id_of(int file) noexcept {
+  struct stat facts {};
+  if (::fstat(file, &facts) != 0) return {};
+  return {facts.st_dev, facts.st_ino};
+}
+
+bool still_names(const std::string& path, const file_id& of) noexcept {
+  struct stat facts {};
+  if (::lstat(path.c_str(), &facts) != 0) return errno != ENOENT && errno != ENOTDIR;
+  return file_id{facts.st_dev, facts.st_ino} == of;
 }
 
 result<void> read_start(int file, void* into, std::size_t bytes, const std::string& path) {

@@ -23,6 +23,8 @@ result<fd> create_nameless(const std::string& directory, std::uint64_t bytes, un
 result<fd> create_nameless(const std::string& directory, std::uint64_t bytes,
                            std::uint64_t reserved_bytes, unsigned mode);
 result<void> reserve(int file, std::uint64_t offset, std::uint64_t bytes, const std::string& what);
+/// All its memory is free again.
+bool empty_file(int file) noexcept;
 /// Gives it a name. conflict: the name is taken.
 result<void> give_name(int file, const std::string& path);
 
@@ -34,11 +36,22 @@ struct file_stamp {
 /// Empty: it is not there, or cannot be looked at.
 std::optional<file_stamp> stamp_of(const std::string& path) noexcept;
 
+/// Which file it is, for as long as somebody has it open or mapped.
+struct file_id {
+  std::uint64_t device = 0, inode = 0;
+  bool operator==(const file_id&) const = default;
+};
+file_id id_of(int file) noexcept;
+/// False: the name is gone, or another file has it. A failure to look is no answer: true.
+/// Cost: a system call; no descriptor.
+bool still_names(const std::string& path, const file_id& of) noexcept;
+
 struct opened {
   fd file;
   std::uint64_t bytes = 0;
   std::uint32_t owner_uid = 0;
   file_stamp stamp;
+  file_id id;
 };
 /// A regular file, not through a symbolic link. Errors: not_found, permission, corrupt (not a
 /// regular file)

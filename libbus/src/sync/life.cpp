@@ -7,9 +7,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <climits>
 #include <cstddef>
 #include <mutex>
+#include <vector>
 
 #include "os/failure.hpp"
 #include "os/futex.hpp"
@@ -22,11 +24,16 @@ static_assert(sizeof(robust_list) == sizeof(layout::life_cell::robust_next));
 
 namespace {
 
+constexpr auto look_every = std::chrono::seconds(1);
+
 // Everything that the parked thread needs. Never freed: the kernel walks it when the process ends.
 struct keeper {
   robust_list_head head{};
   std::atomic<std::uint32_t> thread{0};  // writer: the parked thread, once · futex for the starter
   std::mutex changes;
+  std::mutex watching;                    // held while the watchers look
+  std::vector<watcher*> watchers;
+  std::atomic<std::uint32_t> watched{0};  // how many · futex for the parked thread
 };
 
 robust_list* node_of(layout::life_cell& cell) noexcept {
@@ -41,8 +48,18 @@ void* park(void* argument) {
   // release: the list is registered; pairs with the acquire in start
   k.thread.store(static_cast<std::uint32_t>(::syscall(SYS_gettid)), std::memory_order_release);
   os::futex_wake(reinterpret_cast<std::uint32_t*>(&k.thread), INT_MAX);
-  const std::uint32_t for_ever = 0;
-  for (;;) os::futex_wait(&for_ever, 0, std::chrono::hours(24));
+  using clock = std::chrono::steady_clock;
+  for (auto due = clock::now() + look_every;;) {
+    // relaxed: the list is read under its mutex
+    const std::uint32_t count = k.watched.load(std::memory_order_relaxed);
+    os::futex_wait(reinterpret_cast<std::uint32_t*>(&k.watched), count,
+                   count == 0 ? std::chrono::hours(24)
+                              : std::chrono::duration_cast<std::chrono::nanoseconds>(look_every));
+    if (clock::now() < due) continue;  // somebody came or went
+    due = clock::now() + look_every;
+    const std::lock_guard guard(k.watching);
+    for (watcher* one : k.watchers) one->look();
+  }
 }
 
 result<keeper*> start() {
@@ -107,6 +124,26 @@ result<void> hold_life(layout::life_cell& cell) {
   std::atomic_signal_fence(std::memory_order_seq_cst);
   k.head.list.next = node;
   return {};
+}
+
+result<void> watch(watcher& one) {
+  auto found = keeper_of_this_process();
+  if (!found) return std::move(found.error());
+  keeper& k = **found;
+  const std::lock_guard guard(k.watching);
+  k.watchers.push_back(&one);
+  k.watched.store(static_cast<std::uint32_t>(k.watchers.size()), std::memory_order_relaxed);
+  if (k.watchers.size() == 1) os::futex_wake(reinterpret_cast<std::uint32_t*>(&k.watched), INT_MAX);
+  return {};
+}
+
+void unwatch(watcher& one) noexcept {
+  auto found = keeper_of_this_process();
+  if (!found) return;
+  keeper& k = **found;
+  const std::lock_guard guard(k.watching);
+  std::erase(k.watchers, &one);
+  k.watched.store(static_cast<std::uint32_t>(k.watchers.size()), std::memory_order_relaxed);
 }
 
 std::int64_t life_thread(const layout::life_cell& cell) noexcept {

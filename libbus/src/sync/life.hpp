@@ -23,6 +23,21 @@ std::int64_t life_thread(const layout::life_cell& cell) noexcept;
 result<void> hold_life(layout::life_cell& cell);
 void let_life_go(layout::life_cell& cell) noexcept;
 
+/// Whom the thread that holds this process's life calls about once a second. It looks at the kernel's
+/// answers only: no waiting, no exceptions.
+class watcher {
+ public:
+  virtual void look() noexcept = 0;
+
+ protected:
+  ~watcher() = default;
+};
+/// Errors: system (the thread cannot be made)
+result<void> watch(watcher& one);
+/// Afterwards it is not called any more, nor being called. REQUIRES: not from look(), and the process
+/// that called watch().
+void unwatch(watcher& one) noexcept;
+
 enum class life_state : std::uint8_t { alive, dead, left };
 
 inline constexpr std::uint32_t futex_owner_died = 0x40000000u;

@@ -283,3 +283,92 @@ TEST_F(Subscribe, ManySubscribersGetTheSame) {
 }
 
 }  // namespace
+
+namespace {
+
+/// A message of which a part is there, and its publisher stopped in the middle of it.
+template <class Look>
+void with_a_stopped_publisher(Look&& look) {
+  scratch scratch;
+  auto session = join(scratch);
+  auto config = stream_of("s", {"s.>"});
+  config.ring_bytes = 256 << 20;
+  config.max_message_bytes = 48 << 20;
+  must(session.add_stream(config));
+  child writer([&] {
+    auto own = join(scratch);
+    bus::publisher_options eager;
+    eager.mode = bus::publish_mode::exclusive;
+    eager.early_bytes = 1;
+    auto p = must(own.publisher("s.a", eager));
+    const std::string payload(40 << 20, 'x');
+    while (p.publish(payload)) std::this_thread::sleep_for(5ms);
+    return 0;
+  });
+  bus::subscriber_options early;
+  early.early = true;
+  auto s = must(session.subscribe("s.>", early));
+  for (int tries = 0; tries < 200; ++tries) {
+    const auto m = s.next(20s);
+    ASSERT_TRUE(m);
+    writer.signal(SIGSTOP);
+    int status = 0;
+    ASSERT_EQ(::waitpid(writer.pid(), &status, WUNTRACED), writer.pid());
+    if (m->available() < m->size()) return look(s, *m, writer);
+    writer.signal(SIGCONT);
+  }
+  FAIL() << "it was never stopped in the middle";
+}
+
+std::chrono::nanoseconds cpu_time() {
+  timespec used{};
+  ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+  return std::chrono::seconds(used.tv_sec) + std::chrono::nanoseconds(used.tv_nsec);
+}
+
+}  // namespace
+
+TEST(EarlyReading, OfAStoppedPublisherNeedsNoCoreAndEndsWithItsDeadline) {
+  with_a_stopped_publisher([](bus::subscriber&, const bus::message& m, child&) {
+    const auto before = cpu_time();
+    const auto begin = std::chrono::steady_clock::now();
+    EXPECT_FALSE(m.wait_available(m.size(), 500ms));
+    EXPECT_GE(std::chrono::steady_clock::now() - begin, 500ms);
+    EXPECT_LT(cpu_time() - before, 250ms) << "it spins";
+    EXPECT_FALSE(m.wait_available(m.size(), 0ms));
+    EXPECT_TRUE(m.wait_available(m.available(), 0ms));
+  });
+}
+
+TEST(EarlyReading, OfAStoppedPublisherEndsWithStop) {
+  with_a_stopped_publisher([](bus::subscriber& s, const bus::message& m, child&) {
+    std::jthread other([&] {
+      std::this_thread::sleep_for(100ms);
+      s.stop();
+    });
+    EXPECT_FALSE(m.wait_available(m.size()));
+    EXPECT_TRUE(s.stopped());
+  });
+}
+
+TEST(EarlyReading, GoesOnWhenItsPublisherDoes) {
+  with_a_stopped_publisher([](bus::subscriber&, const bus::message& m, child& writer) {
+    std::jthread other([&] {
+      std::this_thread::sleep_for(100ms);
+      writer.signal(SIGCONT);
+    });
+    EXPECT_TRUE(m.wait_available(m.size()));
+    EXPECT_EQ(m.text().find_first_not_of('x'), std::string_view::npos);
+  });
+}
+
+TEST(EarlyReading, EndsWithTheDeathOfItsPublisher) {
+  with_a_stopped_publisher([](bus::subscriber&, const bus::message& m, child& writer) {
+    std::jthread other([&] {
+      std::this_thread::sleep_for(100ms);
+      writer.kill();
+    });
+    EXPECT_FALSE(m.wait_available(m.size(), 20s));
+    EXPECT_LT(m.available(), m.size());
+  });
+}
