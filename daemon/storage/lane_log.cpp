@@ -71,6 +71,8 @@ result<std::unique_ptr<lane_log>> lane_log::create(log::disk& on, std::string di
   made->state_.high_water = high_water;
   made->state_.first_seq = 1;
   made->who_ = who;
+  (void)made->now();
+  made->clock_.store(made->state_);
   failure = log::create_state(on, made->directory_, made->state_);
   if (failure != 0) return made->failed(failure, "cannot make a log");
   auto rolled = made->roll(1, 0, layout::log_gap::none);
@@ -122,6 +124,7 @@ result<void> lane_log::raise_high_water(std::uint64_t seq, std::uint64_t step) {
 
 // W9. What a gap that no segment announces yet has taken is not durable.
 void lane_log::note_bounds(layout::log_state& state) const noexcept {
+  clock_.store(state);
   if (options_.spill) return;  // what its readers have had is gone without a word
   state.last_base = std::max(state.last_base, named_base_);
   const std::uint64_t upto = gap_reason_ == layout::log_gap::none
@@ -131,18 +134,23 @@ void lane_log::note_bounds(layout::log_state& state) const noexcept {
 }
 
 int lane_log::store_state(layout::log_state state) {
+  (void)now();
   note_bounds(state);
   const int failure = log::write_state(disk_, directory_, state);
-  if (failure == 0) state_ = state;
+  if (failure == 0) {
+    state_ = state;
+    kept_up_ns_ = state.up_ns;
+  }
   return failure;
 }
 
 // Says what the next synced write of the state says anyway: a failure costs nothing but that.
 void lane_log::write_bound() {
   if (options_.spill) return;
+  (void)now();
   layout::log_state state = state_;
   note_bounds(state);
-  (void)log::write_bound(disk_, directory_, state);
+  if (log::write_bound(disk_, directory_, state) == 0) kept_up_ns_ = state.up_ns;
 }
 
 std::uint64_t lane_log::least_file_bytes() const noexcept {
@@ -267,6 +275,17 @@ result<void> lane_log::open_new_file(std::string& path, std::uint64_t tail_bytes
   return {};
 }
 
+// No record in front of `base_seq` is stamped later: seconds, rounded up; ~0: not known.
+std::uint32_t lane_log::latest_before(std::uint64_t base_seq) const noexcept {
+  std::uint64_t latest_ns = 1;
+  for (const segment& one : segments_)
+    if (one.base_seq < base_seq)
+      latest_ns = std::max(latest_ns, &one == &segments_.back() ? time_max_ns_ : one.latest_ns);
+  constexpr std::uint64_t second = 1'000'000'000;
+  return static_cast<std::uint32_t>(
+      std::min<std::uint64_t>(latest_ns / second + (latest_ns % second != 0 ? 1 : 0), ~0u));
+}
+
 result<void> lane_log::write_header(std::uint64_t base_seq, std::uint64_t bytes,
                                     std::uint64_t gap_first, layout::log_gap reason) {
   const frame_memory memory(layout::log_header_bytes);
@@ -287,6 +306,7 @@ result<void> lane_log::write_header(std::uint64_t base_seq, std::uint64_t bytes,
   header.flags = options_.spill ? layout::log_flag_spill : 0;
   header.durable_upto = durable_seq_;
   header.subjects = state_.subjects;
+  header.before_s = latest_before(base_seq);
   header.header_crc = log::segment_header_crc(header);
   std::memcpy(memory.bytes().data(), &header, sizeof header);
   const int failure = disk_.write(file_, memory.bytes(), 0);
@@ -310,6 +330,7 @@ result<void> lane_log::name_segment(const std::string& path, std::uint64_t base_
   (void)disk_.remove(directory_ + "/" + log::index_name(base_seq));
   int failure = disk_.rename(path, log::segment_path(directory_, base_seq));
   if (failure != 0) return failed(failure, "cannot begin a segment");
+  if (!segments_.empty()) segments_.back().latest_ns = time_max_ns_;
   while (!segments_.empty() && segments_.back().base_seq >= base_seq) segments_.pop_back();
   segments_.push_back({base_seq, file_bytes_, {}});
   gap_first_ = 0;
@@ -361,6 +382,7 @@ result<void> lane_log::roll(std::uint64_t base_seq, std::uint64_t gap_first,
   }
   if (old_file >= 0) disk_.close(old_file);
   unsynced_bytes_ = 0;
+  time_max_ns_ = 0;
   return {};
 }
 
@@ -381,6 +403,7 @@ result<void> lane_log::begin(log::frame_builder& frame, bool sync_too, std::uint
   now.last_seq = frame.next_seq() - 1;
   now.first_seq = frame.base_seq();
   now.synced = sync_too;
+  frame.set_time(clock_.tick(options_.time()));
   const auto span = frame.finish(durable_seq_, previous_crc_, now.crc);
   now.bytes = span.size();
   now.time_max_ns = frame.time_max_ns();
@@ -419,6 +442,7 @@ result<void> lane_log::write_mark() {
   const frame_memory memory(std::max<std::size_t>(align_, page));
   log::frame_builder frame(memory.bytes(), state_.log_id, align_);
   frame.begin(next_seq_);
+  frame.set_time(now());
   std::uint32_t crc = 0;
   const auto span = frame.finish(durable_seq_, previous_crc_, crc, layout::frame_kind::mark);
   const int failure = disk_.write(file_, span, offset_);

@@ -48,7 +48,9 @@
 #include "log/format.hpp"
 #include "log/history.hpp"
 #include "log/lane_files.hpp"
+#include "os/machine_time.hpp"
 #include "storage/frame_memory.hpp"
+#include "storage/lane_clock.hpp"
 #include "storage/thin_segments.hpp"
 
 namespace bus::storage {
@@ -82,6 +84,7 @@ struct log_options {
   std::function<std::size_t(log::disk_file file)> close_later = {};
   /// A lane that fills a segment sooner gets whole ones, and not zeroed: its commits are large.
   std::chrono::nanoseconds fast_segment = std::chrono::seconds(2);
+  std::function<os::machine_time()> time = os::read_machine_time;
   bool keeps_torn_batches = false;  // a mistake that a test asks for, to prove that it would notice
 };
 
@@ -192,7 +195,9 @@ class lane_log {
   void skip_to(std::uint64_t seq, layout::log_gap reason) noexcept;
 
   /// Removes whole segments. Answers how many.
-  std::size_t retain(const retention_limits& limits, std::uint64_t now_ns);
+  std::size_t retain(const retention_limits& limits);
+  /// Its clock, now: ages are told by it, never by stamps.
+  log::lane_time now() { return clock_.tick(options_.time()); }
   /// Everything below `seq` goes. Errors: no_space, system
   /// A log that serves gives the space back little by little: is_dropping().
   result<void> purge(std::uint64_t seq);
@@ -233,9 +238,10 @@ class lane_log {
   struct segment {
     std::uint64_t base_seq = 0;
     std::uint64_t bytes = 0;
-    std::optional<std::uint64_t> first_time_ns = {};
+    std::optional<log::lane_time> first_time = {};
     std::optional<std::uint64_t> records = {};  // of a full one
     bool is_thinned = false;                    // known with `records`
+    std::uint64_t latest_ns = ~0ull;            // no stamp in it, or in front of it, is later; ~0: not known
   };
   struct flight {
     std::uint64_t last_seq = 0;
@@ -257,6 +263,7 @@ class lane_log {
   void note_bounds(layout::log_state& state) const noexcept;
   int store_state(layout::log_state state);
   void write_bound();
+  void keep_clock(std::uint64_t max_age_ns);
   result<void> leave_unread(std::uint64_t last, recovery_report& report);
   result<void> roll(std::uint64_t base_seq, std::uint64_t gap_first, layout::log_gap reason);
   result<void> open_new_file(std::string& path, std::uint64_t tail_bytes);
@@ -270,7 +277,8 @@ class lane_log {
                             std::uint64_t gap_first, layout::log_gap reason);
   error poisoned() const;
   result<void> copy_tail(std::uint64_t first, std::uint64_t last);
-  std::uint64_t first_time_of(segment& one);
+  std::optional<log::lane_time> first_time_of(segment& one);
+  std::uint32_t latest_before(std::uint64_t base_seq) const noexcept;
   std::uint64_t records_of(std::size_t index);
   bool remove_first();
   void note_index(std::uint64_t seq, std::uint64_t time_max_ns);
@@ -294,7 +302,9 @@ class lane_log {
   std::uint64_t written_seq_ = 0;
   std::uint64_t durable_seq_ = 0;
   std::uint64_t unsynced_bytes_ = 0;  // of frames in the present segment
-  std::uint64_t time_max_ns_ = 0;
+  std::uint64_t time_max_ns_ = 0;  // of the present segment; ~0: not known
+  lane_clock clock_;
+  std::uint64_t kept_up_ns_ = 0;  // of the clock, as the state or the bound has it
   std::uint32_t previous_crc_ = 0;
   log_identity who_;
   std::uint64_t index_due_ = 0;  // offset from which the next entry is due

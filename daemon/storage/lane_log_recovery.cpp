@@ -90,6 +90,7 @@ result<std::unique_ptr<lane_log>> lane_log::open(log::disk& on, std::string dire
     failure = settle_high_water(on, made->directory_, made->state_);
     if (failure != 0) return made->failed(failure, "cannot open a log");
   }
+  made->clock_.load(made->state_);
   for (const std::string& name : names)
     if (name.ends_with(half_made)) (void)on.remove(made->directory_ + "/" + name);
   auto listed = made->list(bases, report);
@@ -106,6 +107,7 @@ result<std::unique_ptr<lane_log>> lane_log::open(log::disk& on, std::string dire
   // a state or a name that only the page cache knows.
   failure = on.sync_directory(made->directory_);
   if (failure == 0) {
+    (void)made->now();
     if (!made->segments_.empty()) made->named_base_ = made->segments_.back().base_seq;
     made->note_bounds(made->state_);
     failure = report.state_rebuilt ? log::create_state(on, made->directory_, made->state_)
@@ -179,6 +181,9 @@ result<void> lane_log::list(const std::vector<std::uint64_t>& bases, recovery_re
       continue;
     }
     if (segments_.empty()) announces_gap = header && header->gap_reason != 0;
+    // What it says of all that is in front of it holds for the one in front of it.
+    if (!segments_.empty() && header && header->before_s != 0 && header->before_s != ~0u)
+      segments_.back().latest_ns = std::uint64_t{header->before_s} * 1'000'000'000;
     segments_.push_back({base_seq, size, {}});
   }
   if (options_.spill || segments_.empty()) return {};
@@ -224,14 +229,16 @@ result<void> lane_log::recover(recovery_report& report) {
   };
   std::vector<run> runs;
   std::vector<std::pair<std::uint64_t, std::uint64_t>> frames;  // first sequence, offset
-  std::uint64_t durable = base_seq - 1, end = layout::log_header_bytes;
+  std::uint64_t durable = base_seq - 1, end = layout::log_header_bytes, latest_ns = 0;
   for (log::logged_record record;;) {
     const std::uint64_t before = reader.expected();
     const auto outcome = reader.next(record);
     if (outcome == log::walk_outcome::failure)
       return failed(reader.failure(), "cannot read the log");
+    if (reader.frame_offset() != 0) clock_.note(log::time_of(reader.frame()));
     if (outcome == log::walk_outcome::end) break;
     if (outcome == log::walk_outcome::gap) continue;
+    latest_ns = std::max(latest_ns, record.time_ns);  // its frame's head may be damaged
     if (record.subject_id() != layout::inline_subject_id)
       note_subjects(std::uint64_t{record.subject_id()} + 1);
     if (frames.empty() || frames.back().second != reader.frame_offset())
@@ -304,7 +311,7 @@ result<void> lane_log::recover(recovery_report& report) {
     last = durable;
   }
   durable = std::min(durable, last);
-  time_max_ns_ = reader.time_max_ns();
+  time_max_ns_ = std::max(reader.time_max_ns(), latest_ns);
   durable_seq_ = durable;
   written_seq_ = last;
   next_seq_ = last + 1;
@@ -353,6 +360,7 @@ result<void> lane_log::leave_unread(std::uint64_t last, recovery_report& report)
   if (file >= 0) disk_.close(file);
   if (failure != 0) return failed(failure, "cannot sync the log");
   report.rewritten = 0;
+  time_max_ns_ = ~0ull;
   unread_from_ = std::max(last + 1, state_.first_seq);
   unsynced_bytes_ = 0;
   resume_at(unread_from_);  // and above the high water, when that is known
@@ -418,6 +426,7 @@ result<void> lane_log::copy_tail(std::uint64_t first, std::uint64_t last) {
   frame_memory memory(options_.largest_frame_bytes);
   log::frame_builder frame(memory.bytes(), state_.log_id, align_);
   std::uint64_t copied = first - 1;
+  frame.set_time(now());
   const auto put = [&]() -> result<void> {
     if (frame.count() == 0) return {};
     std::uint32_t crc = 0;

@@ -14,13 +14,20 @@ constexpr std::size_t closing_max = 16;
 
 }  // namespace
 
-// 0: it has no record, or cannot be read.
-std::uint64_t lane_log::first_time_of(segment& one) {
-  std::uint64_t bytes_read = 0;
-  if (!one.first_time_ns)
-    one.first_time_ns = log::first_time_in(disk_, log::segment_path(directory_, one.base_seq),
-                                           state_.log_id, one.base_seq, bytes_read);
-  return one.first_time_ns.value_or(0);
+// Empty: it has no frame, or none that can be read.
+std::optional<log::lane_time> lane_log::first_time_of(segment& one) {
+  if (!one.first_time)
+    one.first_time = log::first_time_in(disk_, log::segment_path(directory_, one.base_seq),
+                                        state_.log_id, one.base_seq);
+  return one.first_time;
+}
+
+// A power loss takes of the clock what passed since it was kept.
+void lane_log::keep_clock(std::uint64_t max_age_ns) {
+  constexpr std::uint64_t at_most_ns = 600'000'000'000;
+  layout::log_state state = state_;
+  clock_.store(state);
+  if (state.up_ns - kept_up_ns_ > std::min(at_most_ns, max_age_ns / 64)) write_bound();
 }
 
 // REQUIRES: it is full
@@ -56,8 +63,18 @@ bool lane_log::remove_first() {
   return true;
 }
 
-std::size_t lane_log::retain(const retention_limits& limits, std::uint64_t now_ns) {
-  std::size_t goes = 0;
+std::size_t lane_log::retain(const retention_limits& limits) {
+  const log::lane_time time = now();
+  if (limits.max_age_ns != 0) keep_clock(limits.max_age_ns);
+  std::size_t goes = 0, old = 0;
+  // What was written before the first frame of a segment is at least as old as that; a segment without one, or of
+  // an older busd, says nothing.
+  for (std::size_t i = 1; limits.max_age_ns != 0 && i < segments_.size(); ++i) {
+    const auto begun = first_time_of(segments_[i]);
+    if (!begun) continue;
+    if (!log::is_older(*begun, time, limits.max_age_ns)) break;
+    old = i;
+  }
   std::uint64_t behind_first = 0;  // messages
   if (limits.max_messages != 0) {
     behind_first = next_seq_ - std::min(next_seq_, segments_.back().base_seq);
@@ -66,13 +83,7 @@ std::size_t lane_log::retain(const retention_limits& limits, std::uint64_t now_n
   for (std::uint64_t bytes = bytes_on_disk(); goes + 1 < segments_.size(); ++goes) {
     const bool is_large = limits.max_bytes != 0 && bytes > limits.max_bytes;
     const bool is_many = limits.max_messages != 0 && behind_first >= limits.max_messages;
-    bool is_old = false;
-    if (!is_large && !is_many && limits.max_age_ns != 0) {
-      const std::uint64_t first_time_ns = first_time_of(segments_[goes + 1]);
-      is_old = first_time_ns != 0 && first_time_ns < now_ns &&
-               now_ns - first_time_ns > limits.max_age_ns;
-    }
-    if (!is_large && !is_many && !is_old) break;
+    if (!is_large && !is_many && goes >= old) break;
     bytes -= std::min(bytes, segments_[goes].bytes);
     if (limits.max_messages != 0 && goes + 2 < segments_.size())
       behind_first -= std::min(behind_first, records_of(goes + 1));
@@ -194,7 +205,9 @@ int lane_log::replace_segments(const std::vector<thinned_segment>& copies) {
     failure = rename_over(copy.path, log::segment_path(directory_, base_seq));
     if (failure != 0) continue;
     (void)disk_.rename(copy.index_path, index_path);
-    *position_of(base_seq) = {base_seq, copy.bytes, {}, copy.records, true};
+    // The last one that it covers knows of all before it.
+    *position_of(base_seq) = {base_seq, copy.bytes, {}, copy.records, true,
+                              position_of(copy.covers.back())->latest_ns};
     settled_seq_ = std::min(settled_seq_, base_seq - 1);
     named.push_back(&copy);
   }

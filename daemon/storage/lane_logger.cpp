@@ -497,11 +497,9 @@ void lane_logger::keep_up(clock::time_point now) {
     auto bases = log_->bases();
     if (bases.size() > 1 && bases.back() > thinned_->upto &&
         log_->full_bytes() >= thinned_->bytes + thinned_->bytes / 4) {
-      const auto age_ns = static_cast<std::uint64_t>(config_.max_age.count());
-      const std::uint64_t now_ns = os::wall_ns();
       (void)worker_.begin(thinning{log_->directory(), log_->log_id(), std::move(bases),
                                    config_.max_messages_per_subject, subjects_->count(),
-                                   age_ns != 0 && age_ns < now_ns ? now_ns - age_ns : 0,
+                                   static_cast<std::uint64_t>(config_.max_age.count()), log_->now(),
                                    log_->segment_bytes()});
       return;
     }
@@ -548,8 +546,7 @@ void lane_logger::housekeep(clock::time_point now) {
     log_->drop_consumed(log_->first_seq());
   else
     log_->retain({static_cast<std::uint64_t>(config_.max_age.count()), config_.max_bytes,
-                  config_.max_messages},
-                 os::wall_ns());
+                  config_.max_messages});
   next_retention_ = now + (log_->is_dropping() ? drop_again_after : retention_every);
   tell_readable();
   tell_facts();

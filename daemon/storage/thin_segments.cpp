@@ -15,6 +15,7 @@ namespace {
 constexpr std::size_t step_bytes = 1 << 20;
 constexpr std::uint64_t least_share = 8;  // less than this part of all messages: not worth it
 constexpr std::uint64_t page = 4096;
+constexpr std::uint64_t frame_span_s = 60;  // ages in one frame of a copy differ by no more
 
 /// One copy while it is written. Answers are 0 or a negative errno.
 class copy_writer {
@@ -42,8 +43,11 @@ class copy_writer {
   }
   std::uint64_t bytes() const noexcept { return at_ + made_.size() + frame_.used_bytes(); }
 
-  int add(const log::logged_record& record) {
+  /// `time`: of the frame that it lay in. The copy's frame gets the latest: nothing becomes older than it is.
+  int add(const log::logged_record& record, const log::lane_time& time) {
     const std::uint64_t bytes = record.shape.total_bytes();
+    if (frame_.count() != 0 && log::seconds_between(frame_.time(), time) > frame_span_s)
+      if (const int failure = end_frame(); failure != 0) return failure;
     if (frame_.count() != 0 && (record.seq != frame_.next_seq() || !frame_.fits(bytes)))
       if (const int failure = end_frame(); failure != 0) return failure;
     if (frame_.count() == 0) {
@@ -52,7 +56,9 @@ class copy_writer {
         frame_ = log::frame_builder(memory_, log_id_, layout::log_unit);
       }
       frame_.begin(record.seq);
+      frame_.set_time(time);
     }
+    frame_.set_time({std::max(frame_.time().up_s, time.up_s), std::max(frame_.time().off_s, time.off_s)});
     const std::uint64_t copied = record.shape.header_bytes + record.shape.payload_bytes;
     frame_.add(record.shape, record.origin, record.time_ns,
                [&](std::byte* to) { std::memcpy(to, record.header(), copied); });
@@ -180,8 +186,8 @@ class thinner {
   bool has_subject(const log::logged_record& record) const noexcept {
     return record.subject_id() < what_.subjects && (record.shape.flags & layout::flag_control) == 0;
   }
-  bool is_old(const log::logged_record& record) const noexcept {
-    return record.time_ns < what_.oldest_ns;
+  bool is_old(const log::segment_reader& reader) const noexcept {
+    return what_.max_age_ns != 0 && log::is_older(log::time_of(reader.frame()), what_.now, what_.max_age_ns);
   }
 
   void count() {
@@ -192,7 +198,7 @@ class thinner {
       if (!open(i, reader)) return;
       walk(i, reader, [&](const log::logged_record& record) {
         ++records_;
-        if (is_old(record))
+        if (is_old(reader))
           ++old_;
         else if (has_subject(record))
           ++left_[record.subject_id()];
@@ -208,8 +214,8 @@ class thinner {
     return sum;
   }
 
-  bool stays(const log::logged_record& record) {
-    if (is_old(record)) return false;
+  bool stays(const log::logged_record& record, const log::segment_reader& reader) {
+    if (is_old(reader)) return false;
     if (!has_subject(record)) return true;
     std::uint64_t& left = left_[record.subject_id()];
     // Not found when it was counted: it stays.
@@ -245,9 +251,9 @@ class thinner {
         into.subjects = std::max(into.subjects, reader.header()->subjects);
       }
       walk(i, reader, [&](const log::logged_record& record) {
-        const bool stay = stays(record);
+        const bool stay = stays(record, reader);
         if (!stay && writer) ++result_.removed;
-        return stay && writer ? writer->add(record) : 0;
+        return stay && writer ? writer->add(record, log::time_of(reader.frame())) : 0;
       });
       // Read once more it is not what it was: then nothing is believed.
       if (is_whole_[i] && (!reader.damages().empty() || reader.unreadable_bytes() != 0))

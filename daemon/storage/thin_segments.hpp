@@ -4,7 +4,8 @@
 ///
 /// Invariants
 ///   T1  Of each subject the newest `keep` of the messages in these segments are kept, under their
-///       sequences, byte by byte; unless they are older than `oldest_ns`.
+///       sequences, byte by byte; unless they are older than `max_age_ns`, by the lane's clock. Stamps decide
+///       nothing.
 ///   T2  A segment that is not as it was written (damage, a page that cannot be read) is left as it
 ///       is.
 ///   T3  A segment that announces a gap stays the beginning of a segment.
@@ -19,6 +20,7 @@
 #include <vector>
 
 #include "log/disk.hpp"
+#include "log/format.hpp"
 
 namespace bus::storage {
 
@@ -28,7 +30,8 @@ struct thinning {
   std::vector<std::uint64_t> bases;  // of the segments, rising, and of the one behind the last
   std::uint64_t keep = 0;            // of each subject
   std::uint64_t subjects = 0;        // ids below it; messages with others stay
-  std::uint64_t oldest_ns = 0;       // what is older goes
+  std::uint64_t max_age_ns = 0;      // what is older goes; 0: nothing
+  log::lane_time now;                // of the lane's clock
   std::uint64_t segment_bytes = 0;   // a copy that has half of it is closed
 };
 

@@ -146,7 +146,7 @@ TEST(Compression, ASegmentThatIsGoneDoesNotComeBack) {
   const std::string path = made.directory + "/copy.tmp";
   const auto copy = storage::compress_segment(made.disk, made.directory, 1, made.log->log_id(), path, stop);
   ASSERT_EQ(copy.outcome, compress_outcome::done);
-  ASSERT_GT(made.log->retain({0, 0, 1}, 0), 0u);
+  ASSERT_GT(made.log->retain({0, 0, 1}), 0u);
   EXPECT_NE(made.log->replace_segment(1, path, copy.bytes), 0);
   EXPECT_TRUE(made.disk.contents(path).empty());
   EXPECT_TRUE(made.disk.contents(made.first_segment()).empty());
@@ -157,9 +157,9 @@ TEST(Compression, RetentionCountsWhatIsOnTheDisk) {
   ASSERT_GT(compress_all(made), 3);
   EXPECT_EQ(made.log->bytes_on_disk(), made.bytes_of_files());
   const std::uint64_t limit = made.log->bytes_on_disk();
-  EXPECT_EQ(made.log->retain({0, limit, 0}, 0), 0u);
-  EXPECT_GT(raw.log->retain({0, limit, 0}, 0), 0u);
-  EXPECT_GT(made.log->retain({0, limit - 1, 0}, 0), 0u);
+  EXPECT_EQ(made.log->retain({0, limit, 0}), 0u);
+  EXPECT_GT(raw.log->retain({0, limit, 0}), 0u);
+  EXPECT_GT(made.log->retain({0, limit - 1, 0}), 0u);
 }
 
 TEST(Compression, WhatDoesNotGetSmallerStays) {

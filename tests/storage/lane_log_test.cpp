@@ -10,6 +10,7 @@
 #include "base/crc32c.hpp"
 #include "log/posix_disk.hpp"
 #include "log_box.hpp"
+#include "log_life.hpp"
 #include "os/files.hpp"
 #include "storage/uring_disk.hpp"
 
@@ -183,7 +184,7 @@ TEST_P(LaneLog, RemovesOldSegmentsByCountAndSaysWhatIsGone) {
   auto log = create();
   for (int i = 0; i < 200; ++i) ASSERT_EQ(commit(*log, *disk_, memory_, 10, 1000), 0);
   const auto before = log->segments();
-  EXPECT_GT(log->retain({0, 0, 500}, 0), 0u);
+  EXPECT_GT(log->retain({0, 0, 500}), 0u);
   EXPECT_LT(log->segments(), before);
   EXPECT_LE(log->first_seq(), 1501u);
   const auto back = read_all_records(*disk_, lane());
@@ -205,6 +206,161 @@ TEST_P(LaneLog, FindsTheFirstRecordOfATime) {
     } while (record.time_ns < time_of(seq));
     EXPECT_EQ(record.seq, seq);
   }
+}
+
+constexpr std::uint64_t second_ns = 1'000'000'000, hour_ns = 3600 * second_ns, year_ns = 365 * 24 * hour_ns;
+
+/// One machine's clocks: what passes, what boots, what is set.
+struct clocks {
+  os::machine_time now{1, 100 * second_ns, time_of(0)};
+  std::uint64_t stamp_ns = time_of(0);  // what publishers write
+  void pass(std::uint64_t ns) { now.boot_ns += ns, stamp_ns += ns, now.wall_ns += now.wall_ns != 0 ? ns : 0; }
+  void set(std::int64_t ns) { stamp_ns += static_cast<std::uint64_t>(ns), now.wall_ns += static_cast<std::uint64_t>(ns); }
+  void boot(std::uint64_t off_ns) {
+    ++now.boot;
+    now.boot_ns = second_ns;
+    stamp_ns += off_ns, now.wall_ns += now.wall_ns != 0 ? off_ns : 0;
+  }
+};
+
+int commit_stamped(storage::lane_log& log, log::disk& disk, const storage::frame_memory& memory, std::uint64_t ns,
+                   std::uint32_t count = 10, std::size_t bytes = 900) {
+  log::frame_builder frame(memory.bytes(), log.log_id(), log.align());
+  frame.begin(log.next_seq());
+  const std::vector<std::byte> payload(bytes);
+  for (std::uint32_t i = 0; i < count; ++i)
+    frame.add({static_cast<std::uint32_t>(bytes), 0, 0}, layout::pack_origin(1, 1), ns,
+              [&](std::byte* to) { std::memcpy(to, payload.data(), bytes); });
+  if (!log.begin(frame, true, 1, -1)) return -1;
+  log::disk_completion done;
+  while (disk.reap({&done, 1}, 1'000'000'000) == 0) {
+  }
+  return log.finished(done.failure);
+}
+
+TEST_P(LaneLog, AgeIsWhatHasPassedAndNotWhatAnyClockWasSetTo) {
+  clocks c;
+  options_.time = [&] { return c.now; };
+  auto log = create();
+  const auto fill = [&] {
+    for (const auto before = log->segments(); log->segments() < before + 3;)
+      ASSERT_EQ(commit_stamped(*log, *disk_, memory_, c.stamp_ns), 0);
+  };
+  const storage::retention_limits limits{hour_ns, 0, 0};
+  c.set(static_cast<std::int64_t>(year_ns));  // ahead for a while
+  fill();
+  EXPECT_EQ(log->retain(limits), 0u);
+  c.set(-static_cast<std::int64_t>(year_ns));  // right again
+  fill();
+  c.set(static_cast<std::int64_t>(year_ns));  // once more: nothing of the hour may go
+  EXPECT_EQ(log->retain(limits), 0u);
+  c.set(-static_cast<std::int64_t>(year_ns + 2 * hour_ns));  // behind
+  fill();
+  EXPECT_EQ(log->retain(limits), 0u);
+  c.pass(hour_ns * 2 / 3);
+  c.set(static_cast<std::int64_t>(year_ns));
+  EXPECT_EQ(log->retain(limits), 0u);
+  c.pass(hour_ns / 3 + 3 * second_ns);
+  fill();
+  // What is more than an hour old goes, also what was stamped in the future.
+  EXPECT_EQ(log->retain(limits), 9u);
+  EXPECT_EQ(log->segments(), 4u);
+}
+
+TEST_P(LaneLog, AgeGoesOnOverBootsAndDoesNotJump) {
+  clocks c;
+  options_.time = [&] { return c.now; };
+  auto log = create();
+  const storage::retention_limits limits{4 * hour_ns, 0, 0};
+  while (log->segments() < 5) ASSERT_EQ(commit_stamped(*log, *disk_, memory_, c.stamp_ns), 0);
+  // Booted again and again, with a clock that is a year ahead each time, or that nobody trusts.
+  for (int i = 0; i < 5; ++i) {
+    c.pass(hour_ns / 4);
+    ASSERT_TRUE(log->close());
+    c.boot(year_ns);
+    if (i == 3) c.now.wall_ns = 0;
+    log = reopen();
+    EXPECT_EQ(log->retain(limits), 0u) << i;
+  }
+  // Off for a night, and the clock right: that counts, but not for more than what it was up.
+  c.now.wall_ns = c.stamp_ns;
+  (void)log->now();
+  c.pass(hour_ns);
+  ASSERT_TRUE(log->close());
+  c.boot(12 * hour_ns);
+  log = reopen();
+  EXPECT_EQ(log->retain(limits), 4u);
+  EXPECT_EQ(log->segments(), 1u);
+}
+
+TEST_P(LaneLog, ALostStateMakesNothingOlderOrYounger) {
+  clocks c;
+  options_.time = [&] { return c.now; };
+  auto log = create();
+  c.pass(10 * hour_ns);
+  while (log->segments() < 3) ASSERT_EQ(commit_stamped(*log, *disk_, memory_, c.stamp_ns), 0);
+  c.pass(hour_ns);
+  ASSERT_EQ(commit_stamped(*log, *disk_, memory_, c.stamp_ns), 0);
+  log.reset();
+  std::filesystem::remove(lane() + "/state");
+  log = reopen();
+  EXPECT_EQ(log->retain({2 * hour_ns, 0, 0}), 0u);
+  EXPECT_EQ(log->retain({hour_ns / 2, 0, 0}), log->segments() < 3 ? 1u : 2u);
+}
+
+// The first record in the order of sequences that is stamped at or after a time, whatever lies behind it.
+TEST_P(LaneLog, FindsTheFirstRecordOfATimeWhenClocksWereSet) {
+  clocks c;
+  auto log = create();
+  std::vector<std::uint64_t> stamps;
+  small_random random(GetParam()[0]);
+  for (int i = 0; i < 400; ++i) {
+    c.pass(second_ns * (1 + random.below(3)));
+    if (i == 90) c.set(static_cast<std::int64_t>(year_ns));
+    if (i == 110) c.set(-static_cast<std::int64_t>(year_ns));
+    if (i == 200) c.set(-static_cast<std::int64_t>(hour_ns));
+    if (i == 300) c.set(-static_cast<std::int64_t>(hour_ns / 20));
+    ASSERT_EQ(commit_stamped(*log, *disk_, memory_, c.stamp_ns), 0);
+    for (int k = 0; k < 10; ++k) stamps.push_back(c.stamp_ns);
+    if (i % 130 == 129) {
+      ASSERT_TRUE(log->close());
+      log = reopen();
+    }
+  }
+  ASSERT_GT(log->segments(), 8u);
+  const auto check = [&] {
+    const std::uint64_t first = log->first_seq();
+    for (int i = 0; i < 120; ++i) {
+      const std::uint64_t wanted = i == 0 ? ~0ull >> 1 : stamps[random.below(stamps.size())] + random.below(2);
+      std::uint64_t right = first;
+      while (right <= stamps.size() && stamps[right - 1] < wanted) ++right;
+      log::history history(*disk_, lane());
+      ASSERT_EQ(history.open(), 0);
+      ASSERT_EQ(history.seek_time(wanted), 0);
+      ASSERT_LE(history.next_seq(), right);
+      std::uint64_t passed_over = 0;
+      log::logged_record record;
+      auto outcome = history.next(record, ~0ull);
+      for (; outcome == log::walk_outcome::record && record.time_ns < wanted; ++passed_over)
+        outcome = history.next(record, ~0ull);
+      if (right > stamps.size()) {
+        ASSERT_EQ(outcome, log::walk_outcome::end);
+      } else {
+        ASSERT_EQ(outcome, log::walk_outcome::record);
+        ASSERT_EQ(record.seq, right);
+      }
+      ASSERT_LT(passed_over, 700u);  // not the whole log
+    }
+  };
+  check();
+  // Also when the segments with the stamps of the year to come are gone.
+  ASSERT_GT(log->retain({0, 0, 2500}), 0u);
+  ASSERT_GT(log->first_seq(), 1100u);
+  check();
+  // And when the indexes are lost.
+  for (const auto& file : std::filesystem::directory_iterator(lane()))
+    if (file.path().extension() == ".idx") std::filesystem::remove(file.path());
+  check();
 }
 
 TEST_P(LaneLog, FollowsAWriter) {

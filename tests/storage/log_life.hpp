@@ -288,7 +288,7 @@ class log_life {
     const std::uint64_t before = book.floor;
     if (log_->next_seq() > messages) book.floor = std::max(book.floor, log_->next_seq() - messages);
     const std::uint64_t fired = disk_.faults_fired();
-    log_->retain({0, 0, messages}, 0);
+    log_->retain({0, 0, messages});
     // What goes is said in the state first: when writing that fails, it may be there all the same.
     if (disk_.faults_fired() == fired)
       book.floor = std::max(before, std::min(book.floor, log_->first_seq()));

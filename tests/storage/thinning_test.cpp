@@ -28,7 +28,7 @@ using storage::thin_outcome;
 constexpr std::uint64_t subjects = 7;  // of records in a log_box
 
 storage::thinning thinning_of(const storage::lane_log& log, std::uint64_t keep) {
-  return {log.directory(), log.log_id(), log.bases(), keep, subjects, 0, log.segment_bytes()};
+  return {log.directory(), log.log_id(), log.bases(), keep, subjects, 0, {}, log.segment_bytes()};
 }
 
 thin_outcome thin(storage::lane_log& log, log::disk& disk, std::uint64_t keep) {
@@ -196,11 +196,23 @@ TEST(Thinning, AReaderThatIsInTheMiddleGoesOn) {
 }
 
 TEST(Thinning, WhatIsTooOldGoesToo) {
-  full_log made(1 << 20, 700, 5 << 20);
+  // By the lane's clock: it goes on by an hour behind record `oldest`, and stamps say nothing of it.
+  full_log made(1 << 20, 700, 0);
   const std::atomic<bool> stop{false};
+  std::uint64_t up_s = 1;
+  (void)made.log->close();
+  made.options.time = [&] { return os::machine_time{1, up_s * 1'000'000'000, 0}; };
+  storage::recovery_report report;
+  auto opened = storage::lane_log::open(made.disk, made.directory, {7, 1, 0}, made.options, report);
+  ASSERT_TRUE(opened);
+  made.log = std::move(*opened);
+  while (made.log->segments() < 4) ASSERT_EQ(commit(*made.log, made.disk, made.memory, 16, 700), 0);
+  const std::uint64_t oldest = made.log->next_seq();
+  up_s += 3600;
+  while (made.log->segments() < 7) ASSERT_EQ(commit(*made.log, made.disk, made.memory, 16, 700), 0);
   auto what = thinning_of(*made.log, 1'000'000);
-  const std::uint64_t oldest = made.log->bases()[3] + 100;
-  what.oldest_ns = time_of(oldest);
+  what.max_age_ns = 1'800'000'000'000;
+  what.now = made.log->now();
   const auto copies = storage::thin_segments(made.disk, what, stop);
   ASSERT_EQ(copies.outcome, thin_outcome::done);
   ASSERT_EQ(made.log->replace_segments(copies.made), 0);
@@ -256,7 +268,7 @@ TEST(Thinning, LimitsCountWhatIsThere) {
   EXPECT_EQ(made.log->thinned().bytes, thinned_bytes);
   const std::uint64_t in_last = made.last() + 1 - last_base;
   const std::size_t segments = made.log->segments();
-  EXPECT_EQ(made.log->retain({0, 0, in_last + 100 * subjects}, 1), 0u);
+  EXPECT_EQ(made.log->retain({0, 0, in_last + 100 * subjects}), 0u);
   made.log.reset();
   storage::recovery_report report;
   auto opened = storage::lane_log::open(made.disk, made.directory, {7, 1, 0}, made.options, report);
@@ -264,8 +276,8 @@ TEST(Thinning, LimitsCountWhatIsThere) {
   // What was thinned before is known again: it is not read once more for nothing.
   EXPECT_EQ((*opened)->thinned().upto, last_base);
   EXPECT_EQ((*opened)->thinned().bytes, thinned_bytes);
-  EXPECT_EQ((*opened)->retain({0, 0, in_last + 100 * subjects}, 1), 0u);
-  EXPECT_EQ((*opened)->retain({0, 0, in_last}, 1), segments - 1);
+  EXPECT_EQ((*opened)->retain({0, 0, in_last + 100 * subjects}), 0u);
+  EXPECT_EQ((*opened)->retain({0, 0, in_last}), segments - 1);
 }
 
 // Retention took the first segment while the copies were made.
@@ -276,7 +288,7 @@ TEST(Thinning, WhatWasRemovedDoesNotComeBack) {
   ASSERT_EQ(copies.outcome, thin_outcome::done);
   ASSERT_GT(copies.made.size(), 1u);
   const std::uint64_t floor = made.log->bases()[1];
-  ASSERT_EQ(made.log->retain({0, made.log->bytes_on_disk() - 1, 0}, 1), 1u);
+  ASSERT_EQ(made.log->retain({0, made.log->bytes_on_disk() - 1, 0}), 1u);
   ASSERT_EQ(made.log->replace_segments(copies.made), 0);
   const auto back = read_all_records(made.disk, made.directory);
   EXPECT_GE(back.seqs.front(), floor);

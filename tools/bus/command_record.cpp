@@ -1,6 +1,7 @@
 // bus record, bus replay: messages into a portable file and back; streams again, at their own
 // speed.
 
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <thread>
@@ -23,6 +24,8 @@ struct options {
 
 // A recorder that is killed loses at most so much.
 constexpr auto flush_every = std::chrono::seconds(1);
+constexpr auto look_again = std::chrono::milliseconds(50);
+constexpr double longest_ns = 60e9;  // as replay_options::longest_pause
 
 int record(const context& c, const options& o) {
   auto writer = bus::recording_writer::create(o.file);
@@ -134,15 +137,18 @@ int replay_file(const context& c, const options& o, double speed) {
   sender out(*session, o);
   catch_interrupts();
   std::uint64_t count = 0;
-  std::optional<std::chrono::system_clock::time_point> first;
-  const auto begun = std::chrono::steady_clock::now();
+  std::optional<std::chrono::system_clock::time_point> last;
+  auto due = std::chrono::steady_clock::now();
   while (!interrupted()) {
     const auto found = reader->next();
     if (!found) break;
-    if (!first) first = found->time;
+    // A clock that was set is no pause.
     if (speed > 0)
-      std::this_thread::sleep_until(begun + std::chrono::duration_cast<std::chrono::nanoseconds>(
-                                                (found->time - *first) / speed));
+      due += std::chrono::nanoseconds(static_cast<std::int64_t>(
+          std::clamp(static_cast<double>((found->time - last.value_or(found->time)).count()) / speed, 0.0, longest_ns)));
+    last = found->time;
+    while (!interrupted() && std::chrono::steady_clock::now() < due)
+      std::this_thread::sleep_until(std::min(due, std::chrono::steady_clock::now() + look_again));
     if (interrupted()) break;
     auto sent = out.send(found->subject, found->payload, found->headers);
     if (!sent) return c.fail(sent.error());

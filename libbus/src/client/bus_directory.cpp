@@ -138,7 +138,7 @@ result<void> bus_directory::load_control() {
   control_path_ = file_path;
   control_id_ = found->id;
   const std::uint32_t kind = header.clock_kind;
-  if (kind != os::clock_cycles && kind != os::clock_wall)
+  if (kind != os::clock_cycles && kind != os::clock_wall && kind != os::clock_boot)
     return layout::corrupt(file_path, "its clock is unknown");
   if (kind == os::clock_cycles && os::best_clock_kind() != os::clock_cycles)
     return error{errc::unsupported, 0, "cannot use " + path_,

@@ -13,6 +13,7 @@ using wall = std::chrono::system_clock;
 using steady = std::chrono::steady_clock;
 
 constexpr auto look_again = std::chrono::milliseconds(50);
+constexpr auto far_ahead = std::chrono::hours(24);
 
 }  // namespace
 
@@ -21,29 +22,33 @@ struct replay::state {
     subscriber from;
     std::uint64_t last_sequence = 0;  // of what was there at the opening
     std::optional<message> head;
-    wall::time_point time{};  // of the head: told once, for telling it again may differ by a hair
+    wall::time_point time{};  // where the head belongs: told once, for telling it again may differ by a hair
     bool ended = false;
   };
   std::vector<track> tracks;
   double speed = 0;
-  wall::time_point to;
-  std::optional<wall::time_point> first_time;
-  steady::time_point begun;
+  std::optional<wall::time_point> to;
+  wall::time_point opened = wall::now();
+  std::chrono::nanoseconds longest_pause{};
+  std::optional<wall::time_point> last_time;
+  steady::time_point due;
   std::atomic<bool> stopped{false};
   std::optional<error> failure;
 
-  // The head of every track that has not ended is there afterwards.
+  // The head of every track that has not ended is there afterwards. Clocks are set: a track ends with its last
+  // sequence, never because of a stamp.
   void fill(track& of) {
-    while (!of.head && !of.ended) {
+    while (!of.head && !of.ended && !stopped.load()) {
       of.head = of.from.try_next();
       if (of.head) {
-        of.time = of.head->publish_time();
-        if (of.time > to) {
+        const auto time = of.head->publish_time();
+        of.ended = of.head->sequence() >= of.last_sequence;  // after this one
+        if (of.head->sequence() > of.last_sequence || (to && time > *to)) {
           of.head.reset();
-          of.ended = true;
-        } else if (of.head->sequence() >= of.last_sequence) {
-          of.ended = true;  // after this one
+          continue;
         }
+        // Stamped by a clock that was ahead: it comes behind the one before it, and holds nothing up.
+        if (time <= opened + far_ahead) of.time = time;
         return;
       }
       if (of.from.failure()) {
@@ -66,7 +71,8 @@ result<replay> replay::open(session& from, replay_options options) {
     return error{errc::invalid_argument, 0, "invalid replay", "speed must be 0 or more", ""};
   auto made = std::make_unique<state>();
   made->speed = options.speed;
-  made->to = options.to.value_or(wall::now());
+  made->to = options.to;
+  made->longest_pause = options.longest_pause;
   auto streams = from.streams();
   if (!streams) return std::move(streams.error());
   for (const std::string& name : options.streams)
@@ -104,18 +110,17 @@ std::optional<message> replay::next() {
   if (first == nullptr || s.stopped.load()) return std::nullopt;
   const message found = *first->head;
   first->head.reset();
-  if (s.speed > 0) {
+  if (s.speed > 0 && first->time != wall::time_point{}) {
     const auto time = first->time;
-    if (!s.first_time) {
-      s.first_time = time;
-      s.begun = steady::now();
-    }
-    const auto due =
-        s.begun + std::chrono::duration_cast<std::chrono::nanoseconds>(
-                      std::chrono::duration<double, std::nano>(
-                          static_cast<double>((time - *s.first_time).count()) / s.speed));
-    while (!s.stopped.load() && steady::now() < due)
-      std::this_thread::sleep_until(std::min(due, steady::now() + look_again));
+    if (!s.last_time) s.due = steady::now();
+    // A clock that was set is no pause.
+    const double pause_ns =
+        static_cast<double>((time - s.last_time.value_or(time)).count()) / s.speed;
+    s.due += std::chrono::nanoseconds(static_cast<std::int64_t>(std::clamp(
+        pause_ns, 0.0, static_cast<double>(s.longest_pause.count()))));
+    s.last_time = time;
+    while (!s.stopped.load() && steady::now() < s.due)
+      std::this_thread::sleep_until(std::min(s.due, steady::now() + look_again));
     if (s.stopped.load()) return std::nullopt;
   }
   return found;

@@ -341,7 +341,10 @@ result<void> source::enter(const start& from) {
             memory, lowest, [&](const auto& e) { return e.seq <= from.sequence; });
       case start::kind::from_time:
         return ring::last_waypoint_before<access>(
-            memory, lowest, [&](const auto& e) { return e.time_ticks < wanted_ticks; });
+            memory, lowest, [&](const auto& e) {
+              // Stamps of a clock that is set need not rise, and waypoints know only of the first of each block.
+              return clock.kind() != os::clock_wall && e.time_ticks < wanted_ticks;
+            });
       default: return ring::oldest_waypoint<access>(memory, lowest);
     }
   };

@@ -65,7 +65,8 @@ struct log_segment_header {
   std::uint64_t durable_upto;  // known when the segment was begun
   std::uint64_t records;       // of a thinned segment: how many it has
   std::uint32_t subjects;      // that were durable when the segment was begun
-  std::uint32_t reserved;
+  std::uint32_t before_s;      // no record in front of it is stamped later: whole seconds since 1970,
+                               // rounded up; 0 and ~0: not known
   std::uint64_t end_seq;  // of a thinned segment: it stands for the sequences below; else 0
   std::uint64_t reserved_too;
 };
@@ -78,6 +79,7 @@ static_assert(offsetof(log_segment_header, gap_first) == 64);
 static_assert(offsetof(log_segment_header, durable_upto) == 88);
 static_assert(offsetof(log_segment_header, records) == 96);
 static_assert(offsetof(log_segment_header, subjects) == 104);
+static_assert(offsetof(log_segment_header, before_s) == 108);
 static_assert(offsetof(log_segment_header, end_seq) == 112);
 
 inline constexpr std::uint32_t log_flag_spill = 1;  // frames may skip sequences
@@ -135,17 +137,19 @@ struct log_frame {
   std::uint32_t previous_crc;  // header_crc of the frame before; 0 for the first of a segment
   frame_kind kind;
   std::uint64_t messages;  // of an end: in all of the recording; else 0
-  std::uint64_t reserved;
+  std::uint32_t up_s;      // the lane's clock when it was written: seconds that the machine was up,
+  std::uint32_t off_s;     // and seconds that it was off, as far as that is known
 };
 static_assert(std::is_standard_layout_v<log_frame>);
 static_assert(sizeof(log_frame) == log_unit);
 static_assert(offsetof(log_frame, count) == 32);
 static_assert(offsetof(log_frame, previous_crc) == 40);
+static_assert(offsetof(log_frame, up_s) == 56);
 
 /// One entry of `BASE.idx`, a hint: the frame that starts at `offset` begins with `seq`.
 struct log_index_entry {
   std::uint64_t seq;
-  std::uint64_t time_ns;  // running maximum before that frame
+  std::uint64_t time_ns;  // latest time in the segment before that frame
   std::uint64_t offset;
   std::uint32_t crc;  // of the 24 bytes before, seeded with the log's id
   std::uint32_t reserved;
@@ -171,13 +175,20 @@ struct log_state {
   std::uint64_t skipped;       // sequences up to durable_upto that no message ever had
   std::uint32_t subjects;      // so many were durable in `subjects`
   std::uint32_t ring_messages;  // exact: what may be above high_water when the log was reopened
-  std::uint32_t reserved[7];
+  // The lane's clock: no wall clock moves it back, or forwards by itself.
+  std::uint64_t up_ns;    // what has passed while the machine was up
+  std::uint64_t boot_ns;  // CLOCK_BOOTTIME then
+  std::uint32_t boot;     // in this boot of the machine; 0: never
+  std::uint32_t off_s;    // what has passed while it was off, as a wall clock that was right told
+  std::uint32_t epoch_s;  // what such a clock would have shown when this one was 0; 0: not known
   std::uint32_t crc;  // of the 124 bytes before
 };
 static_assert(sizeof(log_state) == 128);
 static_assert(offsetof(log_state, stream_id) == 48);
 static_assert(offsetof(log_state, last_base) == 64);
 static_assert(offsetof(log_state, subjects) == 88);
+static_assert(offsetof(log_state, up_ns) == 96);
+static_assert(offsetof(log_state, boot) == 112);
 static_assert(offsetof(log_state, crc) == 124);
 /// busd stopped in order: high_water is what was given out, unless `reopened` lies beside the state.
 inline constexpr std::uint32_t log_state_exact = 1;

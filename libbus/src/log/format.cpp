@@ -125,6 +125,8 @@ std::span<const std::byte> frame_builder::finish(std::uint64_t durable_upto,
   frame.previous_crc = previous_crc;
   frame.kind = kind;
   frame.messages = messages;
+  frame.up_s = time_.up_s;
+  frame.off_s = time_.off_s;
   crc = frame.header_crc = frame_crc(seed_, frame);
   std::memcpy(buffer_.data(), &frame, sizeof frame);
   const std::uint64_t end = base::round_up(used_, align_);

@@ -103,6 +103,24 @@ std::string index_name(std::uint64_t base_seq);
 /// Empty: not the name of a segment.
 std::optional<std::uint64_t> base_of_name(const std::string& name) noexcept;
 
+/// A reading of a lane's clock. It never goes back, and stands still while nobody knows better.
+struct lane_time {
+  std::uint32_t up_s = 0;
+  std::uint32_t off_s = 0;
+};
+/// What has passed between the two. Of the time that the machine was off no more counts than of the time that it
+/// was up: nothing is old because of a wall clock alone.
+constexpr std::uint64_t seconds_between(const lane_time& then, const lane_time& now) noexcept {
+  const std::uint64_t up = now.up_s - std::min(now.up_s, then.up_s);
+  const std::uint64_t off = now.off_s - std::min(now.off_s, then.off_s);
+  return up + std::min(up, off);
+}
+/// Both may be a second further than they say.
+constexpr bool is_older(const lane_time& then, const lane_time& now, std::uint64_t age_ns) noexcept {
+  return seconds_between(then, now) > age_ns / 1'000'000'000 + 1;
+}
+inline lane_time time_of(const layout::log_frame& frame) noexcept { return {frame.up_s, frame.off_s}; }
+
 /// Builds one frame in a buffer of the caller's.
 class frame_builder {
  public:
@@ -119,6 +137,9 @@ class frame_builder {
   std::uint64_t next_seq() const noexcept { return base_seq_ + count_; }
   std::uint64_t used_bytes() const noexcept { return used_; }
   std::uint64_t time_max_ns() const noexcept { return time_max_ns_; }
+  /// The lane's clock: what the frame says of the age of its records.
+  void set_time(const lane_time& now) noexcept { time_ = now; }
+  const lane_time& time() const noexcept { return time_; }
   bool fits(std::uint64_t total_bytes) const noexcept {
     return base::round_up(used_ + total_bytes, align_) <= buffer_.size();
   }
@@ -161,6 +182,7 @@ class frame_builder {
   std::uint64_t used_ = sizeof(layout::log_frame);
   std::uint64_t time_max_ns_ = 0;
   std::uint32_t count_ = 0;
+  lane_time time_{};
 };
 
 }  // namespace bus::log

@@ -251,31 +251,56 @@ walk_outcome history::at_end(std::uint64_t limit) {
                 is_removed_below(upto + 1) ? layout::log_gap::removed : layout::log_gap::corrupt);
 }
 
+// Does its header say that everything in front of it is older?
+bool history::is_all_older_before(std::uint64_t base_seq, std::uint64_t time_ns) {
+  const int file = disk_->open(segment_path(directory_, base_seq), disk_mode::read, false);
+  if (file < 0) return false;
+  std::byte head[sizeof(layout::log_segment_header)] = {};
+  const bool whole = read_all(*disk_, file, head, 0) == 0;
+  disk_->close(file);
+  bytes_read_ += sizeof head;
+  const auto header = whole ? parse_segment_header(head) : std::nullopt;
+  return header && !is_foreign(*header, log_id_, base_seq, owner_) && header->before_s != 0 &&
+         header->before_s != ~0u && std::uint64_t{header->before_s} * 1'000'000'000 < time_ns;
+}
+
+// Is every record of a segment that is not the last surely older? Its index knows of all but the end.
+bool history::is_all_older_in(std::uint64_t base_seq, std::uint64_t time_ns) {
+  segment_reader reader(*disk_);
+  if (reader.open(segment_path(directory_, base_seq), log_id_, base_seq, owner_) != 0) return false;
+  const auto entries = read_index(*disk_, directory_, base_seq, log_id_, bytes_read_);
+  for (auto entry = entries.rbegin(); entry != entries.rend(); ++entry)
+    if (reader.has_frame_at(entry->seq, entry->offset)) {
+      if (entry->time_ns >= time_ns) return false;
+      reader.start_at(entry->seq, entry->offset);
+      break;
+    }
+  logged_record record;
+  walk_outcome outcome = walk_outcome::record;
+  while (outcome < walk_outcome::end) {
+    outcome = reader.next(record);
+    if (outcome == walk_outcome::record && record.time_ns >= time_ns) break;
+  }
+  bytes_read_ += reader.bytes_read();
+  return outcome == walk_outcome::end && reader.damages().empty() && reader.unreadable_bytes() == 0;
+}
+
+// A place in front of which everything is older, as near to the first record that is not as can be told cheaply.
+// Clocks are set: times need not rise with sequences, neither over segments nor within one.
 int history::seek_time(std::uint64_t time_ns) {
   const int listed = list_bases();
   if (listed != 0) return listed;
-  // The last segment whose first record is older; then on from there.
-  std::size_t low = 0, high = bases_.size();
-  while (high - low > 1) {
-    const std::size_t middle = low + (high - low) / 2;
-    std::size_t at = middle;
-    std::optional<std::uint64_t> first;
-    while (at < high && !(first = first_time_in(*disk_, segment_path(directory_, bases_[at]),
-                                                log_id_, bases_[at], bytes_read_)))
-      ++at;
-    if (!first || *first >= time_ns)
-      high = middle;
-    else
-      low = at;
-  }
   if (bases_.empty()) return 0;
-  std::uint64_t from = bases_[low];
-  const auto entries = read_index(*disk_, directory_, bases_[low], log_id_, bytes_read_);
+  std::size_t at = bases_.size() - 1;
+  while (at != 0 && !is_all_older_before(bases_[at], time_ns)) --at;
+  while (at + 1 < bases_.size() && is_all_older_in(bases_[at], time_ns)) ++at;
+  std::uint64_t from = bases_[at];
   segment_reader probe(*disk_);
-  const bool opened = probe.open(segment_path(directory_, bases_[low]), log_id_, bases_[low]) == 0;
-  for (const auto& entry : entries)  // a hint, as in enter_segment
-    if (opened && entry.time_ns < time_ns && probe.has_frame_at(entry.seq, entry.offset))
-      from = entry.seq;
+  if (probe.open(segment_path(directory_, from), log_id_, from, owner_) == 0)
+    for (const auto& entry : read_index(*disk_, directory_, bases_[at], log_id_, bytes_read_)) {
+      if (entry.time_ns >= time_ns) break;
+      if (probe.has_frame_at(entry.seq, entry.offset)) from = entry.seq;  // a hint, as in enter_segment
+    }
   seek(std::max(from, first_seq()));
   return 0;
 }

@@ -46,7 +46,7 @@ class history {
 
   /// What comes next is `seq`, or the oldest there is; what was lost before it is a gap.
   void seek(std::uint64_t seq) noexcept;
-  /// The first record that was published at or after `time_ns`. 0 or a negative errno.
+  /// At or before the first record, in the order of sequences, whose stamp is not below `time_ns`. 0 or a negative errno.
   int seek_time(std::uint64_t time_ns);
 
   /// `limit`: the last sequence that is surely written; ~0 when nobody writes.
@@ -67,6 +67,8 @@ class history {
     failure_ = failure;
     return walk_outcome::failure;
   }
+  bool is_all_older_before(std::uint64_t base_seq, std::uint64_t time_ns);
+  bool is_all_older_in(std::uint64_t base_seq, std::uint64_t time_ns);
   walk_outcome locate();
   int enter_segment(std::size_t index);
   int list_bases();

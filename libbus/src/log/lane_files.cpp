@@ -81,6 +81,13 @@ std::optional<layout::log_state> read_state(disk& from, const std::string& direc
     newest->last_base = std::max(newest->last_base, bound.last_base);
     newest->durable_upto = std::max(newest->durable_upto, bound.durable_upto);
     newest->subjects = std::max(newest->subjects, bound.subjects);
+    if (bound.up_ns >= newest->up_ns) {
+      newest->boot = bound.boot;
+      newest->up_ns = bound.up_ns;
+      newest->boot_ns = bound.boot_ns;
+      newest->epoch_s = bound.epoch_s;
+      newest->off_s = bound.off_s;
+    }
   }
   if (damaged != nullptr)
     *damaged = {!whole,

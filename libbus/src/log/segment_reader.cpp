@@ -243,17 +243,15 @@ walk_outcome segment_reader::resync() {
   return walk_outcome::end;
 }
 
-std::optional<std::uint64_t> first_time_in(disk& from, const std::string& path,
-                                           std::uint64_t log_id, std::uint64_t base_seq,
-                                           std::uint64_t& bytes_read) {
+std::optional<lane_time> first_time_in(disk& from, const std::string& path, std::uint64_t log_id,
+                                       std::uint64_t base_seq) {
   segment_reader reader(from);
   if (reader.open(path, log_id, base_seq) != 0) return std::nullopt;
   logged_record first;
   walk_outcome outcome = reader.next(first);
   while (outcome == walk_outcome::gap) outcome = reader.next(first);
-  bytes_read += reader.bytes_read();
-  if (outcome != walk_outcome::record) return std::nullopt;
-  return first.time_ns;
+  if (reader.frame_offset() == 0) return std::nullopt;
+  return time_of(reader.frame());
 }
 
 }  // namespace bus::log

@@ -126,10 +126,9 @@ class segment_reader {
   int failure_ = 0;
 };
 
-/// Of the first record. Empty: it has none, because all of them were superseded, or none that can
-/// be read.
-std::optional<std::uint64_t> first_time_in(disk& from, const std::string& path,
-                                           std::uint64_t log_id, std::uint64_t base_seq,
-                                           std::uint64_t& bytes_read);
+/// The lane's clock when its first frame was written: what is in front of it is older. Empty: it has none that can be
+/// read.
+std::optional<lane_time> first_time_in(disk& from, const std::string& path, std::uint64_t log_id,
+                                       std::uint64_t base_seq);
 
 }  // namespace bus::log

@@ -46,10 +46,11 @@ std::uint32_t best_clock_kind() noexcept {
 #else
   const bool invariant = true;  // the generic timer is by definition
 #endif
-  return invariant && kernel_trusts_the_counter() ? clock_cycles : clock_wall;
+  return invariant && kernel_trusts_the_counter() ? clock_cycles : clock_boot;
 }
 
 std::uint64_t wall_ns() noexcept { return read_clock(CLOCK_REALTIME); }
+std::uint64_t boot_ns() noexcept { return read_clock(CLOCK_BOOTTIME); }
 std::uint64_t raw_monotonic_ns() noexcept { return read_clock(CLOCK_MONOTONIC_RAW); }
 
 tick_clock::tick_clock(std::uint32_t kind, std::uint64_t birth_ticks, std::uint64_t birth_raw_ns,
@@ -57,7 +58,7 @@ tick_clock::tick_clock(std::uint32_t kind, std::uint64_t birth_ticks, std::uint6
     : kind_(kind), birth_ticks_(birth_ticks), birth_raw_ns_(birth_raw_ns), process_(::getpid()) {
   if (eras != nullptr)
     eras_ = std::shared_ptr<base::clock_eras>(std::shared_ptr<void>(), eras);
-  else if (kind == clock_cycles)
+  else if (kind != clock_wall)
     eras_ = std::make_shared<base::clock_eras>();
 }
 
@@ -102,12 +103,12 @@ std::uint64_t tick_clock::era::wall_at(std::uint64_t ticks) const noexcept {
 }
 
 // The tightest of some: a thread may lose its processor between two clocks.
-tick_clock::sample tick_clock::take_sample() noexcept {
+tick_clock::sample tick_clock::take_sample() const noexcept {
   sample best{};
   std::uint64_t width = ~0ull;
   for (int i = 0; i < 4; ++i) {
-    const std::uint64_t before = base::cycle_counter(), wall = wall_ns();
-    const std::uint64_t took = base::cycle_counter() - before;
+    const std::uint64_t before = now(), wall = wall_ns();
+    const std::uint64_t took = now() - before;
     if (took < width) width = took, best = {before + took / 2, wall};
   }
   return best;
@@ -173,7 +174,7 @@ std::size_t tick_clock::look(known_eras& found, const sample& now) const noexcep
       std::abs(static_cast<double>(static_cast<std::int64_t>(last.wall_at(now.ticks) - now.wall)));
   if (off <= std::ldexp(tolerance_ns, static_cast<int>(count / eras_per_tolerance))) return count;
   set_once(eras_->of[count].from,
-           base::cycle_counter() + ticks_of(announced_ahead_ns, last.ns_per_tick));
+           this->now() + ticks_of(announced_ahead_ns, last.ns_per_tick));
   return read_eras(found, now);
 }
 

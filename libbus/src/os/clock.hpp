@@ -1,5 +1,6 @@
 #pragma once
-/// clock: the stamp on every message. The cycle counter where it is invariant, else CLOCK_REALTIME.
+/// clock: the stamp on every message. The cycle counter where it is invariant, else CLOCK_BOOTTIME: leases, retries
+/// and orders hang on it, so it is never one that can be set.
 ///
 /// A bus has one kind, chosen by its creator. The creator also writes down one pair {ticks,
 /// CLOCK_MONOTONIC_RAW}: every process derives the frequency from it, more exact the older the bus
@@ -17,10 +18,12 @@
 namespace bus::os {
 
 inline constexpr std::uint32_t clock_cycles = 1;
-inline constexpr std::uint32_t clock_wall = 2;
+inline constexpr std::uint32_t clock_wall = 2;  // of a bus that an older library made
+inline constexpr std::uint32_t clock_boot = 3;
 
 std::uint32_t best_clock_kind() noexcept;
 std::uint64_t wall_ns() noexcept;
+std::uint64_t boot_ns() noexcept;
 std::uint64_t raw_monotonic_ns() noexcept;
 
 class tick_clock {
@@ -32,7 +35,7 @@ class tick_clock {
 
   std::uint32_t kind() const noexcept { return kind_; }
   std::uint64_t now() const noexcept {
-    return kind_ == clock_cycles ? base::cycle_counter() : wall_ns();
+    return kind_ == clock_cycles ? base::cycle_counter() : kind_ == clock_boot ? boot_ns() : wall_ns();
   }
   double ns_per_tick() const noexcept;
   std::uint64_t to_wall_ns(std::uint64_t ticks) const noexcept;
@@ -50,7 +53,7 @@ class tick_clock {
   };
   using known_eras = std::array<era, base::clock_eras_max>;
 
-  static sample take_sample() noexcept;
+  sample take_sample() const noexcept;
   era first_guess(const sample& now) const noexcept;
   bool settle(std::size_t index, const era& before, const sample& now, era& settled) const noexcept;
   std::size_t read_eras(known_eras& found, const sample& now) const noexcept;

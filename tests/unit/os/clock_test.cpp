@@ -29,6 +29,16 @@ TEST(TickClock, OfTheWallIsTheWall) {
   EXPECT_LT(difference(clock.now(), wall_ns()), tolerance_ns);
 }
 
+// Where there is no counter to be trusted: leases and retries hang on it, and whoever sets the wall clock moves none.
+TEST(TickClock, OfTheBootIsNotTheWall) {
+  const tick_clock clock(clock_boot, boot_ns(), raw_monotonic_ns());
+  EXPECT_EQ(clock.ns_per_tick(), 1.0);
+  EXPECT_LT(difference(clock.now(), boot_ns()), tolerance_ns);
+  EXPECT_LT(difference(clock.to_wall_ns(clock.now()), wall_ns()), tolerance_ns);
+  EXPECT_LT(difference(clock.from_wall_ns(clock.to_wall_ns(clock.now())), clock.now()), tolerance_ns);
+  EXPECT_NE(best_clock_kind(), clock_wall);
+}
+
 TEST(TickClock, StampsTheTimeOfDay) {
   const tick_clock clock = best();
   const std::uint64_t before = wall_ns();
