@@ -215,7 +215,10 @@ struct clocks {
   os::machine_time now{1, 100 * second_ns, time_of(0)};
   std::uint64_t stamp_ns = time_of(0);  // what publishers write
   void pass(std::uint64_t ns) { now.boot_ns += ns, stamp_ns += ns, now.wall_ns += now.wall_ns != 0 ? ns : 0; }
-  void set(std::int64_t ns) { stamp_ns += static_cast<std::uint64_t>(ns), now.wall_ns += static_cast<std::uint64_t>(ns); }
+  void set(std::int64_t by) {
+    const auto ns = static_cast<std::uint64_t>(by);
+    stamp_ns += ns, now.wall_ns += ns;
+  }
   void boot(std::uint64_t off_ns) {
     ++now.boot;
     now.boot_ns = second_ns;

@@ -601,7 +601,7 @@ class Top(ToolsCase):
         press("3")
         shows("PATTERNS", "LAG", "t.>", str(reader.pid))
         press("4")
-        shows("NAME", "JOINED", "bus sub", "bus pub", "bus-top")
+        shows("NAME", "JOINED", "bus sub", "bus pub")
         press("Tab")
         shows("STREAM", "OVERFLOW")
         press("Enter")

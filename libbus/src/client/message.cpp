@@ -1,11 +1,13 @@
 #include <bus/message.hpp>
 
 #include <algorithm>
+#include <chrono>
 #include <thread>
 
 #include "base/cycles.hpp"
 #include "client/source.hpp"
 #include "layout/header_area.hpp"
+#include "os/futex.hpp"
 #include "sync/words.hpp"
 
 namespace bus {
@@ -84,35 +86,53 @@ std::size_t message::available() const noexcept {
                                payload_bytes());  // [O1] pairs with show_progress
 }
 
+// A publisher copies some gigabytes a second: what is not there after a moment comes from one that
+// has no core, or is stopped. Whoever spins may be why it has none.
 bool message::wait_available(std::size_t bytes, std::chrono::nanoseconds wait) const noexcept {
-  constexpr std::uint32_t looks_without_clock = 4096;
-  constexpr auto nap = std::chrono::microseconds(50);
-  constexpr std::uint32_t naps_per_look_at_owner = 64;
+  using clock = std::chrono::steady_clock;
+  constexpr std::chrono::nanoseconds spin = std::chrono::microseconds(50);
+  constexpr std::chrono::nanoseconds longest_nap = std::chrono::milliseconds(1);
+  constexpr std::uint32_t looks_per_clock = 64;
   bytes = std::min<std::size_t>(bytes, payload_bytes());
+  std::size_t seen = available();
+  if (seen >= bytes) return true;
   const auto& memory = source_->lane->memory();
-  std::chrono::steady_clock::time_point since{};
-  for (std::uint32_t looks = 1; available() < bytes; ++looks) {
-    if (looks % 64 == 0 || looks > looks_without_clock) {
-      const std::uint64_t commit = sync::load_acquire(memory.word_at(position_));
-      if ((commit & layout::commit_aborted) != 0) return false;
-      if (source_->wanted->stopped != nullptr && source_->wanted->stopped->load()) return false;
-    }
-    if (looks < looks_without_clock) {
+  const auto* stopped = source_->wanted->stopped;
+  auto now = clock::now();
+  const auto until = now + std::clamp<std::chrono::nanoseconds>(wait, std::chrono::nanoseconds(0),
+                                                                std::chrono::hours(24 * 365));
+  auto spin_until = now + spin;
+  auto nap = spin;
+  for (std::uint32_t looks = 1;; ++looks) {
+    const std::size_t there = available();
+    if (there >= bytes) return true;
+    if (looks % looks_per_clock != 0) {
       base::relax();
       continue;
     }
-    // Nobody repairs a lane that nobody publishes to: ask whether its publisher lives.
-    if (looks % naps_per_look_at_owner == 0) {
-      const auto owner = layout::lease_owner(sync::load_relaxed(memory.header->turn.lease));
-      if (owner == 0 || source_->session->peers->state(owner) != sync::life_state::alive)
-        return available() >= bytes;
+    if ((sync::load_acquire(memory.word_at(position_)) & layout::commit_aborted) != 0) return false;
+    if (stopped != nullptr && stopped->load()) return false;
+    now = clock::now();
+    if (now >= until) return false;
+    if (there != seen) {  // it goes on
+      seen = there;
+      spin_until = now + spin;
+      nap = spin;
+      continue;
     }
-    const auto now = std::chrono::steady_clock::now();
-    if (since == std::chrono::steady_clock::time_point{}) since = now;
-    if (now - since >= wait) return available() >= bytes;
-    std::this_thread::sleep_for(std::min<std::chrono::nanoseconds>(nap, wait));
+    if (now < spin_until) continue;
+    // Nobody repairs a lane that nobody publishes to: ask whether its publisher lives.
+    const auto owner = layout::lease_owner(sync::load_relaxed(memory.header->turn.lease));
+    auto& peers = *source_->session->peers;
+    if (owner == 0 || peers.state(owner) != sync::life_state::alive) return available() >= bytes;
+    // Its death ends the nap.
+    const auto sleep = std::min<std::chrono::nanoseconds>(nap, until - now);
+    if (const auto* life = peers.life_of(owner))
+      os::futex_wait(&life->word, sync::life_value(*life), sleep);
+    else
+      std::this_thread::sleep_for(sleep);
+    nap = std::min(2 * nap, longest_nap);
   }
-  return true;
 }
 
 }  // namespace bus

@@ -1,7 +1,6 @@
 #include "client/own_process.hpp"
 
 #include <algorithm>
-#include <atomic>
 #include <cstring>
 #include <new>
 
@@ -138,7 +137,7 @@ result<void> own_process::grow() {
   used_.resize(slots + more);
   auto& identity = reinterpret_cast<layout::process_header*>(map_.data())->identity;
   // release: the file has them; pairs with peer::slots_now
-  std::atomic_ref(identity.slot_count).store(slots + more, std::memory_order_release);
+  sync::store_release32(identity.slot_count, slots + more);
   return {};
 }
 

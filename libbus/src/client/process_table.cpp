@@ -1,7 +1,6 @@
 #include "client/process_table.hpp"
 
 #include <algorithm>
-#include <atomic>
 #include <charconv>
 #include <cinttypes>
 #include <cstdio>
@@ -47,8 +46,7 @@ const layout::slot* peer::slot(std::uint32_t index) const noexcept {
 std::uint32_t peer::slots_now() const noexcept {
   const auto& identity = reinterpret_cast<const layout::process_header*>(map_.data())->identity;
   // acquire: the file has them; pairs with own_process::grow
-  return std::atomic_ref(const_cast<std::uint32_t&>(identity.slot_count))
-      .load(std::memory_order_acquire);
+  return sync::load_acquire32(identity.slot_count);
 }
 
 bool peer::claims_lane(std::uint64_t stream_id, std::uint32_t lane) const noexcept {
@@ -140,7 +138,8 @@ const layout::life_cell* process_table::life_of(std::uint32_t id) noexcept {
 bool process_table::proven_gone(std::uint32_t id) noexcept {
   const auto p = find(id);
   if (!p) {
-    if (has_left(id)) return true;
+    // Its file may have been deleted while it lives: the mark beside it tells, as long as that is there.
+    if (has_left(id)) return os::is_held(mark_of(id)) != os::certainty::yes;
     const auto w = who_of(id);
     return w && os::thread_is_gone(w->pid, w->life_thread) && os::has_no_memory(w->pid);
   }

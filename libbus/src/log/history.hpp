@@ -46,7 +46,8 @@ class history {
 
   /// What comes next is `seq`, or the oldest there is; what was lost before it is a gap.
   void seek(std::uint64_t seq) noexcept;
-  /// At or before the first record, in the order of sequences, whose stamp is not below `time_ns`. 0 or a negative errno.
+  /// At or before the first record, in the order of sequences, whose stamp is not below `time_ns`.
+  /// 0 or a negative errno.
   int seek_time(std::uint64_t time_ns);
 
   /// `limit`: the last sequence that is surely written; ~0 when nobody writes.

@@ -63,6 +63,13 @@ inline void bump_release(base::word& w) noexcept {
   w.store(w.load(std::memory_order_relaxed) + 1, std::memory_order_release);
 }
 /// [W2] [G1] A store before it and a load after it are not swapped.
+/// Of a plain number that its owner raises now and then.
+inline std::uint32_t load_acquire32(const std::uint32_t& number) noexcept {
+  return std::atomic_ref(const_cast<std::uint32_t&>(number)).load(std::memory_order_acquire);
+}
+inline void store_release32(std::uint32_t& number, std::uint32_t value) noexcept {
+  std::atomic_ref(number).store(value, std::memory_order_release);
+}
 inline void full_fence() noexcept { hardware::fence(std::memory_order_seq_cst, edge::waiting); }
 
 /// [Q3] The same, behind an operation above that reads and writes one word at once; where that is a
