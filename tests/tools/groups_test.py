@@ -74,7 +74,7 @@ class Groups(GroupsCase):
         text = self.bus("group", "info", "t", "g").text
         for said in ("t.a, t.b.> with region=eu or k=a=b", "mode              failover", "0s, 5s, 1m", "1500ms"):
             self.assertIn(said, text)
-        self.assertRegex(self.bus("group", "ls").text, r"(?m)^t +g +0 +0 +0 +0 +- +$")
+        self.assertRegex(self.bus("group", "ls").text, r"(?m)^t +g +0 +0 +0 +0 +0 +- +$")
         self.group(name="h")
         self.assertEqual([g["group"] for g in json.loads(self.bus("group", "ls", "t", "--json").text)], ["g", "h"])
         self.bus("group", "rm", "t", "g")
