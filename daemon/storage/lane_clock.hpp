@@ -42,12 +42,12 @@ class lane_clock {
     off_s_ = std::max(off_s_, seen.off_s);
   }
   log::lane_time tick(const os::machine_time& now) noexcept {
-    // A process does not outlive a boot; what it found in the state may be of another one, or of no known one.
+    // A process does not outlive a boot. What it found in the state may be of another one, or of another machine, which
+    // the log was copied or moved from: how long this one has been up says nothing then.
     if (has_ticked_ || (boot_ == now.boot && now.boot != 0)) {
       if (now.boot_ns > boot_ns_) up_ns_ += now.boot_ns - boot_ns_;
-    } else if (boot_ != 0 && now.boot != 0) {
-      up_ns_ += now.boot_ns;  // all of it is after the last look
-      is_new_boot_ = true;
+    } else {
+      is_new_boot_ = boot_ != 0;
     }
     has_ticked_ = true;
     boot_ = now.boot;

@@ -410,8 +410,9 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--busd", required=True)
     parser.add_argument("--bus", required=True)
+    parser.add_argument("--wall-clock", default="", help="the library that moves a wall clock")
     known, rest = parser.parse_known_args()
-    programs.busd, programs.bus = known.busd, known.bus
+    programs.busd, programs.bus, programs.wall_clock = known.busd, known.bus, known.wall_clock
     unittest.main(argv=[sys.argv[0], *rest], verbosity=2)
 
 

@@ -221,6 +221,87 @@ class Reboots(DaemonCase):
         self.assertEqual(writer.wait(PATIENCE_S), 0)
 
 
+class Clocks(DaemonCase):
+    """The wall clock is set while everything runs: ages, searches by time and replay neither lose nor hide anything."""
+
+    YEAR_S, HOUR_S = 365 * 86400, 3600
+
+    def setUp(self):
+        super().setUp()
+        self.wall = pathlib.Path(self.root, "wall")
+        self.environment.update(LD_PRELOAD=programs.wall_clock, BUS_TEST_WALL=str(self.wall))
+        self.write_offset(0)
+        self.start("--buffer-bytes", "262144")
+        self.add_clocked("tick")
+
+    def write_offset(self, offset_s):
+        early = self.wall.with_suffix(".new")
+        early.write_text(str(offset_s))
+        early.rename(self.wall)
+        self.offset = offset_s
+
+    def set_clock(self, offset_s):
+        self.write_offset(offset_s)
+        self.publish("tick.x", 2)  # somebody looks at the clock
+        time.sleep(3.3)            # and what is stamped then knows of it
+
+    def now(self):
+        return time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(time.time() + self.offset))
+
+    def publish(self, subject, count):
+        payload = b"x" * 3000
+        self.bus("pub", subject, "--count", count - 1, "--confirm", "memory", stdin=payload)
+        self.bus("pub", subject, "--confirm", "disk", stdin=payload)
+
+    def add_clocked(self, name, *more):
+        self.bus("stream", "add", name, "--subjects", f"{name}.>", "--storage", "durable", "--segment-bytes", "1MiB",
+                 "--ring-bytes", "256KiB", "--max-message-bytes", "4KiB", *more)
+
+    def counts(self, *command):
+        found = {}
+        for line in self.bus(*command, "--json").stdout.decode().splitlines():
+            subject = json.loads(line)["subject"]
+            found[subject] = found.get(subject, 0) + 1
+        return found
+
+    def test_a_clock_that_is_set_deletes_nothing_and_keeps_nothing_for_ever(self):
+        self.add_clocked("s", "--max-age", "1h")
+        self.add_clocked("short", "--max-age", "2s")
+        self.publish("s.x", 1200)
+        self.set_clock(self.YEAR_S)
+        self.publish("short.ahead", 1200)
+        self.assertEqual(self.counts("stream", "view", "s", "--all"), {"s.x": 1200})
+        self.set_clock(0)
+        self.publish("short.x", 1200)
+        time.sleep(5)
+        self.publish("short.y", 2)
+        eventually(lambda: sum(self.counts("stream", "view", "short", "--all").values()) < 400, "what is old goes")
+        self.assertEqual(self.counts("stream", "view", "s", "--all"), {"s.x": 1200})
+
+    def test_a_search_by_time_and_a_replay_hide_nothing(self):
+        self.add_clocked("s")
+        self.publish("s.before", 900)
+        time.sleep(2)
+        since = self.now()
+        time.sleep(2)
+        self.publish("s.after", 900)
+        self.set_clock(-self.HOUR_S)
+        self.publish("s.back", 2700)
+        found = self.counts("stream", "view", "s", "--since", since, "--all")
+        self.assertEqual(found, {"s.after": 900, "s.back": 2700})
+        self.set_clock(self.YEAR_S)
+        self.publish("s.ahead", 600)
+        self.set_clock(0)
+        since = self.now()
+        time.sleep(1.2)
+        self.publish("s.right", 300)
+        found = self.counts("stream", "view", "s", "--since", since, "--all")
+        self.assertEqual((found["s.ahead"], found["s.right"]), (600, 300))
+        everything = {"s.before": 900, "s.after": 900, "s.back": 2700, "s.ahead": 600, "s.right": 300}
+        self.assertEqual(self.counts("replay", "--stream", "s", "--speed", "max"), everything)
+        self.assertEqual(self.counts("replay", "--stream", "s", "--speed", "1000"), everything)
+
+
 class Resources(DaemonCase):
     def test_a_stream_that_cannot_be_added_is_not_there(self):
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)

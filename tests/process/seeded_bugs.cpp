@@ -8,7 +8,9 @@
 
 #include "failpoint_plan.hpp"
 #include "layout/lane.hpp"
+#include "layout/process.hpp"
 #include "stage.hpp"
+#include "sync/owner_lock.hpp"
 
 namespace {
 
@@ -79,6 +81,15 @@ class lane_words {
   void* at_;
   std::size_t bytes_;
 };
+
+std::uint32_t lock_key_of(const scratch& place, std::uint32_t process) {
+  const std::string path = place.directory() + "/processes/" + std::to_string(process);
+  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  bus::layout::process_header header{};
+  if (file < 0 || ::pread(file, &header, sizeof header, 0) != static_cast<ssize_t>(sizeof header)) std::abort();
+  ::close(file);
+  return header.identity.lock_key;
+}
 
 }  // namespace
 
@@ -282,8 +293,10 @@ TEST_F(SeededBugs, AStallIsCaught) {
   {
     const lane_words lane(s.place());
     s.pause_survivor();
-    lane.header().turn.lock.store(
-        readers_in_table(s.place(), "k").empty() ? 1 : *readers_in_table(s.place(), "k").begin());
+    const auto readers = readers_in_table(s.place(), "k");
+    ASSERT_FALSE(readers.empty());
+    // As that process would have signed it: a word that it did not sign is taken over.
+    lane.header().turn.lock.store(bus::sync::lock_word_of(*readers.begin(), lock_key_of(s.place(), *readers.begin())));
   }
   killed_ns->store(now_ns());
   s.resume_survivor();

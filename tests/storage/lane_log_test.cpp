@@ -296,6 +296,23 @@ TEST_P(LaneLog, AgeGoesOnOverBootsAndDoesNotJump) {
   EXPECT_EQ(log->segments(), 1u);
 }
 
+// A restored backup, a disk or a volume that moved: how long that machine has been up says nothing of this log.
+TEST_P(LaneLog, AnotherMachinesBootMakesNothingOlder) {
+  clocks c;
+  options_.time = [&] { return c.now; };
+  auto log = create();
+  while (log->segments() < 4) ASSERT_EQ(commit_stamped(*log, *disk_, memory_, c.stamp_ns), 0);
+  c.pass(hour_ns);
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_TRUE(log->close());
+    c.boot(second_ns);
+    c.now.boot_ns = year_ns;
+    if (i == 1) c.now.wall_ns = 0;
+    log = reopen();
+    EXPECT_EQ(log->retain({2 * hour_ns, 0, 0}), 0u) << i;
+  }
+}
+
 TEST_P(LaneLog, ALostStateMakesNothingOlderOrYounger) {
   clocks c;
   options_.time = [&] { return c.now; };

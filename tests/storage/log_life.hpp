@@ -55,6 +55,7 @@ struct log_book {
   std::uint64_t highest_begun = 0;
   std::uint64_t high_water = 0;
   bool disk_failed = false;  // then there may be holes where nothing is missing
+  std::uint64_t refused_from = ~0ull;  // what is in `live` from here on was never taken
 };
 
 inline std::vector<std::byte> contents_of(const begun_record& record) {
@@ -112,7 +113,9 @@ inline found_records find_records(log::disk& disk, const std::string& directory,
 inline std::string differs_from(const log_book& book, const std::vector<begun_record>& found) {
   std::size_t first_due = 0, confirmed = 0;
   while (first_due < book.live.size() && book.live[first_due].seq < book.floor) ++first_due;
-  while (confirmed < book.live.size() && book.live[confirmed].seq <= book.confirmed) ++confirmed;
+  while (confirmed < book.live.size() && book.live[confirmed].seq <= book.confirmed &&
+         book.live[confirmed].seq < book.refused_from)
+    ++confirmed;
   const std::string story = " (confirmed up to " + std::to_string(book.confirmed) + ", removed below " +
                             std::to_string(book.floor) + ", " + std::to_string(book.live.size()) + " begun, " +
                             std::to_string(found.size()) + " found" +
@@ -217,6 +220,7 @@ class log_life {
               ", where only power was lost");
     if (report_.state_rebuilt && book.highest_begun != 0) blame("both copies of the state were lost");
     take_back(found.records.empty() ? std::min(book.floor, log_->next_seq()) : last + 1);
+    book.refused_from = ~0ull;
     book.confirmed = std::max(book.confirmed, last);
     return wrong_.empty();
   }
@@ -316,9 +320,11 @@ class log_life {
   bool begin_epoch() {
     if (!restart_if_poisoned()) return false;
     const std::uint64_t begun_anew = log_->next_seq();
+    book.refused_from = begun_anew;  // what is in the book above it was begun once, and refused
     auto done = log_->begin_epoch(log_->epoch() + 1);
+    book.refused_from = ~0ull;
     if (!done) return failed(done.error());
-    take_back(begun_anew);  // begun once, and refused
+    take_back(begun_anew);
     if (log_->next_seq() <= book.highest_begun)
       blame("after begin_epoch() next_seq() is " + std::to_string(log_->next_seq()) + ", but " +
             std::to_string(book.highest_begun) + " was begun");

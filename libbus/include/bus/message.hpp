@@ -51,7 +51,7 @@ class message {
   BUS_EXPORT std::chrono::system_clock::time_point publish_time() const noexcept;
   /// Time since it was published, on the same clock that stamped it: unaffected by clock steps.
   BUS_EXPORT std::chrono::nanoseconds age() const noexcept;
-  /// The raw stamp: cycle counter or CLOCK_REALTIME ns, as the bus says; of a replayed message
+  /// The raw stamp: cycle counter or CLOCK_BOOTTIME ns, as the bus says; of a replayed message
   /// CLOCK_REALTIME ns.
   std::uint64_t publish_ticks() const noexcept { return ticks_; }
 

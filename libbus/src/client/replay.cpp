@@ -69,10 +69,12 @@ replay::~replay() = default;
 result<replay> replay::open(session& from, replay_options options) {
   if (!(options.speed >= 0) || !std::isfinite(options.speed))
     return error{errc::invalid_argument, 0, "invalid replay", "speed must be 0 or more", ""};
+  if (options.longest_pause < std::chrono::nanoseconds::zero())
+    return error{errc::invalid_argument, 0, "invalid replay", "longest_pause must be 0 or more", ""};
   auto made = std::make_unique<state>();
   made->speed = options.speed;
   made->to = options.to;
-  made->longest_pause = options.longest_pause;
+  made->longest_pause = std::min<std::chrono::nanoseconds>(options.longest_pause, std::chrono::years(1));
   auto streams = from.streams();
   if (!streams) return std::move(streams.error());
   for (const std::string& name : options.streams)

@@ -60,7 +60,7 @@ struct lane_info {
   std::uint64_t max_message_bytes;
   std::uint32_t lane_index;
   overflow policy;
-  std::uint32_t clock_kind;  // 1 cycle counter, 2 CLOCK_REALTIME nanoseconds
+  std::uint32_t clock_kind;  // 1 cycle counter, 3 CLOCK_BOOTTIME ns (2 CLOCK_REALTIME ns, of older libraries)
   std::uint32_t record_align_bytes;
   std::uint64_t ticks_per_second;
   std::uint32_t owner_uid;

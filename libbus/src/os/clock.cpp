@@ -63,7 +63,7 @@ tick_clock::tick_clock(std::uint32_t kind, std::uint64_t birth_ticks, std::uint6
 }
 
 double tick_clock::ns_per_tick() const noexcept {
-  if (kind_ == clock_wall) return 1.0;
+  if (kind_ != clock_cycles) return 1.0;
   // 10 ms of baseline make the frequency right to some parts in a hundred thousand.
   std::uint64_t ns = 0;
   while ((ns = raw_monotonic_ns() - birth_raw_ns_) < 10'000'000) base::relax();

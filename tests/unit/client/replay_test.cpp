@@ -82,6 +82,34 @@ TEST(Replay, RefusesWhatCannotBeMeant) {
   how = {};
   how.speed = -1;
   EXPECT_EQ(replay::open(*session, how).error().code, errc::invalid_argument);
+  how = {};
+  how.longest_pause = -1ns;
+  EXPECT_EQ(replay::open(*session, how).error().code, errc::invalid_argument);
+}
+
+TEST(Replay, PausesNoLongerThanItIsToldTo) {
+  ::test::scratch here;
+  auto session = bus::open(here.url("t", ""));
+  ASSERT_TRUE(session);
+  ASSERT_TRUE(session->add_stream(stream_named("s")));
+  auto out = session->publisher("s.x");
+  ASSERT_TRUE(out);
+  ASSERT_TRUE(out->publish("1"));
+  std::this_thread::sleep_for(50ms);
+  ASSERT_TRUE(out->publish("2"));
+  replay_options how;
+  how.longest_pause = 20ms;
+  for (const double speed : {1e-300, 1e-6}) {
+    how.speed = speed;
+    auto again = replay::open(*session, how);
+    ASSERT_TRUE(again);
+    const auto begin = std::chrono::steady_clock::now();
+    ASSERT_TRUE(again->next());
+    ASSERT_TRUE(again->next());
+    EXPECT_GE(std::chrono::steady_clock::now() - begin, 15ms);
+    EXPECT_LT(std::chrono::steady_clock::now() - begin, 30s);
+    EXPECT_FALSE(again->next());
+  }
 }
 
 }  // namespace
