@@ -242,6 +242,7 @@ class Clocks(DaemonCase):
 
     def set_clock(self, offset_s):
         self.write_offset(offset_s)
+        time.sleep(1.2)            # what was looked up before is believed for a second
         self.publish("tick.x", 2)  # somebody looks at the clock
         time.sleep(3.3)            # and what is stamped then knows of it
 

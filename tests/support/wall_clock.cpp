@@ -22,13 +22,13 @@ long long offset_s() {
 
 }  // namespace
 
-extern "C" int clock_gettime(clockid_t id, timespec* t) noexcept {
+extern "C" [[gnu::visibility("default")]] int clock_gettime(clockid_t id, timespec* t) noexcept {
   const long done = ::syscall(SYS_clock_gettime, id, t);
   if (done == 0 && id == CLOCK_REALTIME) t->tv_sec += static_cast<time_t>(offset_s());
   return static_cast<int>(done);
 }
 
-extern "C" time_t time(time_t* out) noexcept {
+extern "C" [[gnu::visibility("default")]] time_t time(time_t* out) noexcept {
   timespec t{};
   clock_gettime(CLOCK_REALTIME, &t);
   if (out != nullptr) *out = t.tv_sec;
