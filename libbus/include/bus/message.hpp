@@ -44,7 +44,9 @@ class message {
   BUS_EXPORT std::string_view subject() const noexcept;
   BUS_EXPORT std::string_view stream() const noexcept;
   BUS_EXPORT std::uint32_t lane() const noexcept;
-  std::uint32_t publisher_id() const noexcept { return static_cast<std::uint32_t>(origin_ >> 32); }
+  std::uint32_t publisher_id() const noexcept { 
+    return static_cast<std::uint32_t>(origin_ >> 32) & 0x7fffffffu;
+  }
 
   /// Wall clock of the publisher's host, ns precision. A message has the same one in all processes, and
   /// for ever; a step of the clock shows in messages from 3 s later on.

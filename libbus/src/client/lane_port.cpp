@@ -231,8 +231,8 @@ void lane_port::settle_plain() noexcept {
 
 // The shortest turn: nobody in the way, room, nothing else due. Anything else is left to
 // begin_turn.
-std::uint64_t lane_port::put_plain_shared(std::uint32_t payload_bytes, std::uint64_t flags,
-                                          std::uint64_t origin, const void* payload) noexcept {
+std::uint64_t lane_port::put_plain_shared(std::uint32_t payload_bytes, std::uint64_t origin,
+                                          const void* payload) noexcept {
   const std::uint64_t total = layout::record_shape{payload_bytes, 0, 0}.total_bytes();
   auto& turn = lane_->header().turn;
   if (!sync::try_lock<sync::hardware>(turn.lock, session_.me->lock_word())) [[unlikely]]
@@ -244,7 +244,7 @@ std::uint64_t lane_port::put_plain_shared(std::uint32_t payload_bytes, std::uint
     writer_.load_turn();
     if (writer_.is_plain(total)) [[likely]] {
       seq = writer_.publish_plain(
-          flags | payload_bytes, total, origin,
+          payload_bytes, total, origin,
           [&](std::byte* to) { sync::hardware::copy_in(to, payload, payload_bytes); },
           [&] { return clock_.now(); });
       if (writer_.is_preparation_due()) writer_.prepare_plain();

@@ -45,14 +45,13 @@ class lane_port {
   [[gnu::always_inline]] bool is_plain(std::uint32_t payload_bytes) const noexcept {
     return writer_.is_plain(layout::record_shape{payload_bytes, 0, 0}.total_bytes());
   }
-  /// Its sequence. Not settled: settle_plain() comes next. `flags`: as they lie in the shape word.
+  /// Its sequence. Not settled: settle_plain() comes next.
   /// REQUIRES: is_plain, exclusive, stamps are cycles, payload_bytes <= short_copy_max_bytes
-  [[gnu::always_inline]] std::uint64_t put_plain(std::uint32_t payload_bytes, std::uint64_t flags,
-                                                 std::uint64_t origin, const void* payload,
-                                                 bool& settled) noexcept {
+  [[gnu::always_inline]] std::uint64_t put_plain(std::uint32_t payload_bytes, std::uint64_t origin,
+                                                 const void* payload, bool& settled) noexcept {
     const std::uint64_t total = layout::record_shape{payload_bytes, 0, 0}.total_bytes();
     const std::uint64_t seq = writer_.publish_plain(
-        flags | payload_bytes, total, origin,
+        payload_bytes, total, origin,
         [&](std::byte* to) { sync::hardware::copy_short_in(to, payload, payload_bytes); },
         [] { return base::cycle_counter(); });
     settled = !writer_.is_preparation_due() && !gate_.may_have_sleepers();
@@ -62,8 +61,8 @@ class lane_port {
   bool stamps_are_cycles() const noexcept { return clock_.kind() == os::clock_cycles; }
 
   /// The same on a shared lane, settled.
-  std::uint64_t put_plain_shared(std::uint32_t payload_bytes, std::uint64_t flags,
-                                 std::uint64_t origin, const void* payload) noexcept;
+  std::uint64_t put_plain_shared(std::uint32_t payload_bytes, std::uint64_t origin,
+                                 const void* payload) noexcept;
 
   published put(const outgoing_record& record) noexcept {
     if (exclusive_) [[likely]] {

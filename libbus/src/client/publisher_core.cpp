@@ -140,7 +140,7 @@ publish_status publisher_core::bind(std::shared_ptr<client::stream_handle> to) {
       plain_below_ = std::min(all, base::short_copy_max_bytes + 1);
       if (options.early_bytes != 0) plain_below_ = std::min(plain_below_, options.early_bytes);
     }
-    plain_origin_ = layout::pack_origin(own_.subject_id, id);
+    plain_origin_ = layout::pack_origin(own_.subject_id, own_id());
   }
   bound_ = resolved == publish_status::ok;
   forget_subjects();
@@ -154,7 +154,9 @@ void publisher_core::forget_subjects() {
   static std::atomic<std::uint64_t> last{0};
   acquaintance_ = ++last;
   ids_.clear();
-  if (bound_ && own_.subject_id != layout::inline_subject_id) ids_.add(subject, own_.subject_id);
+  // Of a typed one only what is published as such says so: see build_head.
+  if (bound_ && type_ == 0 && own_.subject_id != layout::inline_subject_id)
+    ids_.add(subject, own_.subject_id);
 }
 
 publish_status publisher_core::open_ports() {
@@ -315,8 +317,7 @@ publish_status publisher_core::build_head(const target& to, std::size_t payload_
   if (payload_bytes > limit) return too_large(payload_bytes, limit);
   head.shape = {static_cast<std::uint32_t>(payload_bytes), 0, 0};
   head.subject_id = to.subject_id;
-  head.publisher_id = id;
-  if (is_own(to)) head.shape.flags = typed_flag();
+  head.publisher_id = is_own(to) ? own_id() : id;
   if (headers.empty() && !progress && to.subject_id != layout::inline_subject_id) [[likely]]
     return publish_status::ok;
   layout::header_area_builder builder(area);
@@ -336,7 +337,7 @@ publish_status publisher_core::build_head(const target& to, std::size_t payload_
   }
   head.header = area;
   head.shape.header_bytes = builder.finish();
-  head.shape.flags |=
+  head.shape.flags =
       static_cast<std::uint16_t>(builder.flags() | (progress ? layout::flag_progress : 0));
   if (progress)
     *progress_offset = layout::record_header_bytes +
@@ -432,7 +433,7 @@ published publisher_core::publish_slowly(std::span<const std::byte> payload) noe
     return {status, 0};
   if (payload.size() < shared_plain_below_) [[likely]] {
     const std::uint64_t sequence = main_port->put_plain_shared(
-        static_cast<std::uint32_t>(payload.size()), own_flags_, plain_origin_, payload.data());
+        static_cast<std::uint32_t>(payload.size()), plain_origin_, payload.data());
     if (sequence != 0) [[likely]]
       return finish(*main_port, {publish_status::ok, sequence}, 1, payload.size());
   }
@@ -443,9 +444,9 @@ published publisher_core::publish_slowly(std::span<const std::byte> payload) noe
   if (payload.size() > stream->facts().config.max_message_bytes) [[unlikely]]
     return publish_with({}, payload, {});
   client::outgoing_record record;
-  record.head.shape = {static_cast<std::uint32_t>(payload.size()), 0, typed_flag()};
+  record.head.shape = {static_cast<std::uint32_t>(payload.size()), 0, 0};
   record.head.subject_id = own_.subject_id;
-  record.head.publisher_id = id;
+  record.head.publisher_id = own_id();
   record.payload = payload.data();
   return finish(*main_port, main_port->put(record), 1, payload.size());
 }
@@ -526,9 +527,9 @@ published publisher_core::publish_batch(
   }
   client::outgoing_record record;
   record.head.subject_id = own_.subject_id;
-  record.head.publisher_id = id;
+  record.head.publisher_id = own_id();
   const auto at = [&](std::size_t i) -> const client::outgoing_record& {
-    record.head.shape = {static_cast<std::uint32_t>(payloads[i].size()), 0, typed_flag()};
+    record.head.shape = {static_cast<std::uint32_t>(payloads[i].size()), 0, 0};
     record.payload = payloads[i].data();
     return record;
   };
@@ -655,7 +656,8 @@ bool publisher_core::would_block(std::size_t bytes) noexcept {
 result<void> publisher_core::claim_type(std::uint64_t type, std::string_view type_name,
                                         std::size_t bytes) {
   type_ = type;
-  own_flags_ = layout::record_shape{0, 0, typed_flag()}.pack();
+  plain_origin_ = layout::pack_origin(own_.subject_id, own_id());
+  forget_subjects();  // to its own it publishes as itself
   if (own_.subject_id == layout::inline_subject_id) return {};
   if (stream->claim_type(own_.subject_id, type) == type) return {};
   return error{errc::type_mismatch, 0,

@@ -52,8 +52,7 @@ struct publisher_core {
   [[gnu::always_inline]] std::uint64_t publish_plain(std::span<const std::byte> payload,
                                                      std::uint64_t origin, bool& settled) noexcept {
     const std::uint64_t sequence = main_port->put_plain(
-        static_cast<std::uint32_t>(payload.size()), origin == plain_origin_ ? own_flags_ : 0,
-        origin, payload.data(), settled);
+        static_cast<std::uint32_t>(payload.size()), origin, payload.data(), settled);
     layout::slot& slot = *slot_words_;
     sync::bump(slot.messages, 1);
     sync::bump(slot.bytes, payload.size());
@@ -104,7 +103,8 @@ struct publisher_core {
     return to.subject_id == own_.subject_id &&
            (to.subject_id != layout::inline_subject_id || to.inline_text == subject);
   }
-  std::uint16_t typed_flag() const noexcept { return type_ != 0 ? layout::flag_typed : 0; }
+  /// In the records of its own subject.
+  std::uint32_t own_id() const noexcept { return type_ != 0 ? id | layout::publisher_is_typed : id; }
 
   publish_status bind(std::shared_ptr<client::stream_handle> to);
   void forget_subjects();
@@ -135,7 +135,6 @@ struct publisher_core {
   std::size_t plain_below_ = 0;  // payloads smaller than this may go the shortest way; 0: none
   std::size_t shared_plain_below_ = 0;  // the same on a shared lane
   std::uint64_t plain_origin_ = 0;
-  std::uint64_t own_flags_ = 0;  // of messages to its own subject, as they lie in the shape word
   sync::fork_guard session_guard_;
   target own_;
   std::uint64_t type_ = 0;                                 // of a typed publisher

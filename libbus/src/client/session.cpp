@@ -75,7 +75,8 @@ void session_core::forget_readers(std::span<const std::uint32_t> gone) {
 }
 
 std::uint32_t session_core::next_object_id() noexcept {
-  return static_cast<std::uint32_t>(sync::add_relaxed(directory->control().next_object_id, 1));
+  return static_cast<std::uint32_t>(sync::add_relaxed(directory->control().next_object_id, 1)) &
+         layout::publisher_id_mask;
 }
 
 error session_core::guest_error() const {

@@ -463,7 +463,7 @@ source::match source::learn(const ring::record_view& view) noexcept {
 
 // Its subject has the type. What an untyped publisher sends to it, or sent before, has none.
 bool source::carries_type(const ring::record_view& view) noexcept {
-  const bool says_so = (view.shape.flags & layout::flag_typed) != 0 ||
+  const bool says_so = layout::is_typed_origin(view.origin) ||
                        view.subject_id() == layout::inline_subject_id;  // it names its type itself
   if (says_so && view.shape.payload_bytes == wanted->type_bytes) return true;
   if (!mismatch && (tail || !reader.lapped()))

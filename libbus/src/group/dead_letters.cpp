@@ -105,7 +105,7 @@ void dead_letters::append(const letter& l) noexcept {
   head.shape.header_bytes = builder.finish();
   head.shape.flags = builder.flags();
   head.subject_id = 0;
-  head.publisher_id = static_cast<std::uint32_t>(words[2] >> 32);
+  head.publisher_id = static_cast<std::uint32_t>(words[2] >> 32) & layout::publisher_id_mask;
   head.header = area_.data();
   const std::uint64_t total = head.shape.total_bytes();
   if (!writer_.has_room(total)) writer_.reserve(total, [](std::uint64_t tail) { return tail; });

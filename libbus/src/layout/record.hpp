@@ -42,10 +42,7 @@ inline constexpr std::uint16_t flags_priority_shift = 8;  // bits 8-11: priority
 /// Of a batch on a stream with a durable log: the next record belongs to it, too. All of a batch is in
 /// the log, or nothing of it. Bit 12: a reader may ignore it.
 inline constexpr std::uint16_t flag_continues = 1u << 12;
-/// The payload has the type that its subject has in the table of subjects: a typed publisher of that
-/// subject sent it. Bit 13: a reader may ignore it.
-inline constexpr std::uint16_t flag_typed = 1u << 13;
-inline constexpr std::uint16_t flags_may_ignore = 0x3f00u;
+inline constexpr std::uint16_t flags_may_ignore = 0x1f00u;
 inline constexpr std::uint16_t flags_known =
     flag_batch | flag_extension | flag_progress | flag_headers | flags_may_ignore;
 
@@ -93,6 +90,11 @@ struct record_shape {
   }
 };
 
+/// Of word 2: 31 bits of it. The highest bit says that the payload has the type that its subject has in
+/// the table of subjects: a typed publisher of that subject sent it.
+inline constexpr std::uint32_t publisher_id_mask = 0x7fffffffu;
+inline constexpr std::uint32_t publisher_is_typed = 1u << 31;
+constexpr bool is_typed_origin(std::uint64_t origin) noexcept { return origin >> 63 != 0; }
 constexpr std::uint64_t pack_origin(std::uint32_t subject_id, std::uint32_t publisher_id) noexcept {
   return std::uint64_t{subject_id} | std::uint64_t{publisher_id} << 32;
 }

@@ -35,7 +35,9 @@ struct record_view {
   bool open = false;  // its payload is still being written
 
   std::uint32_t subject_id() const noexcept { return static_cast<std::uint32_t>(origin); }
-  std::uint32_t publisher_id() const noexcept { return static_cast<std::uint32_t>(origin >> 32); }
+  std::uint32_t publisher_id() const noexcept { 
+    return static_cast<std::uint32_t>(origin >> 32) & layout::publisher_id_mask;
+  }
   const std::byte* header() const noexcept { return data + layout::record_header_bytes; }
   const std::byte* payload() const noexcept { return header() + shape.header_bytes; }
 };

@@ -60,11 +60,11 @@ class lane_writer {
   }
   /// Write and commit of one record without headers in the fewest steps. Returns its sequence.
   /// Whoever calls it calls prepare_plain() afterwards when is_preparation_due().
-  /// `shape`: payload bytes, and flags that a reader may ignore.
   /// `fill(to)` writes the payload, `stamp()` reads the clock: last, for reading it waits for what
   /// came before, and holds up what comes after. REQUIRES: is_plain(total_bytes)
   template <class Fill, class Stamp>
-  [[gnu::always_inline]] std::uint64_t publish_plain(std::uint64_t shape, std::uint64_t total_bytes,
+  [[gnu::always_inline]] std::uint64_t publish_plain(std::uint32_t payload_bytes,
+                                                     std::uint64_t total_bytes,
                                                      std::uint64_t origin, Fill&& fill,
                                                      Stamp&& stamp) noexcept;
 
@@ -274,15 +274,15 @@ void lane_writer<A>::commit(std::uint64_t total_bytes, std::uint64_t count,
 
 template <class A>
 template <class Fill, class Stamp>
-inline std::uint64_t lane_writer<A>::publish_plain(std::uint64_t shape, std::uint64_t total_bytes,
-                                                   std::uint64_t origin, Fill&& fill,
-                                                   Stamp&& stamp) noexcept {
+inline std::uint64_t lane_writer<A>::publish_plain(std::uint32_t payload_bytes,
+                                                   std::uint64_t total_bytes, std::uint64_t origin,
+                                                   Fill&& fill, Stamp&& stamp) noexcept {
   using enum std::memory_order;
   const std::uint64_t tail = tail_ + total_bytes, seq = next_seq_;
   std::byte* at = lane_.at(tail_);
   auto* words = reinterpret_cast<layout::word*>(at);
   // relaxed: the commit word orders them [R1]
-  A::store(words[1], shape, relaxed, sync::edge::none);
+  A::store(words[1], payload_bytes, relaxed, sync::edge::none);
   A::store(words[2], origin, relaxed, sync::edge::none);
   A::step(sync::failpoint::publish_header);
   fill(at + layout::record_header_bytes);
