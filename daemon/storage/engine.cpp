@@ -24,6 +24,8 @@ constexpr auto long_nap = std::chrono::milliseconds(20);
 constexpr auto quiet_for = std::chrono::seconds(2);
 constexpr auto housekeeping_every = std::chrono::milliseconds(5);
 constexpr auto space_every = std::chrono::milliseconds(25);
+constexpr auto out_patience = std::chrono::milliseconds(500);
+constexpr int rounds_at_the_end = 300;  // of a millisecond, when there is no file to go on in
 constexpr std::uint64_t wait_for_disk_ns = 200'000;
 constexpr std::size_t answers_at_once = 64;
 
@@ -58,7 +60,9 @@ void engine::attach(loggers ready) {
   {
     const std::lock_guard guard(mutex_);
     for (auto& lane : ready) coming_.push_back(std::move(lane));
+    are_out_ = false;
   }
+  changed_.notify_all();
   client::ring_keeper(session_.directory->control());
 }
 
@@ -72,20 +76,28 @@ engine::loggers engine::detach(const std::string& stream) {
   leaving_.clear();
   loggers gone = left_ ? std::move(*left_) : loggers();
   left_.reset();
+  are_out_ = !gone.empty();
   return gone;
 }
 
-// What the keeper hands over, and asks back.
-void engine::take_orders() {
+void engine::take_coming() {
   loggers come;
   {
     const std::lock_guard guard(mutex_);
     come.swap(coming_);
-    if (!left_) leaves_ = leaving_;
   }
   for (auto& lane : come) {
     lane->set_full(blocked_);
     lanes_.push_back(std::move(lane));
+  }
+}
+
+// What the keeper hands over, and asks back.
+void engine::take_orders() {
+  take_coming();
+  {
+    const std::lock_guard guard(mutex_);
+    if (!left_) leaves_ = leaving_;
   }
   if (leaves_.empty() || std::any_of(lanes_.begin(), lanes_.end(), [&](const auto& lane) {
         return is_leaving(*lane) && lane->in_flight();
@@ -249,7 +261,7 @@ void engine::run_rounds() {
 }
 
 void engine::write_what_is_left() {
-  for (int rounds = 0; rounds < 1000; ++rounds) {
+  for (int rounds = 0; rounds < rounds_at_the_end; ++rounds) {
     const bool busy = round(clock::now());
     settle();
     if (busy) continue;
@@ -264,7 +276,13 @@ void engine::write_what_is_left() {
 void engine::write_the_rest() {
   finishes_ = true;
   leaves_.clear();
+  take_coming();
   write_what_is_left();
+  {
+    std::unique_lock guard(mutex_);
+    changed_.wait_for(guard, out_patience, [&] { return !are_out_; });
+  }
+  take_coming();
   // Nobody gives out more without a word to the log; what was given out meanwhile is written, too.
   for (auto& lane : lanes_) lane->stop_publishing();
   write_what_is_left();

@@ -78,6 +78,7 @@ class engine {
  private:
   void run();
   void run_rounds();
+  void take_coming();
   void write_what_is_left();
   void write_the_rest();
   void take_orders();
@@ -118,6 +119,7 @@ class engine {
   std::string leaving_;
   std::optional<loggers> left_;
   bool is_ready_ = false, stop_ = false, ended_ = false;
+  bool are_out_ = false;  // loggers of a stream are with whoever asked for them, and come back
   std::thread thread_;
 };
 

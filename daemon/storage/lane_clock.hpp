@@ -38,7 +38,7 @@ class lane_clock {
   }
   /// What is found in the log was true: the state may be older, or lost.
   void note(const log::lane_time& seen) noexcept {
-    up_ns_ = std::max(up_ns_, std::uint64_t{seen.up_s} * second);
+    seen_up_ns_ = std::max(seen_up_ns_, std::uint64_t{seen.up_s} * second);  // part of what passed since
     off_s_ = std::max(off_s_, seen.off_s);
   }
   log::lane_time tick(const os::machine_time& now) noexcept {
@@ -49,6 +49,7 @@ class lane_clock {
     } else {
       is_new_boot_ = boot_ != 0;
     }
+    up_ns_ = std::max(up_ns_, seen_up_ns_);
     has_ticked_ = true;
     boot_ = now.boot;
     boot_ns_ = now.boot_ns;
@@ -68,6 +69,7 @@ class lane_clock {
  private:
   static constexpr std::uint64_t second = 1'000'000'000;
   std::uint64_t up_ns_ = 0;
+  std::uint64_t seen_up_ns_ = 0;
   std::uint32_t off_s_ = 0;
   std::uint32_t boot_ = 0;
   std::uint64_t boot_ns_ = 0;

@@ -85,7 +85,8 @@ result<void> lane_log::begin_epoch(std::uint64_t epoch, std::uint64_t least) {
   const std::uint64_t lost_from = next_seq_;
   std::uint64_t highest = state_.high_water;
   if (is_intact_ && options_.syncs_each && options_.ring_messages != 0)
-    highest = std::min(highest, durable_seq_ + options_.ring_messages);
+    // The last frame may have been durable, and be taken for torn: publishers were a ring above it.
+    highest = std::min(highest, durable_seq_ + 2 * options_.ring_messages);
   const std::uint64_t go_on = std::max({highest + 1, next_seq_, least});
   const std::uint64_t old_epoch = std::exchange(state_.epoch, epoch);  // for the segment's header
   if (go_on != lost_from) {

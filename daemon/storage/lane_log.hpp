@@ -70,7 +70,7 @@ struct log_options {
   std::uint64_t largest_frame_bytes = 2ull << 20;
   bool spill = false;
   /// What the ring can hold of messages; 0: not known. With it, and when every frame is synced, no more
-  /// than that can have been given out above what is durable.
+  /// than two rings' can have been given out above what is found durable.
   std::uint64_t ring_messages = 0;
   bool syncs_each = false;
   bool direct = true;

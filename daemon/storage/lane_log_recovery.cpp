@@ -156,7 +156,7 @@ result<lane_log::outlook> lane_log::look(log::disk& on, const std::string& direc
     if (outcome == log::walk_outcome::end || history.next_seq() > state->high_water) break;
   }
   found.next_epoch_seq =
-      std::max(state->high_water, highest) + 1 +
+      std::max(state->high_water, highest + (damaged.copies ? 1 : 0)) + 1 +
       (damaged.copies ? never_reached : 0);
   return found;
 }

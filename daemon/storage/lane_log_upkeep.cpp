@@ -205,9 +205,10 @@ int lane_log::replace_segments(const std::vector<thinned_segment>& copies) {
     failure = rename_over(copy.path, log::segment_path(directory_, base_seq));
     if (failure != 0) continue;
     (void)disk_.rename(copy.index_path, index_path);
-    // The last one that it covers knows of all before it.
-    *position_of(base_seq) = {base_seq, copy.bytes, {}, copy.records, true,
-                              position_of(copy.covers.back())->latest_ns};
+    std::uint64_t latest_ns = 0;
+    for (const std::uint64_t covered : copy.covers)
+      latest_ns = std::max(latest_ns, position_of(covered)->latest_ns);
+    *position_of(base_seq) = {base_seq, copy.bytes, {}, copy.records, true, latest_ns};
     settled_seq_ = std::min(settled_seq_, base_seq - 1);
     named.push_back(&copy);
   }

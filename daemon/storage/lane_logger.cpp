@@ -142,6 +142,7 @@ result<void> lane_logger::take_over() {
                        ", and the ring does not have the next one",
                    make_again};
     log_->skip_to(oldest.seq, layout::log_gap::not_logged);
+    if (auto told = log_->restart(); !told) return told;  // in a segment of its own, before anything else
     news_ = error{
         errc::corrupt, 0, "stream '" + config_.name + "' lost messages",
         "the log in " + log_->directory() + " does not have what the ring has given up already",
@@ -512,20 +513,26 @@ void lane_logger::keep_up(clock::time_point now) {
 void lane_logger::set_config(const stream_config& config) {
   if (config.max_messages_per_subject != config_.max_messages_per_subject)
     thinned_.emplace();  // all of it anew
-  const bool synced_late = config_.fsync != fsync_policy::batch;
   config_ = config;
-  // From now on what is in the log is durable: also what was written before.
-  if (synced_late && config.fsync == fsync_policy::batch && !trouble_ && !log_->in_flight()) {
-    if (auto synced = log_->sync(); !synced) trouble(std::move(synced.error()));
-  }
   if (config_.max_messages != 0 || config_.max_messages_per_subject != 0) log_->learn_counts();
   next_retention_ = {};
+}
+
+result<void> lane_logger::sync() {
+  if (trouble_) return *trouble_;
+  return log_->written_seq() > log_->durable_seq() ? log_->sync() : result<void>();
 }
 
 void lane_logger::housekeep(clock::time_point now) {
   keep_up(now);
   tell_facts();
   if (trouble_ || log_->in_flight()) return;
+  // Synced by an order, and not with a commit.
+  if (!spills() && config_.fsync != fsync_policy::never &&
+      sync::load_relaxed(words().durable_seq) < log_->durable_seq()) {
+    sync::store_release(words().durable_seq, log_->durable_seq());
+    publish_progress(stored_position_);
+  }
   if (config_.fsync == fsync_policy::interval && !spills() &&
       log_->written_seq() > log_->durable_seq() && now - last_sync_ >= config_.fsync_interval) {
     last_sync_ = now;
@@ -571,10 +578,11 @@ void lane_logger::tell_readable() noexcept {
 void lane_logger::stop_publishing() {
   if (spills() || trouble_) return;
   log_->forget_reopening();  // of a stop before this one
+  // Before the fence: an exclusive publisher that ends meanwhile leaves the lane parked.
+  sync::store_release(words().stopped, session_.me->id());  // another number at every stop
   const auto fence =
       client::raise_fence(*lane_, layout::lease_parked, session_.me->lock_word(), *session_.peers);
-  if (fence == client::fence::busy) return;
-  sync::store_release(words().stopped, 1);
+  if (fence == client::fence::busy) return sync::store_release(words().stopped, 0);
   session_.directory->announce_change();
   // F2. A call that was begun before ends: in the time of the rounds that follow, or it counts.
   beyond_ = fence == client::fence::raised ? 0 : layout::largest_batch_messages;

@@ -73,7 +73,7 @@ class lane_logger {
   bool in_flight() const noexcept { return log_->in_flight(); }
   bool is_troubled() const noexcept { return trouble_.has_value() || waits_; }
   /// What was gathered waits for the next segment, which is being made.
-  bool waits_for_space() const noexcept { return waits_; }
+  bool waits_for_space() const noexcept { return waits_ || (trouble_ && log_->is_poisoned()); }
   /// Nothing of the engine's is kept: what was gathered, and not begun, is gathered again.
   /// REQUIRES: not in flight
   void let_go() noexcept;
@@ -83,6 +83,8 @@ class lane_logger {
   /// Before the last rounds: nobody gives out more, but who tells the log of it.
   void stop_publishing();
   void close();
+  /// What is written is durable then. REQUIRES: not in flight. Errors: system
+  result<void> sync();
   /// Errors: no_space, system
   result<void> purge(std::uint64_t below);
   void set_config(const stream_config& config);

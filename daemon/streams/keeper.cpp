@@ -139,13 +139,22 @@ result<void> keeper::edit(const stream_config& config) {
                  "make another stream and copy it: bus record, bus replay"};
   definition changed = found->second.made;
   changed.config = config;
-  auto outcome = opener_.change(changed);
-  if (!outcome) return outcome;
-  found->second.made = changed;
-  auto lanes = engine_.detach(config.name);
-  for (auto& lane : lanes) lane->set_config(config);
+  storage::engine::loggers lanes;
+  result<void> outcome;
+  // A log whose definition says that every frame is synced has nothing that is not.
+  if (there.fsync != fsync_policy::batch && config.fsync == fsync_policy::batch) {
+    lanes = engine_.detach(config.name);
+    for (auto& lane : lanes)
+      if (outcome) outcome = lane->sync();
+  }
+  if (outcome) outcome = opener_.change(changed);
+  if (outcome) {
+    found->second.made = changed;
+    if (lanes.empty()) lanes = engine_.detach(config.name);
+    for (auto& lane : lanes) lane->set_config(config);
+  }
   engine_.attach(std::move(lanes));
-  return {};
+  return outcome;
 }
 
 result<void> keeper::remove_stream(const std::string& name) {

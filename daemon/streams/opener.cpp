@@ -33,14 +33,17 @@ storage::log_options opener::options_for(const stream_config& config) {
   options.spill = config.storage == storage_class::spill;
   options.ring_messages = config.ring_bytes / layout::record_align;
   options.syncs_each = config.fsync == fsync_policy::batch;
-  options.take_spare = [this](const std::string& directory, std::uint64_t bytes) {
-    return engine_.spares().take(directory, bytes);
+  // The logs live as long as the engine, and longer than this.
+  options.take_spare = [&engine = engine_](const std::string& directory, std::uint64_t bytes) {
+    return engine.spares().take(directory, bytes);
   };
-  options.prepare_spare = [this](const std::string& directory, std::uint64_t bytes, bool zeroed,
-                                 bool now) {
-    return engine_.spares().prepare(directory, bytes, zeroed, now);
+  options.prepare_spare = [&engine = engine_](const std::string& directory, std::uint64_t bytes,
+                                              bool zeroed, bool now) {
+    return engine.spares().prepare(directory, bytes, zeroed, now);
   };
-  options.close_later = [this](log::disk_file file) { return engine_.closer().close(file); };
+  options.close_later = [&engine = engine_](log::disk_file file) {
+    return engine.closer().close(file);
+  };
   return options;
 }
 
@@ -329,13 +332,14 @@ result<void> opener::open(const definition& found) {
     if (!stored) return stored;
     for (std::uint32_t lane = 0; lane < made.lanes; ++lane) {
       auto& log = logs[lane];
-      if (log->epoch() == made.epoch) continue;  // begun before, when something else failed
       // A ring that was made while the log could not be opened begins above everything.
       std::uint64_t least = 0;
       if (is_there)
         if (auto handle = session_->stream(made.config.name))
           if (auto map = (*handle)->lane(lane, false))
             least = sync::load_acquire((*map)->header().durability.first_seq);
+      // Begun before, when something else failed.
+      if (log->epoch() == made.epoch && least <= log->next_seq()) continue;
       auto begun = log->begin_epoch(made.epoch, least);
       if (begun) begun = log->raise_high_water(log->next_seq() + least_high_water(made.config), 0);
       if (!begun) return begun;

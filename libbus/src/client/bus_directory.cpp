@@ -272,7 +272,7 @@ birth bus_directory::birth_of(std::uint64_t stream_id) const noexcept {
 
 bool bus_directory::is_being_removed(std::uint64_t stream_id) const {
   const auto leaving = leaving_streams();
-  return std::any_of(leaving.begin(), leaving.end(), [&](const std::string& directory) {
+  return leaving && std::any_of(leaving->begin(), leaving->end(), [&](const std::string& directory) {
     const auto facts = read_stream_file(directory);
     return facts && facts->stream_id == stream_id;
   });
@@ -298,11 +298,14 @@ void bus_directory::sweep() {
   const std::string streams = path_ + "/streams";
   const auto names = os::list_directory(streams);
   if (!names) return;
+  const auto until = std::chrono::steady_clock::now() + newcomers_patience;  // of all together
   for (const std::string& name : *names) {
     if (name.starts_with(half_removed)) {
       close_lanes(streams + "/" + name);
       announce_change();
-      let_newcomers_in(streams + "/" + name, newcomers_patience);
+      const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+          until - std::chrono::steady_clock::now());
+      let_newcomers_in(streams + "/" + name, std::max(left, std::chrono::milliseconds(0)));
     }
     if (name.starts_with(half_made) || name.starts_with(half_removed))
       os::remove_tree(streams + "/" + name);
@@ -359,6 +362,8 @@ result<void> bus_directory::check_new_stream(const stream_config& config) {
   for (const std::string& text : config.subjects) mine.push_back(*subject::pattern::parse(text));
   const auto entries = os::list_entries(path_ + "/streams");
   if (!entries) return entries.error();
+  // Other file systems give the number of a directory that is gone to the next one.
+  const bool trusts_inodes = os::is_tmpfs(path_);
   const std::lock_guard guard(claims_mutex_);
   if (claims_.size() > 2 * entries->size()) claims_.clear();
   for (const os::directory_entry& entry : *entries) {
@@ -376,7 +381,7 @@ result<void> bus_directory::check_new_stream(const stream_config& config) {
     if (name == default_stream || config.name == default_stream)
       continue;  // takes what is left over
     claim& theirs = claims_[name];
-    if (theirs.inode != entry.inode) {
+    if (theirs.inode != entry.inode || !trusts_inodes) {
       const auto known = facts_of(name);
       if (!known) continue;  // broken: it captures nothing
       theirs.patterns.clear();
@@ -490,11 +495,12 @@ result<void> bus_directory::remove_stream(std::string_view name,
   return {};
 }
 
-std::vector<std::string> bus_directory::leaving_streams() const {
+result<std::vector<std::string>> bus_directory::leaving_streams() const {
+  auto names = os::list_directory(path_ + "/streams");
+  if (!names) return names;
   std::vector<std::string> all;
-  if (const auto names = os::list_directory(path_ + "/streams"))
-    for (const std::string& name : *names)
-      if (name.starts_with(half_removed)) all.push_back(path_ + "/streams/" + name);
+  for (const std::string& name : *names)
+    if (name.starts_with(half_removed)) all.push_back(path_ + "/streams/" + name);
   return all;
 }
 

@@ -96,7 +96,7 @@ class bus_directory {
   result<void> remove_stream(std::string_view name,
                              std::chrono::milliseconds patience = newcomers_patience);
   /// Directories of streams that are removed just now, and whose files are there still.
-  std::vector<std::string> leaving_streams() const;
+  result<std::vector<std::string>> leaving_streams() const;
   /// Is the stream out of the way already, to be removed? Its remover may not have closed its lanes yet.
   bool is_being_removed(std::uint64_t stream_id) const;
   /// `first_seq`: above every sequence that the lane ever gave out.

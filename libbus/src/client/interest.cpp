@@ -12,11 +12,20 @@ namespace {
 
 constexpr std::uint64_t any_lane = 0;
 
-// What the slot cannot hold is said shorter: that it reads everything.
+// What the slot cannot hold is said shorter: the first tokens, or that it reads everything.
 std::string label_of(std::span<const subject::pattern> patterns) {
-  std::string all;
-  for (const auto& pattern : patterns) all += (all.empty() ? "" : " ") + std::string(pattern.text());
-  return all.size() < sizeof layout::slot::label ? all : std::string(">");
+  constexpr std::size_t room = sizeof layout::slot::label;
+  std::string all, some;
+  bool is_any = false;
+  for (const auto& pattern : patterns) {
+    const std::string_view text = pattern.text();
+    const std::string_view first = text.substr(0, text.find('.'));
+    is_any = is_any || first.find_first_of("*>#") != std::string_view::npos;
+    all += (all.empty() ? "" : " ") + std::string(text);
+    some += (some.empty() ? "" : " ") + std::string(first) + (first.size() < text.size() ? ".>" : "");
+  }
+  if (all.size() < room) return all;
+  return !is_any && some.size() < room ? some : std::string(">");
 }
 
 // Another process wrote it, and may have written anything.
@@ -84,7 +93,9 @@ std::optional<newcomer> find_newcomer(process_table& peers, const stream_handle&
                                       const newcomer& but) {
   // [N2] the announcement before the look; pairs with the fence in interest::show.
   sync::full_fence();
-  for (const std::uint32_t id : peers.ids()) {
+  const auto ids = peers.ids();
+  if (ids.empty()) return newcomer{};  // they cannot be listed: there is one at least, who asks
+  for (const std::uint32_t id : ids) {
     const auto process = peers.find(id);
     if (!process) {
       // Out of sight, and it may be interested: like a reader that cannot be looked at.
@@ -99,6 +110,10 @@ std::optional<newcomer> find_newcomer(process_table& peers, const stream_handle&
           id, sync::load_relaxed(reinterpret_cast<const ring::pin_words*>(slot.pin)->thread)};
       if (found != but) return found;
     }
+    // It has slots that are not mapped here, and may be interested in one of them.
+    if (process->slots_now() > process->identity().slot_count &&
+        sync::read_life(process->life()) == sync::life_state::alive)
+      return newcomer{id, 0};
   }
   return std::nullopt;
 }

@@ -47,7 +47,7 @@ lane_port::~lane_port() {
   auto& turn = lane_->header().turn;
   if (sync::load_relaxed(turn.lease) == lease_) {  // ordered by the lock
     writer_.store_turn();
-    sync::store_release(turn.lease, closed() ? layout::lease_closed : 0);  // [F1]
+    sync::store_release(turn.lease, free_lease());  // [F1]
     sync::hardware::step(sync::failpoint::lease_returned);
   }
   unlock();
@@ -108,16 +108,24 @@ publish_status lane_port::settle_lease(deadline until) noexcept {
       return fail_closed();
     }
     if (lease == layout::lease_parked) {
+      const std::uint64_t stop = sync::load_acquire(lane_->header().durability.stopped);
       unlock();
-      publish_status status = reopen_log();
+      publish_status status = mark_reopened();
       if (status == publish_status::ok) status = lock(until);
       if (status != publish_status::ok) return status;
+      // Of that very stop: a mark that was made before another one is gone.
+      auto& stopped = lane_->header().durability.stopped;
+      if (sync::load_relaxed(turn.lease) == layout::lease_parked &&
+          sync::load_acquire(stopped) == stop) {
+        sync::store_relaxed(turn.lease, 0);  // ordered by the lock
+        sync::replace(stopped, stop, 0);
+      }
       continue;
     }
     const std::uint32_t owner = layout::lease_owner(lease);
     if (const auto unclaimed = time_unclaimed(lease); unclaimed >= sync::disowned_after) {
       writer_.repair();
-      sync::store_release(turn.lease, closed() ? layout::lease_closed : 0);  // [F1]
+      sync::store_release(turn.lease, free_lease());  // [F1]
       continue;
     } else if (unclaimed.count() != 0) {
       unlock();
@@ -137,7 +145,7 @@ publish_status lane_port::settle_lease(deadline until) noexcept {
     }
     if (session_.peers->proven_gone(owner)) {
       writer_.repair();
-      sync::store_release(turn.lease, closed() ? layout::lease_closed : 0);  // [F1]
+      sync::store_release(turn.lease, free_lease());  // [F1]
       continue;
     }
     // Dying: its last stores may still come. Waiting is for outside.
@@ -158,11 +166,18 @@ publish_status lane_port::settle_lease(deadline until) noexcept {
 std::chrono::nanoseconds lane_port::time_unclaimed(std::uint64_t lease) {
   const auto process = session_.peers->find(layout::lease_owner(lease));
   if (!process || sync::read_life(process->life()) != sync::life_state::alive ||
-      process->claims_lane(stream_->facts().stream_id, index()))
+      process->claims_lane(stream_->facts().stream_id, index())) {
+    unclaimed_ = 0;
     return {};
+  }
   const auto now = clock::now();
   if (std::exchange(unclaimed_, lease) != lease) unclaimed_since_ = now;
   return now - unclaimed_since_ + std::chrono::nanoseconds(1);
+}
+
+// What a lease becomes that nobody has any more.
+std::uint64_t lane_port::free_lease() const noexcept {
+  return closed() ? layout::lease_closed : is_log_stopped() ? layout::lease_parked : 0;
 }
 
 publish_status lane_port::fail_closed() noexcept {
@@ -173,19 +188,24 @@ publish_status lane_port::fail_closed() noexcept {
 
 // Between the end that busd has stored and the first message above it: when shared memory is lost, the
 // log must not take that end for the end of everything.
-publish_status lane_port::reopen_log() {
+publish_status lane_port::mark_reopened() {
   auto told = os::leave_mark(log_path(stream_->directory(), index()), std::string(log::reopened_name));
-  if (!told) {
-    error_ = {errc::unavailable, told.error().os_errno,
-              "cannot publish to stream '" + stream_->name() + "'",
-              "busd has stopped, and its log cannot be told that more comes: " + told.error().why,
-              keeper_command(session_.address.name, os::link_target(stream_->directory() + "/log"))};
-    return publish_status::unavailable;
+  if (told) return publish_status::ok;
+  error_ = {errc::unavailable, told.error().os_errno,
+            "cannot publish to stream '" + stream_->name() + "'",
+            "busd has stopped, and its log cannot be told that more comes: " + told.error().why,
+            keeper_command(session_.address.name, os::link_target(stream_->directory() + "/log"))};
+  return publish_status::unavailable;
+}
+
+publish_status lane_port::reopen_log() {
+  auto& stopped = lane_->header().durability.stopped;
+  for (;;) {
+    const std::uint64_t stop = sync::load_acquire(stopped);
+    if (stop == 0) return publish_status::ok;
+    const publish_status status = mark_reopened();
+    if (status != publish_status::ok || sync::replace(stopped, stop, 0)) return status;
   }
-  auto& header = lane_->header();
-  sync::store_release(header.durability.stopped, 0);
-  sync::replace(header.turn.lease, layout::lease_parked, 0);
-  return publish_status::ok;
 }
 
 publish_status lane_port::take_lease() {

@@ -194,7 +194,9 @@ class lane_port {
   publish_status lock(deadline until) noexcept;
   void unlock() noexcept;
   publish_status settle_lease(deadline until) noexcept;
+  publish_status mark_reopened();
   publish_status fail_closed() noexcept;
+  std::uint64_t free_lease() const noexcept;
   /// 0: its owner claims it.
   std::chrono::nanoseconds time_unclaimed(std::uint64_t lease);
   publish_status make_room(std::uint64_t total) noexcept;

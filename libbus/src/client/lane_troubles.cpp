@@ -133,7 +133,10 @@ result<unsigned> repair_lanes(session_core& session, stream_handle& stream) {
     const bool was_closed = is_closed(**map);
     if (is_free || (outcome == sync::lock_result::taken_over && owner == 0)) {
       ring::lane_writer<sync::hardware>((*map)->memory()).repair();
-      if (is_free) sync::store_release(header.turn.lease, 0);
+      if (is_free)
+        sync::store_release(header.turn.lease, sync::load_acquire(header.durability.stopped) != 0
+                                                   ? layout::lease_parked
+                                                   : 0);
     }
     if (was_closed) sync::store_release(header.counters.closed, 0);
     if (is_free || was_closed || outcome == sync::lock_result::taken_over) ++mended;

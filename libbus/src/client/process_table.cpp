@@ -23,8 +23,10 @@ result<std::shared_ptr<const peer>> peer::open(const std::string& path) {
   auto made = std::make_shared<peer>();
   made->map_ = std::move(*map);
   const auto& header = *reinterpret_cast<const layout::process_header*>(made->map_.data());
-  auto checked =
-      layout::check_header(header.segment, layout::segment_kind::process, found->bytes, path);
+  // It grows: the header says what it had at first.
+  auto checked = layout::check_header(
+      header.segment, layout::segment_kind::process,
+      std::min<std::uint64_t>(found->bytes, header.segment.total_bytes), path);
   if (!checked) return std::move(checked.error());
   std::memcpy(&made->identity_, &header.identity, sizeof made->identity_);
   made->identity_.name[sizeof made->identity_.name - 1] = '\0';
@@ -50,7 +52,8 @@ std::uint32_t peer::slots_now() const noexcept {
 }
 
 bool peer::claims_lane(std::uint64_t stream_id, std::uint32_t lane) const noexcept {
-  if (identity_.lock_key == 0) return true;  // of an older library, which does not say
+  // Of an older library, which does not say; or it has slots that are not mapped here.
+  if (identity_.lock_key == 0 || slots_now() > identity_.slot_count) return true;
   for (std::uint32_t at = 0; at < identity_.slot_count; ++at) {
     const layout::slot& one = *slot(at);
     if (static_cast<layout::slot_kind>(sync::load_acquire(one.kind)) ==
@@ -139,7 +142,7 @@ bool process_table::proven_gone(std::uint32_t id) noexcept {
   const auto p = find(id);
   if (!p) {
     // Its file may have been deleted while it lives: the mark beside it tells, as long as that is there.
-    if (has_left(id)) return os::is_held(mark_of(id)) != os::certainty::yes;
+    if (has_left(id)) return os::is_held(mark_of(id)) == os::certainty::no;
     const auto w = who_of(id);
     return w && os::thread_is_gone(w->pid, w->life_thread) && os::has_no_memory(w->pid);
   }

@@ -262,8 +262,12 @@ publish_status publisher_core::follow_change() noexcept {
   if (bound_ && (*now)->facts().stream_id == stream->facts().stream_id) {
     if (!main_port->closed()) {
       // The change may have been the log's: what it cannot take is not put into the ring either.
-      if (!stream->has_log() || main_port->log_health() <= layout::log_health::good)
-        return publish_status::ok;
+      if (!stream->has_log()) return publish_status::ok;
+      if (main_port->log_health() <= layout::log_health::good) {
+        const publish_status told = reopen_logs();
+        if (told != publish_status::ok) generation_seen = 0;
+        return told;
+      }
       generation_seen = 0;
       return fail(publish_status::no_space, main_port->health_error());
     }
@@ -359,7 +363,7 @@ client::lane_port& publisher_core::port_for(std::span<const header> headers) noe
     if (ports_.size() <= lane) ports_.resize(lane + 1);
     if (!ports_[lane]) {
       auto map = stream->lane(lane, true);
-      if (!map) return *main_port;
+      if (!map || !session->directory->announce_lane(stream->facts(), **map)) return *main_port;
       ports_[lane] = std::make_unique<client::lane_port>(
           *session, stream, std::move(*map), options.send_timeout.value_or(config.send_timeout),
           slot_words_);

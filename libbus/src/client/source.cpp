@@ -333,12 +333,22 @@ result<void> source::enter(const start& from) {
                     .count())))
           : 0;
   using access = sync::hardware;
+  constexpr int attempts_for_all = 2000;
+  int attempt = 0;
   const auto choose = [&](std::uint64_t lowest) {
     switch (from.at) {
       case start::kind::from_new: return ring::newest_waypoint<access>(memory);
-      case start::kind::from_sequence:
-        return ring::last_waypoint_before<access>(
+      case start::kind::from_sequence: {
+        const auto entry = ring::last_waypoint_before<access>(
             memory, lowest, [&](const auto& e) { return e.seq <= from.sequence; });
+        // A publisher shows what it may take before it looks who holds it back: of a lane that waits
+        // for those who are to come it takes nothing.
+        const bool is_kept = sync::load_acquire(lane->header().counters.unmet) != 0;
+        if (is_kept && attempt < attempts_for_all && entry.found() &&
+            entry.seq > std::max<std::uint64_t>(from.sequence, 1))
+          return ring::entry_point{};
+        return entry;
+      }
       case start::kind::from_time:
         return ring::last_waypoint_before<access>(
             memory, lowest, [&](const auto& e) {
@@ -348,7 +358,7 @@ result<void> source::enter(const start& from) {
       default: return ring::oldest_waypoint<access>(memory, lowest);
     }
   };
-  for (int attempt = 0; attempt < enter_attempts; ++attempt) {
+  for (; attempt < enter_attempts; ++attempt) {
     if (!reader.enter(choose)) {
       if (attempt % 64 == 63)
         os::futex_wait(os::futex_half(pin->tick), 0, std::chrono::microseconds(10));

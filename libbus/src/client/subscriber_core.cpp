@@ -173,9 +173,13 @@ void subscriber_core::refresh_sources(const start& from) noexcept {
   for (const auto& stream : streams) {
     if (wants(*stream)) attach(stream, from);
   }
-  if (is_attached_) attach_to_leaving();
+  bool is_complete = true;
+  if (is_attached_)
+    is_complete = attach_to_leaving();
+  else
+    pass_over_leaving();
   is_attached_ = true;
-  interest_.has_come(generation_seen_);
+  if (is_complete) interest_.has_come(generation_seen_);
   plain_source_ = nullptr;
   if (gone && !failure) failure = session->directory->removed_error();
 }
@@ -189,10 +193,15 @@ bool subscriber_core::wants(const client::stream_handle& stream) const noexcept 
 
 // A stream that came and went since the last look. What was published to it is for us: its remover
 // waits until we have come.
-void subscriber_core::attach_to_leaving() noexcept {
-  if (!wish_.gate) return;
-  for (const std::string& directory : session->directory->leaving_streams()) {
+bool subscriber_core::attach_to_leaving() noexcept {
+  if (!wish_.gate) return true;
+  const auto leaving = session->directory->leaving_streams();
+  if (!leaving) return false;
+  bool is_complete = true;
+  for (const std::string& directory : *leaving) {
     const auto facts = client::read_stream_file(directory);
+    is_complete = is_complete && (facts || facts.error().code == errc::not_found ||
+                                  facts.error().code == errc::corrupt);
     if (!facts || facts->config.overflow == overflow::drop_oldest ||
         facts->config.storage != storage_class::memory)
       continue;
@@ -200,6 +209,16 @@ void subscriber_core::attach_to_leaving() noexcept {
     if (wants(*stream)) attach(stream, start::by_sequence(1));
   }
   for (auto& source : sources_) source->draining = source->draining || source->closed();
+  return is_complete;
+}
+
+// What was removed before this subscriber came is none of its messages.
+void subscriber_core::pass_over_leaving() noexcept {
+  const auto leaving = session->directory->leaving_streams();
+  for (const std::string& directory : leaving ? *leaving : std::vector<std::string>())
+    if (const auto facts = client::read_stream_file(directory))
+      for (std::uint32_t lane = 0; lane < facts->config.lanes; ++lane)
+        given_up_.push_back(facts->lane_key(lane));
 }
 
 void subscriber_core::attach(const std::shared_ptr<client::stream_handle>& stream,
@@ -432,7 +451,7 @@ std::size_t subscriber_core::refill_slowly(std::size_t max) noexcept {
     if (source.failed) [[unlikely]] {
       failure = std::move(*source.failed);
       retire(next_source_);
-    } else if (has_ended) [[unlikely]] {
+    } else if (has_ended && (source.tail || !source.reader.ready())) [[unlikely]] {
       retire(next_source_);
     } else {
       ++next_source_;

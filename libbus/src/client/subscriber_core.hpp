@@ -70,7 +70,9 @@ struct subscriber_core {
   void refresh_sources(const start& from) noexcept;
   void attach(const std::shared_ptr<client::stream_handle>& stream, const start& from) noexcept;
   bool wants(const client::stream_handle& stream) const noexcept;
-  void attach_to_leaving() noexcept;
+  /// False: not everything could be looked at.
+  bool attach_to_leaving() noexcept;
+  void pass_over_leaving() noexcept;
   std::size_t fill_from(detail::source& from, std::size_t max) noexcept;
   std::size_t fill_from_log(detail::source& from, std::size_t max) noexcept;
   void hold(const log::logged_record& record) noexcept;
@@ -148,7 +150,8 @@ struct subscriber_core {
                                               std::uint64_t sequence, std::uint64_t shape,
                                               std::uint64_t origin, std::uint64_t ticks) {
     if (!from.is_wanted(static_cast<std::uint32_t>(origin)) ||
-        (wish_.type != 0 && static_cast<std::uint32_t>(shape) != wish_.type_bytes)) [[unlikely]]
+        (wish_.type != 0 && (!layout::is_typed_origin(origin) ||
+                             static_cast<std::uint32_t>(shape) != wish_.type_bytes))) [[unlikely]]
       return false;
     fill(batch_[0], from, data + layout::record_header_bytes, sequence, shape, origin, ticks, at);
     return true;

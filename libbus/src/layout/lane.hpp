@@ -112,7 +112,8 @@ struct alignas(128) lane_durability {
   word first_seq;        // of the ring when it was made: sequences are never used twice
   word largest_batch;    // bytes of records that busd can write at once; 0: it has not come yet
   word skipped;          // sequences that no message ever had, because shared memory was lost
-  word stopped;          // 1: busd has stopped, and its log ends here: who publishes tells the log first
+  word stopped;          // not 0: busd has stopped, another number each time, and its log ends here: who
+                         // publishes tells the log first
 };
 
 /// First record that starts in a block of capacity/64 bytes. Lane is entered only here (I3). A

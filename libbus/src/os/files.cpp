@@ -3,7 +3,9 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/file.h>
+#include <linux/magic.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -247,6 +249,11 @@ std::string link_target(const std::string& path) {
 }
 
 bool exists(const std::string& path) noexcept { return ::access(path.c_str(), F_OK) == 0; }
+
+bool is_tmpfs(const std::string& path) noexcept {
+  struct statfs facts {};
+  return ::statfs(path.c_str(), &facts) == 0 && facts.f_type == TMPFS_MAGIC;
+}
 
 result<void> leave_mark(const std::string& directory, const std::string& name) {
   const std::string path = directory + "/" + name;

@@ -76,6 +76,7 @@ result<void> make_text_link(const std::string& path, const std::string& text);
 result<void> make_link(const std::string& path, const std::string& target);
 /// Empty: there is none.
 std::string link_target(const std::string& path);
+bool is_tmpfs(const std::string& path) noexcept;
 /// An empty file, durable with its name. It may be there already.
 result<void> leave_mark(const std::string& directory, const std::string& name);
 bool exists(const std::string& path) noexcept;

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <set>
 #include <thread>
 
 #include "support/buses.hpp"
@@ -96,6 +97,51 @@ TEST_F(Streams, MadeAnewUnderTheSameNameAreOtherStreams) {
   texts seen = drain(s);
   std::sort(seen.begin(), seen.end());
   EXPECT_EQ(seen, (texts{"new", "old"}));
+}
+
+// More than a process has slots at first, and far more than it has descriptors.
+TEST_F(Streams, ASubscriberReadsAsManyAsThereAre) {
+  constexpr int count = 1200;
+  for (int i = 0; i < count; ++i) {
+    bus::stream_config config = stream_of("s" + std::to_string(i), {"s" + std::to_string(i) + ".>"});
+    config.max_subjects = 8;
+    config.max_readers = 8;
+    must(session.add_stream(config));
+  }
+  rlimit before{};
+  ::getrlimit(RLIMIT_NOFILE, &before);
+  const rlimit few{64, before.rlim_max};
+  ::setrlimit(RLIMIT_NOFILE, &few);
+  std::set<std::string> seen;
+  std::size_t messages = 0;
+  bus::subscriber_stats stats;
+  {
+    auto reader = join(scratch), writer = join(scratch);
+    auto s = must(reader.subscribe(">"));
+    auto p = must(writer.publisher("s0.x"));
+    for (int i = 0; i < count; i += 7) {
+      auto one = must(writer.publisher("s" + std::to_string(i) + ".x"));
+      send(one, "m");
+    }
+    while (s.poll(1000, [&](const bus::message& m) { seen.emplace(m.subject()), ++messages; }) != 0) {
+    }
+    stats = s.stats();
+    // A publisher sees a reader whose slot came when its process's file had grown: nothing is overwritten.
+    const std::string last = "s" + std::to_string(count - 1) + ".x";
+    auto one = must(writer.publisher(last, {.send_timeout = 0ns}));
+    const std::size_t held = fill(one, 100);
+    EXPECT_LT(held, 64 * 1024 / 128);
+    std::size_t got = 0;
+    while (s.poll(1000, [&](const bus::message& m) { got += m.subject() == last ? 1 : 0; }) != 0) {
+    }
+    EXPECT_EQ(got, held);
+    EXPECT_TRUE(one.publish("again")) << one.last_error().message();
+  }
+  ::setrlimit(RLIMIT_NOFILE, &before);
+  EXPECT_EQ(stats.lanes, static_cast<std::size_t>(count));
+  EXPECT_EQ(stats.lost, 0u);
+  EXPECT_EQ(messages, (count + 6) / 7u);
+  EXPECT_EQ(seen.size(), messages);
 }
 
 TEST_F(Streams, RemovingOneFreesAPublisherThatWaits) {
