@@ -16,7 +16,8 @@ namespace bus::client {
 
 namespace {
 
-constexpr std::uint32_t first_slots = 512, more_slots = 512;
+using layout::first_slots;
+using layout::more_slots;
 
 void copy_text(char* to, std::size_t size, std::string_view text) noexcept {
   const std::size_t length = std::min(size - 1, text.size());

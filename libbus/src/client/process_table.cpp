@@ -30,8 +30,11 @@ result<std::shared_ptr<const peer>> peer::open(const std::string& path) {
   if (!checked) return std::move(checked.error());
   std::memcpy(&made->identity_, &header.identity, sizeof made->identity_);
   made->identity_.name[sizeof made->identity_.name - 1] = '\0';
-  if (made->identity_.slot_count > layout::max_slots ||
-      layout::process_file_bytes(made->identity_.slot_count) > found->bytes)
+  // It is longer before it says that it has more.
+  const std::uint32_t slots = made->identity_.slot_count;
+  if (slots > layout::max_slots ||
+      (found->bytes != layout::process_file_bytes(slots) &&
+       found->bytes != layout::process_file_bytes(std::min(slots + layout::more_slots, layout::max_slots))))
     return layout::corrupt(path, "its number of slots is impossible");
   return std::shared_ptr<const peer>(std::move(made));
 }
@@ -187,7 +190,11 @@ std::string process_table::describe(std::uint32_t id) {
 
 std::vector<std::uint32_t> process_table::ids() const {
   std::vector<std::uint32_t> found;
-  const auto names = os::list_directory(directory_);
+  auto names = os::list_directory(directory_);
+  if (!names && listing_) {
+    const std::lock_guard guard(listing_mutex_);
+    names = os::list_open_directory(listing_.get());
+  }
   if (!names) return found;
   for (const std::string& name : *names) {
     std::uint32_t id = 0;

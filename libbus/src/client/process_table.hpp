@@ -18,6 +18,7 @@
 #include <bus/error.hpp>
 
 #include "layout/process.hpp"
+#include "os/files.hpp"
 #include "os/mapping.hpp"
 #include "os/process.hpp"
 #include "ring/pin.hpp"
@@ -49,7 +50,10 @@ class peer {
 class process_table final : public sync::peers {
  public:
   process_table(std::string directory, os::identity self, std::uint32_t self_id)
-      : directory_(std::move(directory)), self_(std::move(self)), self_id_(self_id) {}
+      : directory_(std::move(directory)),
+        self_(std::move(self)),
+        self_id_(self_id),
+        listing_(os::open_directory(directory_)) {}
 
   /// Null: not there (any more), or it cannot be looked at just now (no descriptor, no memory).
   std::shared_ptr<const peer> find(std::uint32_t id);
@@ -92,6 +96,8 @@ class process_table final : public sync::peers {
   const std::string directory_;
   const os::identity self_;
   const std::uint32_t self_id_;
+  const os::fd listing_;  // the directory, for when there are no descriptors left
+  mutable std::mutex listing_mutex_;
   std::mutex mutex_;
   std::map<std::uint32_t, std::shared_ptr<const peer>> known_;
   std::deque<std::shared_ptr<const peer>>

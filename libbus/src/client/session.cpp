@@ -321,6 +321,8 @@ result<std::shared_ptr<session_core>> session_core::open(const session_options& 
     }
     core->me = std::move(*joined);
     core->directory->act_as(core->me->id(), core->me->lock_word(), *core->peers);
+    // Among the others, too: who looks for interests when there are no descriptors meets its own.
+    (void)core->peers->find(core->me->id());
     core->used_reserve_ = used_reserve;
     if (!used_reserve) core->directory->fill_reserve();
     if (gone.empty())

@@ -15,6 +15,7 @@
 namespace bus::layout {
 
 inline constexpr std::uint32_t max_slots = 65536;
+inline constexpr std::uint32_t first_slots = 512, more_slots = 512;  // the file grows by so many
 
 /// The kernel sets OWNER_DIED in `word` when the process dies. `robust_next` belongs to the owner's
 /// robust list: its distance from `word` is fixed, its value means nothing to others.

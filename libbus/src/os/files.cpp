@@ -207,6 +207,26 @@ result<std::vector<directory_entry>> list_entries(const std::string& path) {
   return all;
 }
 
+fd open_directory(const std::string& path) noexcept {
+  return fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+}
+
+std::vector<std::string> list_open_directory(int directory) {
+  std::vector<std::string> names;
+  if (::lseek(directory, 0, SEEK_SET) != 0) return names;
+  alignas(dirent64) char block[8192];
+  for (;;) {
+    const ssize_t bytes = ::getdents64(directory, block, sizeof block);
+    if (bytes <= 0) return names;
+    for (ssize_t at = 0; at < bytes;) {
+      const auto* entry = reinterpret_cast<const dirent64*>(block + at);
+      const std::string_view name = entry->d_name;
+      if (name != "." && name != "..") names.emplace_back(name);
+      at += entry->d_reclen;
+    }
+  }
+}
+
 result<std::vector<std::string>> list_directory(const std::string& path) {
   auto all = list_entries(path);
   if (!all) return std::move(all.error());

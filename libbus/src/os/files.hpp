@@ -67,6 +67,10 @@ struct directory_entry {
   std::uint64_t inode = 0;  // another one when the name was given to something new
 };
 result<std::vector<directory_entry>> list_entries(const std::string& path);
+/// For one that is listed when there are no descriptors left. Empty: it cannot be opened.
+fd open_directory(const std::string& path) noexcept;
+/// Names in it. REQUIRES: nobody else lists it at the same time. Empty: it cannot be read.
+std::vector<std::string> list_open_directory(int directory);
 void remove_file(const std::string& path) noexcept;
 void remove_tree(const std::string& path) noexcept;
 result<void> rename_path(const std::string& from, const std::string& to);

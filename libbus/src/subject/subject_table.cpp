@@ -49,7 +49,7 @@ result<subject_table> subject_table::open(const std::string& path, bool writable
   if (!map) return std::move(map.error());
   subject_table table;
   table.path_ = path;
-  if (writable) table.file_ = std::move(found->file);  // to reserve what is appended
+  table.file_ = found->id;
   table.map_ = std::move(*map);
   const auto& header = table.header();
   auto checked =
@@ -155,8 +155,10 @@ result<std::optional<interned>> subject_table::append(std::string_view subject,
   if (need > sync::load_relaxed(h.reserved_bytes)) {
     const std::uint64_t chunk =
         std::min(base::round_up(need, layout::subjects_chunk_bytes), limit_bytes_);
-    auto reserved = os::reserve(file_.get(), layout::subjects_offset, chunk, path_);
-    if (!reserved) {
+    // No descriptor is kept for this: a process may publish to very many streams.
+    const auto found = os::open_existing(path_, true);
+    if (!found || found->id != file_ ||
+        !os::reserve(found->file.get(), layout::subjects_offset, chunk, path_)) {
       full_ = true;
       return std::optional<interned>();
     }

@@ -20,6 +20,7 @@
 
 #include "layout/bus_files.hpp"
 #include "os/fd.hpp"
+#include "os/files.hpp"
 #include "os/mapping.hpp"
 #include "sync/owner_lock.hpp"
 
@@ -65,7 +66,7 @@ class subject_table {
   void add_to_index(std::uint32_t id, std::uint64_t hash);
   result<std::optional<interned>> append(std::string_view subject, std::uint64_t hash);
 
-  os::fd file_;
+  os::file_id file_;  // which one is mapped
   os::mapping map_;
   std::string path_;
   std::uint64_t limit_bytes_ = 0;
