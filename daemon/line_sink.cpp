@@ -35,7 +35,7 @@ void line_sink::sink_it_(const spdlog::details::log_msg& message) {
   spdlog::memory_buf_t line;
   formatter_->format(message, line);
   if (left_out_ != 0 &&
-      put("busd: nobody took " + std::to_string(left_out_) + " lines that belong here\n"))
+      put("busd: " + std::to_string(left_out_) + " log lines were dropped here: nobody read them\n"))
     left_out_ = 0;
   if (left_out_ != 0 || !put({line.data(), line.size()})) ++left_out_;
 }

@@ -1,6 +1,6 @@
 #pragma once
-/// line_sink: lines of a log on a descriptor, without waiting for whoever reads them: a pipe whose reader was
-/// stopped, a terminal on hold. What does not fit is left out, and counted.
+/// line_sink: writes log lines to a descriptor and never blocks. When the reader does not take them (a stopped
+/// process behind a pipe, a terminal on hold), lines are dropped and counted.
 ///
 /// Threads    any
 

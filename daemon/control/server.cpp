@@ -26,7 +26,7 @@ result<std::unique_ptr<server>> server::listen(const std::string& path, handler 
 server::~server() {
   os::remove_file(path_);
   for (connection& one : connections_)
-    if (!one.asked.load()) os::end_connection(one.socket.get());  // whoever says nothing is not waited for
+    if (!one.asked.load()) os::end_connection(one.socket.get());  // does not wait for silent clients
   join_done(true);
 }
 

@@ -68,7 +68,7 @@ class engine {
   spare_segments& spares() noexcept { return spares_; }
   segment_worker& worker() noexcept { return worker_; }
   file_closer& closer() noexcept { return closer_; }
-  /// Of its loggers alone: nobody else holds its lock.
+  /// Only the loggers use this table, so they never wait for its lock.
   client::process_table& peers() noexcept { return peers_; }
   /// Fuller than block_above.
   bool is_full() const noexcept { return blocked_; }
@@ -119,7 +119,7 @@ class engine {
   std::string leaving_;
   std::optional<loggers> left_;
   bool is_ready_ = false, stop_ = false, ended_ = false;
-  bool are_out_ = false;  // loggers of a stream are with whoever asked for them, and come back
+  bool are_out_ = false;  // detach() gave loggers away, and attach() has not returned them yet
   std::thread thread_;
 };
 

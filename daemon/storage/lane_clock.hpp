@@ -1,7 +1,7 @@
 #pragma once
-/// lane_clock: how much time has passed in the life of a lane's log. It goes on while the machine is up, by the clock
-/// since boot; it lies in the log's frames and state. The wall clock, which anybody may set, is asked for one thing
-/// only: how long the machine was off, and only when the kernel takes it for right before and after.
+/// lane_clock: measures the age of a lane's log. It follows CLOCK_BOOTTIME while the machine is up, and is stored in
+/// the log's frames and state. The wall clock, which anybody may set, is used only to tell how long the machine was
+/// off, and only when the kernel considers it synchronized before and after.
 ///
 /// Invariants
 ///   C1  It never goes back.

@@ -1,6 +1,6 @@
 #pragma once
-/// lane_facts: what is told of one lane's log when somebody asks how busd does. Whoever has the lane's
-/// logger writes it; who asks reads it and waits for nobody.
+/// lane_facts: the status of one lane's log, as busd reports it. The thread that owns the lane's logger
+/// writes it; readers never block.
 ///
 /// Threads    one writes, any read
 
