@@ -139,6 +139,23 @@ TEST_F(Typed, AnUntypedMessageOfTheSameSizeIsNeverDeliveredAsTheType) {
   }
 }
 
+// A reader that keeps up takes one message at a time, on a way of its own.
+TEST_F(Typed, AReaderThatKeepsUpIsGivenNoUntypedMessageEither) {
+  must(session.add_stream(stream_of("k", {"k.>"})));
+  auto p = must(bus::typed_publisher<quote>::open(session, "k.q"));
+  auto untyped = must(session.publisher("k.q"));
+  auto s = must(bus::typed_subscriber<quote>::open(session, "k.q"));
+  for (int round = 0; round < 3; ++round) {
+    ASSERT_TRUE(p.publish({1, 2}));
+    ASSERT_TRUE(s.next(0ns));
+    EXPECT_FALSE(s.next(0ns));  // it has kept up
+    send(untyped, std::string(sizeof(quote), 'x'));
+    EXPECT_FALSE(s.next(0ns)) << "an untyped message was delivered as the type";
+  }
+  ASSERT_TRUE(s.untyped().failure());
+  EXPECT_EQ(s.untyped().failure()->code, bus::errc::type_mismatch);
+}
+
 TEST_F(Typed, ASubjectThatGetsItsTypeLaterIsReadFromThenOn) {
   auto untyped = must(session.publisher("x.q"));
   auto s = must(bus::typed_subscriber<quote>::open(session, "x.q"));
