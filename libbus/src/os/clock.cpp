@@ -165,16 +165,16 @@ std::size_t tick_clock::read_eras(known_eras& found, const sample& now) const no
   return count;
 }
 
-// The same, and a new one is announced when the wall clock has left the last.
+// The same, and a new one is announced when the wall clock has left the last, which may itself only have been announced.
 std::size_t tick_clock::look(known_eras& found, const sample& now) const noexcept {
   const std::size_t count = read_eras(found, now);
   const era& last = found[count - 1];
-  if (count == base::clock_eras_max || now.ticks < last.from || is_forked()) return count;
+  if (count == base::clock_eras_max || is_forked()) return count;
   const double off =
       std::abs(static_cast<double>(static_cast<std::int64_t>(last.wall_at(now.ticks) - now.wall)));
   if (off <= std::ldexp(tolerance_ns, static_cast<int>(count / eras_per_tolerance))) return count;
-  set_once(eras_->of[count].from,
-           this->now() + ticks_of(announced_ahead_ns, last.ns_per_tick));
+  const std::uint64_t from = this->now() + ticks_of(announced_ahead_ns, last.ns_per_tick);
+  set_once(eras_->of[count].from, std::max(from, last.from + 1));
   return read_eras(found, now);
 }
 
