@@ -82,7 +82,7 @@ void lane_logger::announce_health() {
   facts_->health = health();
   if (sync::load_relaxed(words().health) == now) return;
   sync::store_release(words().health, now);
-  session_.directory->announce_change();
+  session_.directory->announce_change(layout::change_kind::changed, config_.name);
   os::futex_wake(os::futex_half(words().durable_seq), INT_MAX);
   os::futex_wake(os::futex_half(words().logged_position), INT_MAX);
 }
@@ -583,7 +583,7 @@ void lane_logger::stop_publishing() {
   const auto fence =
       client::raise_fence(*lane_, layout::lease_parked, session_.me->lock_word(), *session_.peers);
   if (fence == client::fence::busy) return sync::store_release(words().stopped, 0);
-  session_.directory->announce_change();
+  session_.directory->announce_change(layout::change_kind::changed, config_.name);
   // F2. A call that was begun before ends: in the time of the rounds that follow, or it counts.
   beyond_ = fence == client::fence::raised ? 0 : layout::largest_batch_messages;
 }

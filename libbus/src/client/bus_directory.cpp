@@ -15,6 +15,7 @@
 #include "os/random.hpp"
 #include "subject/subject.hpp"
 #include "sync/failpoint.hpp"
+#include "sync/seeded_fault.hpp"
 #include "sync/words.hpp"
 
 namespace bus::client {
@@ -125,9 +126,10 @@ result<void> bus_directory::load_control() {
   const std::string file_path = path_ + "/control";
   auto found = os::open_existing(file_path, true);
   if (!found) return std::move(found.error());
-  if (found->bytes != layout::control_file_bytes)
+  const bool has_journal = found->bytes != layout::control_file_bytes_without_journal;
+  if (has_journal && found->bytes != layout::control_file_bytes)
     return layout::corrupt(file_path, "it has the wrong size: truncated");
-  auto map = os::mapping::map(found->file.get(), 0, layout::control_file_bytes, true, true);
+  auto map = os::mapping::map(found->file.get(), 0, found->bytes, true, true);
   if (!map) return std::move(map.error());
   control_map_ = std::move(*map);
   const auto& header = control();
@@ -144,6 +146,9 @@ result<void> bus_directory::load_control() {
     return error{errc::unsupported, 0, "cannot use " + path_,
                  "its stamps come from a cycle counter that this machine lacks now",
                  "use another bus name, or the clock source it was made with"};
+  if (has_journal)
+    journal_ = change_journal(reinterpret_cast<layout::change_entry*>(
+        control_map_.data() + layout::change_journal_offset));
   clock_ = os::tick_clock(
       kind, header.birth_ticks, header.birth_raw_ns,
       reinterpret_cast<base::clock_eras*>(control_map_.data() + layout::clock_eras_offset));
@@ -158,6 +163,42 @@ std::uint64_t bus_directory::announce_change() noexcept {
   const std::uint64_t now = sync::add_release(control().generation, 1) + 1;
   os::futex_wake(os::futex_half(control().generation), INT_MAX);
   return now;
+}
+
+std::uint64_t bus_directory::announce_change(layout::change_kind kind,
+                                             std::string_view stream) noexcept {
+  const std::uint64_t now = sync::add_release(control().generation, 1) + 1;  // [J2]
+  journal_.note(now, sync::makes(sync::fault::changes_misnamed) ? layout::change_kind::none : kind,
+                stream);
+  os::futex_wake(os::futex_half(control().generation), INT_MAX);
+  return now;
+}
+
+// Marks the time in which a change can be seen, and nobody was told of it. Who dies in it leaves the mark.
+class bus_directory::unfinished_change {
+ public:
+  explicit unfinished_change(bus_directory& of) noexcept : of_(of) {
+    if (sync::makes(sync::fault::dead_change_unmarked)) return;
+    if (sync::exchange_both(of_.control().unfinished, 1) != 0) of_.announce_change();
+  }
+  ~unfinished_change() { end(); }
+  void end() noexcept { sync::store_release(of_.control().unfinished, 0); }
+  unfinished_change(const unfinished_change&) = delete;
+  unfinished_change& operator=(const unfinished_change&) = delete;
+
+ private:
+  bus_directory& of_;
+};
+
+bool bus_directory::is_changing() const noexcept {
+  return sync::load_acquire(control().unfinished) != 0;
+}
+
+void bus_directory::announce_unfinished() noexcept {
+  if (sync::exchange_both(control().unfinished, 0) != 0)
+    announce_change();
+  else
+    announce_change(layout::change_kind::none, {});
 }
 
 // Whoever knows that generation has looked for the lane. Of two that announce it, either is right.
@@ -354,54 +395,72 @@ void bus_directory::let_newcomers_in(const std::string& directory,
   }
 }
 
-result<void> bus_directory::check_new_stream(const stream_config& config) {
-  auto checked = check_config(config);
-  if (!checked) return checked;
+// False: it is there and cannot be read; it captures nothing until it can. REQUIRES: claims_mutex_
+bool bus_directory::note_claim(const std::string& name, std::uint64_t inode) {
+  const auto known = facts_of(name);
+  if (!known || name == default_stream) {  // which takes what is left over
+    claims_.forget(name);
+    return known || known.error().code == errc::not_found;
+  }
+  std::vector<subject::pattern> patterns;
+  for (const std::string& text : (*known)->config.subjects)
+    // Dead letters are published by their group only: whatever captures everything is no conflict.
+    if (!text.starts_with(dead_letter_subjects))
+      patterns.push_back(*subject::pattern::parse(text));
+  claims_.set(name, inode, std::move(patterns));
+  return true;
+}
+
+// REQUIRES: claims_mutex_, lock_changes()
+result<void> bus_directory::refresh_claims() {
+  if (is_changing()) announce_change();  // somebody died
+  const std::uint64_t now = generation();
+  const stream_changes changes = changes_between(claims_generation_, now);
+  bool is_complete = true;
+  if (!changes.may_be_any) {
+    for (const std::string& name : changes.names) is_complete = note_claim(name, 0) && is_complete;
+    claims_generation_ = is_complete ? now : 0;
+    return {};
+  }
   sweep();
-  std::vector<subject::pattern> mine;
-  for (const std::string& text : config.subjects) mine.push_back(*subject::pattern::parse(text));
   const auto entries = os::list_entries(path_ + "/streams");
   if (!entries) return entries.error();
   // Other file systems give the number of a directory that is gone to the next one.
   const bool trusts_inodes = os::is_tmpfs(path_);
-  const std::lock_guard guard(claims_mutex_);
-  if (claims_.size() > 2 * entries->size()) claims_.clear();
+  std::set<std::string> there;
   for (const os::directory_entry& entry : *entries) {
-    const std::string& name = entry.name;
-    if (name.front() == '.') continue;
-    if (name == config.name) {
-      const auto known = facts_of(name);
-      if (!known) return known.error();
-      // Whoever made it may have died before it told of it.
-      if (const auto map = lane_map::open(stream_path(name), **known, 0, true, false))
-        (void)announce_lane(**known, **map);
-      return error{errc::conflict, 0, "cannot add the stream '" + name + "'", "it exists",
-                   "bus stream info " + name};
-    }
-    if (name == default_stream || config.name == default_stream)
-      continue;  // takes what is left over
-    claim& theirs = claims_[name];
-    if (theirs.inode != entry.inode || !trusts_inodes) {
-      const auto known = facts_of(name);
-      if (!known) continue;  // broken: it captures nothing
-      theirs.patterns.clear();
-      for (const std::string& text : (*known)->config.subjects)
-        // Dead letters are published by their group only: whatever captures everything is no
-        // conflict.
-        if (!text.starts_with(dead_letter_subjects))
-          theirs.patterns.push_back(*subject::pattern::parse(text));
-      theirs.inode = entry.inode;
-    }
-    for (const auto& their : theirs.patterns) {
-      for (const auto& pattern : mine) {
-        if (pattern.text().starts_with(dead_letter_subjects)) continue;
-        if (pattern.overlaps(their))
-          return error{errc::conflict, 0, "cannot add the stream '" + config.name + "'",
-                       "its subjects '" + std::string(pattern.text()) + "' overlap '" +
-                           std::string(their.text()) + "' of the stream '" + name + "'",
-                       "choose subjects that no other stream captures (bus stream ls)"};
-      }
-    }
+    if (entry.name.front() == '.') continue;
+    there.insert(entry.name);
+    if (!trusts_inodes || claims_.inode_of(entry.name) != entry.inode)
+      is_complete = note_claim(entry.name, entry.inode) && is_complete;
+  }
+  claims_.forget_all_but(there);
+  claims_generation_ = is_complete ? now : 0;
+  return {};
+}
+
+result<void> bus_directory::check_new_stream(const stream_config& config) {
+  auto checked = check_config(config);
+  if (!checked) return checked;
+  if (os::exists(stream_path(config.name))) {
+    const auto known = facts_of(config.name);
+    if (!known) return known.error();
+    // Whoever made it may have died before it told of it.
+    if (const auto map = lane_map::open(stream_path(config.name), **known, 0, true, false))
+      (void)announce_lane(**known, **map);
+    return error{errc::conflict, 0, "cannot add the stream '" + config.name + "'", "it exists",
+                 "bus stream info " + config.name};
+  }
+  const std::lock_guard guard(claims_mutex_);
+  if (auto refreshed = refresh_claims(); !refreshed) return refreshed;
+  if (config.name == default_stream) return {};
+  for (const std::string& text : config.subjects) {
+    if (text.starts_with(dead_letter_subjects)) continue;
+    if (const auto theirs = claims_.find(*subject::pattern::parse(text)))
+      return error{errc::conflict, 0, "cannot add the stream '" + config.name + "'",
+                   "its subjects '" + text + "' overlap '" + theirs->pattern + "' of the stream '" +
+                       theirs->stream + "'",
+                   "choose subjects that no other stream captures (bus stream ls)"};
   }
   return {};
 }
@@ -414,6 +473,7 @@ result<void> bus_directory::add_stream(const stream_config& config, const birth&
   const std::string building =
       path_ + "/streams/" + std::string(half_made) + std::to_string(with.stream_id);
   auto made = create_stream_files(building, config, with);
+  const unfinished_change mark(*this);
   sync::reach(sync::failpoint::create_stream_built);
   if (made) made = os::rename_path(building, stream_path(config.name));
   if (!made) {
@@ -421,7 +481,7 @@ result<void> bus_directory::add_stream(const stream_config& config, const birth&
     return made;
   }
   sync::reach(sync::failpoint::create_stream_named);
-  const std::uint64_t generation = announce_change();
+  const std::uint64_t generation = announce_change(layout::change_kind::changed, config.name);
   const std::string named = stream_path(config.name);
   if (const auto facts = read_stream_file(named))
     for (std::uint32_t lane = 0; lane < lanes_at_birth(config); ++lane)
@@ -439,8 +499,9 @@ result<void> bus_directory::change_stream(const stream_facts& to) {
   with.epoch = to.epoch;
   with.sealed = to.sealed;
   with.held = to.held;
+  const unfinished_change mark(*this);
   auto changed = replace_stream_file(path, to.config, with);
-  if (changed) announce_change();
+  if (changed) announce_change(layout::change_kind::changed, to.config.name);
   return changed;
 }
 
@@ -471,7 +532,8 @@ result<void> bus_directory::announce_lane(const stream_facts& facts, lane_map& l
     auto told = announce_groups(stream_path(facts.config.name), facts, lane.index());
     if (!told && told.error().code == errc::no_space) return told;
   }
-  const std::uint64_t generation = announce_change();
+  const std::uint64_t generation =
+      announce_change(layout::change_kind::changed, facts.config.name);
   sync::reach(sync::failpoint::create_lane_told);
   note_announced(lane, generation);
   return {};
@@ -485,11 +547,13 @@ result<void> bus_directory::remove_stream(std::string_view name,
                  "this bus has none of that name", "bus stream ls"};
   const std::string to =
       path_ + "/streams/" + std::string(half_removed) + std::to_string(os::random_id());
+  unfinished_change mark(*this);
   auto renamed = os::rename_path(from, to);
   if (!renamed) return renamed;
   sync::reach(sync::failpoint::remove_stream_renamed);
   close_lanes(to);
-  announce_change();
+  announce_change(layout::change_kind::removed, name);
+  mark.end();
   let_newcomers_in(to, patience);
   os::remove_tree(to);
   return {};

@@ -17,13 +17,14 @@
 
 #include <bus/stream_config.hpp>
 
+#include "client/change_journal.hpp"
+#include "client/stream_claims.hpp"
 #include "client/stream_files.hpp"
 #include "client/url.hpp"
 #include "layout/bus_files.hpp"
 #include "os/clock.hpp"
 #include "os/files.hpp"
 #include "os/mapping.hpp"
-#include "subject/subject.hpp"
 
 namespace bus::client {
 
@@ -57,8 +58,17 @@ class bus_directory {
   std::uint64_t bus_id() const noexcept { return bus_id_; }
   const os::tick_clock& clock() const noexcept { return clock_; }
   std::uint64_t generation() const noexcept;
-  /// The generation that tells of it.
+  /// The generation that tells of it. The first: it may be about any stream.
   std::uint64_t announce_change() noexcept;
+  std::uint64_t announce_change(layout::change_kind kind, std::string_view stream) noexcept;
+  /// What it was about that happened after `seen`, up to and with `now`.
+  stream_changes changes_between(std::uint64_t seen, std::uint64_t now) const {
+    return journal_.between(seen, now);
+  }
+  /// Is somebody making a change that is not announced yet, or did somebody die at it?
+  bool is_changing() const noexcept;
+  /// Somebody died in the middle of a change, and nobody was told of it. REQUIRES: lock_changes() is held.
+  void announce_unfinished() noexcept;
   /// The bus lies at `aside` now, out of the way: tells those who have it mapped.
   void announce_removal(const std::string& aside) noexcept;
   /// Is this bus gone from its path, or are we gone from it? Cost: a load or two, until then.
@@ -131,15 +141,15 @@ class bus_directory {
   os::file_id control_id_;
   std::atomic<loss> loss_{loss::none};
   os::mapping control_map_;
+  change_journal journal_;
   std::uint64_t bus_id_ = 0;
   os::tick_clock clock_;
-  // What the streams capture, which never changes: read once for each directory.
-  struct claim {
-    std::uint64_t inode = 0;
-    std::vector<subject::pattern> patterns;
-  };
+  class unfinished_change;
+  bool note_claim(const std::string& name, std::uint64_t inode);
+  result<void> refresh_claims();
   std::mutex claims_mutex_;
-  std::map<std::string, claim> claims_;
+  stream_claims claims_;  // which never change as long as a stream lives
+  std::uint64_t claims_generation_ = 0;  // that they are of; 0: not all could be read
   std::mutex known_mutex_;
   std::map<std::string, std::shared_ptr<const stream_facts>> known_;
 };

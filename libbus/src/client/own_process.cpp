@@ -158,7 +158,10 @@ result<std::uint32_t> own_process::claim_slot(layout::slot_kind kind, std::uint6
   const bool is_interest = kind == layout::slot_kind::interest;  // beside those that count
   const error full{errc::no_space, 0, "cannot add a publisher or subscriber",
                    "this process uses all its " + std::to_string(most_slots_) + " slots",
-                   "open the bus with more, for example bus:///NAME?slots=4096"};
+                   most_slots_ < layout::max_slots
+                       ? "open the bus with more, for example bus:///NAME?slots=" +
+                             std::to_string(std::min(2 * most_slots_, layout::max_slots))
+                       : "share them among more processes"};
   if (!is_interest && counted_ == most_slots_) return full;
   auto free = std::find(used_.begin(), used_.end(), false);
   if (free == used_.end()) {

@@ -64,7 +64,8 @@ result<std::unique_ptr<publisher_core>> publisher_core::make(std::shared_ptr<ses
   core->area_ = std::make_unique<std::byte[]>(layout::header_area_max_bytes);
   core->generation_word = &core->session->directory->control().generation;
   core->generation_seen = core->session->directory->generation();
-  auto stream = core->session->stream_of_subject(subject);
+  auto stream = core->session->stream_of_subject(subject, nullptr,
+                                                 core->session->directory->is_changing());
   if (!stream) return std::move(stream.error());
   if (const auto& config = (*stream)->facts().config;
       core->options.confirm == confirm::disk &&
@@ -225,11 +226,28 @@ publish_status publisher_core::open_ports() {
   return status;
 }
 
+// No other declared stream can capture what this one captures; but any may take over what the default stream has.
+bool publisher_core::concerns_us(const client::stream_changes& changes) const {
+  if (changes.concerns(stream->name())) return true;
+  return stream->is_default() &&
+         std::any_of(changes.names.begin(), changes.names.end(), [&](const std::string& name) {
+           const auto facts = session->directory->facts_of(name);
+           if (!facts) return facts.error().code != errc::not_found;
+           return client::stream_handle::make({}, **facts, nullptr)->captures(subject);
+         });
+}
+
 // A stream came or went. The subject may belong to another one now.
 publish_status publisher_core::follow_change() noexcept {
   const bool removed = session->directory->removed();
   if (bound_ && !main_port->closed() && !removed) {
     const std::uint64_t generation = session->directory->generation();
+    const auto changes = session->directory->changes_between(generation_seen, generation);
+    if (!stream->has_log() && !concerns_us(changes)) {
+      if (stream->is_default() && !changes.names.empty()) forget_subjects();
+      generation_seen = generation;
+      return publish_status::ok;
+    }
     const auto facts = session->directory->facts_of(stream->name());
     if (!facts || (*facts)->stream_id != stream->facts().stream_id) {
       std::size_t looked = 0;
@@ -251,7 +269,7 @@ publish_status publisher_core::follow_change() noexcept {
     return fail(publish_status::closed, stream->lost_error());
   }
   std::uint64_t seen = 0;
-  auto now = session->stream_of_subject(subject, &seen);
+  auto now = session->stream_of_subject(subject, &seen, false);
   if (!now) {
     const publish_status status = status_of(now.error().code);
     return fail(status == publish_status::failed ? publish_status::closed : status,
@@ -469,7 +487,7 @@ published publisher_core::publish_to_new(known_subject& to,
 // The default stream takes what no declared stream captures.
 bool publisher_core::is_ours(std::string_view to) {
   if (!stream->is_default()) return stream->captures(to);
-  auto owner = session->stream_of_subject(to);
+  auto owner = session->stream_of_subject(to, nullptr, false);
   return owner && (*owner)->facts().stream_id == stream->facts().stream_id;
 }
 

@@ -110,6 +110,7 @@ struct publisher_core {
   void forget_subjects();
   publish_status open_ports();
   publish_status follow_change() noexcept;
+  bool concerns_us(const client::stream_changes& changes) const;
   bool is_ours(std::string_view to);
   publish_status reopen_logs() noexcept;
   publish_status resolve(std::string_view to, target& found) noexcept;

@@ -100,48 +100,80 @@ std::vector<std::shared_ptr<client::stream_handle>> session_core::streams(
     std::vector<error>* broken, std::uint64_t* seen) {
   if (!me) look();  // nobody else does for a guest
   const std::lock_guard guard_(mutex_);
-  const std::uint64_t generation = directory->generation();
-  if (directory->removed()) {
-    streams_.clear();
-    generation_ = generation;
-    if (broken != nullptr) broken->push_back(directory->removed_error());
-  } else if (generation != generation_ || broken != nullptr) {
-    std::map<std::string, std::shared_ptr<client::stream_handle>> now;
-    bool complete = true;
-    const auto names = directory->list_streams();
-    if (!names) {  // no descriptor, no memory: what is known stays, and the next call looks again
-      now = streams_;
-      complete = false;
-    }
-    for (const std::string& name : names ? *names : std::vector<std::string>()) {
-      const auto facts = directory->facts_of(name);
-      if (!facts) {
-        if (const auto known = streams_.find(name);
-            known != streams_.end() && facts.error().code == errc::no_space) {
-          now.emplace(name, known->second);
-          complete = false;
-        }
-        if (broken != nullptr && facts.error().code != errc::not_found)
-          broken->push_back(facts.error());
-        continue;
-      }
-      const auto known = streams_.find(name);
-      if (known != streams_.end() && known->second->facts().stamp == (*facts)->stamp) {
-        now.emplace(name, known->second);
-        continue;
-      }
-      auto made = client::stream_handle::make(directory->stream_path(name), **facts,
-                                              known != streams_.end() ? known->second : nullptr);
-      handles_.push_back(made);
-      now.emplace(name, std::move(made));
-    }
-    streams_ = std::move(now);
-    generation_ = complete ? generation : 0;
-  }
+  refresh(broken);
   std::vector<std::shared_ptr<client::stream_handle>> all;
   for (const auto& [name, handle] : streams_) all.push_back(handle);
   if (seen != nullptr) *seen = generation_;
   return all;
+}
+
+std::vector<std::shared_ptr<client::stream_handle>> session_core::streams_named(
+    std::span<const std::string> names, std::uint64_t* seen) {
+  if (!me) look();  // nobody else does for a guest
+  const std::lock_guard guard_(mutex_);
+  refresh(nullptr);
+  std::vector<std::shared_ptr<client::stream_handle>> some;
+  for (const std::string& name : names)
+    if (const auto found = streams_.find(name); found != streams_.end())
+      some.push_back(found->second);
+  *seen = generation_;
+  return some;
+}
+
+// Looks at what changed; at all streams when that is not known, or when `broken` are asked for.
+// REQUIRES: mutex_
+void session_core::refresh(std::vector<error>* broken) {
+  const std::uint64_t generation = directory->generation();
+  if (directory->removed()) {
+    streams_.clear();
+    broken_.clear();
+    generation_ = generation;
+    if (broken != nullptr) broken->push_back(directory->removed_error());
+    return;
+  }
+  if (generation == generation_ && broken == nullptr) return;
+  auto [may_be_any, some_left, names] = directory->changes_between(generation_, generation);
+  bool complete = true;
+  if (may_be_any || broken != nullptr) {
+    auto all = directory->list_streams();
+    if (all) {
+      names = std::move(*all);
+      const auto is_gone = [&](const std::string& name) {
+        return !std::binary_search(names.begin(), names.end(), name);
+      };
+      std::erase_if(streams_, [&](const auto& known) { return is_gone(known.first); });
+      std::erase_if(broken_, is_gone);
+    } else {  // no descriptor, no memory: what is known stays, and the next call looks again
+      names.clear();
+      complete = false;
+    }
+  }
+  for (const std::string& name : names) complete = refresh_one(name, broken) && complete;
+  generation_ = complete ? generation : 0;
+}
+
+// False: it cannot be looked at just now, and what is known of it stays. REQUIRES: mutex_
+bool session_core::refresh_one(const std::string& name, std::vector<error>* broken) {
+  const auto known = streams_.find(name);
+  const auto facts = directory->facts_of(name);
+  if (!facts) {
+    const bool may_be_there = facts.error().code == errc::no_space && known != streams_.end();
+    if (!may_be_there && known != streams_.end()) streams_.erase(known);
+    if (facts.error().code == errc::not_found) {
+      broken_.erase(name);
+    } else {
+      broken_.insert(name);
+      if (broken != nullptr) broken->push_back(facts.error());
+    }
+    return !may_be_there;
+  }
+  broken_.erase(name);
+  if (known != streams_.end() && known->second->facts().stamp == (*facts)->stamp) return true;
+  auto made = client::stream_handle::make(directory->stream_path(name), **facts,
+                                          known != streams_.end() ? known->second : nullptr);
+  handles_.push_back(made);
+  streams_.insert_or_assign(name, std::move(made));
+  return true;
 }
 
 void session_core::look() noexcept {
@@ -162,17 +194,19 @@ void session_core::look() noexcept {
 
 std::vector<std::shared_ptr<client::stream_handle>> session_core::streams_now() {
   std::vector<error> broken;
-  return streams(&broken);
+  return streams(directory->is_changing() ? &broken : nullptr);
 }
 
 result<std::shared_ptr<client::stream_handle>> session_core::stream(const std::string& name) {
-  for (auto& handle : streams())
-    if (handle->name() == name) return handle;
+  std::uint64_t seen = 0;
+  if (auto found = streams_named({&name, 1}, &seen); !found.empty())
+    return std::move(found.front());
   if (directory->removed()) return directory->removed_error();
   if (client::name_flaw(name).empty() && os::exists(directory->stream_path(name))) {
     auto facts = client::read_stream_file(directory->stream_path(name));
     if (!facts) return std::move(facts.error());
-    for (auto& handle : streams_now())
+    std::vector<error> broken;
+    for (auto& handle : streams(&broken))
       if (handle->name() == name) return handle;
   }
   return error{errc::not_found, 0, "no stream '" + name + "'", "this bus has none of that name",
@@ -230,19 +264,47 @@ result<nlohmann::json> session_core::ask_keeper(const nlohmann::json& request) {
   return client::ask_keeper(directory->path(), address.name, request);
 }
 
+// Null: only a look at all streams can tell.
+std::shared_ptr<client::stream_handle> session_core::known_stream_of(std::string_view subject,
+                                                                     std::uint64_t& seen) {
+  const std::lock_guard guard_(mutex_);
+  refresh(nullptr);
+  if (generation_ == 0 || !broken_.empty() || directory->removed()) return nullptr;
+  seen = generation_;
+  std::shared_ptr<client::stream_handle> rest;
+  for (const auto& [name, handle] : streams_) {
+    if (handle->is_default())
+      rest = handle;
+    else if (handle->captures(subject))
+      return handle;
+  }
+  return rest;
+}
+
 result<std::shared_ptr<client::stream_handle>> session_core::stream_of_subject(
-    std::string_view subject, std::uint64_t* seen) {
+    std::string_view subject, std::uint64_t* seen, bool looks_now) {
+  const auto checked =
+      [&](std::shared_ptr<client::stream_handle> found) -> result<std::shared_ptr<client::stream_handle>> {
+    if (found->is_default()) return found;
+    if (found->facts().sealed) return sealed_error(found->name());
+    if (found->facts().held) return *found->facts().held;
+    return found;
+  };
+  if (!looks_now) {
+    std::uint64_t generation = 0;
+    if (auto known = known_stream_of(subject, generation)) {
+      if (seen != nullptr) *seen = generation;
+      return checked(std::move(known));
+    }
+  }
   for (int attempt = 0; attempt < 3; ++attempt) {
     std::shared_ptr<client::stream_handle> rest;
     std::vector<error> broken;
     for (auto& handle : streams(&broken, seen)) {
-      if (handle->is_default()) {
+      if (handle->is_default())
         rest = handle;
-      } else if (handle->captures(subject)) {
-        if (handle->facts().sealed) return sealed_error(handle->name());
-        if (handle->facts().held) return *handle->facts().held;
-        return handle;
-      }
+      else if (handle->captures(subject))
+        return checked(std::move(handle));
     }
     // A stream that cannot be read may be the one that captures it: guessing would lose messages.
     if (!broken.empty()) return std::move(broken.front());
@@ -267,7 +329,7 @@ bool session_core::clear_up_after(std::vector<std::uint32_t> gone) {
   std::erase_if(gone, [&](std::uint32_t id) { return peers->state(id) == sync::life_state::left; });
   if (gone.empty()) return false;
   directory->sweep();
-  directory->announce_change();  // what they changed, and did not live to tell
+  directory->announce_unfinished();  // what they changed, and did not live to tell
   forget_readers(gone);
   if (me && !others_live()) remove_ephemeral_streams();
   sync::reach(sync::failpoint::dead_cleared);

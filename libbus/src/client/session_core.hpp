@@ -8,6 +8,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -41,13 +42,18 @@ struct session_core final : std::enable_shared_from_this<session_core>, private 
   /// generation that they are of; 0: something could not be looked at just now.
   std::vector<std::shared_ptr<client::stream_handle>> streams(std::vector<error>* broken = nullptr,
                                                               std::uint64_t* seen = nullptr);
-  /// The same, looked at now: with those whose creator died before it told of them.
+  /// The same, with those whose creator died before it told of them.
   std::vector<std::shared_ptr<client::stream_handle>> streams_now();
+  /// Those of them that have these names.
+  std::vector<std::shared_ptr<client::stream_handle>> streams_named(
+      std::span<const std::string> names, std::uint64_t* seen);
   /// Errors: not_found, corrupt, unsupported, permission
   result<std::shared_ptr<client::stream_handle>> stream(const std::string& name);
   /// The stream that captures `subject`; the default stream is made when there is none.
+  /// `looks_now`: at all streams, not only at those that changed.
   result<std::shared_ptr<client::stream_handle>> stream_of_subject(std::string_view subject,
-                                                                   std::uint64_t* seen = nullptr);
+                                                                   std::uint64_t* seen = nullptr,
+                                                                   bool looks_now = true);
   result<void> add_stream(const stream_config& config);
   result<void> remove_stream(std::string_view name);
   /// Errors: unavailable (no busd), timed_out, what busd answers
@@ -69,6 +75,10 @@ struct session_core final : std::enable_shared_from_this<session_core>, private 
 
  private:
   static result<std::shared_ptr<session_core>> open_as_guest(const client::bus_address& address);
+  void refresh(std::vector<error>* broken);
+  bool refresh_one(const std::string& name, std::vector<error>* broken);
+  std::shared_ptr<client::stream_handle> known_stream_of(std::string_view subject,
+                                                         std::uint64_t& seen);
   bool clear_up_after(std::vector<std::uint32_t> gone);
   /// Are the files that are mapped here still the bus's? When not, whoever uses them is told at its
   /// next call. From the thread bus-life.
@@ -76,7 +86,8 @@ struct session_core final : std::enable_shared_from_this<session_core>, private 
 
   std::mutex mutex_;
   std::map<std::string, std::shared_ptr<client::stream_handle>> streams_;
-  std::uint64_t generation_ = 0;
+  std::set<std::string> broken_;  // streams that cannot be read
+  std::uint64_t generation_ = 0;  // that they are of; 0: not all could be looked at
   // All that somebody may still use, also of streams that are gone.
   std::vector<std::weak_ptr<client::stream_handle>> handles_;
   std::size_t next_handle_ = 0;  // of handles_: where the next look begins

@@ -163,10 +163,18 @@ subscriber_core::~subscriber_core() {
 // start.
 void subscriber_core::refresh_sources(const start& from) noexcept {
   generation_word_ = &session->directory->control().generation;
-  const auto streams = session->streams(nullptr, &generation_seen_);
+  const std::uint64_t generation = session->directory->generation();
+  client::stream_changes changes = session->directory->changes_between(generation_seen_, generation);
   // A stream is gone when its remover said so, not when it cannot be seen just now.
   const bool gone = session->directory->removed();
+  if (!is_attached_ || gone) changes.may_be_any = true;
+  const auto streams = changes.may_be_any
+                           ? session->streams(nullptr, &generation_seen_)
+                           : session->streams_named(changes.names, &generation_seen_);
+  // What came meanwhile is looked at next time.
+  if (!changes.may_be_any) generation_seen_ = std::min(generation_seen_, generation);
   for (auto& source : sources_) {
+    if (!changes.concerns(source->stream->name())) continue;
     source->draining = gone || source->closed();
     if (source->stream->is_lost() && !gone && !failure) failure = source->stream->lost_error();
   }
@@ -174,12 +182,13 @@ void subscriber_core::refresh_sources(const start& from) noexcept {
     if (wants(*stream)) attach(stream, from);
   }
   bool is_complete = true;
-  if (is_attached_)
-    is_complete = attach_to_leaving();
-  else
+  if (!is_attached_)
     pass_over_leaving();
+  else if (changes.may_be_any || changes.some_left)
+    is_complete = attach_to_leaving();
   is_attached_ = true;
-  if (is_complete) interest_.has_come(generation_seen_);
+  if (!is_complete) generation_seen_ = 0;  // the next call looks again
+  interest_.has_come(generation_seen_);
   plain_source_ = nullptr;
   if (gone && !failure) failure = session->directory->removed_error();
 }
@@ -218,7 +227,7 @@ void subscriber_core::pass_over_leaving() noexcept {
   for (const std::string& directory : leaving ? *leaving : std::vector<std::string>())
     if (const auto facts = client::read_stream_file(directory))
       for (std::uint32_t lane = 0; lane < facts->config.lanes; ++lane)
-        given_up_.push_back(facts->lane_key(lane));
+        met_.insert(facts->lane_key(lane));
 }
 
 void subscriber_core::attach(const std::shared_ptr<client::stream_handle>& stream,
@@ -227,13 +236,10 @@ void subscriber_core::attach(const std::shared_ptr<client::stream_handle>& strea
   for (std::uint32_t lane = 0; lane < lanes; ++lane) {
     if (options.lane && *options.lane != lane) continue;
     const std::uint64_t key = stream->facts().lane_key(lane);
-    const bool known = std::any_of(sources_.begin(), sources_.end(), [&](const auto& source) {
-      return source->lane->lane_key() == key;
-    });
-    const bool given_up = std::find(given_up_.begin(), given_up_.end(), key) != given_up_.end();
-    if (known || given_up) continue;
+    if (met_.contains(key)) continue;  // what was delivered is not delivered again
     auto attached = detail::source::attach(*session, stream, lane, wish_, from);
     if (attached) {
+      met_.insert(key);
       sources_.push_back(std::move(*attached));
       if (sleeper_.has_descriptor()) (void)sleeper_.descriptor(sources_, *session, wish_.id);
     } else if (attached.error().code != errc::not_found || is_there(*stream)) {
@@ -250,7 +256,6 @@ bool subscriber_core::is_there(const client::stream_handle& stream) const noexce
 
 void subscriber_core::retire(std::size_t index) noexcept {
   const detail::source& gone = *sources_[index];
-  given_up_.push_back(gone.lane->lane_key());  // what was delivered is not delivered again
   retired_.delivered += gone.delivered;
   retired_.lost += gone.lost;
   retired_.gaps += gone.gaps;
@@ -439,7 +444,8 @@ std::size_t subscriber_core::refill_slowly(std::size_t max) noexcept {
                       ? sources_.front().get()
                       : nullptr;
   max = std::min(max, batch_max);
-  for (std::size_t looked = 0; looked < sources_.size(); ++looked) {
+  // Each once: one that is retired leaves its place to the next.
+  for (std::size_t looked = 0; looked < sources_.size();) {
     if (next_source_ >= sources_.size()) next_source_ = 0;
     detail::source& source = *sources_[next_source_];
     const bool has_ended = source.draining && source.has_ended();  // before the last look
@@ -455,6 +461,7 @@ std::size_t subscriber_core::refill_slowly(std::size_t max) noexcept {
       retire(next_source_);
     } else {
       ++next_source_;
+      ++looked;
     }
   }
   // Nothing anywhere: what was read goes back, and a waiting publisher is told.

@@ -8,6 +8,7 @@
 #include <exception>
 #include <memory>
 #include <optional>
+#include <unordered_set>
 #include <vector>
 
 #include <bus/subscriber.hpp>
@@ -135,7 +136,7 @@ struct subscriber_core {
   client::interest interest_;
   client::sleeper sleeper_;
   subscriber_stats retired_;             // of sources that are gone
-  std::vector<std::uint64_t> given_up_;  // lane keys of sources that ended
+  std::unordered_set<std::uint64_t> met_;  // lane keys: of all sources there ever were, and of what is none of ours
   std::uint64_t thread_ = 0;
   std::uint32_t idle_polls_ = 0;
   std::exception_ptr thrown_;  // by on_gap

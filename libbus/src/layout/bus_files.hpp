@@ -26,21 +26,38 @@ struct control_header {
       generation;      // rises whenever a stream or lane comes or goes; low half is a futex
   base::word removed;  // 1: the whole bus was removed by force; 2: somebody found its files deleted.
                        // A reason to look; whoever has it mapped is told so
+  base::word unfinished;  // 1: somebody makes a change, or died at it, that is not announced yet
   alignas(128) base::word next_process_id;
   base::word next_object_id;       // publishers and subscribers
   alignas(128) base::word keeper;  // process id of busd; 0: there is none
   base::word keeper_bell;          // 1: it sleeps; whoever needs it sets 0 and wakes it
 };
 static_assert(std::is_standard_layout_v<control_header>);
-inline constexpr std::uint64_t control_file_bytes = 4096;
 /// base::clock_eras lie there.
 inline constexpr std::uint64_t clock_eras_offset = 1024;
 static_assert(sizeof(control_header) <= clock_eras_offset);
-static_assert(clock_eras_offset + sizeof(base::clock_eras) <= control_file_bytes);
+
+inline constexpr std::uint32_t stream_name_bytes = 64;
+
+/// What a change was about: see client/change_journal.hpp. That of generation g lies at g modulo their number.
+enum class change_kind : std::uint64_t { none = 1, changed = 2, removed = 3 };
+struct change_entry {
+  base::word check;  // of the generation, the kind and the name
+  base::word kind;
+  base::word name[stream_name_bytes / 8];  // of the stream, zeroes behind it
+};
+inline constexpr std::size_t change_journal_entries = 256;
+inline constexpr std::uint64_t change_journal_offset = 4096;
+static_assert(clock_eras_offset + sizeof(base::clock_eras) <= change_journal_offset);
+
+inline constexpr std::uint64_t control_file_bytes =
+    change_journal_offset + change_journal_entries * sizeof(change_entry);
+static_assert(control_file_bytes == 24576);
+/// Of a bus that an older library made: it has no journal.
+inline constexpr std::uint64_t control_file_bytes_without_journal = 4096;
 
 /// `stream`: the configuration. Never changed.
 inline constexpr std::uint64_t stream_file_bytes = 8192;
-inline constexpr std::uint32_t stream_name_bytes = 64;
 inline constexpr std::uint32_t patterns_max_bytes = 4096;
 
 struct stream_header {

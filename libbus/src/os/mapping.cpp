@@ -86,8 +86,10 @@ class open_file {
 };
 
 error translate(const ipc::interprocess_exception& thrown, std::uint64_t bytes) {
-  return failure(thrown.get_native_error() != 0 ? thrown.get_native_error() : ENOMEM,
-                 "cannot map " + std::to_string(bytes) + " bytes of shared memory");
+  const int why = thrown.get_native_error() != 0 ? thrown.get_native_error() : ENOMEM;
+  return failure(why, "cannot map " + std::to_string(bytes) + " bytes of shared memory",
+                 why == ENOMEM ? "raise vm.max_map_count (a lane that is read takes five mappings) or ulimit -v"
+                               : "");
 }
 
 }  // namespace

@@ -23,7 +23,9 @@ enum class fault : std::uint8_t {
   unstarted_fails,           // a lease that ends counts, whether its message was begun or not
   loss_untold,               // what the ring lost is counted, and no consumer hears of it
   place_stays_active,        // a dead active member's place is still the active one
-  newcomers_forgotten        // N2: a new lane holds back for those only who have come to it
+  newcomers_forgotten,       // N2: a new lane holds back for those only who have come to it
+  changes_misnamed,          // J1: an entry of the journal says that nothing changed
+  dead_change_unmarked       // who dies at a change leaves no mark of it
 };
 
 #if defined(BUS_FAILPOINTS)

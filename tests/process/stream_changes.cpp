@@ -1,0 +1,139 @@
+// Streams that come, go and change while others publish and read: everybody looks only at what the journal of changes
+// names, and must come to the same as by a look at everything. Each with the mistake that its test catches.
+
+#include <bus/bus.hpp>
+
+#include <gtest/gtest.h>
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <map>
+#include <random>
+#include <string>
+
+#include "failpoint_plan.hpp"
+#include "scratch.hpp"
+#include "sync/seeded_fault.hpp"
+
+namespace {
+
+using namespace std::chrono_literals;
+using bus::sync::fault;
+
+bus::session open(const test::scratch& place) {
+  auto opened = bus::open(place.url());
+  if (!opened) throw std::runtime_error(opened.error().message());
+  return std::move(*opened);
+}
+
+bus::stream_config config_of(const std::string& name, const std::string& subjects) {
+  bus::stream_config config;
+  config.name = name;
+  config.subjects = {subjects};
+  config.overflow = bus::overflow::drop_oldest;
+  config.ring_bytes = 64 << 10;
+  config.max_message_bytes = 4096;
+  config.max_subjects = 16;
+  config.max_readers = 16;
+  return config;
+}
+
+class StreamChanges : public ::testing::Test {
+ protected:
+  void SetUp() override { ::alarm(150); }
+  void TearDown() override {
+    ::alarm(0);
+    bus::sync::seeded = fault::none;
+  }
+};
+
+// Subjects s0.x to s5.x; each belongs to the stream that captures it now, else to the default stream. How many
+// messages went, or came, another way.
+std::size_t errors_of_a_run(std::uint32_t seed, int steps) {
+  constexpr int subjects = 6;
+  const test::scratch place;
+  auto changer = open(place), writer = open(place), reader = open(place);
+  std::vector<bus::publisher> out;
+  for (int i = 0; i < subjects; ++i)
+    out.push_back(std::move(*writer.publisher("s" + std::to_string(i) + ".x")));
+  auto in = reader.subscribe(">");
+  if (!in) throw std::runtime_error(in.error().message());
+  std::mt19937 random(seed);
+  std::map<int, std::string> owners;  // subject: name of its stream
+  std::size_t errors = 0;
+  int number = 0;
+  const auto change = [&](int i) {
+    if (const auto there = owners.find(i); there != owners.end()) {
+      if (!changer.remove_stream(there->second)) ++errors;
+      owners.erase(there);
+      if (random() % 2 != 0) return;
+    }
+    // Often under a name that it had before.
+    const std::string name = "n" + std::to_string(i) + (random() % 2 != 0 ? "" : std::to_string(++number));
+    if (!changer.add_stream(config_of(name, "s" + std::to_string(i) + ".>"))) ++errors;
+    owners[i] = name;
+    // What would capture the same is refused.
+    if (changer.add_stream(config_of("other", "*.x"))) ++errors;
+  };
+  for (int step = 0; step < steps; ++step) {
+    // Now and then more than the journal holds.
+    const int changes = random() % 16 == 0 ? 150 : static_cast<int>(random() % 4);
+    for (int i = 0; i < changes; ++i) change(static_cast<int>(random() % subjects));
+    std::map<std::string, int> sent, got;
+    for (int i = 0; i < subjects; ++i) {
+      auto& p = out[static_cast<std::size_t>(i)];
+      const std::string text = std::to_string(step) + "." + std::to_string(i);
+      if (!p.publish(text)) ++errors;
+      ++sent[text];
+      const auto owner = owners.find(i);
+      if (p.stream() != (owner == owners.end() ? "default" : owner->second)) ++errors;
+    }
+    while (in->poll(100, [&](const bus::message& m) { ++got[std::string(m.text())]; }) != 0) {
+    }
+    errors += sent != got;
+  }
+  return errors;
+}
+
+TEST_F(StreamChanges, AreFollowedAsByALookAtEverything) {
+  for (std::uint32_t seed = 1; seed <= 4; ++seed) EXPECT_EQ(errors_of_a_run(seed, 60), 0u) << seed;
+  bus::sync::seeded = fault::changes_misnamed;
+  EXPECT_GT(errors_of_a_run(1, 20), 0u) << "the test does not notice";
+}
+
+// Whoever made a stream died before it told of it.
+TEST_F(StreamChanges, OfOneThatDiedAreNotOverlooked) {
+  for (const fault seeded : {fault::none, fault::dead_change_unmarked}) {
+    const test::scratch place;
+    auto session = open(place);
+    auto old = session.publisher("other.x");  // knows all streams
+    ASSERT_TRUE(old && old->publish("1"));
+    ASSERT_TRUE(session.add_stream(config_of("first", "first.>")));  // and who captures what
+    test::shared_value<test::failpoint_plan> plan;
+    plan->kill_at = test::failpoint::create_stream_named;
+    const pid_t child = ::fork();
+    if (child == 0) {
+      bus::sync::seeded = seeded;
+      test::follow(&*plan);
+      auto mine = open(place);
+      (void)mine.add_stream(config_of("orders", "orders.>"));
+      ::_exit(1);
+    }
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    ASSERT_TRUE(WIFSIGNALED(status));
+    auto made = session.publisher("orders.x");
+    ASSERT_TRUE(made) << made.error().message();
+    const auto again = session.add_stream(config_of("again", "orders.*"));
+    if (seeded == fault::none) {
+      EXPECT_EQ(made->stream(), "orders");
+      ASSERT_FALSE(again);
+      EXPECT_EQ(again.error().code, bus::errc::conflict);
+    } else {
+      EXPECT_TRUE(made->stream() != "orders" || again) << "the test does not notice";
+    }
+  }
+}
+
+}  // namespace
