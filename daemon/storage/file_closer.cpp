@@ -37,7 +37,7 @@ void file_closer::run() {
     const log::disk_file file = files_.front();
     guard.unlock();
     log::posix_disk disk;
-    disk.close(file);
+    disk.close_removed(file);
     std::this_thread::sleep_for(std::chrono::milliseconds(1));  // the disk has others to serve
     guard.lock();
     files_.pop_front();  // only now: its space was on the way

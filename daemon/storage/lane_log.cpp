@@ -199,7 +199,7 @@ result<bool> lane_log::has_room_to_restart() {
 // Without its name it has its space until it is closed.
 int lane_log::drop_file(const std::string& path) {
   if (!serves_) return disk_.remove(path);
-  const int file = disk_.open(path, log::disk_mode::read, false);
+  const int file = disk_.open(path, log::disk_mode::write, false);
   const int failure = disk_.remove(path);
   if (file >= 0) closing_ = options_.close_later(file);
   return failure;

@@ -3,9 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <chrono>
 #include <cstring>
-#include <thread>
 
 #include "os/failure.hpp"
 #include "storage/subject_log.hpp"
@@ -78,18 +76,16 @@ result<void> catalog::sync_stream(const std::string& name) {
   return {};
 }
 
-// With a breath behind each large file: the disk has others to serve, and so has the processor.
 void catalog::remove_tree(const std::string& path) {
-  constexpr std::int64_t large = 8 << 20;
   std::vector<std::string> names;
   if (disk_.list(path, names) == 0)
     for (const std::string& name : names) {
       const std::string one = path + "/" + name;
-      const int file = disk_.open(one, log::disk_mode::read, false);
-      const bool is_large = file >= 0 && disk_.size(file) >= large;
-      if (file >= 0) disk_.close(file);
-      if (disk_.remove(one) != 0) remove_tree(one);
-      if (is_large) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      const int file = disk_.open(one, log::disk_mode::write, false);
+      const bool is_removed = disk_.remove(one) == 0;
+      if (file >= 0 && is_removed) disk_.close_removed(file);
+      if (file >= 0 && !is_removed) disk_.close(file);
+      if (!is_removed) remove_tree(one);
     }
   (void)disk_.remove(path);
 }

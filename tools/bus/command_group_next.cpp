@@ -179,13 +179,7 @@ int run(const context& c, const options& o) {
   how.on_gap = [&](const bus::gap& gap) {
     gap_seen = true;
     if (c.json)
-      std::printf("%s\n", dump({{"gap",
-                                 {{"first", gap.first},
-                                  {"count", gap.count},
-                                  {"stream", gap.stream},
-                                  {"lane", gap.lane},
-                                  {"reason", bus::gap_reason_name(gap.reason)}}}})
-                              .c_str());
+      std::printf("%s\n", dump(to_json(gap)).c_str());
     else
       std::fprintf(stderr, "bus: %llu messages of stream %s lost, from #%llu\n",
                    static_cast<unsigned long long>(gap.count), std::string(gap.stream).c_str(),

@@ -65,13 +65,7 @@ int run(const context& c, const options& o) {
   how.on_gap = [&](const bus::gap& gap) {
     gap_seen = true;
     if (c.json)
-      std::printf("%s\n", dump({{"gap",
-                                 {{"first", gap.first},
-                                  {"count", gap.count},
-                                  {"stream", gap.stream},
-                                  {"lane", gap.lane},
-                                  {"reason", bus::gap_reason_name(gap.reason)}}}})
-                              .c_str());
+      std::printf("%s\n", dump(to_json(gap)).c_str());
     else if (gap.reason == bus::gap_reason::unsynced && !o.raw && !o.quiet)
       std::printf(
           "-- shared memory was lost here: up to %llu messages of stream %s, from #%llu, none of "

@@ -145,4 +145,13 @@ json to_json(const bus::error& error) {
             {"fix", error.fix}}}};
 }
 
+json to_json(const bus::gap& gap) {
+  return {{"gap",
+           {{"first", gap.first},
+            {"count", gap.count},
+            {"stream", gap.stream},
+            {"lane", gap.lane},
+            {"reason", bus::gap_reason_name(gap.reason)}}}};
+}
+
 }  // namespace tools

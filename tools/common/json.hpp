@@ -20,6 +20,7 @@ json to_json(const bus::pending_message& message);
 json to_json(const bus::peeked_message& message);
 json to_json(const bus::dead_letter& letter);
 json to_json(const bus::error& error);
+json to_json(const bus::gap& gap);
 /// The payload as text; when it is not UTF-8, also as base64.
 void put_payload(json& object, std::string_view payload);
 std::string_view text_of(const std::vector<std::byte>& payload);

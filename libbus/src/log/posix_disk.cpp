@@ -8,7 +8,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
+#include <thread>
 
 #include "os/fd.hpp"
 #include "os/size_limit.hpp"
@@ -44,6 +46,21 @@ int posix_disk::open(const std::string& path, disk_mode mode, bool direct) {
 
 void posix_disk::close(disk_file file) {
   if (file >= 0) ::close(file);
+}
+
+// A journal that is committed while much was freed writes, and discards, all of it first.
+void posix_disk::close_removed(disk_file file) {
+  constexpr std::int64_t freed_at_once = 2 << 20;
+  struct ::stat found {};
+  // It may have another name; and a lease for writing is granted to the only one that has it open.
+  if (::fstat(file, &found) == 0 && found.st_nlink == 0 && ::fcntl(file, F_SETLEASE, F_WRLCK) == 0) {
+    (void)::fcntl(file, F_SETLEASE, F_UNLCK);
+    for (std::int64_t left = found.st_size - freed_at_once; left > 0; left -= freed_at_once) {
+      if (::ftruncate(file, left) != 0) break;
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  }
+  close(file);
 }
 
 std::int64_t posix_disk::read(disk_file file, std::span<std::byte> into, std::uint64_t offset) {

@@ -13,6 +13,7 @@ class posix_disk : public disk {
   const char* name() const noexcept override { return "posix"; }
   int open(const std::string& path, disk_mode mode, bool direct) override;
   void close(disk_file file) override;
+  void close_removed(disk_file file) override;
   std::int64_t read(disk_file file, std::span<std::byte> into, std::uint64_t offset) override;
   int write(disk_file file, std::span<const std::byte> from, std::uint64_t offset) override;
   int reserve(disk_file file, std::uint64_t bytes) override;
