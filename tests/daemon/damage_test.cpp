@@ -1,5 +1,5 @@
-/// damage: files of a log are changed while busd keeps it and programs read it: by a subscriber that takes batches, by a
-/// recorder, by a replay, and by a subscriber that is in the middle of it. A model knows what was published. (All
+/// damage: files of a log are changed while busd keeps it and programs read it: a subscriber that takes batches, a
+/// recorder, a replay, and a subscriber that is in the middle of it. A model knows what was published. (All
 /// kinds of files and damages, read without a bus: tests/storage/damage_test.cpp.)
 ///
 /// What must hold for every damage
@@ -353,7 +353,8 @@ TEST_F(LiveDamage, AMistakeOfTheCheckIsNoticed) {
   forgets_ = mistake::takes_another;
   EXPECT_NE(by_a_subscriber(), "");
   forgets_ = mistake::forgets_gaps;
-  const std::string first = *std::find_if(files_.begin(), files_.end(), [](const auto& f) { return f.ends_with(".log"); });
+  const std::string first =
+      *std::find_if(files_.begin(), files_.end(), [](const auto& file) { return file.ends_with(".log"); });
   const std::string before = read_file(first);
   std::string after = before;
   for (std::size_t at = 200'000; at < 210'000; ++at) after[at] ^= 1;

@@ -163,8 +163,9 @@ subscriber_core::~subscriber_core() {
 // start.
 void subscriber_core::refresh_sources(const start& from) noexcept {
   generation_word_ = &session->directory->control().generation;
+  const std::uint64_t before = generation_seen_;
   const std::uint64_t generation = session->directory->generation();
-  client::stream_changes changes = session->directory->changes_between(generation_seen_, generation);
+  client::stream_changes changes = session->directory->changes_between(before, generation);
   // A stream is gone when its remover said so, not when it cannot be seen just now.
   const bool gone = session->directory->removed();
   if (!is_attached_ || gone) changes.may_be_any = true;
@@ -178,19 +179,27 @@ void subscriber_core::refresh_sources(const start& from) noexcept {
     source->draining = gone || source->closed();
     if (source->stream->is_lost() && !gone && !failure) failure = source->stream->lost_error();
   }
-  for (const auto& stream : streams) {
-    if (wants(*stream)) attach(stream, from);
-  }
+  bool all_there = streams.size() >= changes.names.size();
+  for (const auto& stream : streams)
+    if (wants(*stream)) all_there = attach(stream, from) && all_there;
   bool is_complete = true;
   if (!is_attached_)
     pass_over_leaving();
-  else if (changes.may_be_any || changes.some_left)
+  else if (changes.may_be_any || !all_there || some_left_since(before))
     is_complete = attach_to_leaving();
   is_attached_ = true;
   if (!is_complete) generation_seen_ = 0;  // the next call looks again
   interest_.has_come(generation_seen_);
   plain_source_ = nullptr;
   if (gone && !failure) failure = session->directory->removed_error();
+}
+
+// [N2] Asked after the look at what there is. What was announced and was not met there was removed: either nothing is
+// in its place, or another stream is, and then the remover said so before it gave the lock of changes back.
+bool subscriber_core::some_left_since(std::uint64_t generation) const {
+  const auto& bus = *session->directory;
+  const auto changes = bus.changes_between(generation, bus.generation());
+  return changes.may_be_any || changes.some_left;
 }
 
 bool subscriber_core::wants(const client::stream_handle& stream) const noexcept {
@@ -230,8 +239,10 @@ void subscriber_core::pass_over_leaving() noexcept {
         met_.insert(facts->lane_key(lane));
 }
 
-void subscriber_core::attach(const std::shared_ptr<client::stream_handle>& stream,
+// False: a lane is not there any more.
+bool subscriber_core::attach(const std::shared_ptr<client::stream_handle>& stream,
                              const start& from) noexcept {
+  bool all_there = true;
   const std::uint32_t lanes = stream->lane_count();
   for (std::uint32_t lane = 0; lane < lanes; ++lane) {
     if (options.lane && *options.lane != lane) continue;
@@ -244,8 +255,11 @@ void subscriber_core::attach(const std::shared_ptr<client::stream_handle>& strea
       if (sleeper_.has_descriptor()) (void)sleeper_.descriptor(sources_, *session, wish_.id);
     } else if (attached.error().code != errc::not_found || is_there(*stream)) {
       failure = std::move(attached.error());
+    } else {
+      all_there = false;
     }
   }
+  return all_there;
 }
 
 // What was not found was removed this moment; or it was deleted, and the rest of the stream is there.

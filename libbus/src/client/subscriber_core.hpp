@@ -69,7 +69,8 @@ struct subscriber_core {
   static constexpr std::size_t held_chunks_max = 4;
 
   void refresh_sources(const start& from) noexcept;
-  void attach(const std::shared_ptr<client::stream_handle>& stream, const start& from) noexcept;
+  bool attach(const std::shared_ptr<client::stream_handle>& stream, const start& from) noexcept;
+  bool some_left_since(std::uint64_t generation) const;
   bool wants(const client::stream_handle& stream) const noexcept;
   /// False: not everything could be looked at.
   bool attach_to_leaving() noexcept;

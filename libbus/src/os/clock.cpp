@@ -165,7 +165,7 @@ std::size_t tick_clock::read_eras(known_eras& found, const sample& now) const no
   return count;
 }
 
-// The same, and a new one is announced when the wall clock has left the last, which may itself only have been announced.
+// The same, and a new one is announced when the wall clock has left the last, which may only be announced itself.
 std::size_t tick_clock::look(known_eras& found, const sample& now) const noexcept {
   const std::size_t count = read_eras(found, now);
   const era& last = found[count - 1];
