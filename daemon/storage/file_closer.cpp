@@ -1,8 +1,10 @@
 #include "storage/file_closer.hpp"
 
 #include <chrono>
+#include <utility>
 
 #include "log/posix_disk.hpp"
+#include "storage/remove_tree.hpp"
 
 namespace bus::storage {
 
@@ -29,18 +31,42 @@ std::size_t file_closer::close(log::disk_file file) {
   return waiting;
 }
 
+void file_closer::remove(std::string directory) {
+  {
+    const std::lock_guard guard(mutex_);
+    directories_.push_back(std::move(directory));
+  }
+  changed_.notify_all();
+}
+
+// False: stop.
+bool file_closer::give_back(log::disk_file file) {
+  log::posix_disk disk;
+  disk.close_removed(file);
+  std::this_thread::sleep_for(std::chrono::milliseconds(1));  // the disk has others to serve
+  const std::lock_guard guard(mutex_);
+  return !stop_;
+}
+
 void file_closer::run() {
   std::unique_lock guard(mutex_);
   for (;;) {
-    changed_.wait(guard, [&] { return stop_ || !files_.empty(); });
+    changed_.wait(guard, [&] { return stop_ || !files_.empty() || !directories_.empty(); });
     if (stop_) return;
-    const log::disk_file file = files_.front();
+    if (!files_.empty()) {
+      const log::disk_file file = files_.front();
+      guard.unlock();
+      (void)give_back(file);
+      guard.lock();
+      files_.pop_front();  // only now: its space was on the way
+      continue;
+    }
+    const std::string directory = std::move(directories_.front());
+    directories_.pop_front();
     guard.unlock();
     log::posix_disk disk;
-    disk.close_removed(file);
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));  // the disk has others to serve
+    (void)remove_tree(disk, directory, [this](log::disk_file file) { return give_back(file); });
     guard.lock();
-    files_.pop_front();  // only now: its space was on the way
   }
 }
 

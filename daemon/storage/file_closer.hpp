@@ -1,13 +1,15 @@
 #pragma once
-/// file_closer: closes files that have lost their names, in a thread of its own. Only then the file
-/// system gives their space back, and that takes as long as they are large: no commit waits for it.
+/// file_closer: closes files that have lost their names, and removes directories that nobody needs any more, in a
+/// thread of its own. Their space goes back a little at a time, which takes as long as they are large: no commit and
+/// no order waits for it.
 ///
-/// Threads    close() from any
+/// Threads    close() and remove() from any
 
 #include <condition_variable>
 #include <cstddef>
 #include <deque>
 #include <mutex>
+#include <string>
 #include <thread>
 
 #include "log/disk.hpp"
@@ -21,13 +23,17 @@ class file_closer {
 
   /// How many wait now, with this one: each keeps a descriptor.
   std::size_t close(log::disk_file file);
+  /// REQUIRES: nobody else makes or removes anything in it. What is left when busd ends is removed at its next start.
+  void remove(std::string directory);
 
  private:
   void run();
+  bool give_back(log::disk_file file);
 
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<log::disk_file> files_;
+  std::deque<std::string> directories_;
   bool stop_ = false;
   std::thread thread_;
 };

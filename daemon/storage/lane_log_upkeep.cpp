@@ -152,8 +152,9 @@ int lane_log::replace_segment(std::uint64_t base_seq, const std::string& path,
 }
 
 // What had the name gives its space back when it is closed.
+// What is not open for writing keeps its bytes until it is closed: the new name is not durable yet.
 int lane_log::rename_over(const std::string& path, const std::string& name) {
-  const int file = serves_ ? disk_.open(name, log::disk_mode::write, false) : -1;
+  const int file = serves_ ? disk_.open(name, log::disk_mode::read, false) : -1;
   const int failure = disk_.rename(path, name);
   if (file >= 0) closing_ = options_.close_later(file);
   return failure;

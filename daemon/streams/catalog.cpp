@@ -6,6 +6,8 @@
 #include <cstring>
 
 #include "os/failure.hpp"
+#include "os/random.hpp"
+#include "storage/remove_tree.hpp"
 #include "storage/subject_log.hpp"
 #include "wire/checked_text.hpp"
 #include "wire/stream_json.hpp"
@@ -41,7 +43,7 @@ result<void> catalog::prepare() {
   if (!synced) return synced;
   for (const std::string& name : names)
     if (name.starts_with(half_made) || name.starts_with(half_removed))
-      remove_tree(directory_of(name));
+      storage::remove_tree(disk_, directory_of(name));
   return {};
 }
 
@@ -74,20 +76,6 @@ result<void> catalog::sync_stream(const std::string& name) {
   if (file >= 0) disk_.close(file);
   if (failure != 0) return os::failure(-failure, "cannot sync " + subjects);
   return {};
-}
-
-void catalog::remove_tree(const std::string& path) {
-  std::vector<std::string> names;
-  if (disk_.list(path, names) == 0)
-    for (const std::string& name : names) {
-      const std::string one = path + "/" + name;
-      const int file = disk_.open(one, log::disk_mode::write, false);
-      const bool is_removed = disk_.remove(one) == 0;
-      if (file >= 0 && is_removed) disk_.close_removed(file);
-      if (file >= 0 && !is_removed) disk_.close(file);
-      if (!is_removed) remove_tree(one);
-    }
-  (void)disk_.remove(path);
 }
 
 result<std::vector<definition>> catalog::load(std::vector<error>& problems) {
@@ -159,7 +147,7 @@ result<void> catalog::make_own(const std::string& building, const definition& ma
   const auto copied = read(building);
   auto written = rename_owner(building, made, copied ? copied->stream_id : 0);
   if (written) written = write_definition(building, made);
-  if (!written) remove_tree(building);
+  if (!written) storage::remove_tree(disk_, building);
   return written;
 }
 
@@ -273,7 +261,7 @@ result<void> catalog::add(const definition& made, std::uint64_t high_water,
   const std::string building = building_for(made);
   auto built = build(building, made, high_water, options);
   if (!built) {
-    remove_tree(building);
+    storage::remove_tree(disk_, building);
     return built;
   }
   return commit(building, made);
@@ -300,7 +288,7 @@ result<void> catalog::commit(const std::string& building, const definition& made
   int failure = disk_.sync_directory(building);
   if (failure == 0) failure = disk_.rename(building, path);
   if (failure != 0) {
-    remove_tree(building);
+    storage::remove_tree(disk_, building);
   } else {
     failure = disk_.sync_directory(directory_ + "/streams");
     // Its files stay until the next start: the name may be on the disk (C2).
@@ -324,13 +312,15 @@ result<std::unique_ptr<storage::lane_log>> catalog::add_lane(const definition& c
   return log;
 }
 
+void catalog::forget(const std::string& building) { storage::remove_tree(disk_, building); }
+
 result<void> catalog::store(const definition& changed) {
   return write_definition(directory_of(changed.config.name), changed);
 }
 
 result<void> catalog::set_aside(const std::string& name) {
   const std::string aside = directory_of(std::string(half_removed) + name);
-  remove_tree(aside);
+  storage::remove_tree(disk_, aside);
   int failure = disk_.rename(directory_of(name), aside);
   if (failure != 0) return os::failure(-failure, "cannot remove the stream '" + name + "'");
   failure = disk_.sync_directory(directory_ + "/streams");
@@ -349,14 +339,18 @@ result<void> catalog::put_back(const std::string& name) {
   return what;
 }
 
-void catalog::erase_aside(const std::string& name) {
-  remove_tree(directory_of(std::string(half_removed) + name));
+std::string catalog::let_go_of_aside(const std::string& name) {
+  const std::string aside = directory_of(std::string(half_removed) + name);
+  const std::string nameless = aside + "." + std::to_string(os::random_id());
+  return disk_.rename(aside, nameless) == 0 ? nameless : std::string();
 }
 
 result<void> catalog::remove(const std::string& name) {
   auto removed = set_aside(name);
-  if (removed) erase_aside(name);
-  return removed;
+  if (!removed) return removed;
+  const std::string aside = let_go_of_aside(name);
+  if (!aside.empty()) storage::remove_tree(disk_, aside);
+  return {};
 }
 
 }  // namespace bus::streams

@@ -56,7 +56,7 @@ class catalog {
   /// Where adopt() takes it from: swept when that never happens.
   std::string building_for(const definition& made) const;
   /// A directory that was built elsewhere, and is not wanted any more.
-  void forget(const std::string& building) { remove_tree(building); }
+  void forget(const std::string& building);
   /// An empty log for the last of changed.lanes, and then the definition that counts it.
   /// Errors: no_space, system
   result<std::unique_ptr<storage::lane_log>> add_lane(const definition& changed,
@@ -69,7 +69,9 @@ class catalog {
   /// that back. Errors: not_found, system
   result<void> set_aside(const std::string& name);
   result<void> put_back(const std::string& name);
-  void erase_aside(const std::string& name);
+  /// The directory that set_aside() left, under a name that no other will have, so that any thread may remove it; the
+  /// next start does. Empty: it cannot be renamed, and is left to the next start.
+  std::string let_go_of_aside(const std::string& name);
   /// C3, of one stream. Errors: system
   result<void> sync_stream(const std::string& name);
 
@@ -88,7 +90,6 @@ class catalog {
   result<void> rename_owner(const std::string& building, const definition& made,
                             std::uint64_t from_id);
   result<void> write_definition(const std::string& directory, const definition& made);
-  void remove_tree(const std::string& path);
 
   log::disk& disk_;
   const std::string directory_;

@@ -204,7 +204,8 @@ result<void> keeper::remove(const std::string& name) {
   opener_.streams().erase(found);
   note_known();
   opener_.let_go(std::move(lanes));
-  opener_.logs().erase_aside(name);
+  if (auto aside = opener_.logs().let_go_of_aside(name); !aside.empty())
+    engine_.closer().remove(std::move(aside));
   spdlog::info("stream {}: removed", name);
   return {};
 }

@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <fstream>
 #include <map>
 #include <random>
 #include <string>
@@ -50,9 +52,8 @@ class StreamChanges : public ::testing::Test {
 
 // Subjects s0.x to s5.x; each belongs to the stream that captures it now, else to the default stream. How many
 // messages went, or came, another way.
-std::size_t errors_of_a_run(std::uint32_t seed, int steps) {
+std::size_t errors_of_a_run(std::uint32_t seed, int steps, const test::scratch& place = test::scratch()) {
   constexpr int subjects = 6;
-  const test::scratch place;
   auto changer = open(place), writer = open(place), reader = open(place);
   std::vector<bus::publisher> out;
   for (int i = 0; i < subjects; ++i)
@@ -100,6 +101,57 @@ TEST_F(StreamChanges, AreFollowedAsByALookAtEverything) {
   for (std::uint32_t seed = 1; seed <= 4; ++seed) EXPECT_EQ(errors_of_a_run(seed, 60), 0u) << seed;
   bus::sync::seeded = fault::changes_misnamed;
   EXPECT_GT(errors_of_a_run(1, 20), 0u) << "the test does not notice";
+}
+
+// A bus that an older library made has no journal.
+TEST_F(StreamChanges, AreFollowedWithoutAJournal) {
+  constexpr std::uint64_t old_bytes = 4096;
+  constexpr std::streamoff total_bytes_at = 24;
+  const test::scratch place;
+  { auto made = open(place); }
+  const std::string control = place.directory() + "/control";
+  std::filesystem::resize_file(control, old_bytes);
+  {
+    std::fstream file(control, std::ios::binary | std::ios::in | std::ios::out);
+    file.seekp(total_bytes_at);
+    file.write(reinterpret_cast<const char*>(&old_bytes), sizeof old_bytes);
+  }
+  EXPECT_EQ(errors_of_a_run(7, 40, place), 0u);
+  EXPECT_EQ(std::filesystem::file_size(control), old_bytes);
+}
+
+// A remover has taken a stream away and has not told of it yet: what was published to it is still for those who are
+// subscribed, and were slow to look.
+TEST_F(StreamChanges, ARemovalThatIsUnderWayHidesNothing) {
+  for (const bool is_known : {false, true}) {
+    const test::scratch place;
+    auto session = open(place), other = open(place);
+    auto in = session.subscribe(">");
+    ASSERT_TRUE(in);
+    auto config = config_of("orders", "orders.>");
+    config.overflow = bus::overflow::block;
+    ASSERT_TRUE(other.add_stream(config));
+    ASSERT_TRUE(other.publisher("orders.x")->publish("1"));
+    if (is_known) {  // by the session, not by the subscriber
+      ASSERT_TRUE(session.stream("orders"));
+    }
+    test::shared_value<test::failpoint_plan> plan;
+    plan->hold_at = test::failpoint::remove_stream_renamed;
+    test::child remover([&] {
+      test::follow(&*plan);
+      return open(place).remove_stream("orders") ? 0 : 1;
+    });
+    ASSERT_TRUE(test::eventually([&] { return plan->held.load(); }));
+    std::string got;
+    const auto read = [&] {
+      while (in->poll(10, [&](const bus::message& m) { got += m.text(); }) != 0) {
+      }
+    };
+    read();
+    plan->hold_at = test::failpoint::count;
+    EXPECT_TRUE(test::eventually([&] { return read(), got == "1"; })) << got;
+    EXPECT_EQ(WEXITSTATUS(remover.wait()), 0);
+  }
 }
 
 // Whoever made a stream died before it told of it.

@@ -159,12 +159,6 @@ std::uint64_t bus_directory::generation() const noexcept {
   return sync::load_acquire(control().generation);
 }
 
-std::uint64_t bus_directory::announce_change() noexcept {
-  const std::uint64_t now = sync::add_release(control().generation, 1) + 1;
-  os::futex_wake(os::futex_half(control().generation), INT_MAX);
-  return now;
-}
-
 std::uint64_t bus_directory::announce_change(layout::change_kind kind,
                                              std::string_view stream) noexcept {
   const std::uint64_t now = sync::add_release(control().generation, 1) + 1;  // [J2]
@@ -178,27 +172,38 @@ std::uint64_t bus_directory::announce_change(layout::change_kind kind,
 class bus_directory::unfinished_change {
  public:
   explicit unfinished_change(bus_directory& of) noexcept : of_(of) {
-    if (sync::makes(sync::fault::dead_change_unmarked)) return;
-    if (sync::exchange_both(of_.control().unfinished, 1) != 0) of_.announce_change();
+    (void)of_.tell_of_the_dead();
+    if (!sync::makes(sync::fault::dead_change_unmarked))
+      sync::store_release(of_.control().unfinished, 1);
   }
-  ~unfinished_change() { end(); }
-  void end() noexcept { sync::store_release(of_.control().unfinished, 0); }
+  // It failed, and may have left something all the same.
+  ~unfinished_change() {
+    if (!announced_) of_.announce_change();
+    sync::store_release(of_.control().unfinished, 0);
+  }
   unfinished_change(const unfinished_change&) = delete;
   unfinished_change& operator=(const unfinished_change&) = delete;
 
+  std::uint64_t announce(layout::change_kind kind, std::string_view stream) noexcept {
+    announced_ = true;
+    return of_.announce_change(kind, stream);
+  }
+
  private:
   bus_directory& of_;
+  bool announced_ = false;
 };
 
-bool bus_directory::is_changing() const noexcept {
-  return sync::load_acquire(control().unfinished) != 0;
+bool bus_directory::may_be_changing() const noexcept {
+  return !journal_.is_there() || sync::load_acquire(control().unfinished) != 0;
 }
 
-void bus_directory::announce_unfinished() noexcept {
-  if (sync::exchange_both(control().unfinished, 0) != 0)
-    announce_change();
-  else
-    announce_change(layout::change_kind::none, {});
+// Told first: who dies in between leaves the mark.
+bool bus_directory::tell_of_the_dead() noexcept {
+  if (sync::load_acquire(control().unfinished) == 0) return false;
+  announce_change();
+  sync::store_release(control().unfinished, 0);
+  return true;
 }
 
 // Whoever knows that generation has looked for the lane. Of two that announce it, either is right.
@@ -395,9 +400,10 @@ void bus_directory::let_newcomers_in(const std::string& directory,
   }
 }
 
-// False: it is there and cannot be read; it captures nothing until it can. REQUIRES: claims_mutex_
+// False: it is there and cannot be read. Until it can it captures nothing, or what it did. REQUIRES: claims_mutex_
 bool bus_directory::note_claim(const std::string& name, std::uint64_t inode) {
   const auto known = facts_of(name);
+  if (!known && known.error().code == errc::no_space) return false;
   if (!known || name == default_stream) {  // which takes what is left over
     claims_.forget(name);
     return known || known.error().code == errc::not_found;
@@ -413,7 +419,7 @@ bool bus_directory::note_claim(const std::string& name, std::uint64_t inode) {
 
 // REQUIRES: claims_mutex_, lock_changes()
 result<void> bus_directory::refresh_claims() {
-  if (is_changing()) announce_change();  // somebody died
+  (void)tell_of_the_dead();
   const std::uint64_t now = generation();
   const stream_changes changes = changes_between(claims_generation_, now);
   bool is_complete = true;
@@ -473,7 +479,7 @@ result<void> bus_directory::add_stream(const stream_config& config, const birth&
   const std::string building =
       path_ + "/streams/" + std::string(half_made) + std::to_string(with.stream_id);
   auto made = create_stream_files(building, config, with);
-  const unfinished_change mark(*this);
+  unfinished_change mark(*this);
   sync::reach(sync::failpoint::create_stream_built);
   if (made) made = os::rename_path(building, stream_path(config.name));
   if (!made) {
@@ -481,7 +487,7 @@ result<void> bus_directory::add_stream(const stream_config& config, const birth&
     return made;
   }
   sync::reach(sync::failpoint::create_stream_named);
-  const std::uint64_t generation = announce_change(layout::change_kind::changed, config.name);
+  const std::uint64_t generation = mark.announce(layout::change_kind::changed, config.name);
   const std::string named = stream_path(config.name);
   if (const auto facts = read_stream_file(named))
     for (std::uint32_t lane = 0; lane < lanes_at_birth(config); ++lane)
@@ -499,9 +505,9 @@ result<void> bus_directory::change_stream(const stream_facts& to) {
   with.epoch = to.epoch;
   with.sealed = to.sealed;
   with.held = to.held;
-  const unfinished_change mark(*this);
+  unfinished_change mark(*this);
   auto changed = replace_stream_file(path, to.config, with);
-  if (changed) announce_change(layout::change_kind::changed, to.config.name);
+  if (changed) mark.announce(layout::change_kind::changed, to.config.name);
   return changed;
 }
 
@@ -547,15 +553,18 @@ result<void> bus_directory::remove_stream(std::string_view name,
                  "this bus has none of that name", "bus stream ls"};
   const std::string to =
       path_ + "/streams/" + std::string(half_removed) + std::to_string(os::random_id());
-  unfinished_change mark(*this);
-  auto renamed = os::rename_path(from, to);
-  if (!renamed) return renamed;
-  sync::reach(sync::failpoint::remove_stream_renamed);
-  close_lanes(to);
-  announce_change(layout::change_kind::removed, name);
-  mark.end();
+  {
+    unfinished_change mark(*this);
+    auto renamed = os::rename_path(from, to);
+    if (!renamed) return renamed;
+    sync::reach(sync::failpoint::remove_stream_renamed);
+    close_lanes(to);
+    mark.announce(layout::change_kind::removed, name);
+  }
   let_newcomers_in(to, patience);
   os::remove_tree(to);
+  // No descriptor, perhaps: whoever makes the next change sweeps.
+  if (!os::surely_missing(to)) sync::store_release(control().unfinished, 1);
   return {};
 }
 

@@ -58,17 +58,18 @@ class bus_directory {
   std::uint64_t bus_id() const noexcept { return bus_id_; }
   const os::tick_clock& clock() const noexcept { return clock_; }
   std::uint64_t generation() const noexcept;
-  /// The generation that tells of it. The first: it may be about any stream.
-  std::uint64_t announce_change() noexcept;
-  std::uint64_t announce_change(layout::change_kind kind, std::string_view stream) noexcept;
+  /// The generation that tells of it. What is not about one stream may be about any.
+  std::uint64_t announce_change(layout::change_kind kind = layout::change_kind::any,
+                                std::string_view stream = {}) noexcept;
   /// What it was about that happened after `seen`, up to and with `now`.
   stream_changes changes_between(std::uint64_t seen, std::uint64_t now) const {
     return journal_.between(seen, now);
   }
-  /// Is somebody making a change that is not announced yet, or did somebody die at it?
-  bool is_changing() const noexcept;
-  /// Somebody died in the middle of a change, and nobody was told of it. REQUIRES: lock_changes() is held.
-  void announce_unfinished() noexcept;
+  /// Is somebody making a change that is not announced yet, or did somebody die at it? As far as can be known.
+  bool may_be_changing() const noexcept;
+  /// Announces what somebody who died had changed, and did not live to tell. False: nobody did.
+  /// REQUIRES: lock_changes() is held.
+  bool tell_of_the_dead() noexcept;
   /// The bus lies at `aside` now, out of the way: tells those who have it mapped.
   void announce_removal(const std::string& aside) noexcept;
   /// Is this bus gone from its path, or are we gone from it? Cost: a load or two, until then.

@@ -29,15 +29,14 @@ std::uint64_t check_of(std::uint64_t generation, std::uint64_t kind, const entry
   return base::mix(base::hash_bytes(name.bytes()) ^ base::mix(generation) ^ kind);
 }
 
-bool is_known(layout::change_kind kind) noexcept {
-  return kind == layout::change_kind::none || kind == layout::change_kind::changed ||
-         kind == layout::change_kind::removed;
+bool has_name(layout::change_kind kind) noexcept {
+  return kind == layout::change_kind::changed || kind == layout::change_kind::removed;
 }
 
 }  // namespace
 
 bool stream_changes::concerns(std::string_view stream) const noexcept {
-  return may_be_any || std::find(names.begin(), names.end(), stream) != names.end();
+  return may_be_any || std::binary_search(names.begin(), names.end(), stream);
 }
 
 void change_journal::note(std::uint64_t generation, layout::change_kind kind,
@@ -64,8 +63,9 @@ std::optional<change_journal::change> change_journal::read(std::uint64_t generat
     }
     const std::string_view bytes = name.bytes();
     change found{static_cast<layout::change_kind>(kind), std::string(bytes.substr(0, bytes.find('\0')))};
-    const bool has_name = found.kind != layout::change_kind::none;
-    if (!is_known(found.kind) || (has_name && !name_flaw(found.name).empty())) return std::nullopt;
+    if (found.kind != layout::change_kind::none &&
+        (!has_name(found.kind) || !name_flaw(found.name).empty()))
+      return std::nullopt;
     return found;
   }
   return std::nullopt;
@@ -84,7 +84,7 @@ stream_changes change_journal::between(std::uint64_t seen, std::uint64_t now) co
       return all;
     }
     all.some_left = all.some_left || one->kind == layout::change_kind::removed;
-    if (one->kind != layout::change_kind::none) all.names.push_back(std::move(one->name));
+    if (has_name(one->kind)) all.names.push_back(std::move(one->name));
   }
   std::sort(all.names.begin(), all.names.end());
   all.names.erase(std::unique(all.names.begin(), all.names.end()), all.names.end());

@@ -25,7 +25,7 @@ namespace bus::client {
 struct stream_changes {
   bool may_be_any = false;         // look at all streams
   bool some_left = false;          // streams among them were removed
-  std::vector<std::string> names;  // each once
+  std::vector<std::string> names;  // each once, sorted
 
   bool concerns(std::string_view stream) const noexcept;
 };
@@ -35,6 +35,7 @@ class change_journal {
   /// Of a bus that has none, made by an older library: every change may be about any stream.
   change_journal() = default;
   explicit change_journal(layout::change_entry* entries) noexcept : entries_(entries) {}
+  bool is_there() const noexcept { return entries_ != nullptr; }
 
   void note(std::uint64_t generation, layout::change_kind kind, std::string_view stream) noexcept;
   /// After `seen`, up to and with `now`. `seen` = 0: nothing was seen.

@@ -65,7 +65,7 @@ result<std::unique_ptr<publisher_core>> publisher_core::make(std::shared_ptr<ses
   core->generation_word = &core->session->directory->control().generation;
   core->generation_seen = core->session->directory->generation();
   auto stream = core->session->stream_of_subject(subject, nullptr,
-                                                 core->session->directory->is_changing());
+                                                 core->session->directory->may_be_changing());
   if (!stream) return std::move(stream.error());
   if (const auto& config = (*stream)->facts().config;
       core->options.confirm == confirm::disk &&
@@ -76,7 +76,10 @@ result<std::unique_ptr<publisher_core>> publisher_core::make(std::shared_ptr<ses
                      ", its fsync " + fsync_name(config.fsync) + ": nothing is confirmed on disk",
                  "make it with --storage durable --fsync batch, or choose another confirm"};
   publish_status status = core->bind(std::move(*stream));
-  for (int attempt = 0; status == publish_status::closed && attempt < 8; ++attempt) {
+  const auto is_gone = [&] {
+    return status == publish_status::closed || core->last_error.code == errc::not_found;
+  };
+  for (int attempt = 0; status != publish_status::ok && is_gone() && attempt < 8; ++attempt) {
     auto now = core->session->stream_of_subject(subject);  // it was removed this moment
     if (!now) return std::move(now.error());
     status = core->bind(std::move(*now));
@@ -295,7 +298,12 @@ publish_status publisher_core::follow_change() noexcept {
                                              "' was removed, and what there is now cannot be seen",
                                          "free file descriptors or memory, and publish again"});
   }
-  const publish_status status = bind(std::move(*now));
+  publish_status status = bind(std::move(*now));
+  if (status == publish_status::failed && last_error.code == errc::not_found) {
+    // Its files were deleted, and nobody has told of it.
+    auto again = session->stream_of_subject(subject, &seen);
+    if (again) status = bind(std::move(*again));
+  }
   if (status != publish_status::ok) generation_seen = 0;  // try again at the next call
   if (status == publish_status::ok && stream->has_log() &&
       main_port->log_health() > layout::log_health::good)

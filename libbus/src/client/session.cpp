@@ -132,32 +132,33 @@ void session_core::refresh(std::vector<error>* broken) {
     return;
   }
   if (generation == generation_ && broken == nullptr) return;
-  auto [may_be_any, some_left, names] = directory->changes_between(generation_, generation);
+  client::stream_changes changes = directory->changes_between(generation_, generation);
   bool complete = true;
-  if (may_be_any || broken != nullptr) {
+  if (changes.may_be_any || broken != nullptr) {
     auto all = directory->list_streams();
     if (all) {
-      names = std::move(*all);
+      changes.names = std::move(*all);
       const auto is_gone = [&](const std::string& name) {
-        return !std::binary_search(names.begin(), names.end(), name);
+        return !std::binary_search(changes.names.begin(), changes.names.end(), name);
       };
       std::erase_if(streams_, [&](const auto& known) { return is_gone(known.first); });
       std::erase_if(broken_, is_gone);
     } else {  // no descriptor, no memory: what is known stays, and the next call looks again
-      names.clear();
+      if (broken != nullptr) broken->push_back(std::move(all.error()));
+      changes.names.clear();
       complete = false;
     }
   }
-  for (const std::string& name : names) complete = refresh_one(name, broken) && complete;
+  for (const std::string& name : changes.names) complete = refresh_one(name, broken) && complete;
   generation_ = complete ? generation : 0;
 }
 
-// False: it cannot be looked at just now, and what is known of it stays. REQUIRES: mutex_
+// False: it cannot be looked at just now; what is known of it stays. REQUIRES: mutex_
 bool session_core::refresh_one(const std::string& name, std::vector<error>* broken) {
   const auto known = streams_.find(name);
   const auto facts = directory->facts_of(name);
   if (!facts) {
-    const bool may_be_there = facts.error().code == errc::no_space && known != streams_.end();
+    const bool may_be_there = facts.error().code == errc::no_space;
     if (!may_be_there && known != streams_.end()) streams_.erase(known);
     if (facts.error().code == errc::not_found) {
       broken_.erase(name);
@@ -194,7 +195,7 @@ void session_core::look() noexcept {
 
 std::vector<std::shared_ptr<client::stream_handle>> session_core::streams_now() {
   std::vector<error> broken;
-  return streams(directory->is_changing() ? &broken : nullptr);
+  return streams(directory->may_be_changing() ? &broken : nullptr);
 }
 
 result<std::shared_ptr<client::stream_handle>> session_core::stream(const std::string& name) {
@@ -269,7 +270,7 @@ std::shared_ptr<client::stream_handle> session_core::known_stream_of(std::string
                                                                      std::uint64_t& seen) {
   const std::lock_guard guard_(mutex_);
   refresh(nullptr);
-  if (generation_ == 0 || !broken_.empty() || directory->removed()) return nullptr;
+  if (generation_ == 0 || directory->removed()) return nullptr;
   seen = generation_;
   std::shared_ptr<client::stream_handle> rest;
   for (const auto& [name, handle] : streams_) {
@@ -278,7 +279,7 @@ std::shared_ptr<client::stream_handle> session_core::known_stream_of(std::string
     else if (handle->captures(subject))
       return handle;
   }
-  return rest;
+  return broken_.empty() ? rest : nullptr;
 }
 
 result<std::shared_ptr<client::stream_handle>> session_core::stream_of_subject(
@@ -329,7 +330,8 @@ bool session_core::clear_up_after(std::vector<std::uint32_t> gone) {
   std::erase_if(gone, [&](std::uint32_t id) { return peers->state(id) == sync::life_state::left; });
   if (gone.empty()) return false;
   directory->sweep();
-  directory->announce_unfinished();  // what they changed, and did not live to tell
+  if (!directory->tell_of_the_dead())
+    directory->announce_change(layout::change_kind::none);  // whoever waits for them may look
   forget_readers(gone);
   if (me && !others_live()) remove_ephemeral_streams();
   sync::reach(sync::failpoint::dead_cleared);

@@ -218,8 +218,7 @@ bool subscriber_core::attach_to_leaving() noexcept {
   bool is_complete = true;
   for (const std::string& directory : *leaving) {
     const auto facts = client::read_stream_file(directory);
-    is_complete = is_complete && (facts || facts.error().code == errc::not_found ||
-                                  facts.error().code == errc::corrupt);
+    is_complete = is_complete && (facts || facts.error().code != errc::no_space);
     if (!facts || facts->config.overflow == overflow::drop_oldest ||
         facts->config.storage != storage_class::memory)
       continue;

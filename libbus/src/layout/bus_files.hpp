@@ -40,7 +40,7 @@ static_assert(sizeof(control_header) <= clock_eras_offset);
 inline constexpr std::uint32_t stream_name_bytes = 64;
 
 /// What a change was about: see client/change_journal.hpp. That of generation g lies at g modulo their number.
-enum class change_kind : std::uint64_t { none = 1, changed = 2, removed = 3 };
+enum class change_kind : std::uint64_t { none = 1, changed = 2, removed = 3, any = 4 };
 struct change_entry {
   base::word check;  // of the generation, the kind and the name
   base::word kind;

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <thread>
 
@@ -52,10 +53,13 @@ void posix_disk::close(disk_file file) {
 void posix_disk::close_removed(disk_file file) {
   constexpr std::int64_t freed_at_once = 2 << 20;
   struct ::stat found {};
-  // It may have another name; and a lease for writing is granted to the only one that has it open.
+  // It may have another name; and a lease for writing is granted to the only one that has it open. (Should somebody
+  // want it in the moment that we have it, the signal is one that is ignored.)
+  (void)::fcntl(file, F_SETSIG, SIGURG);
   if (::fstat(file, &found) == 0 && found.st_nlink == 0 && ::fcntl(file, F_SETLEASE, F_WRLCK) == 0) {
     (void)::fcntl(file, F_SETLEASE, F_UNLCK);
-    for (std::int64_t left = found.st_size - freed_at_once; left > 0; left -= freed_at_once) {
+    const std::int64_t last = found.st_size - 1;
+    for (std::int64_t left = last - last % freed_at_once; left > 0; left -= freed_at_once) {
       if (::ftruncate(file, left) != 0) break;
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }

@@ -56,6 +56,8 @@ TEST_F(ChangeJournal, WhatItDoesNotKnowMayBeAny) {
 }
 
 TEST_F(ChangeJournal, WhatMakesNoSenseMayBeAny) {
+  journal.note(7, change_kind::any, "");
+  EXPECT_TRUE(journal.between(6, 7).may_be_any);
   journal.note(7, change_kind::changed, "../../etc");
   EXPECT_TRUE(journal.between(6, 7).may_be_any);
   journal.note(7, change_kind::changed, "");

@@ -249,6 +249,30 @@ TEST_F(Streams, ChangesMetWithoutDescriptorsAreLookedAtAgain) {
   EXPECT_EQ(WEXITSTATUS(status), 0) << "the step that failed";
 }
 
+TEST_F(Streams, OneThatComesWithoutDescriptorsIsReadAfterwards) {
+  const std::string url = scratch.url();
+  child poor([&] {
+    ::alarm(60);
+    auto own = must(bus::session::open(url)), other = must(bus::session::open(url));
+    auto s = must(own.subscribe(">"));
+    auto free = must(own.publisher("y"));  // of the default stream
+    must(other.add_stream(stream_of("comes", {"y"})));
+    auto q = must(other.publisher("y"));
+    send(q, "new");
+    {
+      const no_descriptors taken;
+      if (!drain(s).empty()) return 1;
+      if (free.publish("a guess")) return 2;
+    }
+    if (drain(s) != texts{"new"}) return 3;
+    if (!free.publish("after") || free.stream() != "comes") return 4;
+    return drain(s) == texts{"after"} ? 0 : 5;
+  });
+  const int status = poor.wait();
+  EXPECT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0) << "the step that failed";
+}
+
 TEST(Buses, AreMadeListedAndRemoved) {
   scratch scratch;
   EXPECT_TRUE(bus::list_buses(scratch.root()).empty());
