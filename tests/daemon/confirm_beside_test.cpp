@@ -65,8 +65,9 @@ class ConfirmBeside : public one_busd {
     return worst_ns_.exchange(0);
   }
 
-  // Is the worst confirm beside `what` at most twice the worst of a quiet second? Rounds, and whole attempts, may meet
-  // another program; what stops all confirms does so in every round of every attempt.
+  // Is the worst confirm beside `what` at most twice the worst of a quiet second? In that a thread spins: what an order
+  // costs in time of a processor is paid in both. Rounds, and whole attempts, may meet another program; what stops all
+  // confirms does so in every round of every attempt.
   bool is_calm_beside(const std::function<void()>& what, const std::function<void()>& again, int rounds = 5) {
     std::int64_t& quiet = quiet_ns_ = 0;
     std::vector<std::int64_t> beside;
@@ -75,7 +76,9 @@ class ConfirmBeside : public one_busd {
       beside.push_back(worst_of(what));
       const auto took = clock::now() - begin;
       quiet = std::max(quiet, worst_of([&] {
-                         std::this_thread::sleep_for(std::max<clock::duration>(took, 1s / rounds));
+                         const auto end = clock::now() + std::max<clock::duration>(took, 1s / rounds);
+                         while (clock::now() < end) {
+                         }
                        }));
       again();
     }
