@@ -194,9 +194,10 @@ std::vector<std::pair<client::stream_facts, std::string>> opener::streams_with_l
 result<void> opener::check_directory(const std::vector<definition>& ours) {
   const auto there = streams_with_logs();
   if (there.empty()) return {};
-  for (const auto& [facts, link] : there)
-    if (std::any_of(ours.begin(), ours.end(),
-                    [&](const definition& one) { return one.stream_id == facts.stream_id; }))
+  for (const auto& one : there)
+    if (std::any_of(ours.begin(), ours.end(), [id = one.first.stream_id](const definition& mine) {
+          return mine.stream_id == id;
+        }))
       return {};
   for (const auto& [facts, link] : there)
     if (auto other = catalog_.read(link); other && other->stream_id == facts.stream_id)
