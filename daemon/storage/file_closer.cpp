@@ -1,7 +1,6 @@
 #include "storage/file_closer.hpp"
 
-#include <chrono>
-#include <utility>
+#include <algorithm>
 
 #include "log/posix_disk.hpp"
 #include "storage/remove_tree.hpp"
@@ -31,12 +30,13 @@ std::size_t file_closer::close(log::disk_file file) {
   return waiting;
 }
 
-void file_closer::remove(std::string directory) {
-  {
-    const std::lock_guard guard(mutex_);
-    directories_.push_back(std::move(directory));
-  }
+void file_closer::remove(const std::string& directory, std::chrono::nanoseconds patience) {
+  std::unique_lock guard(mutex_);
+  directories_.push_back(directory);
   changed_.notify_all();
+  changed_.wait_for(guard, patience, [&] {
+    return stop_ || std::find(directories_.begin(), directories_.end(), directory) == directories_.end();
+  });
 }
 
 // False: stop.
@@ -61,12 +61,13 @@ void file_closer::run() {
       files_.pop_front();  // only now: its space was on the way
       continue;
     }
-    const std::string directory = std::move(directories_.front());
-    directories_.pop_front();
+    const std::string directory = directories_.front();
     guard.unlock();
     log::posix_disk disk;
     (void)remove_tree(disk, directory, [this](log::disk_file file) { return give_back(file); });
     guard.lock();
+    directories_.pop_front();
+    changed_.notify_all();
   }
 }
 

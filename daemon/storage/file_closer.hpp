@@ -5,6 +5,7 @@
 ///
 /// Threads    close() and remove() from any
 
+#include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <deque>
@@ -23,8 +24,9 @@ class file_closer {
 
   /// How many wait now, with this one: each keeps a descriptor.
   std::size_t close(log::disk_file file);
-  /// REQUIRES: nobody else makes or removes anything in it. What is left when busd ends is removed at its next start.
-  void remove(std::string directory);
+  /// Waits for it, but no longer than `patience`; then it goes on by itself. What is left when busd ends is removed at
+  /// its next start. REQUIRES: nobody else makes or removes anything in it.
+  void remove(const std::string& directory, std::chrono::nanoseconds patience);
 
  private:
   void run();
@@ -33,7 +35,7 @@ class file_closer {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<log::disk_file> files_;
-  std::deque<std::string> directories_;
+  std::deque<std::string> directories_;  // the first is being removed
   bool stop_ = false;
   std::thread thread_;
 };

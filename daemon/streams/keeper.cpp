@@ -158,7 +158,11 @@ result<void> keeper::edit(const stream_config& config) {
 }
 
 result<void> keeper::remove_stream(const std::string& name) {
-  return order([&] { return remove(name); });
+  std::string aside;
+  auto outcome = order([&] { return remove(name, aside); });
+  // Its space is there again when this returns, unless it is very large. Others' orders go on meanwhile.
+  if (outcome && !aside.empty()) engine_.closer().remove(aside, std::chrono::seconds(2));
+  return outcome;
 }
 
 // Removes the ring of a stream whose log is gone, because a removal was interrupted or somebody deleted
@@ -177,7 +181,7 @@ result<void> keeper::remove_ring(const std::string& name) {
   return removed;
 }
 
-result<void> keeper::remove(const std::string& name) {
+result<void> keeper::remove(const std::string& name, std::string& aside) {
   const auto found = opener_.streams().find(name);
   if (found == opener_.streams().end()) return remove_ring(name);
   storage::engine::loggers lanes;
@@ -204,8 +208,7 @@ result<void> keeper::remove(const std::string& name) {
   opener_.streams().erase(found);
   note_known();
   opener_.let_go(std::move(lanes));
-  if (auto aside = opener_.logs().let_go_of_aside(name); !aside.empty())
-    engine_.closer().remove(std::move(aside));
+  aside = opener_.logs().let_go_of_aside(name);
   spdlog::info("stream {}: removed", name);
   return {};
 }

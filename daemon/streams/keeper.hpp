@@ -60,7 +60,7 @@ class keeper {
 
   result<void> add(const stream_config& config);
   result<void> edit(const stream_config& config);
-  result<void> remove(const std::string& name);
+  result<void> remove(const std::string& name, std::string& aside);
   result<void> purge(const std::string& name, std::uint64_t below);
   result<void> seal(const std::string& name, bool sealed);
   result<void> open_restored(const std::string& building, const definition& made);

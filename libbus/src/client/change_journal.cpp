@@ -43,7 +43,8 @@ void change_journal::note(std::uint64_t generation, layout::change_kind kind,
                           std::string_view stream) noexcept {
   if (entries_ == nullptr) return;
   entry_text name;
-  std::memcpy(name.words, stream.data(), std::min(stream.size(), sizeof name.words));
+  if (!stream.empty())
+    std::memcpy(name.words, stream.data(), std::min(stream.size(), sizeof name.words));
   layout::change_entry& entry = entries_[generation % layout::change_journal_entries];
   // [J1] In any order: a reader believes only what the check is of.
   for (std::size_t i = 0; i < name_words; ++i) sync::store_relaxed(entry.name[i], name.words[i]);
