@@ -35,7 +35,8 @@ void line_sink::sink_it_(const spdlog::details::log_msg& message) {
   spdlog::memory_buf_t line;
   formatter_->format(message, line);
   if (left_out_ != 0 &&
-      put("busd: " + std::to_string(left_out_) + " log lines were dropped here: nobody read them\n"))
+      put("busd: " + std::to_string(left_out_) +
+          " log lines are missing here, because standard error was not read\n"))
     left_out_ = 0;
   if (left_out_ != 0 || !put({line.data(), line.size()})) ++left_out_;
 }

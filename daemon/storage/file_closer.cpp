@@ -39,33 +39,41 @@ void file_closer::remove(const std::string& directory, std::chrono::nanoseconds 
   });
 }
 
-// False: stop.
-bool file_closer::give_back(log::disk_file file) {
+void file_closer::give_back(log::disk_file file) {
   log::posix_disk disk;
   disk.close_removed(file);
   std::this_thread::sleep_for(std::chrono::milliseconds(1));  // the disk has others to serve
-  const std::lock_guard guard(mutex_);
+}
+
+// False: stop.
+bool file_closer::close_waiting() {
+  std::unique_lock guard(mutex_);
+  while (!stop_ && !files_.empty()) {
+    const log::disk_file file = files_.front();
+    guard.unlock();
+    give_back(file);
+    guard.lock();
+    files_.pop_front();  // only now: its space was on the way
+  }
   return !stop_;
 }
 
 void file_closer::run() {
-  std::unique_lock guard(mutex_);
   for (;;) {
-    changed_.wait(guard, [&] { return stop_ || !files_.empty() || !directories_.empty(); });
-    if (stop_) return;
-    if (!files_.empty()) {
-      const log::disk_file file = files_.front();
-      guard.unlock();
-      (void)give_back(file);
-      guard.lock();
-      files_.pop_front();  // only now: its space was on the way
-      continue;
+    std::string directory;
+    {
+      std::unique_lock guard(mutex_);
+      changed_.wait(guard, [&] { return stop_ || !files_.empty() || !directories_.empty(); });
+      if (!directories_.empty()) directory = directories_.front();
     }
-    const std::string directory = directories_.front();
-    guard.unlock();
+    if (!close_waiting()) return;
+    if (directory.empty()) continue;
     log::posix_disk disk;
-    (void)remove_tree(disk, directory, [this](log::disk_file file) { return give_back(file); });
-    guard.lock();
+    (void)remove_tree(disk, directory, [this](log::disk_file file) {
+      give_back(file);
+      return close_waiting();  // retention goes on meanwhile
+    });
+    const std::lock_guard guard(mutex_);
     directories_.pop_front();
     changed_.notify_all();
   }

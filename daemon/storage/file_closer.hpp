@@ -1,7 +1,6 @@
 #pragma once
-/// file_closer: closes files that have lost their names, and removes directories that nobody needs any more, in a
-/// thread of its own. Their space goes back a little at a time, which takes as long as they are large: no commit and
-/// no order waits for it.
+/// file_closer: a thread that closes removed files and deletes directories of removed streams. It frees their space
+/// in small steps, which takes time for large files, so that neither commits nor other requests wait for it.
 ///
 /// Threads    close() and remove() from any
 
@@ -24,13 +23,14 @@ class file_closer {
 
   /// How many wait now, with this one: each keeps a descriptor.
   std::size_t close(log::disk_file file);
-  /// Waits for it, but no longer than `patience`; then it goes on by itself. What is left when busd ends is removed at
-  /// its next start. REQUIRES: nobody else makes or removes anything in it.
+  /// Deletes the directory and waits for that up to `patience`; after that the thread goes on alone. If busd ends
+  /// first, its next start deletes the rest. REQUIRES: nobody else creates or deletes files in the directory.
   void remove(const std::string& directory, std::chrono::nanoseconds patience);
 
  private:
   void run();
-  bool give_back(log::disk_file file);
+  static void give_back(log::disk_file file);
+  bool close_waiting();
 
   std::mutex mutex_;
   std::condition_variable changed_;

@@ -11,19 +11,14 @@
 #include <string>
 #include <thread>
 
-#include "scratch.hpp"
+#include "open_bus.hpp"
 #include "sync/seeded_fault.hpp"
 
 namespace {
 
 using namespace std::chrono_literals;
 using bus::sync::fault;
-
-bus::session open(const test::scratch& place) {
-  auto opened = bus::open(place.url());
-  if (!opened) throw std::runtime_error(opened.error().message());
-  return std::move(*opened);
-}
+using test::open_bus;
 
 bus::stream_config config_of(bus::lane_mode mode, bus::overflow policy = bus::overflow::block) {
   bus::stream_config config;
@@ -80,7 +75,7 @@ TEST_F(LaneEnds, ANewLaneIsNotOverwrittenBeforeItsSubscribersHaveCome) {
     for (const bool is_new_stream : {false, true}) {
       test::scratch place;
       got_ = {};
-      auto session = open(place), others = open(place);
+      auto session = open_bus(place), others = open_bus(place);
       const auto config = config_of(bus::lane_mode::per_publisher);
       if (!is_new_stream) {
         ASSERT_TRUE(session.add_stream(config));
@@ -115,7 +110,7 @@ TEST_F(LaneEnds, ANewLaneIsNotOverwrittenBeforeItsSubscribersHaveCome) {
 }
 
 TEST_F(LaneEnds, ANewLaneThatRejectsSaysWhoHasNotCome) {
-  auto session = open(place_), others = open(place_);
+  auto session = open_bus(place_), others = open_bus(place_);
   auto in = subscribe(session, "orders.>");
   ASSERT_TRUE(session.add_stream(config_of(bus::lane_mode::fixed, bus::overflow::reject)));
   auto out = others.publisher("orders.x");
@@ -130,7 +125,7 @@ TEST_F(LaneEnds, ANewLaneThatRejectsSaysWhoHasNotCome) {
 }
 
 TEST_F(LaneEnds, APublisherIsToldThatItWaitsForASubscriberOfItsOwnThread) {
-  auto session = open(place_);
+  auto session = open_bus(place_);
   auto in = subscribe(session, "orders.>");
   ASSERT_TRUE(session.add_stream(config_of(bus::lane_mode::fixed)));
   auto out = session.publisher("orders.x");
@@ -142,7 +137,7 @@ TEST_F(LaneEnds, APublisherIsToldThatItWaitsForASubscriberOfItsOwnThread) {
 
 // One who subscribes to something else, and one that is gone, are not waited for.
 TEST_F(LaneEnds, OnlyThoseWhoAreInterestedAreWaitedFor) {
-  auto session = open(place_), others = open(place_);
+  auto session = open_bus(place_), others = open_bus(place_);
   auto elsewhere = subscribe(session, "prices.>");
   auto one_lane = session.subscribe("orders.>", [] {
     bus::subscriber_options options;
@@ -162,7 +157,7 @@ TEST_F(LaneEnds, NothingIsLostUntoldWhenAStreamIsRemovedAndMadeAgain) {
   for (const auto mode : {bus::publish_mode::shared, bus::publish_mode::exclusive}) {
     test::scratch place;
     got_ = {};
-    auto session = open(place), others = open(place), operators = open(place);
+    auto session = open_bus(place), others = open_bus(place), operators = open_bus(place);
     ASSERT_TRUE(session.add_stream(config_of(bus::lane_mode::fixed)));
     auto in = subscribe(session, "orders.>");
     std::atomic<bool> removing{true}, publishing{true};

@@ -15,19 +15,14 @@
 #include <string>
 
 #include "failpoint_plan.hpp"
-#include "scratch.hpp"
+#include "open_bus.hpp"
 #include "sync/seeded_fault.hpp"
 
 namespace {
 
 using namespace std::chrono_literals;
 using bus::sync::fault;
-
-bus::session open(const test::scratch& place) {
-  auto opened = bus::open(place.url());
-  if (!opened) throw std::runtime_error(opened.error().message());
-  return std::move(*opened);
-}
+using test::open_bus;
 
 bus::stream_config config_of(const std::string& name, const std::string& subjects) {
   bus::stream_config config;
@@ -54,7 +49,7 @@ class StreamChanges : public ::testing::Test {
 // messages went, or came, another way.
 std::size_t errors_of_a_run(std::uint32_t seed, int steps, const test::scratch& place = test::scratch()) {
   constexpr int subjects = 6;
-  auto changer = open(place), writer = open(place), reader = open(place);
+  auto changer = open_bus(place), writer = open_bus(place), reader = open_bus(place);
   std::vector<bus::publisher> out;
   for (int i = 0; i < subjects; ++i)
     out.push_back(std::move(*writer.publisher("s" + std::to_string(i) + ".x")));
@@ -108,7 +103,7 @@ TEST_F(StreamChanges, AreFollowedWithoutAJournal) {
   constexpr std::uint64_t old_bytes = 4096;
   constexpr std::streamoff total_bytes_at = 24;
   const test::scratch place;
-  { auto made = open(place); }
+  { auto made = open_bus(place); }
   const std::string control = place.directory() + "/control";
   std::filesystem::resize_file(control, old_bytes);
   {
@@ -125,7 +120,7 @@ TEST_F(StreamChanges, AreFollowedWithoutAJournal) {
 TEST_F(StreamChanges, ARemovalThatIsUnderWayHidesNothing) {
   for (const bool is_known : {false, true}) {
     const test::scratch place;
-    auto session = open(place), other = open(place);
+    auto session = open_bus(place), other = open_bus(place);
     auto in = session.subscribe(">");
     ASSERT_TRUE(in);
     auto config = config_of("orders", "orders.>");
@@ -139,7 +134,7 @@ TEST_F(StreamChanges, ARemovalThatIsUnderWayHidesNothing) {
     plan->hold_at = test::failpoint::remove_stream_renamed;
     test::child remover([&] {
       test::follow(&*plan);
-      return open(place).remove_stream("orders") ? 0 : 1;
+      return open_bus(place).remove_stream("orders") ? 0 : 1;
     });
     ASSERT_TRUE(test::eventually([&] { return plan->held.load(); }));
     std::string got;
@@ -158,7 +153,7 @@ TEST_F(StreamChanges, ARemovalThatIsUnderWayHidesNothing) {
 TEST_F(StreamChanges, OfOneThatDiedAreNotOverlooked) {
   for (const fault seeded : {fault::none, fault::dead_change_unmarked}) {
     const test::scratch place;
-    auto session = open(place);
+    auto session = open_bus(place);
     auto old = session.publisher("other.x");  // knows all streams
     ASSERT_TRUE(old && old->publish("1"));
     ASSERT_TRUE(session.add_stream(config_of("first", "first.>")));  // and who captures what
@@ -168,7 +163,7 @@ TEST_F(StreamChanges, OfOneThatDiedAreNotOverlooked) {
     if (child == 0) {
       bus::sync::seeded = seeded;
       test::follow(&*plan);
-      auto mine = open(place);
+      auto mine = open_bus(place);
       (void)mine.add_stream(config_of("orders", "orders.>"));
       ::_exit(1);
     }

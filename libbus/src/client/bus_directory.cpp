@@ -168,7 +168,7 @@ std::uint64_t bus_directory::announce_change(layout::change_kind kind,
   return now;
 }
 
-// Marks the time in which a change can be seen, and nobody was told of it. Who dies in it leaves the mark.
+// Sets control.unfinished while a change is visible but not announced. A process that dies meanwhile leaves it set.
 class bus_directory::unfinished_change {
  public:
   explicit unfinished_change(bus_directory& of) noexcept : of_(of) {
@@ -176,7 +176,7 @@ class bus_directory::unfinished_change {
     if (!sync::makes(sync::fault::dead_change_unmarked))
       sync::store_release(of_.control().unfinished, 1);
   }
-  // It failed, and may have left something all the same.
+  // A change that failed may still have left something visible.
   ~unfinished_change() {
     if (!announced_) of_.announce_change();
     sync::store_release(of_.control().unfinished, 0);
@@ -563,7 +563,7 @@ result<void> bus_directory::remove_stream(std::string_view name,
   }
   let_newcomers_in(to, patience);
   os::remove_tree(to);
-  // No descriptor, perhaps: whoever makes the next change sweeps.
+  // Not all files could be deleted, for want of a descriptor perhaps: the next change sweeps.
   if (!os::surely_missing(to)) sync::store_release(control().unfinished, 1);
   return {};
 }

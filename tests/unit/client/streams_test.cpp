@@ -253,9 +253,11 @@ TEST_F(Streams, OneThatComesWithoutDescriptorsIsReadAfterwards) {
   const std::string url = scratch.url();
   child poor([&] {
     ::alarm(60);
-    auto own = must(bus::session::open(url)), other = must(bus::session::open(url));
+    // Each in a session of its own: what one of a session looks at, the others know.
+    auto own = must(bus::session::open(url)), other = must(bus::session::open(url)),
+         third = must(bus::session::open(url));
     auto s = must(own.subscribe(">"));
-    auto free = must(own.publisher("y"));  // of the default stream
+    auto free = must(third.publisher("y"));  // of the default stream
     must(other.add_stream(stream_of("comes", {"y"})));
     auto q = must(other.publisher("y"));
     send(q, "new");
