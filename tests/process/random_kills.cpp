@@ -19,7 +19,7 @@ struct totals {
 // Never ends by itself, except for a reason to complain.
 int victim(const std::string& url, journal& lives, std::uint32_t life, const std::string& stream,
            std::uint64_t seed, bool publishes, bool exclusive, remark& why,
-           std::atomic<bool>& running) {
+           std::atomic<bool>& running, const std::atomic<bool>& judging) {
   std::mt19937_64 random(seed);
   auto session = bus::open(url);
   if (!session) return why.say("victim: " + session.error().message()), 10;
@@ -44,6 +44,8 @@ int victim(const std::string& url, journal& lives, std::uint32_t life, const std
   mixed_publisher::options how;
   if (exclusive) how = {.mode = bus::publish_mode::exclusive, .early_bytes = 1024, .subjects = 16};
   for (;;) {
+    // While a death is judged an exclusive publisher that has left stays away: the others need a turn.
+    while (exclusive && judging.load(std::memory_order_acquire)) ::usleep(100);
     auto made = mixed_publisher::open(*session, lives, life, stream, how);
     if (!made) {
       if (made.error().code != bus::errc::conflict)
@@ -79,6 +81,7 @@ void run_on(bus::overflow policy, const ring_layout& rings, std::chrono::millise
   on.config.mode = rings.mode;
   stage s(on);
   shared_value<std::array<std::atomic<bool>, 4>> running;
+  shared_value<std::atomic<bool>> judging;
   std::mt19937_64 random(seed);
   std::array<slot, 3> slots;  // more processes than cores, with the survivors
   const auto start = [&](std::size_t i) {
@@ -92,7 +95,7 @@ void run_on(bus::overflow policy, const ring_layout& rings, std::chrono::millise
     const std::uint64_t own_seed = random();
     place.process.emplace([&, i, exclusive, own_seed] {
       return victim(s.url(), s.lives(), slots[i].life, s.stream(), own_seed, slots[i].publishes,
-                    exclusive, s.why(), (*running)[i]);
+                    exclusive, s.why(), (*running)[i], *judging);
     });
   };
   for (std::size_t i = 0; i < slots.size(); ++i) start(i);
@@ -129,10 +132,11 @@ void run_on(bus::overflow policy, const ring_layout& rings, std::chrono::millise
     if (!was_killed(status))
       s.checker().complain(complaint_kind::other,
                            "a victim ended with " + std::to_string(status) + ": " + s.why().text);
-    // Beside a live exclusive publisher the others may not publish: that they wait says nothing of
-    // recovery.
+    // Beside a live exclusive publisher the others wait until it leaves the next time.
     const bool alone = slots[1].process && slots[1].exclusive;
+    judging->store(true, std::memory_order_release);
     (alone ? sum.beside_exclusive : sum.continued).add(s.recover(place.life));
+    judging->store(false, std::memory_order_release);
     const auto& entry = s.lives()[place.life];
     if (entry.begun.load() != entry.done.load()) ++sum.maybe;
     ++sum.kills;

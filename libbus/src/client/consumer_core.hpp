@@ -91,7 +91,7 @@ struct consumer_core {
   result<void> join();
   void end_keeper() noexcept;
   bool is_waited_for(std::uint32_t lane) const noexcept {
-    return sync::load_relaxed(group_->lanes()[lane]->lane->header().counters.waiting) != 0;
+    return group_->core().is_waited_for(lane);
   }
   bool is_waited_for() const noexcept;
   void leave() noexcept;
@@ -112,6 +112,11 @@ struct consumer_core {
   bool watch_active(std::uint64_t now, std::uint64_t paused) noexcept;
   bool is_gone() noexcept;
   std::optional<settle_result> refusal(const detail::lease_entry& entry) noexcept;
+  /// False: refusal() says what is in the way, if anything is.
+  bool can_surely_settle(const detail::lease_entry& entry) const noexcept {
+    return !entry.settled && !entry.taken_back && guard_.same_process() && !group_->is_removed() &&
+           group_->is_current();
+  }
   bool finish_copies() noexcept;
   bool copy_later(detail::lease_entry& entry) noexcept;
   void learn(detail::lease_entry& entry) noexcept;

@@ -58,9 +58,11 @@ std::optional<settle_result> consumer_core::refusal(const detail::lease_entry& e
 }
 
 settle_result consumer_core::ack(detail::lease_entry& entry) noexcept {
-  if (const auto refused = refusal(entry)) [[unlikely]] {
-    if (*refused == settle_result::closed) ended(entry);
-    return *refused;
+  if (!can_surely_settle(entry)) [[unlikely]] {
+    if (const auto refused = refusal(entry)) {
+      if (*refused == settle_result::closed) ended(entry);
+      return *refused;
+    }
   }
   if (group_->memory().rules.ack != group::ack_rule::each) [[unlikely]] {
     if (config().ack == ack_policy::none)
@@ -144,7 +146,9 @@ settle_result consumer_core::extend(detail::lease_entry& entry,
 }
 
 settle_result consumer_core::start(detail::lease_entry& entry) noexcept {
-  if (const auto refused = refusal(entry)) return *refused;
+  if (!can_surely_settle(entry)) [[unlikely]] {
+    if (const auto refused = refusal(entry)) return *refused;
+  }
   if (entry.started || group_->memory().rules.ack == group::ack_rule::none)
     return settle_result::ok;
   if (!guard_.same_process() || group_->core().start(entry.token) != group::settled::ok)

@@ -129,26 +129,24 @@ inline void core::relieve(std::uint32_t lane, std::uint32_t claims) noexcept {
     relieve_ring(lane, end, claims);
 }
 
-inline void core::unlink_lease(std::uint32_t index) noexcept {
-  auto& slot = m_.slot(index);
+inline void core::unlink_lease(layout::group_slot& slot, std::uint32_t index) noexcept {
   if (slot.heap_index != no_index) [[unlikely]]
     timers(m_).remove(index);
   else
-    leases(m_).remove(index);
+    leases(m_).remove(slot, index);
   --m_.lists().lease_count;
 }
 
-inline void core::leave_ring(std::uint32_t index) noexcept {
-  auto& slot = m_.slot(index);
+inline void core::leave_ring(layout::group_slot& slot, std::uint32_t index) noexcept {
   if ((sync::load_relaxed(slot.place) & layout::place_in_arena) != 0) return;
-  in_ring(m_, layout::lane_of_origin(sync::load_relaxed(slot.origin))).remove(index);
+  in_ring(m_, layout::lane_of_origin(sync::load_relaxed(slot.origin))).remove(slot, index);
 }
 
-inline void core::drop_record(std::uint32_t index) noexcept {
-  if ((sync::load_relaxed(m_.slot(index).place) & layout::place_in_arena) != 0)
+inline void core::drop_record(layout::group_slot& slot, std::uint32_t index) noexcept {
+  if ((sync::load_relaxed(slot.place) & layout::place_in_arena) != 0)
     drop_copy(index);
   else
-    leave_ring(index);
+    leave_ring(slot, index);
   if (m_.story(index).reason_bytes != 0) [[unlikely]]
     drop_reason(index);
 }
@@ -173,7 +171,7 @@ inline std::uint32_t core::new_slot(std::uint32_t lane, const ring::record_view&
                                 std::uint64_t{view.shape.header_bytes} + view.shape.payload_bytes;
     const std::uint32_t first = hold_arena(m_).put(view.data, bytes);
     if (first == no_index) {
-      put_free(m_, index);
+      put_free(m_, slot, index);
       return no_index;
     }
     // The record may be overwritten while it is copied: then it is undone, by what the copy says.
@@ -191,7 +189,7 @@ inline std::uint32_t core::new_slot(std::uint32_t lane, const ring::record_view&
     story.reason_block = no_index;
   }
   if ((place & layout::place_in_arena) == 0)
-    in_ring(m_, lane).push_back(index);
+    in_ring(m_, lane).push_back(slot, index);
   else
     slot.ring_previous = slot.ring_next = no_index;
   return index;
@@ -274,10 +272,10 @@ struct core::claim_sink {
     const std::uint32_t generation = slot_truth::next_generation(
         layout::generation_of(sync::load_relaxed(slot.truth)));  // by the lock
     sync::store_relaxed(slot.since, now);                        // ordered by the truth
-    leases(c.m_).push_back(index);
+    leases(c.m_).push_back(slot, index);
     ++c.m_.lists().lease_count;
     one.number = c.next_number();
-    c.store_truth(index, {slot_state::leased, feed.starts(), member, 1, 0, generation});
+    c.store_truth(slot, {slot_state::leased, feed.starts(), member, 1, 0, generation});
     one.token = {index, generation, layout::pack_origin_of(lane, view.seq)};
     one.place = sync::load_relaxed(slot.place);
     feed.take(view, one);
@@ -417,7 +415,7 @@ struct core::rescan_sink {
     if (index == no_index) return ring::verdict::full;
     ++found;
     // It lies before what was claimed since, and must not be overwritten before that.
-    in_ring(c.m_, lane).remove(index);
+    in_ring(c.m_, lane).remove(c.m_.slot(index), index);
     c.insert_in_ring(behind, index);
     behind = index;
     c.take_up(index);
@@ -488,7 +486,7 @@ std::uint32_t core::claim_ready(std::uint32_t member, std::uint32_t max, std::ui
     story.due = 0;
     story.lease_begin = 0;
     if (story.first_ticks == 0) story.first_ticks = now;
-    leases(m_).push_back(index);
+    leases(m_).push_back(slot, index);
     ++m_.lists().lease_count;
     store_truth(index, t);
     sync::reach(sync::failpoint::claim_again);

@@ -63,7 +63,7 @@ void core::relieve_ring(std::uint32_t lane, std::uint64_t end, std::uint32_t cla
     const std::uint32_t next = slot.ring_next;
     const slot_state state = truth(index).state;
     if (state == slot_state::settled)
-      collect_slot(index);  // its member may have been stopped before it told of it
+      collect_slot(m_.slot(index), index);  // its member may have been stopped before it told of it
     else if (state != slot_state::skipped && !copy_out_of_ring(index))
       return;
     index = next;
@@ -98,7 +98,7 @@ void core::insert_in_ring(std::uint32_t behind, std::uint32_t index) noexcept {
 void core::undo_slot(std::uint32_t index) noexcept {
   auto& slot = m_.slots[index];
   slot_truth t = truth(index);
-  if (t.state == slot_state::leased) unlink_lease(index);
+  if (t.state == slot_state::leased) unlink_lease(m_.slot(index), index);
   if (const std::uint64_t key = sync::load_relaxed(slot.key); key != 0) {
     key_table keys(m_);
     layout::group_key* entry = keys.find(key);
@@ -119,10 +119,10 @@ void core::undo_slot(std::uint32_t index) noexcept {
       entry->skip = 0;
     }
   }
-  drop_record(index);
+  drop_record(m_.slot(index), index);
   t.state = slot_state::free;
   store_truth(index, t);
-  put_free(m_, index);
+  put_free(m_, m_.slot(index), index);
   sync::reach(sync::failpoint::claim_undone);
 }
 
@@ -183,7 +183,7 @@ bool core::copy_out_of_ring(std::uint32_t index) noexcept {
       layout::record_header_bytes + std::uint64_t{shape.header_bytes} + shape.payload_bytes);
   if (first == no_index) return false;
   sync::reach(sync::failpoint::hold_copied);
-  leave_ring(index);
+  leave_ring(m_.slot(index), index);
   sync::reach(sync::failpoint::hold_left_ring);
   // [Q5] release: the copy before the place names it; pairs with the acquire of a holder that looks
   // whether its record moved.

@@ -185,6 +185,10 @@ class core {
   /// nothing.
   void add_blocks(std::uint32_t from, std::uint32_t count) noexcept;
 
+  /// Does a publisher wait for space in the lane?
+  bool is_waited_for(std::uint32_t lane) const noexcept {
+    return sync::load_relaxed(lanes_[lane].header->counters.waiting) != 0;
+  }
   /// Bytes that lie between the pin and what was claimed.
   std::uint64_t pin_lag(std::uint32_t lane) const noexcept;
   /// Publishers may overwrite what is below. True: it rose.
@@ -271,9 +275,12 @@ class core {
   slot_truth truth(std::uint32_t index) const noexcept {
     return slot_truth::unpack(sync::load_acquire(m_.slot(index).truth));
   }
-  void store_truth(std::uint32_t index, slot_truth to) const noexcept {
+  static void store_truth(layout::group_slot& slot, slot_truth to) noexcept {
     // [Q1] release: the other fields before the word that makes them count.
-    sync::store_release(m_.slot(index).truth, to.pack());
+    sync::store_release(slot.truth, to.pack());
+  }
+  void store_truth(std::uint32_t index, slot_truth to) const noexcept {
+    store_truth(m_.slot(index), to);
   }
   // Before the truth that makes the lease: no number is given twice, whoever dies.
   std::uint64_t next_number() noexcept {
@@ -290,12 +297,12 @@ class core {
     return member < 64 && sync::load_relaxed(m_.header->members_used) <= 64 ? 1ull << member : 0;
   }
   void collect_from(std::uint32_t member) noexcept;
-  void collect_slot(std::uint32_t index) noexcept;
+  void collect_slot(layout::group_slot& slot, std::uint32_t index) noexcept;
   void run_events(std::uint64_t now) noexcept;
-  void finish(std::uint32_t index) noexcept;
-  void unlink_lease(std::uint32_t index) noexcept;
-  void leave_ring(std::uint32_t index) noexcept;
-  void drop_record(std::uint32_t index) noexcept;
+  void finish(layout::group_slot& slot, std::uint32_t index) noexcept;
+  void unlink_lease(layout::group_slot& slot, std::uint32_t index) noexcept;
+  void leave_ring(layout::group_slot& slot, std::uint32_t index) noexcept;
+  void drop_record(layout::group_slot& slot, std::uint32_t index) noexcept;
   void drop_copy(std::uint32_t index) noexcept;
   void drop_reason(std::uint32_t index) noexcept;
   void relieve_ring(std::uint32_t lane, std::uint64_t end, std::uint32_t claims) noexcept;

@@ -80,10 +80,10 @@ bool core::try_move(std::uint32_t index) noexcept {
 
 void core::finish_move(std::uint32_t index) noexcept {
   slot_truth t = truth(index);
-  drop_record(index);
+  drop_record(m_.slot(index), index);
   t.state = slot_state::free;
   store_truth(index, t);
-  put_free(m_, index);
+  put_free(m_, m_.slot(index), index);
   sync::reach(sync::failpoint::death_freed);
 }
 

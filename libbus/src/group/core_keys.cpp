@@ -158,12 +158,12 @@ void core::go_on_from(std::uint32_t skip, bool nothing_left, std::uint64_t posit
     sync::reach(sync::failpoint::rescan_placed);
   }
   entry->skip = nothing_left ? 0 : now + 1;
-  drop_record(skip);
+  drop_record(m_.slot(skip), skip);
   slot_truth t = truth(skip);
   t.state = slot_state::free;
   store_truth(skip, t);
   sync::reach(sync::failpoint::rescan_freed);
-  put_free(m_, skip);
+  put_free(m_, m_.slot(skip), skip);
   entry->look_again(!nothing_left && found == 0);
   if (nothing_left) {
     m_.lists().rescan_first = rest;

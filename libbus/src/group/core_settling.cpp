@@ -16,14 +16,14 @@ constexpr int timers_at_once = 256;
 }  // namespace
 
 // REQUIRES: it is settled.
-void core::collect_slot(std::uint32_t index) noexcept {
+void core::collect_slot(layout::group_slot& slot, std::uint32_t index) noexcept {
   if (m_.lists().lease_count >= m_.rules.max_ack_pending) news_ = true;
-  unlink_lease(index);
+  unlink_lease(slot, index);
   sync::reach(sync::failpoint::collect_unlinked);
-  finish(index);
+  finish(slot, index);
 }
 
-void core::collect_from(std::uint32_t member) noexcept {
+[[gnu::flatten]] void core::collect_from(std::uint32_t member) noexcept {
   auto& queue = m_.settled[member];
   // [Q3] acquire: pairs with the release in ack.
   const std::uint64_t tail = sync::load_acquire(queue.tail);
@@ -42,10 +42,11 @@ void core::collect_from(std::uint32_t member) noexcept {
       m_.broken = true;
       return;
     }
-    const std::uint64_t truth = sync::load_acquire(m_.slots[index].truth);  // [Q1]
+    auto& slot = m_.slots[index];
+    const std::uint64_t truth = sync::load_acquire(slot.truth);  // [Q1]
     if (layout::generation_of(truth) != layout::generation_of_settled(entry)) continue;
     if (layout::state_of(truth) == slot_state::settled) [[likely]]
-      collect_slot(index);
+      collect_slot(slot, index);
     else if (layout::state_of(truth) == slot_state::leased &&
              !sync::makes(sync::fault::passed_over_untold))
       break;
@@ -77,14 +78,14 @@ std::uint32_t core::collect_unlisted() noexcept {
   std::uint32_t index = m_.lists().lease_first;
   for (std::uint32_t steps = 0; index != no_index && steps < m_.slot_count; ++steps) {
     const std::uint32_t next = m_.slot(index).lease_next;
-    if (truth(index).state == slot_state::settled) collect_slot(index), ++count;
+    if (truth(index).state == slot_state::settled) collect_slot(m_.slot(index), index), ++count;
     index = next;
   }
   // Leases with a time of their own are among the timers; removing one moves others.
   for (std::uint32_t at = 0; at < m_.lists().timer_count && at < m_.slot_count;) {
     const std::uint32_t slot = m_.timers[at].slot;
     if (slot < m_.slot_count && truth(slot).state == slot_state::settled)
-      collect_slot(slot), ++count;
+      collect_slot(m_.slot(slot), slot), ++count;
     else
       ++at;
   }
@@ -92,13 +93,13 @@ std::uint32_t core::collect_unlisted() noexcept {
 }
 
 // Settled, or a dead letter now. It is in no list but that of its record's place.
-void core::finish(std::uint32_t index) noexcept {
-  drop_record(index);
+void core::finish(layout::group_slot& slot, std::uint32_t index) noexcept {
+  drop_record(slot, index);
   if (m_.rules.order == order_rule::key) release_key(index);
-  auto& truth = m_.slot(index).truth;
+  auto& truth = slot.truth;
   sync::store_release(truth, layout::with_state(sync::load_relaxed(truth), slot_state::free));
   sync::reach(sync::failpoint::collect_freed);
-  put_free(m_, index);
+  put_free(m_, slot, index);
 }
 
 // False: it was settled meanwhile.
@@ -107,7 +108,7 @@ bool core::leave_lease(std::uint32_t index, slot_truth from, slot_truth to) noex
   to.generation = from.generation + 1;
   if (!sync::replace(m_.slot(index).truth, from.pack(), to.pack())) return false;  // [Q1]
   sync::reach(sync::failpoint::return_marked);
-  unlink_lease(index);
+  unlink_lease(m_.slot(index), index);
   sync::reach(sync::failpoint::return_unlinked);
   return true;
 }
@@ -233,7 +234,7 @@ void core::to_delayed(std::uint32_t index, slot_truth, std::uint64_t due) noexce
 void core::timer_due(std::uint32_t index, std::uint64_t now) noexcept {
   slot_truth t = truth(index);
   if (t.state == slot_state::leased) return lease_expired(index, t, now);  // with a time of its own
-  if (t.state == slot_state::settled) return collect_slot(index);
+  if (t.state == slot_state::settled) return collect_slot(m_.slot(index), index);
   timers(m_).remove(index);
   sync::reach(sync::failpoint::timer_taken);
   if (t.state != slot_state::delayed) {
@@ -278,7 +279,7 @@ void core::run_events(std::uint64_t now) noexcept {
     if (sync::load_relaxed(m_.slot(index).since) + m_.rules.ack_wait > now) return;
     const slot_truth t = truth(index);
     if (t.state == slot_state::settled)
-      collect_slot(index);
+      collect_slot(m_.slot(index), index);
     else if (t.state == slot_state::leased)
       lease_expired(index, t, now);
     else
@@ -302,7 +303,10 @@ settled core::release(const lease_token& token) noexcept {
   to.state = slot_state::ready;
   if (!leave_lease(token.slot, old, to)) return settled::stale;
   sync::bump(m_.header->counters.released, 1);
-  if (sync::makes(sync::fault::returned_is_settled)) return finish(token.slot), settled::ok;
+  if (sync::makes(sync::fault::returned_is_settled)) {
+    finish(m_.slot(token.slot), token.slot);
+    return settled::ok;
+  }
   to_ready(token.slot, to, true);
   return settled::ok;
 }
@@ -338,12 +342,12 @@ settled core::extend(const lease_token& token, std::uint64_t now,
   if (slot.heap_index != no_index)
     timers(m_).remove(token.slot);
   else
-    leases(m_).remove(token.slot);
+    leases(m_).remove(slot, token.slot);
   sync::reach(sync::failpoint::extend_unlinked);
   if (duration == nullptr && due != last) {
     sync::store_relaxed(slot.since, now);
     story.due = 0;
-    leases(m_).push_back(token.slot);
+    leases(m_).push_back(slot, token.slot);
   } else {
     story.due = due;
     timers(m_).add(token.slot, due);
@@ -365,8 +369,8 @@ std::uint32_t core::ack_all(std::uint32_t member, std::uint32_t lane, std::uint6
       slot_truth to = t;
       to.state = slot_state::settled;
       if (sync::replace(m_.slot(index).truth, t.pack(), to.pack())) {
-        unlink_lease(index);
-        finish(index);
+        unlink_lease(m_.slot(index), index);
+        finish(m_.slot(index), index);
         ++count;
       }
     }

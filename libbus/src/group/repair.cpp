@@ -210,7 +210,7 @@ struct repairer {
     const auto by_seq = [&](std::uint32_t a, std::uint32_t b) { return origin(a) < origin(b); };
     std::sort(in_rings.begin(), in_rings.end(),
               [&](std::uint32_t a, std::uint32_t b) { return place(a) < place(b); });
-    for (const std::uint32_t index : in_rings) in_ring(m, lane(index)).push_back(index);
+    for (const std::uint32_t index : in_rings) in_ring(m, lane(index)).push_back(m.slot(index), index);
     std::sort(leased.begin(), leased.end(), [&](std::uint32_t a, std::uint32_t b) {
       return copies[a].since < copies[b].since;
     });
@@ -219,7 +219,7 @@ struct repairer {
       if (m.stories[index].due != 0 && m.stories[index].lease_begin != 0)
         timers(m).add(index, m.stories[index].due);
       else
-        leases(m).push_back(index);
+        leases(m).push_back(m.slot(index), index);
       ++m.lists().lease_count;
     }
     std::sort(ready.begin(), ready.end(), by_seq);
@@ -294,7 +294,7 @@ struct repairer {
   }
   void drop(std::uint32_t index) {
     release_chain(index);
-    c.leave_ring(index);
+    c.leave_ring(m.slot(index), index);
     std::erase(ready, index);
     forget(index, c.truth(index));
   }
@@ -311,7 +311,7 @@ struct repairer {
 
   void free_the_rest() noexcept {
     for (std::uint32_t index = slots_used; index-- != 0;)
-      if (c.truth(index).state == slot_state::free) put_free(m, index);
+      if (c.truth(index).state == slot_state::free) put_free(m, m.slot(index), index);
     auto& l = m.lists();
     const auto blocks = static_cast<std::uint32_t>(
         std::min<std::uint64_t>(sync::load_relaxed(m.header->blocks_reserved), m.block_count));

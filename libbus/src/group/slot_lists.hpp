@@ -2,6 +2,9 @@
 /// slot_lists: the lists that slots are in. Singly linked by `next` (free, ready, dying, the parked
 /// ones of a key), doubly by `lease_*` and `ring_*`.
 ///
+/// A slot that the caller has at hand already is passed along with its index: to find it again costs a
+/// check and three loads.
+///
 /// REQUIRES for all: the group's lock. They are indexes: repair makes them anew.
 
 #include <algorithm>
@@ -69,9 +72,10 @@ inline std::uint32_t free_slots(const group_memory& m) noexcept {
   const auto& l = m.lists();
   return l.free_count + (m.slot_count - std::min<std::uint32_t>(l.slots_used, m.slot_count));
 }
-inline void put_free(const group_memory& m, std::uint32_t index) noexcept {
+inline void put_free(const group_memory& m, layout::group_slot& slot,
+                     std::uint32_t index) noexcept {
   auto& l = m.lists();
-  m.slot(index).next = l.free_count == 0 ? no_index : std::uint32_t(l.free_first);
+  slot.next = l.free_count == 0 ? no_index : std::uint32_t(l.free_first);
   l.free_first = index;
   ++l.free_count;
 }
@@ -83,8 +87,7 @@ struct linked_list {
   base::field32& first;
   base::field32& last;
 
-  void push_back(std::uint32_t index) const noexcept {
-    auto& slot = memory.slot(index);
+  void push_back(layout::group_slot& slot, std::uint32_t index) const noexcept {
     const std::uint32_t behind = last;
     slot.*Previous = behind;
     slot.*Next = no_index;
@@ -105,8 +108,7 @@ struct linked_list {
     else
       memory.slot(next).*Previous = index;
   }
-  void remove(std::uint32_t index) const noexcept {
-    auto& slot = memory.slot(index);
+  void remove(layout::group_slot& slot, std::uint32_t index) const noexcept {
     const std::uint32_t previous = slot.*Previous, next = slot.*Next;
     // One that is in no list looks like the only one of it.
     if ((previous == no_index && first != index) || (next == no_index && last != index))
