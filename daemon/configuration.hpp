@@ -22,7 +22,8 @@ struct configuration {
   std::uint64_t buffer_bytes = 4ull << 20;
 };
 
-/// Over what `into` has. Errors: not_found, invalid_argument: the file, line and key
+/// Over what `into` has.
+/// Errors: not_found, invalid_argument: the file, line and key
 result<void> read_configuration(const std::string& path, configuration& into);
 /// The same, of a text. `name` stands for the file in errors.
 result<void> parse_configuration(std::string_view text, const std::string& name,

@@ -1,6 +1,6 @@
 #pragma once
-/// line_sink: writes log lines to a descriptor and never blocks. When the reader does not take them (a stopped
-/// process behind a pipe, a terminal on hold), lines are dropped and counted.
+/// line_sink: writes log lines to a descriptor and never blocks. When the reader does not take them
+/// (a stopped process behind a pipe, a terminal on hold), lines are dropped and counted.
 ///
 /// Threads    any
 

@@ -171,8 +171,8 @@ int keep(const bus::configuration& settings, office& of) {
   return status;
 }
 
-// Whatever the other threads wait for, a signal is answered: they have this long, and longer only while
-// the disk takes what is left to be written.
+// Whatever the other threads wait for, a signal is answered: they have this long, and longer only
+// while the disk takes what is left to be written.
 constexpr auto longest_ending = std::chrono::seconds(3);
 
 int run(const bus::configuration& settings) {

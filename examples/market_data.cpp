@@ -46,8 +46,8 @@ void declare_stream(bus::session& session) {
   bus::stream_config config;
   config.name = "md";
   config.subjects = {"md.>"};
-  config.overflow =
-      bus::overflow::block;          // followers hold the publisher back rather than miss a quote
+  // followers hold the publisher back rather than miss a quote
+  config.overflow = bus::overflow::block;
   config.ring_bytes = 8u << 20;      // keeps all quotes of this example, for who comes late
   must(session.add_stream(config));  // the same declaration twice is fine
 }

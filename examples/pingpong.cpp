@@ -26,8 +26,8 @@ void declare_streams(bus::session& session) {
     bus::stream_config config;
     config.name = name;
     config.subjects = {name};
-    config.overflow =
-        bus::overflow::block;  // nothing may be lost, so a full ring makes its publisher wait
+    // nothing may be lost, so a full ring makes its publisher wait
+    config.overflow = bus::overflow::block;
     must(session.add_stream(config));
   }
 }
@@ -40,9 +40,9 @@ bus::publisher exclusive_publisher(bus::session& session, const char* subject) {
 
 bus::subscriber subscriber_of(bus::session& session, const char* subject) {
   bus::subscriber_options options;
-  options.start = bus::start::all();            // the first ping may be there before we are
-  options.wait = bus::wait_strategy::adaptive;  // spins for some microseconds, then sleeps;
-                                                // busy_spin has a core to itself
+  options.start = bus::start::all();  // the first ping may be there before we are
+  // spins for some microseconds, then sleeps; busy_spin has a core to itself
+  options.wait = bus::wait_strategy::adaptive;
   return must(session.subscribe(subject, options));
 }
 

@@ -41,8 +41,9 @@ void bill(const std::string& bus_name, bool needs_plan) {
   example::stop_on_sigterm(worker);
   worker.run([&](bus::lease& signup) {
     const std::string_view text = signup.text();
+    // not nack(): it would fail again each time
     if (needs_plan && text.find(' ') == text.npos)
-      signup.reject("no plan");  // not nack(): it would fail again each time
+      signup.reject("no plan");
     else
       must(invoices.publish(text.substr(0, text.find(' '))), invoices);
   });

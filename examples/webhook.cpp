@@ -45,14 +45,15 @@ void send_hooks(const std::string& bus_name) {
   example::stop_on_sigterm(worker);
   worker.run([&](bus::lease& hook) {
     const int status = post(hook.subject(), hook.failed());
-    if (status == 200)
-      must(delivered.publish(hook.subject()), delivered);
+    if (status == 200) must(delivered.publish(hook.subject()), delivered);
+    // the sink said when
     else if (status == 429)
-      hook.nack(5ms, "429 too many requests");  // the sink said when
+      hook.nack(5ms, "429 too many requests");
     else if (status == 410)
       hook.reject("410 gone");
+    // after the back-off
     else
-      hook.nack({}, "503 unavailable");  // after the back-off
+      hook.nack({}, "503 unavailable");
   });
 }
 

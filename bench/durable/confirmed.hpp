@@ -1,8 +1,10 @@
 #pragma once
-/// confirmed: the loops that measure a client of a durable system, in a process of its own. A client is:
+/// confirmed: the loops that measure a client of a durable system, in a process of its own. A
+/// client is:
 ///
 ///   publish(const std::string&)          returns when the message is confirmed
-///   stream(const std::string&, until)    many in flight until then; returns how many, when all of them are confirmed
+///   stream(const std::string&, until)    many in flight until then; returns how many, when all of
+///   them are confirmed
 ///
 /// What fails throws.
 
@@ -35,16 +37,17 @@ void measure_client(Client& client, const durable_question& asked, board& shared
 
 }  // namespace detail
 
-/// Watchdog: both measurements several times over, and some for opening and for confirms that come late.
+/// Watchdog: both measurements several times over, and some for opening and for confirms that come
+/// late.
 inline double durable_patience_s(const durable_question& asked) { return 60 + 6 * asked.seconds; }
 
 /// Runs `open()` and what it opened in a child.
 template <class Open>
 outcome run_client(const durable_question& asked, Open&& open) {
   return run_parts(durable_patience_s(asked), {{-1, [&](board& shared) {
-    auto client = open();
-    detail::measure_client(*client, asked, shared);
-  }}});
+                                                  auto client = open();
+                                                  detail::measure_client(*client, asked, shared);
+                                                }}});
 }
 
 }  // namespace bench

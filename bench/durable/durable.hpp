@@ -1,6 +1,7 @@
 #pragma once
-/// durable: systems that keep messages on a disk and confirm them, one file each. A system whose client library was
-/// missing when the build was configured, or whose server is not installed, is listed all the same, as absent.
+/// durable: systems that keep messages on a disk and confirm them, one file each. A system whose
+/// client library was missing when the build was configured, or whose server is not installed, is
+/// listed all the same, as absent.
 
 #include <string>
 #include <vector>
@@ -10,16 +11,16 @@
 namespace bench {
 
 struct durable_question {
-  double seconds = 3;       // of one measurement
+  double seconds = 3;  // of one measurement
   std::uint32_t bytes = 256;
   std::string bus_program;  // empty: beside this program
 };
 
 struct durable_peer {
-  std::string id;      // for --only and JSON
-  std::string title;   // for people
-  std::string how;     // what is measured, in one line
-  std::string absent;  // why it cannot be measured here; empty: it can
+  std::string id;           // for --only and JSON
+  std::string title;        // for people
+  std::string how;          // what is measured, in one line
+  std::string absent;       // why it cannot be measured here; empty: it can
   std::uint32_t bytes = 0;  // of one message; 0: as asked
   std::function<outcome(const durable_question&)> run;  // in a directory below TMPDIR
 };

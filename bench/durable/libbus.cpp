@@ -31,8 +31,8 @@ outcome run(const durable_question& asked) {
   const std::string answer = here / "answer";
   std::optional<bus_of> bus;  // removed after the program has ended
   // Half of its time is for confirms, half for throughput.
-  server program({bus_program(asked), "bench", "durable", "--size", std::to_string(asked.bytes), "--json", "--dir",
-                  here / "", "--seconds", std::to_string(2 * asked.seconds)},
+  server program({bus_program(asked), "bench", "durable", "--size", std::to_string(asked.bytes),
+                  "--json", "--dir", here / "", "--seconds", std::to_string(2 * asked.seconds)},
                  answer);
   bus.emplace(program.pid());
   if (!program.ends_well("bus bench durable", durable_patience_s(asked)))
@@ -48,9 +48,14 @@ outcome run(const durable_question& asked) {
 }  // namespace
 
 durable_peer durable_libbus_peer(const durable_question& asked) {
-  const std::string absent = bus_program(asked).empty() ? "the program bus was not found: see --bus-program" : "";
-  return {"libbus", "libbus durable", "bus bench durable: stream with storage durable, confirmed by disk, 8 MiB ring",
-          absent, 0, [](const durable_question& each) { return guarded([&] { return run(each); }); }};
+  const std::string absent =
+      bus_program(asked).empty() ? "the program bus was not found: see --bus-program" : "";
+  return {"libbus",
+          "libbus durable",
+          "bus bench durable: stream with storage durable, confirmed by disk, 8 MiB ring",
+          absent,
+          0,
+          [](const durable_question& each) { return guarded([&] { return run(each); }); }};
 }
 
 }  // namespace bench

@@ -1,5 +1,5 @@
-// bench_durable_peers: messages that are confirmed when they are on a disk, by libbus, by other systems and by the disk
-// itself, in one run on one disk and in turns.
+// bench_durable_peers: messages that are confirmed when they are on a disk, by libbus, by other
+// systems and by the disk itself, in one run on one disk and in turns.
 
 #include <CLI/CLI.hpp>
 
@@ -13,8 +13,9 @@
 namespace bench {
 
 std::vector<durable_peer> all_durable_peers(const durable_question& asked) {
-  return {disk_floor_peer(), durable_libbus_peer(asked), redis_peer(1), redis_peer(16), jetstream_peer(false),
-          jetstream_peer(true), rabbitmq_peer(false), rabbitmq_peer(true)};
+  return {disk_floor_peer(),    durable_libbus_peer(asked), redis_peer(1),
+          redis_peer(16),       jetstream_peer(false),      jetstream_peer(true),
+          rabbitmq_peer(false), rabbitmq_peer(true)};
 }
 
 namespace {
@@ -28,10 +29,12 @@ struct options {
   bool json = false, quiet = false;
 };
 
-// What the last system wrote is on the disk, and the disk has rested, before the next one is measured.
+// What the last system wrote is on the disk, and the disk has rested, before the next one is
+// measured.
 void rest(double seconds) {
   ::sync();
-  for (const auto until = from_now(seconds); bench_clock::now() < until && !interrupted();) ::usleep(20'000);
+  for (const auto until = from_now(seconds); bench_clock::now() < until && !interrupted();)
+    ::usleep(20'000);
 }
 
 void measure(durable_row& into, const options& o) {
@@ -49,13 +52,17 @@ int run(const options& o) {
   const std::set<std::string> wanted(o.only.begin(), o.only.end());
   std::vector<durable_row> rows;
   for (durable_peer& each : all_durable_peers(o.asked))
-    if (wanted.empty() || wanted.contains(each.id)) rows.push_back({std::move(each), {}, {}, {}, {}});
+    if (wanted.empty() || wanted.contains(each.id))
+      rows.push_back({std::move(each), {}, {}, {}, {}});
   if (!in_turns(rows, o.rounds, o.quiet, [&](durable_row& row) { measure(row, o); }))
     return std::fprintf(stderr, "\nbench_durable_peers: interrupted\n"), 130;
-  if (o.json) std::printf("%s\n", to_json(rows, o.asked, o.rounds, o.directory).dump(2).c_str());
-  else print_table(rows, o.asked, o.rounds);
-  return std::any_of(rows.begin(), rows.end(),
-                     [](const durable_row& row) { return row.system.id == "libbus" && !row.failure.empty(); });
+  if (o.json)
+    std::printf("%s\n", to_json(rows, o.asked, o.rounds, o.directory).dump(2).c_str());
+  else
+    print_table(rows, o.asked, o.rounds);
+  return std::any_of(rows.begin(), rows.end(), [](const durable_row& row) {
+    return row.system.id == "libbus" && !row.failure.empty();
+  });
 }
 
 }  // namespace
@@ -64,18 +71,25 @@ int run(const options& o) {
 
 int main(int argc, char** argv) {
   bench::options o;
-  CLI::App app("Messages confirmed when they are on a disk: libbus, other systems and the disk itself, in one run");
+  CLI::App app(
+      "Messages confirmed when they are on a disk: libbus, other systems and the disk itself, in "
+      "one run");
   std::set<std::string> known;
   for (const bench::durable_peer& each : bench::all_durable_peers(o.asked)) known.insert(each.id);
   app.add_option("--dir", o.directory, "On the disk that is measured")
-      ->capture_default_str()->check(CLI::ExistingDirectory);
+      ->capture_default_str()
+      ->check(CLI::ExistingDirectory);
   app.add_option("--seconds", o.asked.seconds, "Time for one measurement of one round")
-      ->capture_default_str()->check(CLI::Range(0.01, 600.0));
+      ->capture_default_str()
+      ->check(CLI::Range(0.01, 600.0));
   app.add_option("--rounds", o.rounds, "Figures are medians of so many rounds")
-      ->capture_default_str()->check(CLI::Range(1, 99));
+      ->capture_default_str()
+      ->check(CLI::Range(1, 99));
   app.add_option("--pause", o.pause, "Seconds of rest for the disk before each measurement")
-      ->capture_default_str()->check(CLI::Range(0.0, 600.0));
-  app.add_option("--bus-program", o.asked.bus_program, "The program bus; default: beside this one, or in PATH");
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 600.0));
+  app.add_option("--bus-program", o.asked.bus_program,
+                 "The program bus; default: beside this one, or in PATH");
   app.add_option("--only", o.only, "These systems")->delimiter(',')->check(CLI::IsMember(known));
   app.add_flag("--json", o.json, "One JSON object instead of the table");
   app.add_flag("--quiet", o.quiet, "No progress");

@@ -9,8 +9,10 @@ std::string nats_title(bool synced) {
   return synced ? "NATS JetStream, sync always" : "NATS JetStream (not synced!)";
 }
 std::string nats_how(bool synced) {
-  const std::string sync = synced ? "sync_interval always" : "default sync_interval of 2 min: confirmed, not synced";
-  return "file store, one replica, " + sync + "; loopback TCP; 4096 asynchronous publishes in flight";
+  const std::string sync =
+      synced ? "sync_interval always" : "default sync_interval of 2 min: confirmed, not synced";
+  return "file store, one replica, " + sync +
+         "; loopback TCP; 4096 asynchronous publishes in flight";
 }
 }  // namespace
 
@@ -61,8 +63,14 @@ std::string absence(bool synced) {
 }  // namespace
 
 durable_peer jetstream_peer(bool synced) {
-  return {nats_id(synced), nats_title(synced), nats_how(synced), absence(synced), 0,
-          [synced](const durable_question& asked) { return guarded([&] { return run(asked, synced); }); }};
+  return {nats_id(synced),
+          nats_title(synced),
+          nats_how(synced),
+          absence(synced),
+          0,
+          [synced](const durable_question& asked) {
+            return guarded([&] { return run(asked, synced); });
+          }};
 }
 
 }  // namespace bench
@@ -71,7 +79,8 @@ durable_peer jetstream_peer(bool synced) {
 
 namespace bench {
 durable_peer jetstream_peer(bool synced) {
-  return {nats_id(synced), nats_title(synced), nats_how(synced), "built without libnats-dev", 0, {}};
+  return {
+      nats_id(synced), nats_title(synced), nats_how(synced), "built without libnats-dev", 0, {}};
 }
 }  // namespace bench
 

@@ -5,7 +5,9 @@ namespace bench {
 
 namespace {
 std::string rabbitmq_id(bool quorum) { return quorum ? "rabbitmq_quorum" : "rabbitmq"; }
-std::string rabbitmq_title(bool quorum) { return quorum ? "RabbitMQ quorum queue" : "RabbitMQ durable queue"; }
+std::string rabbitmq_title(bool quorum) {
+  return quorum ? "RabbitMQ quorum queue" : "RabbitMQ durable queue";
+}
 std::string rabbitmq_how(bool quorum) {
   return std::string(quorum ? "quorum queue of one node" : "durable classic queue") +
          ", persistent messages, publisher confirms; loopback TCP; 4096 in flight";
@@ -23,7 +25,8 @@ namespace {
 
 class rabbitmq_client {
  public:
-  rabbitmq_client(int port, bool quorum) : publisher_(port, "bench", quorum ? "quorum" : "classic", true) {}
+  rabbitmq_client(int port, bool quorum)
+      : publisher_(port, "bench", quorum ? "quorum" : "classic", true) {}
 
   void publish(const std::string& payload) {
     publisher_.send(payload);
@@ -49,8 +52,14 @@ outcome run(const durable_question& asked, bool quorum) {
 }  // namespace
 
 durable_peer rabbitmq_peer(bool quorum) {
-  return {rabbitmq_id(quorum), rabbitmq_title(quorum), rabbitmq_how(quorum), rabbitmq_absence(), 0,
-          [quorum](const durable_question& asked) { return guarded([&] { return run(asked, quorum); }); }};
+  return {rabbitmq_id(quorum),
+          rabbitmq_title(quorum),
+          rabbitmq_how(quorum),
+          rabbitmq_absence(),
+          0,
+          [quorum](const durable_question& asked) {
+            return guarded([&] { return run(asked, quorum); });
+          }};
 }
 
 }  // namespace bench
@@ -59,7 +68,12 @@ durable_peer rabbitmq_peer(bool quorum) {
 
 namespace bench {
 durable_peer rabbitmq_peer(bool quorum) {
-  return {rabbitmq_id(quorum), rabbitmq_title(quorum), rabbitmq_how(quorum), "built without librabbitmq-dev", 0, {}};
+  return {rabbitmq_id(quorum),
+          rabbitmq_title(quorum),
+          rabbitmq_how(quorum),
+          "built without librabbitmq-dev",
+          0,
+          {}};
 }
 }  // namespace bench
 

@@ -4,12 +4,16 @@
 namespace bench {
 
 namespace {
-std::string redis_id(int connections) { return connections == 1 ? "redis" : "redis_" + std::to_string(connections); }
+std::string redis_id(int connections) {
+  return connections == 1 ? "redis" : "redis_" + std::to_string(connections);
+}
 std::string redis_title(int connections) {
-  return connections == 1 ? "Redis Streams" : "Redis Streams, " + std::to_string(connections) + " conn.";
+  return connections == 1 ? "Redis Streams"
+                          : "Redis Streams, " + std::to_string(connections) + " conn.";
 }
 std::string redis_how(int connections) {
-  return "XADD, appendonly yes, appendfsync always, no AOF rewrites; Unix socket; pipelines of 256 on " +
+  return "XADD, appendonly yes, appendfsync always, no AOF rewrites; Unix socket; pipelines of 256 "
+         "on " +
          (connections == 1 ? "one connection" : std::to_string(connections) + " connections");
 }
 }  // namespace
@@ -28,7 +32,8 @@ constexpr int pipeline = 256;
 class redis_client {
  public:
   redis_client(const std::string& socket, int connections) {
-    for (int i = 0; i < connections; ++i) connections_.push_back(std::make_unique<redis_connection>(socket));
+    for (int i = 0; i < connections; ++i)
+      connections_.push_back(std::make_unique<redis_connection>(socket));
   }
 
   void publish(const std::string& payload) {
@@ -36,7 +41,8 @@ class redis_client {
     connections_[0]->answer();
   }
 
-  // Each connection gets its next pipeline as soon as its last one is confirmed, while the others' are on their way.
+  // Each connection gets its next pipeline as soon as its last one is confirmed, while the others'
+  // are on their way.
   std::uint64_t stream(const std::string& payload, bench_clock::time_point until) {
     const auto send = [&](redis_connection& to) {
       for (int i = 0; i < pipeline; ++i) add(to, payload);
@@ -70,15 +76,23 @@ class redis_client {
 };
 
 outcome run(const durable_question& asked, int connections) {
-  const redis_server redis({"--appendonly", "yes", "--appendfsync", "always", "--auto-aof-rewrite-percentage", "0"});
-  return run_client(asked, [&] { return std::make_unique<redis_client>(redis.socket(), connections); });
+  const redis_server redis(
+      {"--appendonly", "yes", "--appendfsync", "always", "--auto-aof-rewrite-percentage", "0"});
+  return run_client(asked,
+                    [&] { return std::make_unique<redis_client>(redis.socket(), connections); });
 }
 
 }  // namespace
 
 durable_peer redis_peer(int connections) {
-  return {redis_id(connections), redis_title(connections), redis_how(connections), redis_absence(), 0,
-          [connections](const durable_question& asked) { return guarded([&] { return run(asked, connections); }); }};
+  return {redis_id(connections),
+          redis_title(connections),
+          redis_how(connections),
+          redis_absence(),
+          0,
+          [connections](const durable_question& asked) {
+            return guarded([&] { return run(asked, connections); });
+          }};
 }
 
 }  // namespace bench
@@ -87,7 +101,11 @@ durable_peer redis_peer(int connections) {
 
 namespace bench {
 durable_peer redis_peer(int connections) {
-  return {redis_id(connections), redis_title(connections), redis_how(connections), "built without libhiredis-dev", 0,
+  return {redis_id(connections),
+          redis_title(connections),
+          redis_how(connections),
+          "built without libhiredis-dev",
+          0,
           {}};
 }
 }  // namespace bench

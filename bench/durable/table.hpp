@@ -1,5 +1,6 @@
 #pragma once
-/// table: the figures of a run, for people and as one JSON object. Every figure is the median of its rounds.
+/// table: the figures of a run, for people and as one JSON object. Every figure is the median of
+/// its rounds.
 
 #include <nlohmann/json.hpp>
 
@@ -17,7 +18,7 @@ struct durable_row {
 };
 
 void print_table(const std::vector<durable_row>& rows, const durable_question& asked, int rounds);
-nlohmann::ordered_json to_json(const std::vector<durable_row>& rows, const durable_question& asked, int rounds,
-                               const std::string& directory);
+nlohmann::ordered_json to_json(const std::vector<durable_row>& rows, const durable_question& asked,
+                               int rounds, const std::string& directory);
 
 }  // namespace bench

@@ -1,13 +1,15 @@
 #pragma once
 /// between: the loops that measure a system between two processes. A system is a channel:
 ///
-///   Channel(const plan&)           made before the processes; its destructor removes everything that has a name
-///   end open(bool near)            called in each process: near sends one way and receives the other; far the reverse
-///   end::send(const char*, n)      returns when the message is on its way; spins or blocks while the way is full
-///   end::receive(sum&)             takes what is there, adds up every byte, returns how many; spinning: maybe 0
+///   Channel(const plan&)           made before the processes; its destructor removes everything
+///   that has a name end open(bool near)            called in each process: near sends one way and
+///   receives the other; far the reverse end::send(const char*, n)      returns when the message is
+///   on its way; spins or blocks while the way is full end::receive(sum&)             takes what is
+///   there, adds up every byte, returns how many; spinning: maybe 0
 ///
-/// The channel is a template parameter, so that a system that takes 10 ns for a message does not pay for our virtual
-/// calls. The sums are checked: a system that loses, repeats or alters a message fails.
+/// The channel is a template parameter, so that a system that takes 10 ns for a message does not
+/// pay for our virtual calls. The sums are checked: a system that loses, repeats or alters a
+/// message fails.
 
 #include <exception>
 
@@ -73,7 +75,8 @@ void trip_far(End& end, const plan& asked, board& shared) {
   run(first_trips);
   wait_until([&] { return shared.trips.load() != 0; });
   run(shared.trips.load());
-  for (std::uint64_t i = 0; i < done; ++i) expected += sum_of_fill(static_cast<int>(i), asked.bytes);
+  for (std::uint64_t i = 0; i < done; ++i)
+    expected += sum_of_fill(static_cast<int>(i), asked.bytes);
   if (sum != expected) fail("messages were lost or altered");
 }
 
@@ -108,7 +111,8 @@ void stream_reader(End& end, const plan& asked, board& shared) {
     const std::uint64_t begin = ticks(), head = got;
     while (got < count) got += end.receive(sum);
     shared.phase_seconds = static_cast<double>(ticks() - begin) / ticks_per_ns() / 1e9;
-    if (got != count || sum != count * sum_of_fill(fill, asked.bytes)) fail("messages were lost, repeated or altered");
+    if (got != count || sum != count * sum_of_fill(fill, asked.bytes))
+      fail("messages were lost, repeated or altered");
     shared.phase_rate = static_cast<double>(count - head) / std::max(shared.phase_seconds, 1e-9);
     shared.phase_done.store(phase);
     if (last) break;
@@ -129,14 +133,19 @@ outcome run_between(const plan& asked) {
         auto end = channel.open(near);
         detail::meet(shared.opened);
         const bool trips = asked.kind == what::round_trip;
-        if (trips && near) detail::trip_near(end, asked, shared);
-        else if (trips) detail::trip_far(end, asked, shared);
-        else if (near) detail::stream_writer(end, asked, shared);
-        else detail::stream_reader(end, asked, shared);
+        if (trips && near)
+          detail::trip_near(end, asked, shared);
+        else if (trips)
+          detail::trip_far(end, asked, shared);
+        else if (near)
+          detail::stream_writer(end, asked, shared);
+        else
+          detail::stream_reader(end, asked, shared);
         detail::meet(shared.finished);
       };
     };
-    return run_parts(patience_s(asked), {{asked.near_core, side(true)}, {asked.far_core, side(false)}});
+    return run_parts(patience_s(asked),
+                     {{asked.near_core, side(true)}, {asked.far_core, side(false)}});
   } catch (const std::exception& error) {
     outcome result;
     result.failure = error.what();

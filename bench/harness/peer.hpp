@@ -1,6 +1,7 @@
 #pragma once
-/// peer: a system that carries messages between two processes, and what is asked of it. Every system is measured by the
-/// same loops (between.hpp), with the same private buffers, and reads every byte of every message.
+/// peer: a system that carries messages between two processes, and what is asked of it. Every
+/// system is measured by the same loops (between.hpp), with the same private buffers, and reads
+/// every byte of every message.
 
 #include <cstdint>
 #include <functional>
@@ -31,9 +32,9 @@ struct outcome {
 };
 
 struct peer {
-  std::string id;     // for --only and JSON
-  std::string title;  // for people
-  std::string absent;  // why it cannot be measured here; empty: it can
+  std::string id;                          // for --only and JSON
+  std::string title;                       // for people
+  std::string absent;                      // why it cannot be measured here; empty: it can
   std::function<bool(const plan&)> takes;  // is this a question that the system can be asked?
   std::function<outcome(const plan&)> run;
 };

@@ -79,7 +79,9 @@ outcome run_parts(double seconds_max, const std::vector<part>& parts) {
   if (group != 0) kill(-group, SIGKILL);  // what a part may have left behind
   outcome result;
   if (!fine) {
-    result.failure = interrupted() ? "interrupted" : shared->failure[0] != 0 ? shared->failure : how;
+    result.failure = interrupted()             ? "interrupted"
+                     : shared->failure[0] != 0 ? shared->failure
+                                               : how;
     if (result.failure.empty()) result.failure = "failed";
     return result;
   }
@@ -109,6 +111,8 @@ scratch_directory::~scratch_directory() {
 }
 
 void fail(const std::string& what_failed) { throw std::runtime_error(what_failed); }
-void fail_with_errno(const std::string& what_failed) { fail(what_failed + ": " + std::strerror(errno)); }
+void fail_with_errno(const std::string& what_failed) {
+  fail(what_failed + ": " + std::strerror(errno));
+}
 
 }  // namespace bench

@@ -1,7 +1,7 @@
 #pragma once
-/// processes: runs the parts of one measurement as pinned child processes and ends them whatever happens: a part that
-/// fails or overruns its time takes the others with it. The program itself opens none of the measured systems, so that
-/// every measurement starts from a clean process.
+/// processes: runs the parts of one measurement as pinned child processes and ends them whatever
+/// happens: a part that fails or overruns its time takes the others with it. The program itself
+/// opens none of the measured systems, so that every measurement starts from a clean process.
 
 #include <atomic>
 #include <chrono>
@@ -19,14 +19,15 @@ namespace bench {
 using bench_clock = std::chrono::steady_clock;
 
 inline bench_clock::time_point from_now(double seconds) {
-  return bench_clock::now() + std::chrono::duration_cast<bench_clock::duration>(std::chrono::duration<double>(seconds));
+  return bench_clock::now() +
+         std::chrono::duration_cast<bench_clock::duration>(std::chrono::duration<double>(seconds));
 }
 
 /// What the parts of a measurement share.
 struct board {
   std::atomic<std::uint32_t> opened{0}, finished{0};
-  std::atomic<std::uint64_t> trips{0};     // of the round trip, once the near side knows
-  std::atomic<std::uint64_t> count{0};     // of the stream's current phase
+  std::atomic<std::uint64_t> trips{0};  // of the round trip, once the near side knows
+  std::atomic<std::uint64_t> count{0};  // of the stream's current phase
   std::atomic<std::uint32_t> phase{0}, phase_done{0};
   std::atomic<bool> last_phase{false};
   double phase_seconds = 0, phase_rate = 0;  // writer: reader of the stream, before phase_done
@@ -47,7 +48,8 @@ struct part {
 /// Forks a process for each part and waits for all of them, at most `seconds_max`.
 outcome run_parts(double seconds_max, const std::vector<part>& parts);
 
-/// SIGINT, SIGTERM and SIGHUP end the current measurement, then the run; whatever was made is removed.
+/// SIGINT, SIGTERM and SIGHUP end the current measurement, then the run; whatever was made is
+/// removed.
 void watch_signals();
 bool interrupted();
 

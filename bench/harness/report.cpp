@@ -64,17 +64,22 @@ nlohmann::ordered_json machine_facts() {
 #else
   const std::string compiler = "g++ " __VERSION__;
 #endif
-  return {{"cpu", cpu_model()}, {"cores", sysconf(_SC_NPROCESSORS_ONLN)}, {"kernel", system.release},
-          {"architecture", system.machine}, {"ticks_per_ns", ticks_per_ns()}, {"compiler", compiler},
+  return {{"cpu", cpu_model()},
+          {"cores", sysconf(_SC_NPROCESSORS_ONLN)},
+          {"kernel", system.release},
+          {"architecture", system.machine},
+          {"ticks_per_ns", ticks_per_ns()},
+          {"compiler", compiler},
           {"date", now_text()}};
 }
 
 void print_failure(const figure& each) {
-  std::printf("  %-24s %8s not measured: %s\n", each.title.c_str(), size_text(each.asked.bytes).c_str(),
-              each.failure.c_str());
+  std::printf("  %-24s %8s not measured: %s\n", each.title.c_str(),
+              size_text(each.asked.bytes).c_str(), each.failure.c_str());
 }
 
-// Larger is better for streams, smaller for round trips: the ratio is the system's figure over the floor's in both.
+// Larger is better for streams, smaller for round trips: the ratio is the system's figure over the
+// floor's in both.
 double ratio_of(const figure& each, const figure* floor) {
   if (floor == nullptr || !floor->measured() || !each.measured()) return 0;
   const bool stream = each.asked.kind == what::stream;
@@ -84,11 +89,15 @@ double ratio_of(const figure& each, const figure* floor) {
 
 }  // namespace
 
-/// 64 B: what the machine can do at all; larger: the minimal ring of the same size; sleeping: the raw futex.
+/// 64 B: what the machine can do at all; larger: the minimal ring of the same size; sleeping: the
+/// raw futex.
 const figure* report::floor_of(const figure& each) const {
   const plan& asked = each.asked;
-  const bool stream = asked.kind == what::stream, sleeping = !stream && asked.wait == waiting::block;
-  const char* system = sleeping ? "futex" : stream || asked.bytes > 64 ? "minimal_ring" : "cache_line";
+  const bool stream = asked.kind == what::stream,
+             sleeping = !stream && asked.wait == waiting::block;
+  const char* system = sleeping                     ? "futex"
+                       : stream || asked.bytes > 64 ? "minimal_ring"
+                                                    : "cache_line";
   for (const figure& other : figures_) {
     if (other.system != system || other.asked.kind != asked.kind) continue;
     if (other.asked.same_core() != asked.same_core()) continue;
@@ -98,18 +107,22 @@ const figure* report::floor_of(const figure& each) const {
 }
 
 bool report::failed(const std::string& system) const {
-  return std::any_of(figures_.begin(), figures_.end(),
-                     [&](const figure& each) { return each.system == system && !each.failure.empty(); });
+  return std::any_of(figures_.begin(), figures_.end(), [&](const figure& each) {
+    return each.system == system && !each.failure.empty();
+  });
 }
 
 nlohmann::ordered_json report::to_json(double seconds, int rounds) const {
-  nlohmann::ordered_json results = nlohmann::ordered_json::array(), absent = nlohmann::ordered_json::array();
+  nlohmann::ordered_json results = nlohmann::ordered_json::array(),
+                         absent = nlohmann::ordered_json::array();
   for (const figure& each : figures_) {
     const plan& asked = each.asked;
-    nlohmann::ordered_json one = {{"system", each.system}, {"title", each.title},
+    nlohmann::ordered_json one = {{"system", each.system},
+                                  {"title", each.title},
                                   {"kind", asked.kind == what::stream ? "stream" : "round_trip"},
                                   {"wait", asked.wait == waiting::spin ? "spin" : "block"},
-                                  {"size", asked.bytes}, {"same_core", asked.same_core()}};
+                                  {"size", asked.bytes},
+                                  {"same_core", asked.same_core()}};
     if (!each.measured()) {
       one["not_measured"] = each.failure;
     } else {
@@ -129,7 +142,10 @@ nlohmann::ordered_json report::to_json(double seconds, int rounds) const {
   }
   for (const absence& each : absent_)
     absent.push_back({{"system", each.system}, {"title", each.title}, {"not_measured", each.why}});
-  return {{"machine", machine_facts()}, {"seconds", seconds}, {"rounds", rounds}, {"results", std::move(results)},
+  return {{"machine", machine_facts()},
+          {"seconds", seconds},
+          {"rounds", rounds},
+          {"results", std::move(results)},
           {"absent", std::move(absent)}};
 }
 
@@ -137,18 +153,21 @@ void report::print_round_trips(waiting wait, bool same_core) const {
   bool any = false;
   for (const figure& each : figures_) {
     const plan& asked = each.asked;
-    if (asked.kind != what::round_trip || asked.wait != wait || asked.same_core() != same_core) continue;
+    if (asked.kind != what::round_trip || asked.wait != wait || asked.same_core() != same_core)
+      continue;
     if (!any)
       std::printf("\nround trip, %s%s\n  %-24s %8s %12s %12s   %s\n",
-                  wait == waiting::spin ? "busy polling" : "sleeping", same_core ? ", both processes on one core" : "",
-                  "system", "size", "p50", "p99", "x floor");
+                  wait == waiting::spin ? "busy polling" : "sleeping",
+                  same_core ? ", both processes on one core" : "", "system", "size", "p50", "p99",
+                  "x floor");
     any = true;
     if (!each.measured()) {
       print_failure(each);
       continue;
     }
     std::printf("  %-24s %8s %12s %12s   %s\n", each.title.c_str(), size_text(asked.bytes).c_str(),
-                duration_text(median(each.p50_ns)).c_str(), duration_text(median(each.p99_ns)).c_str(),
+                duration_text(median(each.p50_ns)).c_str(),
+                duration_text(median(each.p99_ns)).c_str(),
                 ratio_text(ratio_of(each, floor_of(each))).c_str());
   }
 }
@@ -159,15 +178,17 @@ void report::print_streams() const {
     const plan& asked = each.asked;
     if (asked.kind != what::stream) continue;
     if (!any)
-      std::printf("\nstream, one way\n  %-24s %8s %12s %12s   %s\n", "system", "size", "messages", "GB/s", "x floor");
+      std::printf("\nstream, one way\n  %-24s %8s %12s %12s   %s\n", "system", "size", "messages",
+                  "GB/s", "x floor");
     any = true;
     if (!each.measured()) {
       print_failure(each);
       continue;
     }
     const double rate = median(each.messages_per_s);
-    std::printf("  %-24s %8s %12s %12.2f   %s\n", each.title.c_str(), size_text(asked.bytes).c_str(),
-                rate_text(rate).c_str(), rate * asked.bytes / 1e9, ratio_text(ratio_of(each, floor_of(each))).c_str());
+    std::printf("  %-24s %8s %12s %12.2f   %s\n", each.title.c_str(),
+                size_text(asked.bytes).c_str(), rate_text(rate).c_str(), rate * asked.bytes / 1e9,
+                ratio_text(ratio_of(each, floor_of(each))).c_str());
   }
 }
 
@@ -176,8 +197,11 @@ void report::print() const {
   print_round_trips(waiting::block, false);
   print_round_trips(waiting::block, true);
   print_streams();
-  for (const absence& each : absent_) std::printf("\n%s: not measured: %s\n", each.title.c_str(), each.why.c_str());
-  std::printf("\nfloor: of 64 B the cache line, of larger sizes and streams the minimal ring, of sleeping the futex\n");
+  for (const absence& each : absent_)
+    std::printf("\n%s: not measured: %s\n", each.title.c_str(), each.why.c_str());
+  std::printf(
+      "\nfloor: of 64 B the cache line, of larger sizes and streams the minimal ring, of sleeping "
+      "the futex\n");
 }
 
 }  // namespace bench

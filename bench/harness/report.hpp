@@ -1,5 +1,6 @@
 #pragma once
-/// report: the figures of a run, as tables for people and as one JSON object. Every figure is the median of its rounds.
+/// report: the figures of a run, as tables for people and as one JSON object. Every figure is the
+/// median of its rounds.
 
 #include <nlohmann/json.hpp>
 

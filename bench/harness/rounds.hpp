@@ -1,6 +1,7 @@
 #pragma once
-/// rounds: systems measured in turns, so that what changes on the machine meanwhile meets all of them. A row has a
-/// `system` with `title` and `absent`, and the `failure` of the first round that failed: then there is no figure.
+/// rounds: systems measured in turns, so that what changes on the machine meanwhile meets all of
+/// them. A row has a `system` with `title` and `absent`, and the `failure` of the first round that
+/// failed: then there is no figure.
 
 #include <algorithm>
 #include <cstdio>
@@ -31,7 +32,9 @@ bool in_turns(std::vector<Row>& rows, int rounds, bool quiet, Measure&& measure)
   for (int round = 0; round < rounds; ++round) {
     for (std::size_t i = 0; i < rows.size(); ++i) {
       Row& row = rows[round % 2 == 0 ? i : rows.size() - 1 - i];
-      if (!quiet) std::fprintf(stderr, "\r\033[Kround %d of %d: %s", round + 1, rounds, row.system.title.c_str());
+      if (!quiet)
+        std::fprintf(stderr, "\r\033[Kround %d of %d: %s", round + 1, rounds,
+                     row.system.title.c_str());
       if (not_measured(row).empty()) measure(row);
       if (interrupted()) return false;
     }

@@ -2,7 +2,8 @@
 // instruction counter can be put around it. Two runs with different counts give the instructions of
 // one message.
 //
-//   hot_path publish|publish_to|publish_known|batch|poll_one|empty|deliver COUNT [SUBJECTS [durable]]
+//   hot_path publish|publish_to|publish_known|batch|poll_one|empty|deliver COUNT [SUBJECTS
+//   [durable]]
 //
 // With `durable` the stream has a log: the bus of BUS_URL is used, and a busd must keep it.
 

@@ -13,7 +13,9 @@ namespace ipc = boost::interprocess;
 class boost_end {
  public:
   boost_end(const std::string& in, const std::string& out, const plan& asked)
-      : in_(ipc::open_only, in.c_str()), out_(ipc::open_only, out.c_str()), buffer_(asked.bytes),
+      : in_(ipc::open_only, in.c_str()),
+        out_(ipc::open_only, out.c_str()),
+        buffer_(asked.bytes),
         spins_(asked.wait == waiting::spin) {}
 
   void send(const char* payload, std::uint32_t bytes) { out_.send(payload, bytes, 0); }
@@ -21,8 +23,10 @@ class boost_end {
   std::uint64_t receive(std::uint64_t& sum) {
     ipc::message_queue::size_type got = 0;
     unsigned priority = 0;
-    if (!spins_) in_.receive(buffer_.data(), buffer_.size(), got, priority);
-    else if (!in_.try_receive(buffer_.data(), buffer_.size(), got, priority)) return 0;
+    if (!spins_)
+      in_.receive(buffer_.data(), buffer_.size(), got, priority);
+    else if (!in_.try_receive(buffer_.data(), buffer_.size(), got, priority))
+      return 0;
     sum += sum_of(buffer_.data(), got);
     return 1;
   }
@@ -36,7 +40,8 @@ class boost_end {
 class boost_channel {
  public:
   explicit boost_channel(const plan& asked)
-      : plan_(asked), ping_("bench-peers-" + std::to_string(getpid()) + "-ping"),
+      : plan_(asked),
+        ping_("bench-peers-" + std::to_string(getpid()) + "-ping"),
         pong_("bench-peers-" + std::to_string(getpid()) + "-pong") {
     const std::size_t depth = asked.bytes > 4096 ? 64 : 1024;
     for (const std::string& name : {ping_, pong_})
@@ -59,7 +64,8 @@ class boost_channel {
 }  // namespace
 
 peer boost_message_queue_peer() {
-  return {"boost_mq", "Boost message_queue", "", [](const plan&) { return true; }, run_between<boost_channel>};
+  return {"boost_mq", "Boost message_queue", "", [](const plan&) { return true; },
+          run_between<boost_channel>};
 }
 
 }  // namespace bench

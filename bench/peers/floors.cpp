@@ -21,7 +21,8 @@ std::uint64_t trips_in(const plan& asked, double guess_ns) {
 peer cache_line_floor() {
   peer p{"cache_line", "floor: one cache line", "", {}, {}};
   p.takes = [](const plan& asked) {
-    return asked.kind == what::round_trip && asked.wait == waiting::spin && asked.bytes == 64 && !asked.same_core();
+    return asked.kind == what::round_trip && asked.wait == waiting::spin && asked.bytes == 64 &&
+           !asked.same_core();
   };
   p.run = [](const plan& asked) {
     return alone(asked, [asked](board& shared) {
@@ -53,11 +54,13 @@ peer minimal_ring_floor() {
   p.run = [](const plan& asked) {
     return alone(asked, [asked](board& shared) {
       if (asked.kind == what::stream) {
-        shared.messages_per_s = minimal_ring_stream(asked.near_core, asked.far_core, asked.bytes, asked.seconds);
+        shared.messages_per_s =
+            minimal_ring_stream(asked.near_core, asked.far_core, asked.bytes, asked.seconds);
         return;
       }
       const std::uint64_t trips = trips_in(asked, 400 + asked.bytes / 3.0);
-      samples measured = minimal_ring_round_trip(asked.near_core, asked.far_core, asked.bytes, trips);
+      samples measured =
+          minimal_ring_round_trip(asked.near_core, asked.far_core, asked.bytes, trips);
       shared.take(measured);
     });
   };

@@ -24,7 +24,8 @@ class roudi {
  public:
   roudi() { start(); }
   ~roudi() {
-    // It gives up over clients that were killed, and leaves its segments; the next one takes over and removes them.
+    // It gives up over clients that were killed, and leaves its segments; the next one takes over
+    // and removes them.
     if (end()) return;
     try {
       start();
@@ -50,7 +51,8 @@ class roudi {
       const int out = open(log.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
       dup2(out, 1);
       dup2(out, 2);
-      execlp("iox-roudi", "iox-roudi", "-m", "off", "-l", "warning", "-c", configuration.c_str(), nullptr);
+      execlp("iox-roudi", "iox-roudi", "-m", "off", "-l", "warning", "-c", configuration.c_str(),
+             nullptr);
       _exit(127);
     }
     if (child_ < 0) fail_with_errno("fork");
@@ -96,8 +98,11 @@ iox::capro::ServiceDescription service(const char* way) {
 class iceoryx_end {
  public:
   iceoryx_end(const plan& asked, bool near)
-      : out_(service(near ? "ping" : "pong"), sending()), in_(service(near ? "pong" : "ping"), receiving(asked)) {
-    wait_until([&] { return out_.hasSubscribers() && in_.getSubscriptionState() == iox::SubscribeState::SUBSCRIBED; });
+      : out_(service(near ? "ping" : "pong"), sending()),
+        in_(service(near ? "pong" : "ping"), receiving(asked)) {
+    wait_until([&] {
+      return out_.hasSubscribers() && in_.getSubscriptionState() == iox::SubscribeState::SUBSCRIBED;
+    });
   }
 
   void send(const char* payload, std::uint32_t bytes) {
@@ -138,20 +143,22 @@ class iceoryx_end {
 
 class iceoryx_channel {
  public:
-  explicit iceoryx_channel(const plan& asked) : plan_(asked), name_("bench-peers-" + std::to_string(getpid())) {}
+  explicit iceoryx_channel(const plan& asked)
+      : plan_(asked), name_("bench-peers-" + std::to_string(getpid())) {}
   ~iceoryx_channel() {
     // A side that was killed could not sign off, and leaves the socket and the lock of its name.
     std::error_code ignored;
     for (const char* side : {"-near", "-far"})
-      for (const char* kind : {"", ".lock"}) std::filesystem::remove("/tmp/" + name_ + side + kind, ignored);
+      for (const char* kind : {"", ".lock"})
+        std::filesystem::remove("/tmp/" + name_ + side + kind, ignored);
   }
   iceoryx_channel(const iceoryx_channel&) = delete;
   iceoryx_channel& operator=(const iceoryx_channel&) = delete;
 
   iceoryx_end open(bool near) {
     const std::string name = name_ + (near ? "-near" : "-far");
-    iox::log::LogManager::GetLogManager().SetDefaultLogLevel(iox::log::LogLevel::kError,
-                                                             iox::log::LogLevelOutput::kHideLogLevel);
+    iox::log::LogManager::GetLogManager().SetDefaultLogLevel(
+        iox::log::LogLevel::kError, iox::log::LogLevelOutput::kHideLogLevel);
     iox::runtime::PoshRuntime::initRuntime(iox::RuntimeName_t(iox::cxx::TruncateToCapacity, name));
     return {plan_, near};
   }

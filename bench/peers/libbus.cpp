@@ -19,13 +19,16 @@ T value_of(bus::result<T> made) {
 class bus_end {
  public:
   bus_end(const std::string& url, const plan& asked, bool near)
-      : session_(value_of(bus::open(url))), out_(publisher(near)), in_(subscriber(asked, near)),
+      : session_(value_of(bus::open(url))),
+        out_(publisher(near)),
+        in_(subscriber(asked, near)),
         messages_max_(asked.kind == what::round_trip ? 1 : 256),
         sleeps_(asked.wait == waiting::block || asked.kind == what::stream) {}
 
   void send(const char* payload, std::uint32_t bytes) {
     const bus::published done = out_.publish(std::string_view(payload, bytes));
-    if (!done) [[unlikely]] fail(out_.last_error().message());
+    if (!done) [[unlikely]]
+      fail(out_.last_error().message());
   }
 
   std::uint64_t receive(std::uint64_t& sum) {
@@ -44,9 +47,9 @@ class bus_end {
   bus::subscriber subscriber(const plan& asked, bool near) {
     bus::subscriber_options how;
     // A stream's reader that keeps up looks less often (docs/performance.md).
-    how.wait = asked.wait == waiting::block        ? bus::wait_strategy::block
+    how.wait = asked.wait == waiting::block     ? bus::wait_strategy::block
                : asked.kind == what::round_trip ? bus::wait_strategy::busy_spin
-                                                   : bus::wait_strategy::spin_pause;
+                                                : bus::wait_strategy::spin_pause;
     return value_of(session_.subscribe(near ? "pong" : "ping", how));
   }
 
@@ -59,7 +62,8 @@ class bus_end {
 
 class bus_channel {
  public:
-  explicit bus_channel(const plan& asked) : plan_(asked), url_("bus:///bench-peers-" + std::to_string(getpid())) {}
+  explicit bus_channel(const plan& asked)
+      : plan_(asked), url_("bus:///bench-peers-" + std::to_string(getpid())) {}
   ~bus_channel() { (void)bus::remove_bus(url_, true); }
   bus_channel(const bus_channel&) = delete;
   bus_channel& operator=(const bus_channel&) = delete;

@@ -1,5 +1,5 @@
-// bench_peers: the same questions put to every system, in the same run and in turns, so that what the machine does
-// meanwhile meets all of them alike.
+// bench_peers: the same questions put to every system, in the same run and in turns, so that what
+// the machine does meanwhile meets all of them alike.
 
 #include <CLI/CLI.hpp>
 
@@ -14,8 +14,17 @@
 namespace bench {
 
 std::vector<peer> all_peers() {
-  return {cache_line_floor(), futex_floor(), minimal_ring_floor(), libbus_peer(), iceoryx_peer(), pipe_peer(),
-          posix_message_queue_peer(), boost_message_queue_peer(), unix_socket_peer(), zeromq_peer(), nng_peer()};
+  return {cache_line_floor(),
+          futex_floor(),
+          minimal_ring_floor(),
+          libbus_peer(),
+          iceoryx_peer(),
+          pipe_peer(),
+          posix_message_queue_peer(),
+          boost_message_queue_peer(),
+          unix_socket_peer(),
+          zeromq_peer(),
+          nng_peer()};
 }
 
 namespace {
@@ -36,7 +45,8 @@ std::vector<plan> questions(const options& o) {
   for (const std::uint32_t bytes : o.sizes)
     all.push_back({what::round_trip, bytes, waiting::spin, 0, 1, o.seconds});
   for (const std::uint32_t bytes : o.sizes)
-    if (bytes <= stream_bytes_max) all.push_back({what::round_trip, bytes, waiting::block, 0, 1, o.seconds});
+    if (bytes <= stream_bytes_max)
+      all.push_back({what::round_trip, bytes, waiting::block, 0, 1, o.seconds});
   all.push_back({what::round_trip, 64, waiting::block, 0, 0, o.seconds});
   for (const waiting wait : {waiting::spin, waiting::block})
     for (const std::uint32_t bytes : o.sizes)
@@ -72,8 +82,10 @@ int run(const options& o) {
   report results;
   for (peer& each : all_peers()) {
     if (!wanted.empty() && !wanted.contains(each.id)) continue;
-    if (each.absent.empty()) systems.push_back(std::move(each));
-    else results.leave_out({each.id, each.title, each.absent});
+    if (each.absent.empty())
+      systems.push_back(std::move(each));
+    else
+      results.leave_out({each.id, each.title, each.absent});
   }
   std::vector<const peer*> owners;
   for (const plan& asked : questions(o)) {
@@ -86,8 +98,8 @@ int run(const options& o) {
   for (int round = 0; round < o.rounds; ++round) {
     for (std::size_t i = 0; i < owners.size(); ++i) {
       if (!o.quiet) {
-        std::fprintf(stderr, "\r\033[Kround %d of %d, %zu of %zu: %s", round + 1, o.rounds, i + 1, owners.size(),
-                     owners[i]->title.c_str());
+        std::fprintf(stderr, "\r\033[Kround %d of %d, %zu of %zu: %s", round + 1, o.rounds, i + 1,
+                     owners.size(), owners[i]->title.c_str());
       }
       measure(results.figures()[i], *owners[i]);
       if (interrupted()) {
@@ -115,22 +127,29 @@ int run(const options& o) {
 
 int main(int argc, char** argv) {
   bench::options o;
-  CLI::App app("Round trips and streams of libbus, of other systems and of this machine's floor, in one run");
+  CLI::App app(
+      "Round trips and streams of libbus, of other systems and of this machine's floor, in one "
+      "run");
   std::set<std::string> known;
   for (const bench::peer& each : bench::all_peers()) known.insert(each.id);
   app.add_option("--seconds", o.seconds, "Time for one measurement of one round")
-      ->capture_default_str()->check(CLI::PositiveNumber);
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
   app.add_option("--rounds", o.rounds, "Figures are medians of so many rounds")
-      ->capture_default_str()->check(CLI::Range(1, 99));
+      ->capture_default_str()
+      ->check(CLI::Range(1, 99));
   app.add_option("--json", o.json, "Write everything to this file");
   app.add_option("--only", o.only, "These systems")->delimiter(',')->check(CLI::IsMember(known));
   app.add_option("--sizes", o.sizes, "Bytes of payload, multiples of 8")
-      ->delimiter(',')->check(CLI::Range(8u, 16u << 20));
+      ->delimiter(',')
+      ->check(CLI::Range(8u, 16u << 20));
   app.add_flag("--quiet", o.quiet, "No progress");
   CLI11_PARSE(app, argc, argv);
   for (const std::uint32_t bytes : o.sizes)
-    if (bytes % 8 != 0) return std::fprintf(stderr, "bench_peers: sizes must be multiples of 8\n"), 2;
-  if (sysconf(_SC_NPROCESSORS_ONLN) < 2) return std::fprintf(stderr, "bench_peers: this machine has one core\n"), 7;
+    if (bytes % 8 != 0)
+      return std::fprintf(stderr, "bench_peers: sizes must be multiples of 8\n"), 2;
+  if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
+    return std::fprintf(stderr, "bench_peers: this machine has one core\n"), 7;
   bench::watch_signals();
   return bench::run(o);
 }

@@ -19,7 +19,8 @@ class nng_end {
     check(nng_socket_set_int(socket_, NNG_OPT_RECVBUF, 128), "set");
     check(nng_socket_set_ms(socket_, NNG_OPT_RECONNMINT, 10), "set");
     check(near ? nng_listen(socket_, address.c_str(), nullptr, 0)
-               : nng_dial(socket_, address.c_str(), nullptr, NNG_FLAG_NONBLOCK), "connect");
+               : nng_dial(socket_, address.c_str(), nullptr, NNG_FLAG_NONBLOCK),
+          "connect");
   }
   ~nng_end() { nng_close(socket_); }
   nng_end(const nng_end&) = delete;

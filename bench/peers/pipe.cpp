@@ -17,8 +17,10 @@ class pipe_end {
   void send(const char* payload, std::uint32_t bytes) {
     for (std::uint32_t done = 0; done < bytes;) {
       const ssize_t step = write(out_, payload + done, bytes - done);
-      if (step > 0) done += static_cast<std::uint32_t>(step);
-      else if (errno != EAGAIN && errno != EINTR) fail_with_errno("write");
+      if (step > 0)
+        done += static_cast<std::uint32_t>(step);
+      else if (errno != EAGAIN && errno != EINTR)
+        fail_with_errno("write");
     }
   }
 
@@ -45,7 +47,8 @@ class pipe_channel {
  public:
   explicit pipe_channel(const plan& asked) : plan_(asked) {
     for (auto& way : ways_) {
-      if (pipe2(way, O_CLOEXEC | (asked.wait == waiting::spin ? O_NONBLOCK : 0)) != 0) fail_with_errno("pipe");
+      if (pipe2(way, O_CLOEXEC | (asked.wait == waiting::spin ? O_NONBLOCK : 0)) != 0)
+        fail_with_errno("pipe");
       (void)fcntl(way[1], F_SETPIPE_SZ, 1 << 20);
     }
   }
@@ -65,6 +68,8 @@ class pipe_channel {
 
 }  // namespace
 
-peer pipe_peer() { return {"pipe", "pipe", "", [](const plan&) { return true; }, run_between<pipe_channel>}; }
+peer pipe_peer() {
+  return {"pipe", "pipe", "", [](const plan&) { return true; }, run_between<pipe_channel>};
+}
 
 }  // namespace bench

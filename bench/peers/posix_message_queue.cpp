@@ -104,7 +104,8 @@ class mq_channel {
 }  // namespace
 
 peer posix_message_queue_peer() {
-  return {"posix_mq", "POSIX message queue", "", [](const plan&) { return true; }, run_between<mq_channel>};
+  return {"posix_mq", "POSIX message queue", "", [](const plan&) { return true; },
+          run_between<mq_channel>};
 }
 
 }  // namespace bench

@@ -12,7 +12,9 @@ namespace {
 class socket_end {
  public:
   socket_end(int descriptor, const plan& asked)
-      : socket_(descriptor), flags_(asked.wait == waiting::spin ? MSG_DONTWAIT : 0), buffer_(asked.bytes) {}
+      : socket_(descriptor),
+        flags_(asked.wait == waiting::spin ? MSG_DONTWAIT : 0),
+        buffer_(asked.bytes) {}
 
   void send(const char* payload, std::uint32_t bytes) {
     while (::send(socket_, payload, bytes, flags_) < 0)
@@ -36,7 +38,8 @@ class socket_end {
 class socket_channel {
  public:
   explicit socket_channel(const plan& asked) : plan_(asked) {
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends_) != 0) fail_with_errno("socketpair");
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends_) != 0)
+      fail_with_errno("socketpair");
     const int room = 4 << 20;
     for (const int end : ends_) {
       // Beyond the machine's limit where we may; else what the limit allows.
@@ -60,7 +63,8 @@ class socket_channel {
 }  // namespace
 
 peer unix_socket_peer() {
-  return {"unix_socket", "Unix socket SEQPACKET", "", [](const plan&) { return true; }, run_between<socket_channel>};
+  return {"unix_socket", "Unix socket SEQPACKET", "", [](const plan&) { return true; },
+          run_between<socket_channel>};
 }
 
 }  // namespace bench

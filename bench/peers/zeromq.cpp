@@ -8,13 +8,16 @@ namespace bench {
 
 namespace {
 
-// A thread of the library moves the bytes: polling without sleeping would take its core away, so both sides sleep.
+// A thread of the library moves the bytes: polling without sleeping would take its core away, so
+// both sides sleep.
 class zeromq_end {
  public:
-  zeromq_end(const std::string& address, bool near) : context_(zmq_ctx_new()), socket_(zmq_socket(context_, ZMQ_PAIR)) {
+  zeromq_end(const std::string& address, bool near)
+      : context_(zmq_ctx_new()), socket_(zmq_socket(context_, ZMQ_PAIR)) {
     const int linger_ms = 1000;
     zmq_setsockopt(socket_, ZMQ_LINGER, &linger_ms, sizeof linger_ms);
-    if ((near ? zmq_bind(socket_, address.c_str()) : zmq_connect(socket_, address.c_str())) != 0) give_up("open");
+    if ((near ? zmq_bind(socket_, address.c_str()) : zmq_connect(socket_, address.c_str())) != 0)
+      give_up("open");
   }
   ~zeromq_end() {
     zmq_close(socket_);
@@ -57,7 +60,8 @@ class zeromq_channel {
 }  // namespace
 
 peer zeromq_peer() {
-  return {"zeromq", "ZeroMQ ipc", "", [](const plan& asked) { return asked.wait == waiting::block; },
+  return {"zeromq", "ZeroMQ ipc", "",
+          [](const plan& asked) { return asked.wait == waiting::block; },
           run_between<zeromq_channel>};
 }
 

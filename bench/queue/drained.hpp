@@ -1,16 +1,19 @@
 #pragma once
-/// drained: the loops that measure a queue, between one process that fills it and the consumers. A system has:
+/// drained: the loops that measure a queue, between one process that fills it and the consumers. A
+/// system has:
 ///
 ///   filler::filler(system, name)     makes the queue of that name, empty
 ///   filler::fill(payload, count)     returns when all of them wait in the queue
 ///   worker::worker(system, name, batch)
-///   worker::take(sum&)               claims up to batch messages, adds up every byte, acknowledges; how many it has
+///   worker::take(sum&)               claims up to batch messages, adds up every byte,
+///   acknowledges; how many it has
 ///                                    settled; 0: maybe there is nothing any more
-///   worker::finish()                 returns when the system has the acknowledgements of everything taken
+///   worker::finish()                 returns when the system has the acknowledgements of
+///   everything taken
 ///
-/// A round: the queue is filled, then all consumers take until everything is settled; its time is from the first
-/// consumer's beginning to the end of the last one. Rounds are repeated until there is enough time. What is lost,
-/// repeated or altered fails. What fails throws.
+/// A round: the queue is filled, then all consumers take until everything is settled; its time is
+/// from the first consumer's beginning to the end of the last one. Rounds are repeated until there
+/// is enough time. What is lost, repeated or altered fails. What fails throws.
 
 #include "processes.hpp"
 #include "queue.hpp"
@@ -20,7 +23,8 @@ namespace bench {
 
 namespace detail {
 
-constexpr std::uint64_t first_waiting = 2000;  // warms up, and tells how many are drained in the time
+// warms up, and tells how many are drained in the time
+constexpr std::uint64_t first_waiting = 2000;
 constexpr std::uint64_t waiting_max = 100'000;
 constexpr std::size_t consumers_max = 2;
 constexpr char fill_byte = 0x11;
@@ -73,8 +77,8 @@ struct drained {
 };
 
 template <class Filler>
-drained one_round(Filler& filler, const queue_question& asked, std::uint32_t consumers, std::uint32_t round,
-                  std::uint64_t waiting, meeting& meet) {
+drained one_round(Filler& filler, const queue_question& asked, std::uint32_t consumers,
+                  std::uint32_t round, std::uint64_t waiting, meeting& meet) {
   wait_until([&] { return meet.ready.load() == round * consumers; });
   filler.fill(std::string(asked.bytes, fill_byte), waiting);
   for (tally& each : meet.of) each.settled = each.sum = 0;
@@ -93,10 +97,12 @@ drained one_round(Filler& filler, const queue_question& asked, std::uint32_t con
 }
 
 template <class Filler>
-void fill_rounds(Filler& filler, const queue_question& asked, std::uint32_t consumers, board& shared, meeting& meet) {
+void fill_rounds(Filler& filler, const queue_question& asked, std::uint32_t consumers,
+                 board& shared, meeting& meet) {
   const drained first = one_round(filler, asked, consumers, 1, first_waiting, meet);
   const double guess = static_cast<double>(first.messages) / first.seconds * asked.seconds;
-  const std::uint64_t waiting = std::clamp(static_cast<std::uint64_t>(guess), first_waiting, waiting_max);
+  const std::uint64_t waiting =
+      std::clamp(static_cast<std::uint64_t>(guess), first_waiting, waiting_max);
   drained all;
   for (std::uint32_t round = 2; all.seconds < 0.8 * asked.seconds; ++round) {
     const drained each = one_round(filler, asked, consumers, round, waiting, meet);
@@ -126,20 +132,21 @@ std::vector<outcome> run_queue(const System& system, const queue_question& asked
     const std::string name = "bench" + std::to_string(results.size());
     shared_value<detail::meeting> meet;
     std::vector<part> parts = {{-1, [&](board& shared) {
-      typename System::filler filler(system, name);
-      shared.opened = 1;
-      detail::fill_rounds(filler, asked, mode.consumers, shared, *meet);
-      wait_until([&] { return shared.finished.load() == mode.consumers; });
-    }}};
+                                  typename System::filler filler(system, name);
+                                  shared.opened = 1;
+                                  detail::fill_rounds(filler, asked, mode.consumers, shared, *meet);
+                                  wait_until(
+                                      [&] { return shared.finished.load() == mode.consumers; });
+                                }}};
     for (std::size_t i = 0; i < mode.consumers; ++i)
       parts.push_back({-1, [&, i](board& shared) {
-        wait_until([&] { return shared.opened.load() == 1; });
-        {
-          typename System::worker worker(system, name, mode.batch);
-          detail::drain_rounds(worker, i, *meet);
-        }
-        shared.finished.fetch_add(1);
-      }});
+                         wait_until([&] { return shared.opened.load() == 1; });
+                         {
+                           typename System::worker worker(system, name, mode.batch);
+                           detail::drain_rounds(worker, i, *meet);
+                         }
+                         shared.finished.fetch_add(1);
+                       }});
     results.push_back(run_parts(queue_patience_s(asked), parts));
     if (!results.back().failure.empty()) break;
   }

@@ -94,9 +94,9 @@ struct libbus_system {
 
 queue_peer libbus_queue() {
   return {"libbus", "libbus group",
-          "memory stream, ring of 32 MiB, group with its defaults; next() or fetch(64), ack(); left to the scheduler",
-          "",
-          [](const queue_question& asked) { return run_queue<libbus_system>(asked, false); }};
+          "memory stream, ring of 32 MiB, group with its defaults; next() or fetch(64), ack(); "
+          "left to the scheduler",
+          "", [](const queue_question& asked) { return run_queue<libbus_system>(asked, false); }};
 }
 
 }  // namespace bench

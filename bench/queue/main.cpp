@@ -41,10 +41,13 @@ int run(const options& o) {
     if (wanted.empty() || wanted.contains(each.id)) rows.push_back({std::move(each), {}, {}});
   if (!in_turns(rows, o.rounds, o.quiet, [&](queue_row& row) { measure(row, o.asked); }))
     return std::fprintf(stderr, "\nbench_queue_peers: interrupted\n"), 130;
-  if (o.json) std::printf("%s\n", to_json(rows, o.asked, o.rounds).dump(2).c_str());
-  else print_table(rows, o.asked, o.rounds);
-  return std::any_of(rows.begin(), rows.end(),
-                     [](const queue_row& row) { return row.system.id == "libbus" && !row.failure.empty(); });
+  if (o.json)
+    std::printf("%s\n", to_json(rows, o.asked, o.rounds).dump(2).c_str());
+  else
+    print_table(rows, o.asked, o.rounds);
+  return std::any_of(rows.begin(), rows.end(), [](const queue_row& row) {
+    return row.system.id == "libbus" && !row.failure.empty();
+  });
 }
 
 }  // namespace
@@ -53,14 +56,20 @@ int run(const options& o) {
 
 int main(int argc, char** argv) {
   bench::options o;
-  CLI::App app("Work queues: messages that wait are claimed and acknowledged, by libbus and other systems, in one run");
+  CLI::App app(
+      "Work queues: messages that wait are claimed and acknowledged, by libbus and other systems, "
+      "in one run");
   std::set<std::string> known;
   for (const bench::queue_peer& each : bench::all_queue_peers()) known.insert(each.id);
-  app.add_option("--size", o.asked.bytes, "Bytes of a message")->capture_default_str()->check(CLI::Range(1, 256));
+  app.add_option("--size", o.asked.bytes, "Bytes of a message")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 256));
   app.add_option("--seconds", o.asked.seconds, "Time for one measurement of one round")
-      ->capture_default_str()->check(CLI::Range(0.01, 60.0));
+      ->capture_default_str()
+      ->check(CLI::Range(0.01, 60.0));
   app.add_option("--rounds", o.rounds, "Figures are medians of so many rounds")
-      ->capture_default_str()->check(CLI::Range(1, 99));
+      ->capture_default_str()
+      ->check(CLI::Range(1, 99));
   app.add_option("--only", o.only, "These systems")->delimiter(',')->check(CLI::IsMember(known));
   app.add_flag("--json", o.json, "One JSON object instead of the table");
   app.add_flag("--quiet", o.quiet, "No progress");

@@ -5,12 +5,16 @@ namespace bench {
 
 namespace {
 constexpr char nats_configuration[] =
-    "memory store, one replica, pull consumer in memory, explicit acks (not waited for, each written at once), fetch "
+    "memory store, one replica, pull consumer in memory, explicit acks (not waited for, each "
+    "written at once), fetch "
     "of 1 or 64; loopback TCP";
 std::string nats_id(bool one_core) { return one_core ? "jetstream_one_core" : "jetstream"; }
-std::string nats_title(bool one_core) { return one_core ? "NATS JetStream, one core" : "NATS JetStream"; }
+std::string nats_title(bool one_core) {
+  return one_core ? "NATS JetStream, one core" : "NATS JetStream";
+}
 std::string nats_how(bool one_core) {
-  return std::string(nats_configuration) + (one_core ? "; all on core 0" : "; left to the scheduler");
+  return std::string(nats_configuration) +
+         (one_core ? "; all on core 0" : "; left to the scheduler");
 }
 }  // namespace
 
@@ -30,15 +34,19 @@ struct nats_system {
 
   class filler {
    public:
-    filler(const nats_system& system, const std::string& name) : nats_(system.nats.port()), name_(name) {
+    filler(const nats_system& system, const std::string& name)
+        : nats_(system.nats.port()), name_(name) {
       nats_.add_stream(name_.c_str(), js_MemoryStorage);
       jsConsumerConfig config;
       nats_check(jsConsumerConfig_Init(&config), "consumer");
       config.Durable = workers;
       config.AckPolicy = js_AckExplicit;
-      config.MaxAckPending = static_cast<int64_t>(detail::waiting_max);  // acks are taken in later: never a brake
+      // acks are taken in later: never a brake
+      config.MaxAckPending = static_cast<int64_t>(detail::waiting_max);
       config.MemoryStorage = true;
-      nats_check(js_AddConsumer(nullptr, nats_.jetstream(), name_.c_str(), &config, nullptr, nullptr), "consumer");
+      nats_check(
+          js_AddConsumer(nullptr, nats_.jetstream(), name_.c_str(), &config, nullptr, nullptr),
+          "consumer");
     }
 
     // What the last round took goes first.
@@ -53,7 +61,9 @@ struct nats_system {
     void all_settled() {
       for (const auto until = from_now(10);; ::usleep(1000)) {
         jsConsumerInfo* info = nullptr;
-        nats_check(js_GetConsumerInfo(&info, nats_.jetstream(), name_.c_str(), workers, nullptr, nullptr), "consumer");
+        nats_check(
+            js_GetConsumerInfo(&info, nats_.jetstream(), name_.c_str(), workers, nullptr, nullptr),
+            "consumer");
         const bool none = info->NumAckPending == 0;
         jsConsumerInfo_Destroy(info);
         if (none) return;
@@ -67,13 +77,15 @@ struct nats_system {
 
   class worker {
    public:
-    worker(const nats_system& system, const std::string& name, std::uint32_t batch) : nats_(system.nats.port(), true) {
+    worker(const nats_system& system, const std::string& name, std::uint32_t batch)
+        : nats_(system.nats.port(), true) {
       jsSubOptions options;
       nats_check(jsSubOptions_Init(&options), "subscribe");
       options.Stream = name.c_str();
       options.Consumer = workers;
       options.Config.MemoryStorage = true;  // must agree
-      nats_check(js_PullSubscribe(&in_, nats_.jetstream(), name.c_str(), workers, nullptr, &options, nullptr),
+      nats_check(js_PullSubscribe(&in_, nats_.jetstream(), name.c_str(), workers, nullptr, &options,
+                                  nullptr),
                  "subscribe");
       nats_check(jsFetchRequest_Init(&request_), "fetch");
       request_.Batch = static_cast<int>(batch);
@@ -93,14 +105,16 @@ struct nats_system {
       natsStatus acknowledged = NATS_OK;
       for (int i = 0; i < got.Count; ++i) {
         natsMsg* one = got.Msgs[i];
-        sum += detail::sum_of_bytes(natsMsg_GetData(one), static_cast<std::size_t>(natsMsg_GetDataLength(one)));
+        sum += detail::sum_of_bytes(natsMsg_GetData(one),
+                                    static_cast<std::size_t>(natsMsg_GetDataLength(one)));
         if (acknowledged == NATS_OK) acknowledged = natsMsg_Ack(one, nullptr);
       }
       natsMsgList_Destroy(&got);
       nats_check(acknowledged, "ack");
       return settled;
     }
-    void finish() { nats_check(natsConnection_Flush(nats_.connection()), "flush"); }  // the server answers behind acks
+    // the server answers behind acks
+    void finish() { nats_check(natsConnection_Flush(nats_.connection()), "flush"); }
 
    private:
     nats_connection nats_;
@@ -112,8 +126,9 @@ struct nats_system {
 }  // namespace
 
 queue_peer nats_queue(bool one_core) {
-  return {nats_id(one_core), nats_title(one_core), nats_how(one_core), nats_absence(),
-          [one_core](const queue_question& asked) { return run_queue<nats_system>(asked, one_core); }};
+  return {
+      nats_id(one_core), nats_title(one_core), nats_how(one_core), nats_absence(),
+      [one_core](const queue_question& asked) { return run_queue<nats_system>(asked, one_core); }};
 }
 
 }  // namespace bench
@@ -122,7 +137,8 @@ queue_peer nats_queue(bool one_core) {
 
 namespace bench {
 queue_peer nats_queue(bool one_core) {
-  return {nats_id(one_core), nats_title(one_core), nats_how(one_core), "built without libnats-dev", {}};
+  return {
+      nats_id(one_core), nats_title(one_core), nats_how(one_core), "built without libnats-dev", {}};
 }
 }  // namespace bench
 

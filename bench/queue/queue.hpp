@@ -1,7 +1,7 @@
 #pragma once
-/// queue: systems with work queues, one file each: messages that wait are claimed and acknowledged. A system whose
-/// client library was missing when the build was configured, or whose server is not installed, is listed all the same,
-/// as absent.
+/// queue: systems with work queues, one file each: messages that wait are claimed and acknowledged.
+/// A system whose client library was missing when the build was configured, or whose server is not
+/// installed, is listed all the same, as absent.
 
 #include <string>
 #include <vector>
@@ -32,7 +32,8 @@ struct queue_peer {
 };
 
 queue_peer libbus_queue();
-/// one_core: server and clients share core 0: waking the other side costs a fraction of what it costs across cores.
+/// one_core: server and clients share core 0: waking the other side costs a fraction of what it
+/// costs across cores.
 queue_peer redis_queue(bool one_core);
 queue_peer nats_queue(bool one_core);
 queue_peer rabbitmq_queue(bool one_core);

@@ -5,14 +5,16 @@ namespace bench {
 
 namespace {
 constexpr char rabbitmq_configuration[] =
-    "classic queue, not durable, transient messages, pushed, manual acks: one by one with prefetch 1; batches of 64 "
+    "classic queue, not durable, transient messages, pushed, manual acks: one by one with prefetch "
+    "1; batches of 64 "
     "with prefetch 128 and one ack (multiple) for each batch; loopback TCP";
 std::string rabbitmq_id(bool one_core) { return one_core ? "rabbitmq_one_core" : "rabbitmq"; }
 std::string rabbitmq_title(bool one_core) {
   return one_core ? "RabbitMQ classic queue, one core" : "RabbitMQ classic queue";
 }
 std::string rabbitmq_how(bool one_core) {
-  return std::string(rabbitmq_configuration) + (one_core ? "; all on core 0" : "; left to the scheduler");
+  return std::string(rabbitmq_configuration) +
+         (one_core ? "; all on core 0" : "; left to the scheduler");
 }
 }  // namespace
 
@@ -48,11 +50,12 @@ struct rabbitmq_system {
    public:
     worker(const rabbitmq_system& system, const std::string& name, std::uint32_t batch)
         : connection_(system.node.port()), name_(name), batch_(batch) {
-      const auto prefetch = static_cast<std::uint16_t>(batch == 1 ? 1 : 2 * batch);  // the next batch is on its way
+      // the next batch is on its way
+      const auto prefetch = static_cast<std::uint16_t>(batch == 1 ? 1 : 2 * batch);
       amqp_basic_qos(connection_, connection_.channel, 0, prefetch, 0);
       connection_.answered("qos");
-      amqp_basic_consume(connection_, connection_.channel, rabbitmq_bytes(name_), amqp_empty_bytes, 0, 0, 0,
-                         amqp_empty_table);
+      amqp_basic_consume(connection_, connection_.channel, rabbitmq_bytes(name_), amqp_empty_bytes,
+                         0, 0, 0, amqp_empty_table);
       connection_.answered("consume");
     }
 
@@ -63,7 +66,9 @@ struct rabbitmq_system {
         amqp_envelope_t one;
         timeval patience{0, 1000};
         const amqp_rpc_reply_t reply = amqp_consume_message(connection_, &one, &patience, 0);
-        if (reply.reply_type == AMQP_RESPONSE_LIBRARY_EXCEPTION && reply.library_error == AMQP_STATUS_TIMEOUT) break;
+        if (reply.reply_type == AMQP_RESPONSE_LIBRARY_EXCEPTION &&
+            reply.library_error == AMQP_STATUS_TIMEOUT)
+          break;
         rabbitmq_check(reply, "consume");
         sum += detail::sum_of_bytes(one.message.body.bytes, one.message.body.len);
         last = one.delivery_tag;
@@ -76,7 +81,8 @@ struct rabbitmq_system {
     }
     // Goes from the channel to the queue behind the acknowledgements.
     void finish() {
-      amqp_queue_declare(connection_, connection_.channel, rabbitmq_bytes(name_), 1, 0, 0, 0, amqp_empty_table);
+      amqp_queue_declare(connection_, connection_.channel, rabbitmq_bytes(name_), 1, 0, 0, 0,
+                         amqp_empty_table);
       connection_.answered("queue");
     }
 
@@ -90,8 +96,10 @@ struct rabbitmq_system {
 }  // namespace
 
 queue_peer rabbitmq_queue(bool one_core) {
-  return {rabbitmq_id(one_core), rabbitmq_title(one_core), rabbitmq_how(one_core), rabbitmq_absence(),
-          [one_core](const queue_question& asked) { return run_queue<rabbitmq_system>(asked, one_core); }};
+  return {rabbitmq_id(one_core), rabbitmq_title(one_core), rabbitmq_how(one_core),
+          rabbitmq_absence(), [one_core](const queue_question& asked) {
+            return run_queue<rabbitmq_system>(asked, one_core);
+          }};
 }
 
 }  // namespace bench
@@ -100,7 +108,11 @@ queue_peer rabbitmq_queue(bool one_core) {
 
 namespace bench {
 queue_peer rabbitmq_queue(bool one_core) {
-  return {rabbitmq_id(one_core), rabbitmq_title(one_core), rabbitmq_how(one_core), "built without librabbitmq-dev", {}};
+  return {rabbitmq_id(one_core),
+          rabbitmq_title(one_core),
+          rabbitmq_how(one_core),
+          "built without librabbitmq-dev",
+          {}};
 }
 }  // namespace bench
 

@@ -5,12 +5,16 @@ namespace bench {
 
 namespace {
 constexpr char redis_configuration[] =
-    "Streams, XREADGROUP COUNT 1 or 64, XACK of all of them in one command and in one write with the next "
+    "Streams, XREADGROUP COUNT 1 or 64, XACK of all of them in one command and in one write with "
+    "the next "
     "XREADGROUP; no persistence (save \"\", appendonly no); Unix socket";
 std::string redis_id(bool one_core) { return one_core ? "redis_one_core" : "redis"; }
-std::string redis_title(bool one_core) { return one_core ? "Redis Streams, one core" : "Redis Streams"; }
+std::string redis_title(bool one_core) {
+  return one_core ? "Redis Streams, one core" : "Redis Streams";
+}
 std::string redis_how(bool one_core) {
-  return std::string(redis_configuration) + (one_core ? "; all on core 0" : "; left to the scheduler");
+  return std::string(redis_configuration) +
+         (one_core ? "; all on core 0" : "; left to the scheduler");
 }
 }  // namespace
 
@@ -28,7 +32,8 @@ struct redis_system {
 
   class filler {
    public:
-    filler(const redis_system& system, const std::string& name) : redis_(system.redis.socket()), name_(name) {
+    filler(const redis_system& system, const std::string& name)
+        : redis_(system.redis.socket()), name_(name) {
       redis_.add("XGROUP CREATE %s workers $ MKSTREAM", name_.c_str());
       redis_.answer();
     }
@@ -60,8 +65,8 @@ struct redis_system {
           name_(name),
           self_("worker" + std::to_string(::getpid())),
           count_(std::to_string(batch)),
-          read_{"XREADGROUP", "GROUP",   "workers",     self_.c_str(), "COUNT",
-                count_.c_str(), "STREAMS", name_.c_str(), ">"} {}
+          read_{"XREADGROUP", "GROUP",       "workers", self_.c_str(), "COUNT", count_.c_str(),
+                "STREAMS",    name_.c_str(), ">"} {}
 
     // Acknowledges what the last call read, while it reads the next ones.
     std::uint64_t take(std::uint64_t& sum) {
@@ -99,8 +104,9 @@ struct redis_system {
 }  // namespace
 
 queue_peer redis_queue(bool one_core) {
-  return {redis_id(one_core), redis_title(one_core), redis_how(one_core), redis_absence(),
-          [one_core](const queue_question& asked) { return run_queue<redis_system>(asked, one_core); }};
+  return {
+      redis_id(one_core), redis_title(one_core), redis_how(one_core), redis_absence(),
+      [one_core](const queue_question& asked) { return run_queue<redis_system>(asked, one_core); }};
 }
 
 }  // namespace bench
@@ -109,7 +115,11 @@ queue_peer redis_queue(bool one_core) {
 
 namespace bench {
 queue_peer redis_queue(bool one_core) {
-  return {redis_id(one_core), redis_title(one_core), redis_how(one_core), "built without libhiredis-dev", {}};
+  return {redis_id(one_core),
+          redis_title(one_core),
+          redis_how(one_core),
+          "built without libhiredis-dev",
+          {}};
 }
 }  // namespace bench
 

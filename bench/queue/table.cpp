@@ -35,15 +35,16 @@ comparison compare(const std::vector<queue_row>& rows, std::size_t mode) {
 }
 
 std::string title(const queue_mode& mode) {
-  return std::to_string(mode.consumers) + (mode.consumers == 1 ? " consumer" : " consumers") + ", " +
-         (mode.batch == 1 ? "one by one" : "by " + std::to_string(mode.batch));
+  return std::to_string(mode.consumers) + (mode.consumers == 1 ? " consumer" : " consumers") +
+         ", " + (mode.batch == 1 ? "one by one" : "by " + std::to_string(mode.batch));
 }
 
 }  // namespace
 
 void print_table(const std::vector<queue_row>& rows, const queue_question& asked, int rounds) {
-  std::printf("%u-byte messages, claimed and acknowledged per second; medians of %d rounds of %g s\n\n", asked.bytes,
-              rounds, asked.seconds);
+  std::printf(
+      "%u-byte messages, claimed and acknowledged per second; medians of %d rounds of %g s\n\n",
+      asked.bytes, rounds, asked.seconds);
   std::printf("  %-32s", "");
   for (const queue_mode& mode : queue_modes) std::printf(" %24s", title(mode).c_str());
   std::printf("\n");
@@ -57,18 +58,24 @@ void print_table(const std::vector<queue_row>& rows, const queue_question& asked
     std::printf("\n");
   }
   std::printf("  %-32s", "libbus / best peer");
-  for (std::size_t mode = 0; mode < queue_mode_count; ++mode) std::printf(" %24.1f", compare(rows, mode).ratio());
+  for (std::size_t mode = 0; mode < queue_mode_count; ++mode)
+    std::printf(" %24.1f", compare(rows, mode).ratio());
   std::printf("\n\n");
   for (const queue_row& row : rows)
-    if (not_measured(row).empty()) std::printf("%s: %s\n", row.system.title.c_str(), row.system.how.c_str());
+    if (not_measured(row).empty())
+      std::printf("%s: %s\n", row.system.title.c_str(), row.system.how.c_str());
   for (const char* note : notes) std::printf("%s\n", note);
 }
 
-nlohmann::ordered_json to_json(const std::vector<queue_row>& rows, const queue_question& asked, int rounds) {
-  nlohmann::ordered_json results = nlohmann::ordered_json::array(), modes = nlohmann::ordered_json::array();
+nlohmann::ordered_json to_json(const std::vector<queue_row>& rows, const queue_question& asked,
+                               int rounds) {
+  nlohmann::ordered_json results = nlohmann::ordered_json::array(),
+                         modes = nlohmann::ordered_json::array();
   for (const queue_row& row : rows) {
-    nlohmann::ordered_json one = {{"system", row.system.id}, {"title", row.system.title}, {"how", row.system.how}};
-    if (!not_measured(row).empty()) one["not_measured"] = not_measured(row);
+    nlohmann::ordered_json one = {
+        {"system", row.system.id}, {"title", row.system.title}, {"how", row.system.how}};
+    if (!not_measured(row).empty())
+      one["not_measured"] = not_measured(row);
     else
       for (std::size_t mode = 0; mode < queue_mode_count; ++mode)
         one["modes"].push_back({{"consumers", queue_modes[mode].consumers},
@@ -84,7 +91,7 @@ nlohmann::ordered_json to_json(const std::vector<queue_row>& rows, const queue_q
                      {"best_peer", found.best_id},
                      {"ratio", found.ratio()}});
   }
-  return {{"size", asked.bytes}, {"seconds", asked.seconds}, {"rounds", rounds},
+  return {{"size", asked.bytes},           {"seconds", asked.seconds},   {"rounds", rounds},
           {"results", std::move(results)}, {"ratios", std::move(modes)}, {"notes", notes}};
 }
 

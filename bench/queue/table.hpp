@@ -1,5 +1,6 @@
 #pragma once
-/// table: the figures of a run, for people and as one JSON object. Every figure is the median of its rounds.
+/// table: the figures of a run, for people and as one JSON object. Every figure is the median of
+/// its rounds.
 
 #include <nlohmann/json.hpp>
 
@@ -17,6 +18,7 @@ struct queue_row {
 };
 
 void print_table(const std::vector<queue_row>& rows, const queue_question& asked, int rounds);
-nlohmann::ordered_json to_json(const std::vector<queue_row>& rows, const queue_question& asked, int rounds);
+nlohmann::ordered_json to_json(const std::vector<queue_row>& rows, const queue_question& asked,
+                               int rounds);
 
 }  // namespace bench

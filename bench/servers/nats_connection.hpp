@@ -12,8 +12,8 @@ namespace bench {
 inline void nats_check(natsStatus status, const char* doing) {
   if (status == NATS_OK) return;
   const char* more = nats_GetLastError(nullptr);
-  fail(std::string("nats ") + doing + ": " + natsStatus_GetText(status) + (more != nullptr ? ", " : "") +
-       (more != nullptr ? more : ""));
+  fail(std::string("nats ") + doing + ": " + natsStatus_GetText(status) +
+       (more != nullptr ? ", " : "") + (more != nullptr ? more : ""));
 }
 
 class nats_connection {
@@ -21,7 +21,8 @@ class nats_connection {
   static constexpr int in_flight = 4096;
   static constexpr int patience_ms = 60'000;
 
-  /// send_asap: each message is written at once, not by the client's own thread up to a millisecond later.
+  /// send_asap: each message is written at once, not by the client's own thread up to a millisecond
+  /// later.
   explicit nats_connection(int port, bool send_asap = false) {
     natsOptions* how = nullptr;
     nats_check(natsOptions_Create(&how), "options");
@@ -62,10 +63,13 @@ class nats_connection {
     nats_check(js_AddStream(nullptr, jetstream_, &config, nullptr, nullptr), "stream");
   }
   void publish(const char* subject, const std::string& payload) {
-    nats_check(js_Publish(nullptr, jetstream_, subject, payload.data(), size(payload), nullptr, nullptr), "publish");
+    nats_check(
+        js_Publish(nullptr, jetstream_, subject, payload.data(), size(payload), nullptr, nullptr),
+        "publish");
   }
   void send(const char* subject, const std::string& payload) {
-    nats_check(js_PublishAsync(jetstream_, subject, payload.data(), size(payload), nullptr), "publish");
+    nats_check(js_PublishAsync(jetstream_, subject, payload.data(), size(payload), nullptr),
+               "publish");
   }
   /// Waits until everything sent is confirmed.
   void confirm() {
@@ -73,7 +77,8 @@ class nats_connection {
     nats_check(jsPubOptions_Init(&options), "options");
     options.MaxWait = patience_ms;
     nats_check(js_PublishAsyncComplete(jetstream_, &options), "confirms");
-    if (failures_.load() != 0) fail("nats: " + std::to_string(failures_.load()) + " messages were not confirmed");
+    if (failures_.load() != 0)
+      fail("nats: " + std::to_string(failures_.load()) + " messages were not confirmed");
   }
 
  private:

@@ -1,5 +1,6 @@
 #pragma once
-/// rabbitmq_connection: a connection with one channel, and a publisher with confirms on it. What fails throws.
+/// rabbitmq_connection: a connection with one channel, and a publisher with confirms on it. What
+/// fails throws.
 
 #include <amqp.h>
 #include <amqp_tcp_socket.h>
@@ -11,14 +12,18 @@
 
 namespace bench {
 
-inline amqp_bytes_t rabbitmq_bytes(const std::string& text) { return {text.size(), const_cast<char*>(text.data())}; }
+inline amqp_bytes_t rabbitmq_bytes(const std::string& text) {
+  return {text.size(), const_cast<char*>(text.data())};
+}
 
 inline void rabbitmq_check(int status, const char* doing) {
   if (status < 0) fail(std::string("rabbitmq ") + doing + ": " + amqp_error_string2(status));
 }
 inline void rabbitmq_check(const amqp_rpc_reply_t& reply, const char* doing) {
-  if (reply.reply_type == AMQP_RESPONSE_LIBRARY_EXCEPTION) rabbitmq_check(reply.library_error, doing);
-  if (reply.reply_type != AMQP_RESPONSE_NORMAL) fail(std::string("rabbitmq ") + doing + ": refused");
+  if (reply.reply_type == AMQP_RESPONSE_LIBRARY_EXCEPTION)
+    rabbitmq_check(reply.library_error, doing);
+  if (reply.reply_type != AMQP_RESPONSE_NORMAL)
+    fail(std::string("rabbitmq ") + doing + ": refused");
 }
 
 class rabbitmq_connection {
@@ -29,7 +34,9 @@ class rabbitmq_connection {
     amqp_socket_t* socket = amqp_tcp_socket_new(connection_);
     if (socket == nullptr) fail("rabbitmq: no memory");
     rabbitmq_check(amqp_socket_open(socket, "127.0.0.1", port), "connect");
-    rabbitmq_check(amqp_login(connection_, "/", 0, 131072, 0, AMQP_SASL_METHOD_PLAIN, "guest", "guest"), "login");
+    rabbitmq_check(
+        amqp_login(connection_, "/", 0, 131072, 0, AMQP_SASL_METHOD_PLAIN, "guest", "guest"),
+        "login");
     amqp_channel_open(connection_, channel);
     answered("channel");
   }
@@ -45,7 +52,8 @@ class rabbitmq_connection {
     argument.key = amqp_cstring_bytes("x-queue-type");
     argument.value.kind = AMQP_FIELD_KIND_UTF8;
     argument.value.value.bytes = amqp_cstring_bytes(type);
-    amqp_queue_declare(connection_, channel, rabbitmq_bytes(queue), 0, durable, 0, 0, amqp_table_t{1, &argument});
+    amqp_queue_declare(connection_, channel, rabbitmq_bytes(queue), 0, durable, 0, 0,
+                       amqp_table_t{1, &argument});
     answered("queue");
   }
 
@@ -69,9 +77,10 @@ class rabbitmq_publisher {
     amqp_basic_properties_t properties{};
     properties._flags = AMQP_BASIC_DELIVERY_MODE_FLAG;
     properties.delivery_mode = persistent_ ? 2 : 1;
-    rabbitmq_check(amqp_basic_publish(connection_, rabbitmq_connection::channel, amqp_empty_bytes,
-                                      rabbitmq_bytes(queue_), 0, 0, &properties, rabbitmq_bytes(payload)),
-                   "publish");
+    rabbitmq_check(
+        amqp_basic_publish(connection_, rabbitmq_connection::channel, amqp_empty_bytes,
+                           rabbitmq_bytes(queue_), 0, 0, &properties, rabbitmq_bytes(payload)),
+        "publish");
     ++sent_;
     while (sent_ - confirmed_ >= in_flight) confirm();
   }

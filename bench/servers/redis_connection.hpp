@@ -16,7 +16,8 @@ using redis_reply = std::unique_ptr<redisReply, redis_reply_free>;
 
 class redis_connection {
  public:
-  explicit redis_connection(const std::string& socket) : context_(redisConnectUnix(socket.c_str())) {
+  explicit redis_connection(const std::string& socket)
+      : context_(redisConnectUnix(socket.c_str())) {
     if (context_ == nullptr) fail("redis: no memory");
     if (context_->err != 0) fail(std::string("redis: ") + context_->errstr);
   }
@@ -30,8 +31,8 @@ class redis_connection {
     if (redisAppendCommand(context_, format, arguments...) != REDIS_OK) fail_with_its_error();
   }
   void add(const std::vector<const char*>& words) {
-    if (redisAppendCommandArgv(context_, static_cast<int>(words.size()), const_cast<const char**>(words.data()),
-                               nullptr) != REDIS_OK)
+    if (redisAppendCommandArgv(context_, static_cast<int>(words.size()),
+                               const_cast<const char**>(words.data()), nullptr) != REDIS_OK)
       fail_with_its_error();
   }
   /// Sends what was added.

@@ -35,14 +35,16 @@ sockaddr_in loopback(int port) {
 template <class Address>
 bool connects(const Address& address, int family) {
   const int socket = ::socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  const bool done = ::connect(socket, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
+  const bool done =
+      ::connect(socket, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
   ::close(socket);
   return done;
 }
 
 }  // namespace
 
-server::server(const std::vector<std::string>& command, const std::string& log, const variables& environment)
+server::server(const std::vector<std::string>& command, const std::string& log,
+               const variables& environment)
     : log_(log) {
   std::vector<char*> arguments;
   for (const std::string& each : command) arguments.push_back(const_cast<char*>(each.c_str()));
@@ -59,7 +61,8 @@ server::server(const std::vector<std::string>& command, const std::string& log, 
   if (::getppid() != parent) ::_exit(126);
   for (const int number : {SIGINT, SIGTERM, SIGHUP}) ::signal(number, SIG_DFL);
   for (const auto& [name, value] : environment) ::setenv(name.c_str(), value.c_str(), 1);
-  const int in = ::open("/dev/null", O_RDONLY), out = ::open(log.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+  const int in = ::open("/dev/null", O_RDONLY),
+            out = ::open(log.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
   ::dup2(in, 0);
   ::dup2(out, 1);
   ::dup2(out, 2);
@@ -71,7 +74,8 @@ server::server(const std::vector<std::string>& command, const std::string& log, 
 server::~server() {
   if (!ended()) {
     ::kill(-pid_, SIGTERM);
-    for (const auto begin = clock::now(); !ended() && seconds_since(begin) < grace_s;) ::usleep(10'000);
+    for (const auto begin = clock::now(); !ended() && seconds_since(begin) < grace_s;)
+      ::usleep(10'000);
   }
   ::kill(-pid_, SIGKILL);
   while (!ended()) ::usleep(1000);
@@ -82,7 +86,8 @@ bool server::ended() {
   return ended_;
 }
 
-void server::wait_for(const std::string& what, double seconds_max, const std::function<bool()>& ready) {
+void server::wait_for(const std::string& what, double seconds_max,
+                      const std::function<bool()>& ready) {
   const auto begin = clock::now();
   while (!ready()) {
     if (interrupted()) fail("interrupted");
@@ -114,7 +119,8 @@ std::string find_program(const std::string& name, const std::vector<std::string>
   for (std::string place; std::getline(path, place, ':');) places.push_back(place);
   for (const char* place : {"/usr/local/sbin", "/usr/sbin", "/usr/bin"}) places.emplace_back(place);
   for (const std::string& place : places)
-    if (const std::string program = place + "/" + name; ::access(program.c_str(), X_OK) == 0) return program;
+    if (const std::string program = place + "/" + name; ::access(program.c_str(), X_OK) == 0)
+      return program;
   return {};
 }
 

@@ -1,6 +1,6 @@
 #pragma once
-/// server: a program of another system, started for one measurement and ended whatever happens: with the object, or by
-/// the kernel when this process dies.
+/// server: a program of another system, started for one measurement and ended whatever happens:
+/// with the object, or by the kernel when this process dies.
 
 #include <sys/types.h>
 
@@ -17,7 +17,8 @@ class server {
   using variables = std::vector<std::pair<std::string, std::string>>;
 
   /// Its output goes to the file `log`.
-  server(const std::vector<std::string>& command, const std::string& log, const variables& environment = {});
+  server(const std::vector<std::string>& command, const std::string& log,
+         const variables& environment = {});
   ~server();  // asks it to end, then kills it and whatever it started in its process group
   server(const server&) = delete;
   server& operator=(const server&) = delete;

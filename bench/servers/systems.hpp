@@ -1,6 +1,6 @@
 #pragma once
-/// systems: one server of another system each, in a directory of its own below TMPDIR, ready when it is constructed.
-/// It ends, and its directory goes, with the object. What fails throws.
+/// systems: one server of another system each, in a directory of its own below TMPDIR, ready when
+/// it is constructed. It ends, and its directory goes, with the object. What fails throws.
 
 #include "server.hpp"
 
@@ -32,7 +32,8 @@ class nats_server {
   server server_;
 };
 
-/// A node of its own: name, ports, files, cookie, and the port mapper that Erlang would otherwise leave behind.
+/// A node of its own: name, ports, files, cookie, and the port mapper that Erlang would otherwise
+/// leave behind.
 class rabbitmq_node {
  public:
   rabbitmq_node();

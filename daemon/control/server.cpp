@@ -25,8 +25,9 @@ result<std::unique_ptr<server>> server::listen(const std::string& path, handler 
 
 server::~server() {
   os::remove_file(path_);
+  // does not wait for silent clients
   for (connection& one : connections_)
-    if (!one.asked.load()) os::end_connection(one.socket.get());  // does not wait for silent clients
+    if (!one.asked.load()) os::end_connection(one.socket.get());
   join_done(true);
 }
 

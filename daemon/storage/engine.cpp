@@ -265,7 +265,8 @@ void engine::write_what_is_left() {
     const bool busy = round(clock::now());
     settle();
     if (busy) continue;
-    if (std::none_of(lanes_.begin(), lanes_.end(), [](const auto& l) { return l->waits_for_space(); }))
+    if (std::none_of(lanes_.begin(), lanes_.end(),
+                     [](const auto& l) { return l->waits_for_space(); }))
       break;
     std::this_thread::sleep_for(std::chrono::milliseconds(1));  // until there is a file to go on in
   }

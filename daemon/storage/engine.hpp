@@ -1,15 +1,17 @@
 #pragma once
 /// engine: the thread that writes all logs: looks at the rings, gathers, commits, waits for the
-/// disk. Not: which streams there are (streams/keeper), nor anything that takes its time: loggers come
-/// to it ready, and go from it whole.
+/// disk. Not: which streams there are (streams/keeper), nor anything that takes its time: loggers
+/// come to it ready, and go from it whole.
 ///
 /// Invariants
-///   E1  Its thread waits for its disk, and for nothing else: no lock that is held over a system call, no
-///       path of a user, no allocation of space, no removal of what is large, no line of a log.
-///   E2  A logger is in the hands of one thread: of the keeper's until attach() and from detach() on, of
-///       the engine's in between.
+///   E1  Its thread waits for its disk, and for nothing else: no lock that is held over a system
+///       call, no path of a user, no allocation of space, no removal of what is large, no line of a
+///       log.
+///   E2  A logger is in the hands of one thread: of the keeper's until attach() and from detach()
+///       on, of the engine's in between.
 ///
-/// Threads    attach and detach from one, the rest from any; everything else happens in its own thread
+/// Threads    attach and detach from one, the rest from any; everything else happens in its own
+///            thread
 
 #include <atomic>
 #include <chrono>
@@ -36,8 +38,8 @@ struct engine_options {
   bool use_uring = true;
   std::size_t buffers = 8;
   std::uint64_t buffer_bytes = 4ull << 20;
-  double warn_above = 0.70;   // share of the disk that is used
-  double block_above = 0.85;  // publishers are told
+  double warn_above = 0.70;                     // share of the disk that is used
+  double block_above = 0.85;                    // publishers are told
   std::atomic<std::uint64_t>* steps = nullptr;  // rises with every step of finish()
 };
 
@@ -56,11 +58,11 @@ class engine {
 
   /// From now on they are written; they learn whether the disk is too full. Does not wait.
   void attach(loggers ready);
-  /// Those of a stream, out of the engine's hands, when the disk has answered what is under way. The others
-  /// go on meanwhile. Empty: there are none.
+  /// Those of a stream, out of the engine's hands, when the disk has answered what is under way.
+  /// The others go on meanwhile. Empty: there are none.
   loggers detach(const std::string& stream);
-  /// Writes and syncs what is in the rings, as far as the disk takes it; then it writes no more. Waits for
-  /// that.
+  /// Writes and syncs what is in the rings, as far as the disk takes it; then it writes no more.
+  /// Waits for that.
   void finish();
 
   log::disk& disk() noexcept { return *disk_; }

@@ -35,7 +35,8 @@ void file_closer::remove(const std::string& directory, std::chrono::nanoseconds 
   directories_.push_back(directory);
   changed_.notify_all();
   changed_.wait_for(guard, patience, [&] {
-    return stop_ || std::find(directories_.begin(), directories_.end(), directory) == directories_.end();
+    return stop_ ||
+           std::find(directories_.begin(), directories_.end(), directory) == directories_.end();
   });
 }
 

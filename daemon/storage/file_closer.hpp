@@ -1,6 +1,7 @@
 #pragma once
-/// file_closer: a thread that closes removed files and deletes directories of removed streams. It frees their space
-/// in small steps, which takes time for large files, so that neither commits nor other requests wait for it.
+/// file_closer: a thread that closes removed files and deletes directories of removed streams. It
+/// frees their space in small steps, which takes time for large files, so that neither commits nor
+/// other requests wait for it.
 ///
 /// Threads    close() and remove() from any
 
@@ -23,8 +24,9 @@ class file_closer {
 
   /// How many wait now, with this one: each keeps a descriptor.
   std::size_t close(log::disk_file file);
-  /// Deletes the directory and waits for that up to `patience`; after that the thread goes on alone. If busd ends
-  /// first, its next start deletes the rest. REQUIRES: nobody else creates or deletes files in the directory.
+  /// Deletes the directory and waits for that up to `patience`; after that the thread goes on
+  /// alone. If busd ends first, its next start deletes the rest.
+  /// REQUIRES: nobody else creates or deletes files in the directory.
   void remove(const std::string& directory, std::chrono::nanoseconds patience);
 
  private:

@@ -1,7 +1,8 @@
 #pragma once
-/// lane_clock: measures the age of a lane's log. It follows CLOCK_BOOTTIME while the machine is up, and is stored in
-/// the log's frames and state. The wall clock, which anybody may set, is used only to tell how long the machine was
-/// off, and only when the kernel considers it synchronized before and after.
+/// lane_clock: measures the age of a lane's log. It follows CLOCK_BOOTTIME while the machine is up,
+/// and is stored in the log's frames and state. The wall clock, which anybody may set, is used only
+/// to tell how long the machine was off, and only when the kernel considers it synchronized before
+/// and after.
 ///
 /// Invariants
 ///   C1  It never goes back.
@@ -34,16 +35,19 @@ class lane_clock {
     to.boot = boot_;
     to.boot_ns = boot_ns_;
     // Rounded up: rather less than more was off.
-    to.epoch_s = static_cast<std::uint32_t>(std::min<std::uint64_t>((epoch_ns_ + second - 1) / second, ~0u));
+    to.epoch_s =
+        static_cast<std::uint32_t>(std::min<std::uint64_t>((epoch_ns_ + second - 1) / second, ~0u));
   }
   /// What is found in the log was true: the state may be older, or lost.
   void note(const log::lane_time& seen) noexcept {
-    seen_up_ns_ = std::max(seen_up_ns_, std::uint64_t{seen.up_s} * second);  // part of what passed since
+    // part of what passed since
+    seen_up_ns_ = std::max(seen_up_ns_, std::uint64_t{seen.up_s} * second);
     off_s_ = std::max(off_s_, seen.off_s);
   }
   log::lane_time tick(const os::machine_time& now) noexcept {
-    // A process does not outlive a boot. What it found in the state may be of another one, or of another machine, which
-    // the log was copied or moved from: how long this one has been up says nothing then.
+    // A process does not outlive a boot. What it found in the state may be of another one, or of
+    // another machine, which the log was copied or moved from: how long this one has been up says
+    // nothing then.
     if (has_ticked_ || (boot_ == now.boot && now.boot != 0)) {
       if (now.boot_ns > boot_ns_) up_ns_ += now.boot_ns - boot_ns_;
     } else {

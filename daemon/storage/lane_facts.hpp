@@ -1,6 +1,6 @@
 #pragma once
-/// lane_facts: the status of one lane's log, as busd reports it. The thread that owns the lane's logger
-/// writes it; readers never block.
+/// lane_facts: the status of one lane's log, as busd reports it. The thread that owns the lane's
+/// logger writes it; readers never block.
 ///
 /// Threads    one writes, any read
 

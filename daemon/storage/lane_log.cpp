@@ -128,9 +128,8 @@ void lane_log::note_bounds(layout::log_state& state) const noexcept {
   clock_.store(state);
   if (options_.spill) return;  // what its readers have had is gone without a word
   state.last_base = std::max(state.last_base, named_base_);
-  const std::uint64_t upto = gap_reason_ == layout::log_gap::none
-                                 ? durable_seq_
-                                 : std::min(durable_seq_, gap_first_ - 1);
+  const std::uint64_t upto =
+      gap_reason_ == layout::log_gap::none ? durable_seq_ : std::min(durable_seq_, gap_first_ - 1);
   state.durable_upto = std::max(state.durable_upto, upto);
 }
 
@@ -158,8 +157,8 @@ std::uint64_t lane_log::least_file_bytes() const noexcept {
   return base::round_up(layout::log_header_bytes + options_.largest_frame_bytes + page, page);
 }
 
-// What was asked for once is waited for, unless it is too small. A small file is followed by one of a
-// quarter, and that by a whole one: a lane may stay quiet for ever.
+// What was asked for once is waited for, unless it is too small. A small file is followed by one of
+// a quarter, and that by a whole one: a lane may stay quiet for ever.
 result<bool> lane_log::ask_for_file(std::uint64_t tail_bytes, bool now) {
   const std::uint64_t needed = base::round_up(least_file_bytes() + tail_bytes, page);
   bool zeroed = true;
@@ -167,11 +166,13 @@ result<bool> lane_log::ask_for_file(std::uint64_t tail_bytes, bool now) {
     const std::uint64_t small_bytes = std::min(small_segment_bytes, options_.segment_bytes);
     const bool is_quiet =
         segments_.empty() || written_seq_ < segments_.back().base_seq || offset_ < small_bytes / 2;
-    // Filled so far as if a whole one took no longer than fast_segment: zeroes would cost more than they
-    // bring.
-    const double share = static_cast<double>(offset_) / static_cast<double>(std::max(file_bytes_, offset_ + 1));
-    zeroed = is_quiet || std::chrono::duration<double>(std::chrono::steady_clock::now() - segment_begun_) >=
-                             std::chrono::duration<double>(options_.fast_segment) * share;
+    // Filled so far as if a whole one took no longer than fast_segment: zeroes would cost more than
+    // they bring.
+    const double share =
+        static_cast<double>(offset_) / static_cast<double>(std::max(file_bytes_, offset_ + 1));
+    zeroed = is_quiet ||
+             std::chrono::duration<double>(std::chrono::steady_clock::now() - segment_begun_) >=
+                 std::chrono::duration<double>(options_.fast_segment) * share;
     const std::uint64_t quarter = options_.segment_bytes / 4;
     const std::uint64_t bytes = is_quiet                          ? small_bytes
                                 : zeroed && file_bytes_ < quarter ? quarter
@@ -208,7 +209,8 @@ int lane_log::drop_file(const std::string& path) {
 result<void> lane_log::open_new_file(std::string& path, std::uint64_t tail_bytes) {
   if (serves_) {  // W12
     path = options_.take_spare(directory_, next_bytes_);
-    const int file = path.empty() ? -EAGAIN : disk_.open(path, log::disk_mode::write, options_.direct);
+    const int file =
+        path.empty() ? -EAGAIN : disk_.open(path, log::disk_mode::write, options_.direct);
     const std::uint64_t bytes = std::exchange(next_bytes_, 0);
     if (file < 0) return failed(file, "cannot make a segment");
     file_ = file;
@@ -322,9 +324,9 @@ result<void> lane_log::name_segment(const std::string& path, std::uint64_t base_
   // W10
   if (std::find(foreign_.begin(), foreign_.end(), base_seq) != foreign_.end()) {
     const std::string theirs = log::segment_path(directory_, base_seq);
-    const int moved =
-        disk_.rename(theirs, theirs + ".foreign-" + std::to_string(os::wall_ns()));
-    if (moved != 0 && moved != -ENOENT) return failed(moved, "cannot move another log's segment aside");
+    const int moved = disk_.rename(theirs, theirs + ".foreign-" + std::to_string(os::wall_ns()));
+    if (moved != 0 && moved != -ENOENT)
+      return failed(moved, "cannot move another log's segment aside");
     std::erase(foreign_, base_seq);
   }
   // One of the same base has nothing that is not in the new one.
@@ -510,9 +512,7 @@ void lane_log::flush_index() {
   index_pending_.clear();
 }
 
-void lane_log::forget_reopening() {
-  (void)disk_.remove(log::reopened_path(directory_));
-}
+void lane_log::forget_reopening() { (void)disk_.remove(log::reopened_path(directory_)); }
 
 result<void> lane_log::close(std::optional<std::uint64_t> beyond) {
   flush_index();
@@ -527,8 +527,8 @@ result<void> lane_log::close(std::optional<std::uint64_t> beyond) {
   if (beyond && !options_.spill && gap_reason_ == layout::log_gap::none) {
     state.high_water = written_seq_ + *beyond;
     state.flags |= layout::log_state_exact;
-    state.ring_messages = static_cast<std::uint32_t>(
-        std::min<std::uint64_t>(options_.ring_messages, UINT32_MAX));
+    state.ring_messages =
+        static_cast<std::uint32_t>(std::min<std::uint64_t>(options_.ring_messages, UINT32_MAX));
   }
   const int failure = store_state(state);
   if (failure != 0) return failed(failure, "cannot write the state of a log");

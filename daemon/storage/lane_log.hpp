@@ -17,20 +17,24 @@
 ///       before. A power loss leaves the one or the other.
 ///   W7  A segment of which the disk cannot read a page is left as it is, with all its sequences:
 ///       one that begins below its last record would take from it what may be readable again.
-///   W9  `state` names what must be there: the base of the last segment, and a sequence up to which the
-///       log is durable. Neither is ever more than what a sync has covered. What retention removes is
-///       below first_seq of the state first. So whatever is missing otherwise is damage.
-///   W10 A segment whose header names another log, lane or sequence is not this log's: it is neither
+///   W9  `state` names what must be there: the base of the last segment, and a sequence up to which
+///       the log is durable. Neither is ever more than what a sync has covered. What retention
+///       removes is below first_seq of the state first. So whatever is missing otherwise is damage.
+///   W10 A segment whose header names another log, lane or sequence is not this log's: it is
+///   neither
 ///       read nor written over.
-///   W11 Of a batch all records are there, or none: those above durable_seq() that are not the end of
+///   W11 Of a batch all records are there, or none: those above durable_seq() that are not the end
+///   of
 ///       one, and have none behind them, are a torn write.
 ///   W8  A copy that covers several full segments takes the name of the first. The others go only
 ///       when that is durable: until then each still gives what is between it and the next one.
-///   W12 While it serves it takes only space that is there already, and gives space back elsewhere: its
+///   W12 While it serves it takes only space that is there already, and gives space back elsewhere:
+///   its
 ///       calls wait for writes, reads and syncs of its own files, and for nothing else.
 ///
 /// Threads    one at a time
-/// Blocks     open, create and begin_epoch as long as it takes, and all calls while it does not serve
+/// Blocks     open, create and begin_epoch as long as it takes, and all calls while it does not
+///            serve
 
 #include <algorithm>
 #include <chrono>
@@ -69,15 +73,15 @@ struct log_options {
   std::uint64_t segment_bytes = 64ull << 20;
   std::uint64_t largest_frame_bytes = 2ull << 20;
   bool spill = false;
-  /// What the ring can hold of messages; 0: not known. With it, and when every frame is synced, no more
-  /// than two rings' can have been given out above what is found durable.
+  /// What the ring can hold of messages; 0: not known. With it, and when every frame is synced, no
+  /// more than two rings' can have been given out above what is found durable.
   std::uint64_t ring_messages = 0;
   bool syncs_each = false;
   bool direct = true;
   /// A zeroed file of `bytes` in `directory`, ready to be renamed; empty: none is ready.
   std::function<std::string(const std::string& directory, std::uint64_t bytes)> take_spare = {};
-  /// Of a log that serves: asks for a file of `bytes` in `directory`. `now`: it is waited for. 0: take_spare
-  /// gives it; -EAGAIN: it is being made; or why it cannot be made.
+  /// Of a log that serves: asks for a file of `bytes` in `directory`. `now`: it is waited for. 0:
+  /// take_spare gives it; -EAGAIN: it is being made; or why it cannot be made.
   std::function<int(const std::string& directory, std::uint64_t bytes, bool zeroed, bool now)>
       prepare_spare = {};
   /// Closes a file that has lost its name, elsewhere. Answers how many wait for that.
@@ -110,7 +114,8 @@ struct retention_limits {
 class lane_log {
  public:
   /// A new log in a new directory. Its files are durable when it returns; the directory's own entry
-  /// is the caller's to sync. Errors: no_space, system
+  /// is the caller's to sync.
+  /// Errors: no_space, system
   static result<std::unique_ptr<lane_log>> create(log::disk& on, std::string directory,
                                                   const log_identity& who, std::uint64_t high_water,
                                                   const log_options& options);
@@ -152,35 +157,41 @@ class lane_log {
   bool in_flight() const noexcept { return in_flight_.has_value(); }
   bool is_poisoned() const noexcept { return poisoned_; }
 
-  /// From now on W12 holds, for good. REQUIRES: prepare_spare, take_spare and close_later of the options
+  /// From now on W12 holds, for good.
+  /// REQUIRES: prepare_spare, take_spare and close_later of the options
   void serve() noexcept { serves_ = true; }
-  /// Is there space for `frame`? False: it is being made; ask again. REQUIRES before begin() of a log that
-  /// serves: true. Errors: no_space, system
+  /// Is there space for `frame`? False: it is being made; ask again.
+  /// REQUIRES before begin() of a log that serves: true.
+  /// Errors: no_space, system
   result<bool> has_room_for(const log::frame_builder& frame);
   /// The same before restart().
   result<bool> has_room_to_restart();
-  /// How many records its full segments have, which retention and thinning ask: reads the heads of all.
+  /// How many records its full segments have, which retention and thinning ask: reads the heads of
+  /// all.
   void learn_counts();
 
   /// After shared memory was lost: goes on above everything that was ever given out. The epoch is
-  /// `epoch` from now on. `least`: and not below it. Errors: no_space, system
+  /// `epoch` from now on. `least`: and not below it.
+  /// Errors: no_space, system
   result<void> begin_epoch(std::uint64_t epoch, std::uint64_t least = 0);
   /// REQUIRES before a sequence up to `seq` may be given out. Blocks for a sync now and then.
   result<void> raise_high_water(std::uint64_t seq, std::uint64_t step);
 
   /// Writes a frame of records, and syncs. Answered by the disk with `token`; then finished().
-  /// REQUIRES: not in flight, frame.base_seq() >= next_seq(). Errors: no_space, system: nothing was
-  /// begun, the frame can be begun again later.
+  /// REQUIRES: not in flight, frame.base_seq() >= next_seq().
+  /// Errors: no_space, system: nothing was begun, the frame can be begun again later.
   result<void> begin(log::frame_builder& frame, bool sync, std::uint64_t token, int buffer);
   /// Says how far the log is durable, for a reader after a crash. No sync.
   result<void> write_mark();
   /// Answers the failure, or 0. After a failure the log is poisoned: restart().
   int finished(int failure);
-  /// Syncs what is written but not durable. Blocks. Errors: system: poisoned
+  /// Syncs what is written but not durable. Blocks.
+  /// Errors: system: poisoned
   result<void> sync();
   /// After a failure: whatever is written but not durable goes into a new segment, from the old one
   /// where it can be read. What is not there is up to the caller: next_seq() tells where it goes
-  /// on. Errors: no_space, system
+  /// on.
+  /// Errors: no_space, system
   result<void> restart();
 
   /// Of the last segment not everything could be read when the log was opened. It goes on above
@@ -198,8 +209,9 @@ class lane_log {
   std::size_t retain(const retention_limits& limits);
   /// Its clock, now: ages are told by it, never by stamps.
   log::lane_time now() { return clock_.tick(options_.time()); }
-  /// Everything below `seq` goes. Errors: no_space, system
-  /// A log that serves gives the space back little by little: is_dropping().
+  /// Everything below `seq` goes.
+  /// Errors: no_space, system A log that serves gives the space back little by little:
+  /// is_dropping().
   result<void> purge(std::uint64_t seq);
   void drop_consumed(std::uint64_t seq);  // spill: nobody needs what is below
   /// Segments are still there that are not of the log any more: drop_consumed(first_seq()) goes on.
@@ -229,7 +241,8 @@ class lane_log {
   int replace_segments(const std::vector<thinned_segment>& copies);
 
   /// Everything is on disk, and says so. `beyond`: of what was given out nothing is missing but, at
-  /// most, so many; empty: that is not known. Errors: system
+  /// most, so many; empty: that is not known.
+  /// Errors: system
   result<void> close(std::optional<std::uint64_t> beyond = std::nullopt);
   /// REQUIRES: nobody publishes, or busd sees it
   void forget_reopening();
@@ -241,7 +254,7 @@ class lane_log {
     std::optional<log::lane_time> first_time = {};
     std::optional<std::uint64_t> records = {};  // of a full one
     bool is_thinned = false;                    // known with `records`
-    std::uint64_t latest_ns = ~0ull;            // no stamp in it, or in front of it, is later; ~0: not known
+    std::uint64_t latest_ns = ~0ull;  // no stamp in it, or in front of it, is later; ~0: not known
   };
   struct flight {
     std::uint64_t last_seq = 0;
@@ -302,7 +315,7 @@ class lane_log {
   std::uint64_t written_seq_ = 0;
   std::uint64_t durable_seq_ = 0;
   std::uint64_t unsynced_bytes_ = 0;  // of frames in the present segment
-  std::uint64_t time_max_ns_ = 0;  // of the present segment; ~0: not known
+  std::uint64_t time_max_ns_ = 0;     // of the present segment; ~0: not known
   lane_clock clock_;
   std::uint64_t kept_up_ns_ = 0;  // of the clock, as the state or the bound has it
   std::uint32_t previous_crc_ = 0;
@@ -316,15 +329,15 @@ class lane_log {
   layout::log_gap active_gap_reason_ = layout::log_gap::none;
   std::chrono::steady_clock::time_point segment_begun_{};
   std::optional<flight> in_flight_;
-  std::uint64_t unread_from_ =
-      0;                   // not 0: sequences from here on may be where the disk cannot read
+  // not 0: sequences from here on may be where the disk cannot read
+  std::uint64_t unread_from_ = 0;
   bool is_intact_ = false;  // nothing that was durable is missing
-  bool recovers_ = false;  // what cannot be read must not be left out
+  bool recovers_ = false;   // what cannot be read must not be left out
   bool poisoned_ = false;
   bool serves_ = false;
-  std::uint64_t next_bytes_ = 0;    // of the file that was asked for; 0: none was
-  std::uint64_t consumed_ = 0;      // spill: nobody needs what is below
-  std::size_t closing_ = 0;         // files that were waiting to be closed when the last one was added
+  std::uint64_t next_bytes_ = 0;  // of the file that was asked for; 0: none was
+  std::uint64_t consumed_ = 0;    // spill: nobody needs what is below
+  std::size_t closing_ = 0;  // files that were waiting to be closed when the last one was added
 };
 
 }  // namespace bus::storage

@@ -118,8 +118,8 @@ result<std::unique_ptr<lane_log>> lane_log::open(log::disk& on, std::string dire
   if (failure == 0) made->write_bound();
   if (failure == 0 && report.state_rebuilt) failure = on.sync_directory(made->directory_);
   if (failure != 0) return made->failed(failure, "cannot write the state of a log");
-  // Removed on purpose, but for their files. Not before now: the state that was read may be known to
-  // the page cache only (W9).
+  // Removed on purpose, but for their files. Not before now: the state that was read may be known
+  // to the page cache only (W9).
   if (!options.spill) made->drop_consumed(made->state_.first_seq);
   return made;
 }
@@ -134,8 +134,7 @@ result<lane_log::outlook> lane_log::look(log::disk& on, const std::string& direc
   auto state = log::read_state(on, directory, state_failure, &damaged);
   if (failure == 0 && !state) failure = state_failure;
   if (failure == 0) failure = settle_high_water(on, directory, *state);
-  if (failure != 0)
-    return os::failure(-failure, "cannot look at the log in " + directory);
+  if (failure != 0) return os::failure(-failure, "cannot look at the log in " + directory);
   const std::uint64_t from = history.bases().empty() ? 1 : history.bases().back();
   found.last_seq = std::max(from - 1, state->durable_upto);
   std::uint64_t highest = found.last_seq;
@@ -155,9 +154,8 @@ result<lane_log::outlook> lane_log::look(log::disk& on, const std::string& direc
       return os::failure(-history.failure(), "cannot look at the log in " + directory);
     if (outcome == log::walk_outcome::end || history.next_seq() > state->high_water) break;
   }
-  found.next_epoch_seq =
-      std::max(state->high_water, highest + (damaged.copies ? 1 : 0)) + 1 +
-      (damaged.copies ? never_reached : 0);
+  found.next_epoch_seq = std::max(state->high_water, highest + (damaged.copies ? 1 : 0)) + 1 +
+                         (damaged.copies ? never_reached : 0);
   return found;
 }
 
@@ -217,8 +215,8 @@ result<void> lane_log::recover(recovery_report& report) {
   if (segments_.empty()) return begin_again(fresh, report);
   const std::uint64_t base_seq = segments_.back().base_seq;
   log::segment_reader reader(disk_);
-  const int opened = reader.open(log::segment_path(directory_, base_seq), state_.log_id, base_seq,
-                                 owner_of(who_));
+  const int opened =
+      reader.open(log::segment_path(directory_, base_seq), state_.log_id, base_seq, owner_of(who_));
   if (opened == -EPROTONOSUPPORT)
     return error{errc::unsupported, 0, "cannot open the log in " + directory_,
                  "a newer busd wrote it", "use that version, or a newer one"};
@@ -316,8 +314,8 @@ result<void> lane_log::recover(recovery_report& report) {
   written_seq_ = last;
   next_seq_ = last + 1;
   // A copy of a log may end with a segment that was full.
-  const bool whole = reader.header().has_value() && !reader.is_compressed() &&
-                     !is_damaged && !torn && !lost_end && reader.expected() == last + 1;
+  const bool whole = reader.header().has_value() && !reader.is_compressed() && !is_damaged &&
+                     !torn && !lost_end && reader.expected() == last + 1;
   if (whole && last == durable && reader.clean_end() != 0 &&
       reader.header()->epoch == state_.epoch) {
     const int file =
@@ -384,8 +382,9 @@ result<void> lane_log::restart() {
   const std::uint64_t first =
       std::max(durable_seq_ + 1, segments_.empty() ? 0 : segments_.back().base_seq);
   const std::uint64_t last = written_seq_;
+  // the new one takes its place
   if (gap_reason_ == layout::log_gap::none && !segments_.empty() &&
-      segments_.back().base_seq == first) {  // the new one takes its place
+      segments_.back().base_seq == first) {
     gap_first_ = active_gap_first_;
     gap_reason_ = active_gap_reason_;
   }
@@ -485,7 +484,8 @@ result<void> lane_log::copy_tail(std::uint64_t first, std::uint64_t last) {
     unread_from_ = first;
     return failed(-EIO, "cannot read the log");
   }
-  if (in_batch && copied > durable_seq_ && !options_.keeps_torn_batches) {  // W11: its end cannot be read any more
+  // W11: its end cannot be read any more
+  if (in_batch && copied > durable_seq_ && !options_.keeps_torn_batches) {
     frame.drop_to(batch_count, batch_bytes);
     copied = batch_seq - 1;
   }

@@ -67,8 +67,8 @@ std::size_t lane_log::retain(const retention_limits& limits) {
   const log::lane_time time = now();
   if (limits.max_age_ns != 0) keep_clock(limits.max_age_ns);
   std::size_t goes = 0, old = 0;
-  // What was written before the first frame of a segment is at least as old as that; a segment without one, or of
-  // an older busd, says nothing.
+  // What was written before the first frame of a segment is at least as old as that; a segment
+  // without one, or of an older busd, says nothing.
   for (std::size_t i = 1; limits.max_age_ns != 0 && i < segments_.size(); ++i) {
     const auto begun = first_time_of(segments_[i]);
     if (!begun) continue;

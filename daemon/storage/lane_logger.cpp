@@ -16,7 +16,8 @@ constexpr auto retry_every = std::chrono::milliseconds(20);
 constexpr auto mark_after = std::chrono::milliseconds(200);
 constexpr auto look_for_newcomers_every = std::chrono::milliseconds(1);
 constexpr auto retention_every = std::chrono::seconds(1);
-constexpr auto drop_again_after = std::chrono::milliseconds(100);  // of what is given back little by little
+// of what is given back little by little
+constexpr auto drop_again_after = std::chrono::milliseconds(100);
 // What is on the disk stays; what only memory has is recorded first.
 constexpr const char* make_again =
     "record what only shared memory has (bus record '>' --all --to FILE), end the bus's processes, "
@@ -142,7 +143,8 @@ result<void> lane_logger::take_over() {
                        ", and the ring does not have the next one",
                    make_again};
     log_->skip_to(oldest.seq, layout::log_gap::not_logged);
-    if (auto told = log_->restart(); !told) return told;  // in a segment of its own, before anything else
+    // in a segment of its own, before anything else
+    if (auto told = log_->restart(); !told) return told;
     news_ = error{
         errc::corrupt, 0, "stream '" + config_.name + "' lost messages",
         "the log in " + log_->directory() + " does not have what the ring has given up already",
@@ -213,7 +215,8 @@ struct lane_logger::sink {
       into.batch_count = frame.count();
     }
     into.in_batch = (view.shape.flags & layout::flag_continues) != 0;
-    const std::uint64_t time = owner.clock_.to_wall_ns(view.ticks);  // as readers of the ring see it
+    // as readers of the ring see it
+    const std::uint64_t time = owner.clock_.to_wall_ns(view.ticks);
     frame.add(view.shape, view.origin, time, [&](std::byte* to) {
       sync::hardware::copy_out(to, view.header(),
                                std::size_t{view.shape.header_bytes} + view.shape.payload_bytes);
@@ -262,8 +265,8 @@ bool lane_logger::gather() {
     if (outcome != ring::poll_outcome::aborted && reader_.position() == from) break;
     if (outcome == ring::poll_outcome::empty) break;
   }
-  // K5. A batch is published as a whole, so it ends here unless the frame is full. The rest would be
-  // torn from it: it all goes into the next frame. One that fills a frame alone is of no libbus.
+  // K5. A batch is published as a whole, so it ends here unless the frame is full. The rest would
+  // be torn from it: it all goes into the next frame. One that fills a frame alone is of no libbus.
   if (filling_->in_batch && filling_->batch_count != 0) {
     filling_->frame.drop_to(filling_->batch_count, filling_->batch_bytes);
     reader_.set_position(filling_->batch_position, filling_->batch_seq);
@@ -435,8 +438,7 @@ bool lane_logger::work(clock::time_point now) {
     if (trouble_) return false;
     if (!spills() && !place_reader(log_->next_seq())) {  // K4
       trouble({errc::corrupt, 0, "cannot log stream '" + config_.name + "'",
-               "its ring does not have sequence " + std::to_string(log_->next_seq()),
-               make_again});
+               "its ring does not have sequence " + std::to_string(log_->next_seq()), make_again});
       return false;
     }
     lost_place_ = spills();
@@ -511,8 +513,8 @@ void lane_logger::keep_up(clock::time_point now) {
 }
 
 void lane_logger::set_config(const stream_config& config) {
-  if (config.max_messages_per_subject != config_.max_messages_per_subject)
-    thinned_.emplace();  // all of it anew
+  // all of it anew
+  if (config.max_messages_per_subject != config_.max_messages_per_subject) thinned_.emplace();
   config_ = config;
   if (config_.max_messages != 0 || config_.max_messages_per_subject != 0) log_->learn_counts();
   next_retention_ = {};

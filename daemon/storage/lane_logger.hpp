@@ -11,8 +11,8 @@
 ///   K5  A batch lies in one frame. One that no buffer could hold was refused by its publisher.
 ///   K4  After a failure it goes back, in the ring, to the first record that is not in the log.
 ///
-/// Threads    one at a time: the keeper's until it is attached to the engine and after it was detached, the
-///            engine's in between
+/// Threads    one at a time: the keeper's until it is attached to the engine and after it was
+///            detached, the engine's in between
 
 #include <chrono>
 #include <memory>
@@ -59,8 +59,8 @@ class lane_logger {
               buffer_pool& buffers, segment_worker& worker, std::uint64_t token);
   ~lane_logger();
 
-  /// Finds the place in the ring where the log ends; what takes its time is done. Errors: corrupt (the ring
-  /// is behind its log), no_space, system
+  /// Finds the place in the ring where the log ends; what takes its time is done.
+  /// Errors: corrupt (the ring is behind its log), no_space, system
   result<void> take_over();
 
   /// Gathers what is there, begins a commit when none is under way. True: it did something.
@@ -83,7 +83,9 @@ class lane_logger {
   /// Before the last rounds: nobody gives out more, but who tells the log of it.
   void stop_publishing();
   void close();
-  /// What is written is durable then. REQUIRES: not in flight. Errors: system
+  /// What is written is durable then.
+  /// REQUIRES: not in flight.
+  /// Errors: system
   result<void> sync();
   /// Errors: no_space, system
   result<void> purge(std::uint64_t below);

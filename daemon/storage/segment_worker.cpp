@@ -66,7 +66,8 @@ void segment_worker::forget(const std::string& directory) {
   {
     const std::lock_guard guard(mutex_);
     if (job_ && directory_of(*job_) == directory) stop_job_ = unwanted_ = true;
-    if (finished_ && directory_of(*finished_) == directory) done = std::exchange(finished_, std::nullopt);
+    if (finished_ && directory_of(*finished_) == directory)
+      done = std::exchange(finished_, std::nullopt);
   }
   log::posix_disk disk;
   if (done) discard(disk, *done);

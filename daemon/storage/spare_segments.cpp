@@ -38,7 +38,8 @@ void spare_segments::give_up(spare_file& entry) {
   entry = {};
 }
 
-int spare_segments::prepare(const std::string& directory, std::uint64_t bytes, bool zeroed, bool now) {
+int spare_segments::prepare(const std::string& directory, std::uint64_t bytes, bool zeroed,
+                            bool now) {
   {
     const std::lock_guard guard(mutex_);
     spare_file& entry = spares_[directory];
@@ -65,7 +66,8 @@ int spare_segments::prepare(const std::string& directory, std::uint64_t bytes, b
 std::string spare_segments::take(const std::string& directory, std::uint64_t bytes) {
   const std::lock_guard guard(mutex_);
   const auto found = spares_.find(directory);
-  if (found == spares_.end() || found->second.bytes != bytes || found->second.path.empty()) return {};
+  if (found == spares_.end() || found->second.bytes != bytes || found->second.path.empty())
+    return {};
   std::string path = std::move(found->second.path);
   found->second.path.clear();
   give_up(found->second);
@@ -121,8 +123,9 @@ void spare_segments::run() {
       entry.path = path;
     else if (is_awaited)
       entry.failure = failure;
+    // asked for again when it is needed
     else
-      give_up(entry);  // asked for again when it is needed
+      give_up(entry);
     if (std::exchange(entry.is_urgent, false)) --urgent_;
     if (!is_awaited || !made_) continue;
     guard.unlock();

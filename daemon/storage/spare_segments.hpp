@@ -1,7 +1,7 @@
 #pragma once
-/// spare_segments: makes the files that logs go on in, ahead of their use, in a thread of its own: no
-/// commit waits for space. They are full of zeroes, as far as there is time for it: a lane that waits
-/// gets its file without.
+/// spare_segments: makes the files that logs go on in, ahead of their use, in a thread of its own:
+/// no commit waits for space. They are full of zeroes, as far as there is time for it: a lane that
+/// waits gets its file without.
 ///
 /// Threads    any; the work is done in another
 

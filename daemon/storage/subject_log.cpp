@@ -64,12 +64,11 @@ result<subject_log> subject_log::open(log::disk& on, const std::string& stream_d
                  "put the stream's own file back: nothing was changed"};
   if (failure != 0 && failure != -ENOENT) return os::failure(-failure, "cannot read " + path);
   (void)log::read_subjects(on, log::subjects_copy_path(stream_directory), stream_id, copy);
-  const bool is_whole =
-      failure == 0 && first.stream_id != 0 && first.prefix_count >= required;
+  const bool is_whole = failure == 0 && first.stream_id != 0 && first.prefix_count >= required;
   std::vector<std::uint64_t> missing;
   std::uint64_t filled = 0;
-  // Beyond what there must be, as far as they follow each other: the copy may have what is torn in the
-  // first, and nothing that is whole is cut off behind damage.
+  // Beyond what there must be, as far as they follow each other: the copy may have what is torn in
+  // the first, and nothing that is whole is cut off behind damage.
   std::uint64_t count = std::max(required, first.prefix_count);
   const auto is_in = [&](const log::subjects_found& in) {
     return count < in.by_id.size() && in.by_id[count].has_value();
@@ -119,8 +118,7 @@ result<subject_log> subject_log::open(log::disk& on, const std::string& stream_d
 // All of it under another name first: under its own it is whole, whenever the power fails.
 result<void> subject_log::write_whole(const std::string& path) {
   std::vector<std::byte> bytes = header_bytes(stream_id_);
-  for (std::uint64_t id = 0; id < known_.size(); ++id)
-    add_entry(bytes, stream_id_, id, known_[id]);
+  for (std::uint64_t id = 0; id < known_.size(); ++id) add_entry(bytes, stream_id_, id, known_[id]);
   const std::string early = path + ".tmp";
   (void)disk_->remove(early);
   const int file = disk_->open(early, log::disk_mode::create, false);
@@ -156,8 +154,7 @@ result<void> subject_log::cut_behind(std::uint64_t end) {
 void subject_log::write_copy() {
   const std::string path = log::subjects_copy_path(directory_);
   std::vector<std::byte> bytes = header_bytes(stream_id_);
-  for (std::uint64_t id = 0; id < known_.size(); ++id)
-    add_entry(bytes, stream_id_, id, known_[id]);
+  for (std::uint64_t id = 0; id < known_.size(); ++id) add_entry(bytes, stream_id_, id, known_[id]);
   (void)disk_->remove(path);
   const int file = disk_->open(path, log::disk_mode::create, false);
   if (file < 0) return;

@@ -5,8 +5,8 @@
 /// Invariants
 ///   S1  An entry is synced in `subjects` before a record that names it is written.
 ///   S2  How many entries there must be is known from the lanes. When fewer are whole, the missing
-///       ones are taken from the copy, or from shared memory; when these do not have them either, no
-///       byte is changed and the stream is not opened.
+///       ones are taken from the copy, or from shared memory; when these do not have them either,
+///       no byte is changed and the stream is not opened.
 ///   S3  What lies behind the entries that there must be was never named by any record: it is the
 ///       rest of a write that a crash interrupted.
 ///
@@ -28,10 +28,12 @@ class subject_log {
   /// A subject by its id from where else it may be known; empty: it is not.
   using lookup = std::function<std::optional<log::known_subject>(std::uint32_t id)>;
 
-  /// A new one, without subjects, in the directory of a stream. Errors: conflict, no_space, system
+  /// A new one, without subjects, in the directory of a stream.
+  /// Errors: conflict, no_space, system
   static result<subject_log> create(log::disk& on, const std::string& stream_directory,
                                     std::uint64_t stream_id);
-  /// `required`: how many there must be. `mended` is set to what was missing and came from elsewhere.
+  /// `required`: how many there must be. `mended` is set to what was missing and came from
+  /// elsewhere.
   /// Errors: corrupt (another stream's, or some are missing), no_space, system
   static result<subject_log> open(log::disk& on, const std::string& stream_directory,
                                   std::uint64_t stream_id, std::uint64_t required,
@@ -39,7 +41,8 @@ class subject_log {
 
   const std::vector<log::known_subject>& known() const noexcept { return known_; }
   std::uint64_t count() const noexcept { return known_.size(); }
-  /// Writes and syncs. Errors: no_space, system: nothing was added
+  /// Writes and syncs.
+  /// Errors: no_space, system: nothing was added
   result<void> append(const std::vector<log::known_subject>& more);
 
  private:

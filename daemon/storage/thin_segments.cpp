@@ -43,7 +43,8 @@ class copy_writer {
   }
   std::uint64_t bytes() const noexcept { return at_ + made_.size() + frame_.used_bytes(); }
 
-  /// `time`: of the frame that it lay in. The copy's frame gets the latest: nothing becomes older than it is.
+  /// `time`: of the frame that it lay in. The copy's frame gets the latest: nothing becomes older
+  /// than it is.
   int add(const log::logged_record& record, const log::lane_time& time) {
     const std::uint64_t bytes = record.shape.total_bytes();
     if (frame_.count() != 0 && log::seconds_between(frame_.time(), time) > frame_span_s)
@@ -58,7 +59,8 @@ class copy_writer {
       frame_.begin(record.seq);
       frame_.set_time(time);
     }
-    frame_.set_time({std::max(frame_.time().up_s, time.up_s), std::max(frame_.time().off_s, time.off_s)});
+    frame_.set_time(
+        {std::max(frame_.time().up_s, time.up_s), std::max(frame_.time().off_s, time.off_s)});
     const std::uint64_t copied = record.shape.header_bytes + record.shape.payload_bytes;
     frame_.add(record.shape, record.origin, record.time_ns,
                [&](std::byte* to) { std::memcpy(to, record.header(), copied); });
@@ -187,7 +189,8 @@ class thinner {
     return record.subject_id() < what_.subjects && (record.shape.flags & layout::flag_control) == 0;
   }
   bool is_old(const log::segment_reader& reader) const noexcept {
-    return what_.max_age_ns != 0 && log::is_older(log::time_of(reader.frame()), what_.now, what_.max_age_ns);
+    return what_.max_age_ns != 0 &&
+           log::is_older(log::time_of(reader.frame()), what_.now, what_.max_age_ns);
   }
 
   void count() {

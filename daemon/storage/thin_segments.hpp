@@ -4,8 +4,8 @@
 ///
 /// Invariants
 ///   T1  Of each subject the newest `keep` of the messages in these segments are kept, under their
-///       sequences, byte by byte; unless they are older than `max_age_ns`, by the lane's clock. Stamps decide
-///       nothing.
+///       sequences, byte by byte; unless they are older than `max_age_ns`, by the lane's clock.
+///       Stamps decide nothing.
 ///   T2  A segment that is not as it was written (damage, a page that cannot be read) is left as it
 ///       is.
 ///   T3  A segment that announces a gap stays the beginning of a segment.

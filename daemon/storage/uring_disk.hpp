@@ -2,7 +2,8 @@
 /// uring_disk: the disk by io_uring. Group commits are a write linked with a sync, from registered
 /// buffers, submitted together; the rest, which is rare, are the plain calls.
 ///
-/// Threads    as disk: the ring takes submissions from the thread that made it, the plain calls come from any
+/// Threads    as disk: the ring takes submissions from the thread that made it, the plain calls
+///            come from any
 
 #include <memory>
 

@@ -1,6 +1,6 @@
 #pragma once
-/// admin: the thread that does what takes its time, one order after another: makes, opens, changes and
-/// removes streams. Nothing that is written or confirmed waits for it.
+/// admin: the thread that does what takes its time, one order after another: makes, opens, changes
+/// and removes streams. Nothing that is written or confirmed waits for it.
 ///
 /// Threads    run and stop from any
 
@@ -22,8 +22,8 @@ class admin {
   /// As stop(); waits for the order that is being carried out.
   ~admin();
 
-  /// Carries out `order`, behind those that came before, and returns when that is done. False: it was not
-  /// begun, and will not be, because busd ends.
+  /// Carries out `order`, behind those that came before, and returns when that is done. False: it
+  /// was not begun, and will not be, because busd ends.
   bool run(const std::function<void()>& order);
   /// What was not begun is not begun any more. Does not wait.
   void stop();

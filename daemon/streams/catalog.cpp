@@ -151,8 +151,8 @@ result<void> catalog::make_own(const std::string& building, const definition& ma
   return written;
 }
 
-// The files of a copy name the stream that they were copied from: from now on they name this one, so
-// that neither is ever taken for the other's.
+// The files of a copy name the stream that they were copied from: from now on they name this one,
+// so that neither is ever taken for the other's.
 result<void> catalog::rename_owner(const std::string& building, const definition& made,
                                    std::uint64_t from_id) {
   for (std::uint32_t lane = 0; lane < made.lanes; ++lane) {
@@ -193,9 +193,10 @@ result<void> catalog::rename_owner(const std::string& building, const definition
   const std::string path = log::subjects_path(building);
   const int failure = log::read_subjects(disk_, path, from_id, found);
   if (failure != 0 && failure != -EBADMSG && failure != -ENOENT)
-    return error{errc::corrupt, 0, "cannot use " + path,
-                 failure == -ESTALE ? "it belongs to another stream" : os::failure(-failure, "").why,
-                 "use a backup that is whole"};
+    return error{
+        errc::corrupt, 0, "cannot use " + path,
+        failure == -ESTALE ? "it belongs to another stream" : os::failure(-failure, "").why,
+        "use a backup that is whole"};
   (void)log::read_subjects(disk_, log::subjects_copy_path(building), from_id, copy);
   std::vector<log::known_subject> subjects;
   for (std::uint64_t id = 0;; ++id) {  // opening it says what is missing

@@ -10,8 +10,9 @@
 ///   C1  A new stream takes its name when all of it is durable, and the name is durable when add()
 ///       returns.
 ///   C2  A stream loses its name first, and durably: a power loss never shows half of one.
-///   C3  What is served is durable: a busd that was killed may have left names and subjects that only
-///       the page cache knows, and nothing may be confirmed on top of them before they are synced.
+///   C3  What is served is durable: a busd that was killed may have left names and subjects that
+///       only the page cache knows, and nothing may be confirmed on top of them before they are
+///       synced.
 ///
 /// Threads    one; read, building_for, make_own and forget from any
 
@@ -38,21 +39,28 @@ class catalog {
  public:
   catalog(log::disk& on, std::string directory) : disk_(on), directory_(std::move(directory)) {}
 
-  /// Makes the directories; sweeps what a crash left half made. Errors: no_space, permission
+  /// Makes the directories; sweeps what a crash left half made.
+  /// Errors: no_space, permission
   result<void> prepare();
   /// Definitions that cannot be read are problems, each with what to do about it.
   result<std::vector<definition>> load(std::vector<error>& problems);
-  /// The definition in a directory. Errors: corrupt, not_found
+  /// The definition in a directory.
+  /// Errors: corrupt, not_found
   result<definition> read(const std::string& path);
 
-  /// A new stream with empty logs. Errors: conflict, no_space
+  /// A new stream with empty logs.
+  /// Errors: conflict, no_space
   result<void> add(const definition& made, std::uint64_t high_water,
                    const storage::log_options& options);
-  /// A directory that was built elsewhere gets a new definition, and is of the stream that this names: it is
-  /// removed when that fails. From any thread. Errors: corrupt, no_space
+  /// A directory that was built elsewhere gets a new definition, and is of the stream that this
+  /// names: it is removed when that fails. From any thread.
+  /// Errors: corrupt, no_space
   result<void> make_own(const std::string& building, const definition& made);
-  /// It takes its name. Errors: conflict, no_space
-  result<void> adopt(const std::string& building, const definition& made) { return commit(building, made); }
+  /// It takes its name.
+  /// Errors: conflict, no_space
+  result<void> adopt(const std::string& building, const definition& made) {
+    return commit(building, made);
+  }
   /// Where adopt() takes it from: swept when that never happens.
   std::string building_for(const definition& made) const;
   /// A directory that was built elsewhere, and is not wanted any more.
@@ -62,17 +70,21 @@ class catalog {
   result<std::unique_ptr<storage::lane_log>> add_lane(const definition& changed,
                                                       std::uint64_t high_water,
                                                       const storage::log_options& options);
-  /// Over the old definition. Errors: no_space, system
+  /// Over the old definition.
+  /// Errors: no_space, system
   result<void> store(const definition& changed);
   result<void> remove(const std::string& name);
-  /// remove() in two steps. After the first the stream has no name any more, durably; put_back() takes
-  /// that back. Errors: not_found, system
+  /// remove() in two steps. After the first the stream has no name any more, durably; put_back()
+  /// takes that back.
+  /// Errors: not_found, system
   result<void> set_aside(const std::string& name);
   result<void> put_back(const std::string& name);
-  /// The directory that set_aside() left, under a name that no other will have, so that any thread may remove it; the
-  /// next start does. Empty: it cannot be renamed, and is left to the next start.
+  /// The directory that set_aside() left, under a name that no other will have, so that any thread
+  /// may remove it; the next start does. Empty: it cannot be renamed, and is left to the next
+  /// start.
   std::string let_go_of_aside(const std::string& name);
-  /// C3, of one stream. Errors: system
+  /// C3, of one stream.
+  /// Errors: system
   result<void> sync_stream(const std::string& name);
 
   std::string directory_of(const std::string& name) const {

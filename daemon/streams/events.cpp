@@ -66,8 +66,8 @@ void events::publish(const event& one) {
   }
   const error& what = one.what;
   const nlohmann::json said{
-      {"kind", one.kind},  {"stream", one.stream}, {"code", errc_name(what.code)},
-      {"what", what.what}, {"why", what.why},      {"fix", what.fix},
+      {"kind", one.kind},        {"stream", one.stream}, {"code", errc_name(what.code)},
+      {"what", what.what},       {"why", what.why},      {"fix", what.fix},
       {"time_ns", os::wall_ns()}};
   const std::string text = said.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   (void)publisher_->publish_with(subject, std::as_bytes(std::span(text.data(), text.size())), {});

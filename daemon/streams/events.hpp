@@ -23,7 +23,8 @@ class events {
   /// What was told before is still said.
   ~events();
 
-  /// An event that cannot be published is dropped; the line of the log stays. Of too many the oldest go.
+  /// An event that cannot be published is dropped; the line of the log stays. Of too many the
+  /// oldest go.
   void tell(const char* kind, const std::string& stream, const error& what);
 
  private:

@@ -23,7 +23,8 @@ const char* name_of(layout::log_health health) {
 
 }  // namespace
 
-keeper::keeper(std::shared_ptr<session_core> session, storage::engine& engine, std::string directory)
+keeper::keeper(std::shared_ptr<session_core> session, storage::engine& engine,
+               std::string directory)
     : session_(session),
       engine_(engine),
       directory_(directory),
@@ -160,13 +161,14 @@ result<void> keeper::edit(const stream_config& config) {
 result<void> keeper::remove_stream(const std::string& name) {
   std::string aside;
   auto outcome = order([&] { return remove(name, aside); });
-  // Its space is there again when this returns, unless it is very large. Others' orders go on meanwhile.
+  // Its space is there again when this returns, unless it is very large. Others' orders go on
+  // meanwhile.
   if (outcome && !aside.empty()) engine_.closer().remove(aside, std::chrono::seconds(2));
   return outcome;
 }
 
-// Removes the ring of a stream whose log is gone, because a removal was interrupted or somebody deleted
-// the files.
+// Removes the ring of a stream whose log is gone, because a removal was interrupted or somebody
+// deleted the files.
 result<void> keeper::remove_ring(const std::string& name) {
   auto lock = session_->directory->lock_changes();
   if (!lock) return std::move(lock.error());
@@ -189,7 +191,8 @@ result<void> keeper::remove(const std::string& name, std::string& aside) {
     auto lock = session_->directory->lock_changes();
     if (!lock) return std::move(lock.error());
     lanes = engine_.detach(name);  // from here on nothing is written below its name
-    // The log first: a stream without a ring is made again, one without a log would lose its messages.
+    // The log first: a stream without a ring is made again, one without a log would lose its
+    // messages.
     auto outcome = opener_.logs().set_aside(name);
     if (!outcome && outcome.error().code != errc::not_found) {
       engine_.attach(std::move(lanes));
@@ -253,7 +256,8 @@ result<void> keeper::check_free(const stream_config& config) {
   return session_->directory->check_new_stream(config);
 }
 
-// What is read here is a user's: it may take its time, or never come. Only whoever asked waits for it.
+// What is read here is a user's: it may take its time, or never come. Only whoever asked waits for
+// it.
 result<backup_counts> keeper::restore_stream(const std::string& name, const std::string& from,
                                              bool damaged_too) {
   if (!from.starts_with("/"))

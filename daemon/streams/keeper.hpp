@@ -1,10 +1,11 @@
 #pragma once
-/// keeper: what clients ask of the streams with logs: adds, changes and removes them, and tells how they do.
-/// The work is done in the admin's thread, in order; opening and holding is the opener's, the writing itself
-/// the engine's.
+/// keeper: what clients ask of the streams with logs: adds, changes and removes them, and tells how
+/// they do. The work is done in the admin's thread, in order; opening and holding is the opener's,
+/// the writing itself the engine's.
 ///
 /// Threads    any
-/// Blocks     all but status() until the order is done; what is a user's is read before, in the caller's thread
+/// Blocks     all but status() until the order is done; what is a user's is read before, in the
+///            caller's thread
 
 #include <chrono>
 #include <functional>
@@ -26,10 +27,10 @@ class keeper {
  public:
   keeper(std::shared_ptr<session_core> session, storage::engine& engine, std::string directory);
 
-  /// Opens all that there is. A stream that cannot be opened is held: it keeps its subjects, gives its
-  /// publishers the reason, is read as far as it can be, and is tried again.
-  /// Errors: no_space, permission: the directory itself; conflict: another directory has the logs of
-  /// this bus; closed: stop() came before
+  /// Opens all that there is. A stream that cannot be opened is held: it keeps its subjects, gives
+  /// its publishers the reason, is read as far as it can be, and is tried again.
+  /// Errors: no_space, permission: the directory itself; conflict: another directory has the logs
+  /// of this bus; closed: stop() came before
   result<void> start();
   /// Orders that were not begun are answered: closed. Does not wait.
   void stop() { admin_.stop(); }

@@ -15,7 +15,8 @@ std::uint64_t least_high_water(const stream_config& config) noexcept {
   return 2 * config.ring_bytes / layout::record_align;
 }
 
-opener::opener(std::shared_ptr<session_core> session, storage::engine& engine, std::string directory)
+opener::opener(std::shared_ptr<session_core> session, storage::engine& engine,
+               std::string directory)
     : session_(std::move(session)),
       engine_(engine),
       catalog_(engine.disk(), directory),
@@ -70,7 +71,8 @@ result<void> opener::start() {
 opener::clock::time_point opener::try_again() {
   auto next = streams_.end();
   for (auto one = streams_.begin(); one != streams_.end(); ++one)
-    if (one->second.held && (next == streams_.end() || one->second.retry_at < next->second.retry_at))
+    if (one->second.held &&
+        (next == streams_.end() || one->second.retry_at < next->second.retry_at))
       next = one;
   if (next == streams_.end()) return clock::time_point::max();
   if (next->second.retry_at > clock::now()) return next->second.retry_at;
@@ -106,8 +108,9 @@ bool opener::open_or_hold(const definition& made) {
   return false;
 }
 
-// The stream as its publishers and readers see it while its log is not kept: the ring that there is, or
-// an empty one above everything that the log can have given out; what is on the disk is read as ever.
+// The stream as its publishers and readers see it while its log is not kept: the ring that there
+// is, or an empty one above everything that the log can have given out; what is on the disk is read
+// as ever.
 result<void> opener::hold(const definition& made, const error& why) {
   const std::string& name = made.config.name;
   const std::string ring_path = session_->directory->stream_path(name);
@@ -158,7 +161,8 @@ void opener::add_rings(const definition& made, const std::vector<std::uint64_t>&
 }
 
 // Under the ids that the log knows them by.
-result<void> opener::intern(const definition& made, const std::vector<log::known_subject>& subjects) {
+result<void> opener::intern(const definition& made,
+                            const std::vector<log::known_subject>& subjects) {
   auto handle = session_->stream(made.config.name);
   if (!handle) return std::move(handle.error());
   for (std::uint64_t id = 0; id < subjects.size(); ++id) {
@@ -189,8 +193,8 @@ std::vector<std::pair<client::stream_facts, std::string>> opener::streams_with_l
   return all;
 }
 
-// A directory that has none of the logs of this bus, while another one has: a mistake in --data would
-// stop every publisher that needs a log.
+// A directory that has none of the logs of this bus, while another one has: a mistake in --data
+// would stop every publisher that needs a log.
 result<void> opener::check_directory(const std::vector<definition>& ours) {
   const auto there = streams_with_logs();
   if (there.empty()) return {};
@@ -201,7 +205,8 @@ result<void> opener::check_directory(const std::vector<definition>& ours) {
       return {};
   for (const auto& [facts, link] : there)
     if (auto other = catalog_.read(link); other && other->stream_id == facts.stream_id)
-      return error{errc::conflict, 0, "cannot keep the bus '" + session_->address.name + "' in " + directory_,
+      return error{errc::conflict, 0,
+                   "cannot keep the bus '" + session_->address.name + "' in " + directory_,
                    "none of its " + std::to_string(there.size()) +
                        " streams with a log has it there: that of '" + facts.config.name +
                        "' is in " + link,
@@ -231,8 +236,8 @@ result<std::unique_ptr<storage::lane_log>> opener::open_log(const definition& ma
                                  report);
 }
 
-void opener::tell_recovery(const std::string& name, std::uint32_t lane, const storage::lane_log& log,
-                           const storage::recovery_report& report) {
+void opener::tell_recovery(const std::string& name, std::uint32_t lane,
+                           const storage::lane_log& log, const storage::recovery_report& report) {
   spdlog::info(
       "stream {} lane {}: sequences {} to {}, {} segments, {} bytes read, {} records "
       "written again, {} bytes of a torn end cut",
@@ -316,15 +321,17 @@ result<void> opener::open(const definition& found) {
       [&](std::uint32_t id) { return subject_of_ring(made.config.name, is_there, id); }, mended);
   if (!subjects) return std::move(subjects.error());
   if (!mended.empty())
-    note_problem({errc::corrupt, 0, "the subjects of stream '" + made.config.name + "' were damaged",
-                  mended, "look at the disk (dmesg); nothing is missing"});
+    note_problem({errc::corrupt, 0,
+                  "the subjects of stream '" + made.config.name + "' were damaged", mended,
+                  "look at the disk (dmesg); nothing is missing"});
   for (auto& log : logs) log->note_subjects(subjects->count());
   // Shared memory was lost, and with it whatever was not on disk: a new epoch, above every sequence
-  // that anybody may have seen. The ring may have been made already, when the log could not be opened.
+  // that anybody may have seen. The ring may have been made already, when the log could not be
+  // opened.
   const bool is_new_epoch = !is_there || (facts->held && made.epoch < facts->epoch);
   if (is_new_epoch) {
-    // What an attempt before this one began is gone on with. An old stream.json may know less than the
-    // logs do.
+    // What an attempt before this one began is gone on with. An old stream.json may know less than
+    // the logs do.
     std::uint64_t& begun_epoch = streams_[made.config.name].begun_epoch;
     for (const auto& log : logs) made.epoch = std::max(made.epoch, log->epoch());
     if (begun_epoch == 0) begun_epoch = made.epoch + 1;
@@ -353,8 +360,9 @@ result<void> opener::open(const definition& found) {
     with.sealed = made.sealed;
     with.log_directory = path;
     // Nobody publishes before its subjects have their ids.
-    with.held = error{errc::unavailable, 0, "cannot publish to the stream '" + made.config.name + "' yet",
-                      "busd opens its log", "try again"};
+    with.held =
+        error{errc::unavailable, 0, "cannot publish to the stream '" + made.config.name + "' yet",
+              "busd opens its log", "try again"};
     for (const auto& log : logs) with.first_seqs.push_back(log->next_seq());
     auto lock = session_->directory->lock_changes();
     if (!lock) return std::move(lock.error());
@@ -412,9 +420,9 @@ result<void> opener::open(const definition& found) {
 }
 
 // The ring is mapped here, and not by the handle: that would keep its lock for as long.
-result<std::unique_ptr<storage::lane_logger>> opener::prepare(kept& stream, std::uint32_t lane,
-                                                              std::unique_ptr<storage::lane_log> log,
-                                                              const storage::recovery_report& report) {
+result<std::unique_ptr<storage::lane_logger>> opener::prepare(
+    kept& stream, std::uint32_t lane, std::unique_ptr<storage::lane_log> log,
+    const storage::recovery_report& report) {
   auto map = client::lane_map::open(stream.handle->directory(), stream.handle->facts(), lane, true);
   if (!map) return std::move(map.error());
   if (!report.damages.empty() || report.rewritten != 0)
@@ -432,7 +440,8 @@ result<std::unique_ptr<storage::lane_logger>> opener::prepare(kept& stream, std:
   return logger;
 }
 
-result<void> opener::open_lane(kept& stream, std::uint32_t lane, std::unique_ptr<storage::lane_log> log) {
+result<void> opener::open_lane(kept& stream, std::uint32_t lane,
+                               std::unique_ptr<storage::lane_log> log) {
   auto logger = prepare(stream, lane, std::move(log), {});
   if (!logger) return std::move(logger.error());
   (*logger)->set_config(stream.made.config);  // edited since the stream was opened, perhaps
@@ -478,8 +487,7 @@ void opener::take_back(const std::string& name, std::uint64_t stream_id) {
   if (auto lock = session_->directory->lock_changes()) {
     // Another stream may have the name by now.
     const auto facts = client::read_stream_file(session_->directory->stream_path(name));
-    if (facts && facts->stream_id == stream_id)
-      (void)session_->directory->remove_stream(name);
+    if (facts && facts->stream_id == stream_id) (void)session_->directory->remove_stream(name);
   }
   if (auto removed = catalog_.remove(name); !removed) note_problem(std::move(removed.error()));
   keep_spare_files();

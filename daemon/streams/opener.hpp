@@ -1,6 +1,6 @@
 #pragma once
-/// opener: opens the logs of streams and hands their loggers to the engine; holds those that cannot be
-/// opened, and tries them again. What clients ask for is the keeper's.
+/// opener: opens the logs of streams and hands their loggers to the engine; holds those that cannot
+/// be opened, and tries them again. What clients ask for is the keeper's.
 ///
 /// Threads    one, the admin's; logs().read and its neighbours from any
 
@@ -28,7 +28,8 @@ class opener {
   using clock = std::chrono::steady_clock;
 
   struct kept {
-    std::uint64_t begun_epoch = 0;  // while it cannot be opened: the epoch that some of its logs begun
+    // while it cannot be opened: the epoch that some of its logs begun
+    std::uint64_t begun_epoch = 0;
     definition made;
     /// Its own: nobody else waits for the lock of this one.
     std::shared_ptr<client::stream_handle> handle;
@@ -41,27 +42,30 @@ class opener {
 
   opener(std::shared_ptr<session_core> session, storage::engine& engine, std::string directory);
 
-  /// Opens all that there is. Errors: as keeper::start
+  /// Opens all that there is.
+  /// Errors: as keeper::start
   result<void> start();
-  /// A stream that is in the catalog. Errors: what stands in the way; the stream is not kept then.
+  /// A stream that is in the catalog.
+  /// Errors: what stands in the way; the stream is not kept then.
   result<void> open(const definition& made);
   /// One stream's trouble is no other's: what cannot be opened keeps its subjects, says why to its
   /// publishers, and is tried again. False: it is held.
   bool open_or_hold(const definition& made);
   /// Tries one again that is due. Answers when the next one is.
   clock::time_point try_again();
-  /// One more lane, with its log and its ring, is written from now on. Errors: as open
+  /// One more lane, with its log and its ring, is written from now on.
+  /// Errors: as open
   result<void> open_lane(kept& stream, std::uint32_t lane, std::unique_ptr<storage::lane_log> log);
 
   /// Nothing of it is written any more, until it is opened again.
   void let_go(const std::string& name);
   /// The same, of loggers that the engine has given back already.
   void let_go(storage::engine::loggers gone);
-  /// On disk, then in shared memory: what dies in between is made good at the next start. What fails there
-  /// is taken back.
+  /// On disk, then in shared memory: what dies in between is made good at the next start. What
+  /// fails there is taken back.
   result<void> change(const definition& to);
-  /// A stream that was added, and could not be opened: as if it had never been. Needs no descriptor that
-  /// was not kept for this.
+  /// A stream that was added, and could not be opened: as if it had never been. Needs no descriptor
+  /// that was not kept for this.
   void take_back(const std::string& name, std::uint64_t stream_id);
   /// Descriptors and space for a new stream, before anything of it is there.
   result<void> check_resources(const std::string& name, std::uint32_t lanes);

@@ -192,8 +192,8 @@ void kernel_figures::process(std::string_view pid, const sink& emit) {
   // PID (NAME) STATE ...: the name may hold anything, so its end is the last parenthesis.
   const std::string_view stat = read(path + "/stat");
   const std::size_t begin = stat.find('('), end = stat.rfind(')');
-  if (begin == std::string_view::npos || end == std::string_view::npos || end < begin)
-    return;  // it has ended
+  // it has ended
+  if (begin == std::string_view::npos || end == std::string_view::npos || end < begin) return;
   const std::string name(stat.substr(begin + 1, end - begin - 1));
   std::string_view rest = stat.substr(end + 1);
   for (int skipped = 0; skipped < 11; ++skipped) next_word(rest);

@@ -16,8 +16,8 @@ void run_publisher(const std::string& bus_name, run_state& state) {
   bus::stream_config config;
   config.name = stream_name;
   config.subjects = {"host.>"};
-  config.overflow =
-      bus::overflow::drop_oldest;  // no subscriber, however slow, ever delays the publisher
+  // no subscriber, however slow, ever delays the publisher
+  config.overflow = bus::overflow::drop_oldest;
   config.ring_bytes = ring_bytes;
   config.max_message_bytes = 4096;
   must(session.add_stream(config));

@@ -18,10 +18,10 @@ namespace telemetry {
 
 inline constexpr const char* stream_name = "telemetry";
 inline constexpr const char* end_subject = "host.end";  ///< the last message of a run
-inline constexpr std::uint64_t ring_bytes =
-    256 * 1024;  ///< small on purpose: the slow subscriber shall lose messages
-inline constexpr auto slowness =
-    std::chrono::milliseconds(1);  ///< of the slow subscriber, per message
+/// small on purpose: the slow subscriber shall lose messages
+inline constexpr std::uint64_t ring_bytes = 256 * 1024;
+/// of the slow subscriber, per message
+inline constexpr auto slowness = std::chrono::milliseconds(1);
 inline constexpr auto sweep_period = std::chrono::milliseconds(5);
 inline constexpr int subscribers_total = 2;
 
@@ -32,8 +32,8 @@ struct cpu_times {
 
 struct subscriber_result {
   std::uint64_t delivered = 0;
-  std::uint64_t delivered_at_the_end =
-      0;  ///< of these, after the last message was published: catching up
+  /// of these, after the last message was published: catching up
+  std::uint64_t delivered_at_the_end = 0;
   std::uint64_t lost = 0;
   std::uint64_t gaps = 0;
 };

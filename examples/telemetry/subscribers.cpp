@@ -45,8 +45,8 @@ void run_fast_subscriber(const std::string& bus_name, run_state& state) {
   bus::session session = must(bus::open(bus_name));
   bus::subscriber_options options;
   options.name = "fast";
-  options.wait =
-      bus::wait_strategy::block;  // sleeps when there is nothing: costs no processor time
+  // sleeps when there is nothing: costs no processor time
+  options.wait = bus::wait_strategy::block;
   constexpr std::array<std::string_view, 3> patterns = {"host.cpu.>", "host.mem.>", end_subject};
   bus::subscriber subscriber = must(session.subscribe(patterns, options));
   ++state.subscribed;

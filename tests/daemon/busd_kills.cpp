@@ -1,6 +1,6 @@
-// kill -9 of busd, of publishers and of readers at random instants under load; then shared memory is lost, too. What
-// was confirmed is in the log, once and whole; who reads live misses nothing and notices nothing; no sequence is used
-// twice.
+// kill -9 of busd, of publishers and of readers at random instants under load; then shared memory
+// is lost, too. What was confirmed is in the log, once and whole; who reads live misses nothing and
+// notices nothing; no sequence is used twice.
 
 #include <algorithm>
 
@@ -71,12 +71,9 @@ void kill_under_load(const scratch& place, busd_process& busd, std::chrono::mill
   auto session = bus::open(place.url());
   if (!session) return sum.fail(session.error().message());
   shared_value<std::array<std::atomic<bool>, 2>> ready;
-  child live([&] {
-    return read_live(place.url(), shared, pattern, (*ready)[0], false, seed + 1);
-  });
-  child behind([&] {
-    return read_live(place.url(), shared, pattern, (*ready)[1], true, seed + 2);
-  });
+  child live([&] { return read_live(place.url(), shared, pattern, (*ready)[0], false, seed + 1); });
+  child behind(
+      [&] { return read_live(place.url(), shared, pattern, (*ready)[1], true, seed + 2); });
   if (!eventually([&] { return (*ready)[0].load() && (*ready)[1].load(); }))
     return sum.fail("the readers do not come up");
   worker survivor;
@@ -139,7 +136,8 @@ void kill_under_load(const scratch& place, busd_process& busd, std::chrono::mill
   for (worker& one : replayers) (void)ended_by_kill(one);
   if (busd.pid() <= 0) busd.start();
   if (!busd.wait_ready()) sum.fail("busd does not come up: " + busd.log_tail());
-  if (!all_durable(*session)) sum.fail("what was published does not become durable\n" + busd.log_tail());
+  if (!all_durable(*session))
+    sum.fail("what was published does not become durable\n" + busd.log_tail());
   const auto info = session->stream(stream_name);
   const std::uint64_t last = info ? info->lanes[0].last_sequence : 0;
   shared.words->read_up_to = last == 0 ? 1 : last;
@@ -161,8 +159,8 @@ void kill_under_load(const scratch& place, busd_process& busd, std::chrono::mill
               static_cast<unsigned long long>(all.messages.size()), shared.book->size());
 }
 
-// busd is killed, everybody ends, and the bus's memory is gone: as after a power failure of a machine whose disk kept
-// all that it was told to sync.
+// busd is killed, everybody ends, and the bus's memory is gone: as after a power failure of a
+// machine whose disk kept all that it was told to sync.
 void lose_memory(const scratch& place, busd_process& busd, std::uint64_t seed, traffic& shared,
                  totals& sum) {
   std::mt19937_64 random(seed);
@@ -180,13 +178,13 @@ void lose_memory(const scratch& place, busd_process& busd, std::uint64_t seed, t
       if (!subscriber) return words.complain(subscriber.error().message()), 1;
       (*ready)[0] = true;
       for (;;) {
-        (void)subscriber->poll(1, [&](const bus::message& m) {
-          raise(words.highest_read, m.sequence());
-        });
+        (void)subscriber->poll(
+            1, [&](const bus::message& m) { raise(words.highest_read, m.sequence()); });
         (void)subscriber->wait(10ms);
       }
     });
-    if (!eventually([&] { return (*ready)[0].load(); })) return sum.fail("the reader does not come up");
+    if (!eventually([&] { return (*ready)[0].load(); }))
+      return sum.fail("the reader does not come up");
     std::array<worker, 3> publishers;
     for (std::size_t i = 0; i < publishers.size(); ++i)
       start_publisher(place, shared, publishers[i], i, random);
@@ -221,9 +219,9 @@ void lose_memory(const scratch& place, busd_process& busd, std::uint64_t seed, t
     return sum.fail(std::string("publishing after the loss: ") + words.complaint.data());
   const std::uint64_t first_new = shared.book->notes[notes_before].sequence;
   if (first_new <= highest_saved || first_new <= given_before)
-    sum.fail("sequence " + std::to_string(first_new) + " was given out again: " +
-             std::to_string(given_before) + " was given, " + std::to_string(highest_saved) +
-             " was read");
+    sum.fail("sequence " + std::to_string(first_new) +
+             " was given out again: " + std::to_string(given_before) + " was given, " +
+             std::to_string(highest_saved) + " was read");
   const auto info = session->stream(stream_name);
   if (!info) return sum.fail(info.error().message());
   const std::uint64_t last = info->lanes[0].last_sequence;
@@ -257,8 +255,9 @@ void lose_memory(const scratch& place, busd_process& busd, std::uint64_t seed, t
       if (f.sequence >= sequence) expected.push_back(f.sequence);
     for (const found& f : part.messages) came.push_back(f.sequence);
     if (expected != came)
-      sum.fail(std::string(which) + " " + std::to_string(sequence) + ": " + std::to_string(came.size()) +
-               " messages from " + (came.empty() ? "-" : std::to_string(came.front())) + ", expected " +
+      sum.fail(std::string(which) + " " + std::to_string(sequence) + ": " +
+               std::to_string(came.size()) + " messages from " +
+               (came.empty() ? "-" : std::to_string(came.front())) + ", expected " +
                std::to_string(expected.size()) + " from " +
                (expected.empty() ? "-" : std::to_string(expected.front())));
   };
@@ -284,7 +283,8 @@ int main(int argc, char** argv) {
     {
       auto session = bus::open(place.url());
       if (!session) return std::printf("%s\n", session.error().message().c_str()), 1;
-      const auto added = session->add_stream(logged_stream(stream_name, bus::storage_class::durable));
+      const auto added =
+          session->add_stream(logged_stream(stream_name, bus::storage_class::durable));
       if (!added) return std::printf("%s\n", added.error().message().c_str()), 1;
     }
     kill_under_load(place, busd, run.share(0.8), run.seed, shared, sum);
@@ -295,14 +295,16 @@ int main(int argc, char** argv) {
   }
   const auto& words = *shared.words;
   const auto count = [](const auto& n) { return static_cast<unsigned long long>(n); };
-  std::printf("%llu kills of busd (%llu while it recovered), %llu of publishers, %llu of readers; "
-              "memory lost %llu times\n",
-              count(sum.busd_kills), count(sum.busd_kills_in_recovery), count(sum.publisher_kills),
-              count(sum.reader_kills), count(sum.rounds_without_memory));
-  std::printf("%llu messages published (%llu while busd was dead), %zu confirmed, %llu replays of "
-              "%llu messages\n",
-              count(words.published.load()), count(words.published_with_busd_dead.load()),
-              shared.book->size(), count(words.replays.load()), count(words.replayed.load()));
+  std::printf(
+      "%llu kills of busd (%llu while it recovered), %llu of publishers, %llu of readers; "
+      "memory lost %llu times\n",
+      count(sum.busd_kills), count(sum.busd_kills_in_recovery), count(sum.publisher_kills),
+      count(sum.reader_kills), count(sum.rounds_without_memory));
+  std::printf(
+      "%llu messages published (%llu while busd was dead), %zu confirmed, %llu replays of "
+      "%llu messages\n",
+      count(words.published.load()), count(words.published_with_busd_dead.load()),
+      shared.book->size(), count(words.replays.load()), count(words.replayed.load()));
   std::printf("%llu unconfirmed in time, %llu not published in time, %llu refused\n",
               count(words.unconfirmed.load()), count(words.unavailable.load()),
               count(words.refused.load()));
@@ -311,7 +313,8 @@ int main(int argc, char** argv) {
               static_cast<double>(words.longest_publish_ns.load()) / 1e6);
   std::printf("busd, from its start to its first answer: %s\n", sum.ready.line().c_str());
   if (shared.book->size() == 0 || sum.busd_kills == 0 || words.published_with_busd_dead == 0) {
-    std::printf("nothing was confirmed, or killed, or published without busd: this proves nothing\n");
+    std::printf(
+        "nothing was confirmed, or killed, or published without busd: this proves nothing\n");
     return 1;
   }
   return sum.failed ? 1 : 0;

@@ -1,5 +1,6 @@
 #pragma once
-/// busd_process: a real busd, started, killed and started again, on a bus root and a data directory of the test's own.
+/// busd_process: a real busd, started, killed and started again, on a bus root and a data directory
+/// of the test's own.
 
 #include <bus/bus.hpp>
 
@@ -39,7 +40,8 @@ class busd_process {
   busd_process(const busd_process&) = delete;
   busd_process& operator=(const busd_process&) = delete;
 
-  /// Only starts it: it may still recover when this returns. It ends with the thread that calls this.
+  /// Only starts it: it may still recover when this returns. It ends with the thread that calls
+  /// this.
   void start() {
     const pid_t parent = ::getpid();
     std::vector<std::string> words = {BUSD_PROGRAM, "--bus", bus_, "--data", data_};
@@ -96,7 +98,8 @@ class busd_process {
     return yes;
   }
 
-  /// SIGSTOP: none of its threads runs any more when it returns; the signal itself reaches them one by one.
+  /// SIGSTOP: none of its threads runs any more when it returns; the signal itself reaches them one
+  /// by one.
   void signal(int number) const {
     if (pid_ <= 0) return;
     ::kill(pid_, number);

@@ -1,4 +1,5 @@
-// A stream with compress=zstd: its files shrink while it is written, and everything is read from them.
+// A stream with compress=zstd: its files shrink while it is written, and everything is read from
+// them.
 
 #include <gtest/gtest.h>
 
@@ -16,7 +17,8 @@ using namespace std::chrono_literals;
 
 std::string text_of(std::uint64_t number) {
   std::string text = "order " + std::to_string(number) + ":";
-  while (text.size() < 1500) text += " side=buy price=" + std::to_string(100 + number % 7) + " state=open;";
+  while (text.size() < 1500)
+    text += " side=buy price=" + std::to_string(100 + number % 7) + " state=open;";
   return text;
 }
 
@@ -78,7 +80,6 @@ class Compression : public one_busd {
       }
     }
   }
-
 };
 
 TEST_F(Compression, FilesShrinkAndGiveEverything) {

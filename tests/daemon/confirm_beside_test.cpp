@@ -1,5 +1,5 @@
-// A confirm waits for its disk and for nothing else, whatever is asked of busd meanwhile: streams with large rings and
-// large logs that come and go, a lock that a stopped process holds.
+// A confirm waits for its disk and for nothing else, whatever is asked of busd meanwhile: streams
+// with large rings and large logs that come and go, a lock that a stopped process holds.
 
 #include <algorithm>
 #include <atomic>
@@ -45,7 +45,8 @@ class ConfirmBeside : public one_busd {
       const auto begin = clock::now();
       const bool good = static_cast<bool>(out->publish("x"));
       const std::int64_t took = (clock::now() - begin).count();
-      for (auto seen = worst_ns_.load(); seen < took && !worst_ns_.compare_exchange_weak(seen, took);) {
+      for (auto seen = worst_ns_.load();
+           seen < took && !worst_ns_.compare_exchange_weak(seen, took);) {
       }
       if (!good) break;
       ++confirmed_;
@@ -65,10 +66,11 @@ class ConfirmBeside : public one_busd {
     return worst_ns_.exchange(0);
   }
 
-  // Is the worst confirm beside `what` at most twice the worst of a quiet second? In that a thread spins: what an order
-  // costs in time of a processor is paid in both. Rounds, and whole attempts, may meet another program; what stops all
-  // confirms does so in every round of every attempt.
-  bool is_calm_beside(const std::function<void()>& what, const std::function<void()>& again, int rounds = 5) {
+  // Is the worst confirm beside `what` at most twice the worst of a quiet second? In that a thread
+  // spins: what an order costs in time of a processor is paid in both. Rounds, and whole attempts,
+  // may meet another program; what stops all confirms does so in every round of every attempt.
+  bool is_calm_beside(const std::function<void()>& what, const std::function<void()>& again,
+                      int rounds = 5) {
     std::int64_t& quiet = quiet_ns_ = 0;
     std::vector<std::int64_t> beside;
     for (int i = 0; i < rounds && !HasFailure(); ++i) {
@@ -76,7 +78,8 @@ class ConfirmBeside : public one_busd {
       beside.push_back(worst_of(what));
       const auto took = clock::now() - begin;
       quiet = std::max(quiet, worst_of([&] {
-                         const auto end = clock::now() + std::max<clock::duration>(took, 1s / rounds);
+                         const auto end =
+                             clock::now() + std::max<clock::duration>(took, 1s / rounds);
                          while (clock::now() < end) {
                          }
                        }));
@@ -84,8 +87,9 @@ class ConfirmBeside : public one_busd {
     }
     std::sort(beside.begin(), beside.end());
     const std::int64_t median = beside[beside.size() / 2];
-    std::printf("  worst confirm: quiet %.1f ms, beside it %.1f ms (%.1f to %.1f)\n", double(quiet) / 1e6,
-                double(median) / 1e6, double(beside.front()) / 1e6, double(beside.back()) / 1e6);
+    std::printf("  worst confirm: quiet %.1f ms, beside it %.1f ms (%.1f to %.1f)\n",
+                double(quiet) / 1e6, double(median) / 1e6, double(beside.front()) / 1e6,
+                double(beside.back()) / 1e6);
     EXPECT_FALSE(failed_);
     return median <= 2 * quiet;
   }
@@ -114,7 +118,8 @@ class ConfirmBeside : public one_busd {
 
 TEST_F(ConfirmBeside, AStreamWithALargeRingComes) {
   EXPECT_TRUE(is_wanted(true, [&] {
-    return is_calm_beside([&] { ASSERT_TRUE(session_->add_stream(large(256u << 20))); }, [&] { remove_big(); });
+    return is_calm_beside([&] { ASSERT_TRUE(session_->add_stream(large(256u << 20))); },
+                          [&] { remove_big(); });
   }));
 }
 
@@ -135,7 +140,8 @@ TEST_F(ConfirmBeside, AStreamWithALargeLogGoes) {
 TEST_F(ConfirmBeside, ABusdThatStandsIsNoticed) {
   const auto stand = [&] {
     busd_.signal(SIGSTOP);
-    std::this_thread::sleep_for(std::max<std::chrono::nanoseconds>(std::chrono::nanoseconds(8 * quiet_ns_), 200ms));
+    std::this_thread::sleep_for(
+        std::max<std::chrono::nanoseconds>(std::chrono::nanoseconds(8 * quiet_ns_), 200ms));
     busd_.signal(SIGCONT);
   };
   EXPECT_TRUE(is_wanted(false, [&] { return is_calm_beside(stand, [] {}); }));
@@ -146,7 +152,8 @@ TEST_F(ConfirmBeside, ALockThatIsNotGivenBack) {
   ASSERT_TRUE(session_->add_stream(logged_stream("e", bus::storage_class::durable)));
   auto config = session_->stream("e")->config;
   config.max_age = 1h;
-  const int lock = ::open((std::string(session_->directory()) + "/lock").c_str(), O_RDWR | O_CLOEXEC);
+  const int lock =
+      ::open((std::string(session_->directory()) + "/lock").c_str(), O_RDWR | O_CLOEXEC);
   ASSERT_EQ(::flock(lock, LOCK_EX), 0);
   std::atomic<bool> is_done{false};
   bool status_came_first = false;
@@ -163,7 +170,8 @@ TEST_F(ConfirmBeside, ALockThatIsNotGivenBack) {
     edit.join();
     took = (clock::now() - begin).count();
   });
-  std::printf("  beside an edit of %.0f ms the worst confirm took %.1f ms\n", double(took) / 1e6, double(worst) / 1e6);
+  std::printf("  beside an edit of %.0f ms the worst confirm took %.1f ms\n", double(took) / 1e6,
+              double(worst) / 1e6);
   EXPECT_LT(4 * worst, took);
   EXPECT_TRUE(status_came_first);
 

@@ -1,9 +1,11 @@
-/// damage: files of a log are changed while busd keeps it and programs read it: a subscriber that takes batches, a
-/// recorder, a replay, and a subscriber that is in the middle of it. A model knows what was published. (All
-/// kinds of files and damages, read without a bus: tests/storage/damage_test.cpp.)
+/// damage: files of a log are changed while busd keeps it and programs read it: a subscriber that
+/// takes batches, a recorder, a replay, and a subscriber that is in the middle of it. A model knows
+/// what was published. (All kinds of files and damages, read without a bus:
+/// tests/storage/damage_test.cpp.)
 ///
 /// What must hold for every damage
-///   D1  Nobody gets what was not published under that sequence and subject, nothing twice, nothing out of order.
+///   D1  Nobody gets what was not published under that sequence and subject, nothing twice, nothing
+///       out of order.
 ///   D2  What a reader does not get it is told of: as a gap, or by a failure.
 ///   D6  Nobody hangs.
 ///
@@ -45,7 +47,9 @@ struct name_of_message {
 };
 std::string contents_of(std::uint64_t salt, std::uint64_t seq) {
   std::uint64_t state = (seq * 1'000'003 + salt) * 0x9e3779b97f4a7c15u | 1;
-  const auto next = [&state] { return state ^= state << 13, state ^= state >> 7, state ^= state << 17; };
+  const auto next = [&state] {
+    return state ^= state << 13, state ^= state >> 7, state ^= state << 17;
+  };
   std::string made(sizeof(name_of_message) + 40 + next() % 125 * 8, '\0');
   for (std::size_t at = 0; at < made.size(); at += 8) {
     const std::uint64_t word = next();
@@ -112,8 +116,10 @@ class LiveDamage : public one_busd {
     one_busd::SetUp();
     ::alarm(280);
     for (const char* name : {"a", "b"}) publish_all(name);
-    for (const auto& entry : std::filesystem::recursive_directory_iterator(disk_.root() + "/t/streams/a"))
-      if (entry.is_regular_file() && entry.path().filename() != "writing") files_.push_back(entry.path().string());
+    for (const auto& entry :
+         std::filesystem::recursive_directory_iterator(disk_.root() + "/t/streams/a"))
+      if (entry.is_regular_file() && entry.path().filename() != "writing")
+        files_.push_back(entry.path().string());
     std::sort(files_.begin(), files_.end());
     std::size_t segments = 0;
     for (const std::string& file : files_) segments += file.ends_with(".log");
@@ -143,8 +149,9 @@ class LiveDamage : public one_busd {
     }
     ASSERT_TRUE(eventually([&] {
       const auto info = session_->stream(name);
-      return info && std::all_of(info->lanes.begin(), info->lanes.end(),
-                                 [](const auto& lane) { return lane.durable_sequence >= messages; });
+      return info && std::all_of(info->lanes.begin(), info->lanes.end(), [](const auto& lane) {
+               return lane.durable_sequence >= messages;
+             });
     }));
   }
 
@@ -162,7 +169,8 @@ class LiveDamage : public one_busd {
     const auto end = std::chrono::steady_clock::now() + 20s;
     while (to.wrong.empty() && !to.is_complete() && !in.failure()) {
       const std::size_t count = in.poll(200, [&](const bus::message& m) {
-        const std::uint64_t seq = m.sequence() + (forgets_ == mistake::takes_another && m.sequence() == 77 ? 1 : 0);
+        const std::uint64_t seq =
+            m.sequence() + (forgets_ == mistake::takes_another && m.sequence() == 77 ? 1 : 0);
         to.got(m.lane(), seq, m.subject(), m.text());
       });
       if (count == 0 && !in.failure()) (void)in.wait(1ms);
@@ -260,7 +268,9 @@ class LiveDamage : public one_busd {
     before = read_file(path);
     std::string after = before;
     const auto chunk = [&](const std::string& from) {
-      return from.empty() ? 0 : random() % ((from.size() + chunk_bytes - 1) / chunk_bytes) * chunk_bytes;
+      return from.empty()
+                 ? 0
+                 : random() % ((from.size() + chunk_bytes - 1) / chunk_bytes) * chunk_bytes;
     };
     std::string other;  // of the same kind
     for (int tries = 0; tries < 8 && other.empty(); ++tries) {
@@ -288,7 +298,8 @@ class LiveDamage : public one_busd {
       case 3: {
         what = "zero chunk";
         const std::size_t at = chunk(after);
-        std::fill_n(after.begin() + static_cast<std::ptrdiff_t>(at), std::min(chunk_bytes, after.size() - at), '\0');
+        std::fill_n(after.begin() + static_cast<std::ptrdiff_t>(at),
+                    std::min(chunk_bytes, after.size() - at), '\0');
         break;
       }
       case 4: what = "cut", after.resize(after.empty() ? 0 : random() % after.size()); break;
@@ -320,7 +331,9 @@ class LiveDamage : public one_busd {
       auto in = subscribe(begun);
       if (!in) return in.error().message();
       for (std::uint64_t polls = random() % 40; polls != 0; --polls)
-        (void)in->poll(200, [&](const bus::message& m) { begun.got(m.lane(), m.sequence(), m.subject(), m.text()); });
+        (void)in->poll(200, [&](const bus::message& m) {
+          begun.got(m.lane(), m.sequence(), m.subject(), m.text());
+        });
       std::string path, before;
       const std::string what = damage(random, path, before);
       if (what.empty()) continue;
@@ -353,8 +366,8 @@ TEST_F(LiveDamage, AMistakeOfTheCheckIsNoticed) {
   forgets_ = mistake::takes_another;
   EXPECT_NE(by_a_subscriber(), "");
   forgets_ = mistake::forgets_gaps;
-  const std::string first =
-      *std::find_if(files_.begin(), files_.end(), [](const auto& file) { return file.ends_with(".log"); });
+  const std::string first = *std::find_if(files_.begin(), files_.end(),
+                                          [](const auto& file) { return file.ends_with(".log"); });
   const std::string before = read_file(first);
   std::string after = before;
   for (std::size_t at = 200'000; at < 210'000; ++at) after[at] ^= 1;

@@ -24,7 +24,9 @@ std::string own_mounts() {
     if (::unshare(root ? CLONE_NEWNS : CLONE_NEWNS | CLONE_NEWUSER) != 0)
       return std::string("unshare: ") + std::strerror(errno);
     if (!root) {
-      const auto write = [](const char* path, const std::string& text) { std::ofstream(path) << text; };
+      const auto write = [](const char* path, const std::string& text) {
+        std::ofstream(path) << text;
+      };
       write("/proc/self/setgroups", "deny");
       write("/proc/self/uid_map", std::to_string(uid) + " " + std::to_string(uid) + " 1");
       write("/proc/self/gid_map", std::to_string(gid) + " " + std::to_string(gid) + " 1");
@@ -56,10 +58,11 @@ class FullDisk : public ::testing::Test {
     ::alarm(0);
   }
   void skip(const std::string& why) {
-    std::fprintf(stderr,
-                 "\n*****\n***** NOTHING WAS TESTED: this kernel lets us not mount a small disk (%s).\n"
-                 "***** Run it as root, or where user namespaces are allowed.\n*****\n\n",
-                 why.c_str());
+    std::fprintf(
+        stderr,
+        "\n*****\n***** NOTHING WAS TESTED: this kernel lets us not mount a small disk (%s).\n"
+        "***** Run it as root, or where user namespaces are allowed.\n*****\n\n",
+        why.c_str());
     GTEST_SKIP() << why;
   }
   void start(std::vector<std::string> options) {
@@ -91,7 +94,8 @@ class FullDisk : public ::testing::Test {
     struct ::statvfs now {};
     const std::vector<char> bytes(64 * 1024, 'x');
     while (::fstatvfs(file, &now) == 0 && now.f_bfree * now.f_frsize > left)
-      if (::write(file, bytes.data(), std::min<std::uint64_t>(bytes.size(), now.f_bfree * now.f_frsize - left)) <= 0)
+      if (::write(file, bytes.data(),
+                  std::min<std::uint64_t>(bytes.size(), now.f_bfree * now.f_frsize - left)) <= 0)
         break;
     ::close(file);
   }
@@ -124,7 +128,8 @@ class FullDisk : public ::testing::Test {
     });
   }
   void hear() {
-    while (const auto m = events_->try_next()) heard_[std::string(m->subject())] = std::string(m->text());
+    while (const auto m = events_->try_next())
+      heard_[std::string(m->subject())] = std::string(m->text());
   }
   bool heard(const std::string& kind) {
     return eventually([&] {
@@ -136,7 +141,8 @@ class FullDisk : public ::testing::Test {
     EXPECT_TRUE(eventually([&] {
       read_on();
       return read_ == last_;
-    })) << read_ << " of " << last_ << " were read live";
+    })) << read_
+        << " of " << last_ << " were read live";
     EXPECT_EQ(reader_->stats().lost, 0u);
     const replay all = read_all(*session_, "f.>", bus::start::all(), last_);
     EXPECT_EQ(all.flaw, "");
@@ -179,7 +185,8 @@ TEST_F(FullDisk, NoSpaceIsSaidAndEndsByItself) {
     EXPECT_TRUE(eventually([&] {
       read_on();
       return read_ == last_;
-    })) << read_ << " of " << last_;
+    })) << read_
+        << " of " << last_;
     const replay while_full = read_all(*session_, "f.>", bus::start::all(), confirmed_);
     EXPECT_EQ(while_full.flaw, "");
     const auto status = session_->keeper();
@@ -193,14 +200,17 @@ TEST_F(FullDisk, NoSpaceIsSaidAndEndsByItself) {
     const auto resumed_after = clock::now() - freed;
     confirmed = publisher_->wait_confirmed(publisher_->last_receipt(), 20s);
     EXPECT_TRUE(confirmed) << confirmed.error().message();
-    std::printf("  full: refused after %llu messages and %.1f ms, then within %.3f ms a call; resumed %.1f ms after "
-                "space was there\n",
-                static_cast<unsigned long long>(number_ - before), double(refused_after.count()) / 1e6,
-                double(one_call.count()) / 1e6, double(resumed_after.count()) / 1e6);
+    std::printf(
+        "  full: refused after %llu messages and %.1f ms, then within %.3f ms a call; resumed %.1f "
+        "ms after "
+        "space was there\n",
+        static_cast<unsigned long long>(number_ - before), double(refused_after.count()) / 1e6,
+        double(one_call.count()) / 1e6, double(resumed_after.count()) / 1e6);
   }
   check_all_is_there();
   EXPECT_TRUE(heard("recovered")) << heard_.size();
-  for (const auto& [subject, text] : heard_) std::printf("  %s %s\n", subject.c_str(), text.c_str());
+  for (const auto& [subject, text] : heard_)
+    std::printf("  %s %s\n", subject.c_str(), text.c_str());
 }
 
 TEST_F(FullDisk, BusdThatIsKilledWhileItIsFullLosesNothing) {
@@ -210,7 +220,8 @@ TEST_F(FullDisk, BusdThatIsKilledWhileItIsFullLosesNothing) {
   fill_disk_up_to(0);
   ASSERT_EQ(publish_until_refused(), bus::publish_status::no_space);
   ASSERT_TRUE(busd_->kill());
-  // Without space it cannot know for sure what it may write: it comes up as far as it can, and says what it cannot.
+  // Without space it cannot know for sure what it may write: it comes up as far as it can, and says
+  // what it cannot.
   busd_->start();
   (void)busd_->wait_ready(5s);
   read_on();
@@ -239,8 +250,10 @@ TEST_F(FullDisk, ASpillThatFoundNoSpaceIsForgottenWhenTheReaderHasReadOn) {
   bus::publish_status status = bus::publish_status::ok;
   const std::string text(1000, 'x');
   std::thread([&] {  // of another thread than the reader's
-    while ((status = out->publish(text).status) == bus::publish_status::ok && count < 50'000) ++count;
-  }).join();
+    while ((status = out->publish(text).status) == bus::publish_status::ok && count < 50'000)
+      ++count;
+  })
+      .join();
   EXPECT_NE(status, bus::publish_status::ok);
   std::printf("  a spill without space: %s after %llu messages\n", bus::publish_status_name(status),
               static_cast<unsigned long long>(count));
@@ -248,7 +261,8 @@ TEST_F(FullDisk, ASpillThatFoundNoSpaceIsForgottenWhenTheReaderHasReadOn) {
   EXPECT_TRUE(eventually([&] {
     came += slow->poll(256, [](const bus::message&) {});
     return came == count;
-  })) << came << " of " << count;
+  })) << came
+      << " of " << count;
   EXPECT_EQ(slow->stats().lost, 0u);
   free_disk();
   EXPECT_TRUE(eventually([&] {

@@ -1,5 +1,6 @@
 #pragma once
-/// one_busd: a bus with a busd of its own, and a session; what busd said is shown when a test fails.
+/// one_busd: a bus with a busd of its own, and a session; what busd said is shown when a test
+/// fails.
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
-// A stream with max_messages_per_subject: what is superseded leaves the disk while it is written and read, the newest
-// of each subject stay, and nobody is told that something is lost.
+// A stream with max_messages_per_subject: what is superseded leaves the disk while it is written
+// and read, the newest of each subject stay, and nobody is told that something is lost.
 
 #include <gtest/gtest.h>
 
@@ -58,7 +58,8 @@ class PerSubject : public one_busd {
   void wait_below(std::uint64_t limit) {
     ASSERT_TRUE(eventually([&] { return bytes() != 0 && bytes() < limit; })) << bytes();
   }
-  // Of each subject at least the newest `keep`, in order, up to the end; nothing is told to be lost.
+  // Of each subject at least the newest `keep`, in order, up to the end; nothing is told to be
+  // lost.
   void check(std::uint64_t keep, std::uint64_t most) {
     const auto report = bus::verify_log(log_directory());
     ASSERT_TRUE(report) << report.error().message();

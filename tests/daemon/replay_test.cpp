@@ -1,5 +1,5 @@
-// What programs see of a stream with a log: starts that join the live stream without a gap or a duplicate, confirms, a
-// new epoch, seals and purges.
+// What programs see of a stream with a log: starts that join the live stream without a gap or a
+// duplicate, confirms, a new epoch, seals and purges.
 
 #include <gtest/gtest.h>
 
@@ -137,7 +137,8 @@ class JoinsLive : public WithBusd, public ::testing::WithParamInterface<bus::sto
     add(config);
     process_.emplace([this] {
       auto session = bus::open(place_.url());
-      auto made = session ? session->publisher("j.0") : bus::result<bus::publisher>(session.error());
+      auto made =
+          session ? session->publisher("j.0") : bus::result<bus::publisher>(session.error());
       if (!made) return 1;
       for (std::uint64_t n = 1; !words_->stop; ++n) {
         const auto done = made->publish_to("j." + std::to_string(n * n % 7), std::to_string(n));
@@ -202,8 +203,9 @@ TEST_P(JoinsLive, FromATime) {
     ASSERT_EQ(r.flaw, "");
     ASSERT_EQ(without_gap(r.messages), "");
     ASSERT_TRUE(r.gaps.empty());
-    // The stamp of a message was taken by its publisher and is calculated back from a cycle counter; two ways of
-    // reading it may differ by some microseconds. So near, and nothing of what is asked for is missing.
+    // The stamp of a message was taken by its publisher and is calculated back from a cycle
+    // counter; two ways of reading it may differ by some microseconds. So near, and nothing of what
+    // is asked for is missing.
     ASSERT_LE(r.messages.front().sequence, all.messages[at].sequence + 1);
     ASSERT_GE(r.messages.front().time, all.messages[at].time - 10ms);
     ASSERT_GE(r.messages.front().sequence + 50, all.messages[at].sequence);
@@ -265,7 +267,8 @@ TEST_F(Replay, LastOfEachSubjectIsExact) {
   std::mt19937_64 random(9);
   std::map<std::string, std::uint64_t> last;
   for (int i = 0; i < 3000; ++i) {
-    const std::string subject = (i < 3 ? "r.old." : "r.s.") + std::to_string(i < 3 ? i : random() % 40);
+    const std::string subject =
+        (i < 3 ? "r.old." : "r.s.") + std::to_string(i < 3 ? i : random() % 40);
     const auto done = out.publish_to(subject, subject);
     ASSERT_TRUE(done) << out.last_error().message();
     last[subject] = done.sequence;
@@ -273,7 +276,8 @@ TEST_F(Replay, LastOfEachSubjectIsExact) {
   for (const std::string pattern : {"r.>", "r.s.*", "r.old.1", "r.none"}) {
     std::vector<std::uint64_t> expected;
     for (const auto& [subject, sequence] : last)
-      if (pattern == "r.>" || subject == pattern || (pattern == "r.s.*" && subject.starts_with("r.s.")))
+      if (pattern == "r.>" || subject == pattern ||
+          (pattern == "r.s.*" && subject.starts_with("r.s.")))
         expected.push_back(sequence);
     std::sort(expected.begin(), expected.end());
     const auto check = out.publish_to(pattern == "r.none" ? "r.none" : "r.old.1", "new");
@@ -355,7 +359,8 @@ TEST_F(Replay, KeysStayInTheirLanes) {
     const reading r = read_count("k.>", bus::start::all(), count);
     ASSERT_EQ(r.flaw, "");
     // With the memory goes whatever was not on disk: here nothing, but that can not be told.
-    for (const auto& gap : r.gaps) ASSERT_TRUE(pass == 1 && gap.reason == bus::gap_reason::unsynced);
+    for (const auto& gap : r.gaps)
+      ASSERT_TRUE(pass == 1 && gap.reason == bus::gap_reason::unsynced);
     std::map<std::uint32_t, std::uint64_t> next;
     std::map<std::string, std::pair<std::uint32_t, std::uint64_t>> keys;
     for (const came& m : r.messages) {
@@ -385,7 +390,8 @@ TEST_F(Replay, ALanePerPublisherHasALogOfItsOwn) {
     std::vector<bus::publisher> all;
     for (int i = 0; i < 3; ++i) all.push_back(publisher("p." + std::to_string(i)));
     for (std::uint64_t n = 1; n <= count; ++n)
-      for (auto& out : all) ASSERT_TRUE(out.publish(std::to_string(n))) << out.last_error().message();
+      for (auto& out : all)
+        ASSERT_TRUE(out.publish(std::to_string(n))) << out.last_error().message();
     for (auto& out : all)
       ASSERT_TRUE(out.wait_confirmed(out.last_receipt(), 20s)) << out.last_error().message();
   }
@@ -545,7 +551,8 @@ TEST_F(Confirm, IsToldWhenItIsTrueAndInOrder) {
     const auto done = out.publish("x");
     ASSERT_TRUE(done);
     published.push_back(done.sequence);
-    out.when_confirmed(out.last_receipt(), [&](const bus::receipt& of) { told.push_back(of.sequence); });
+    out.when_confirmed(out.last_receipt(),
+                       [&](const bus::receipt& of) { told.push_back(of.sequence); });
   }
   const bus::receipt last = out.last_receipt();
   EXPECT_EQ(out.poll_confirms(), 0u);
@@ -595,7 +602,8 @@ TEST_F(Confirm, DiskIsAnOptionOfThePublisher) {
     ASSERT_TRUE(busd_.kill());
     const auto without = out.publish("without busd");
     EXPECT_EQ(without.status, bus::publish_status::unconfirmed);
-    EXPECT_NE(out.last_error().fix.find("busd --bus t"), std::string::npos) << out.last_error().message();
+    EXPECT_NE(out.last_error().fix.find("busd --bus t"), std::string::npos)
+        << out.last_error().message();
     ASSERT_TRUE(busd_.start_and_wait());
     EXPECT_TRUE(out.wait_confirmed(out.last_receipt(), 20s));
     const reading r = read_to("c.>", bus::start::by_sequence(done.sequence), without.sequence);
@@ -609,7 +617,8 @@ TEST_F(Confirm, BatchesAreConfirmedByTheirLast) {
   options.confirm = bus::confirm::disk;
   auto out = publisher("c.a", options);
   const std::string text = "some text";
-  std::vector<std::span<const std::byte>> batch(100, std::as_bytes(std::span(text.data(), text.size())));
+  std::vector<std::span<const std::byte>> batch(100,
+                                                std::as_bytes(std::span(text.data(), text.size())));
   for (int i = 0; i < 10; ++i) {
     const auto done = out.publish_batch(batch);
     ASSERT_TRUE(done) << out.last_error().message();
@@ -651,7 +660,8 @@ TEST_F(Confirm, IsRefusedWhereNothingIsEverConfirmed) {
     auto asks = session().publisher(name + ".b", options);
     if (asks) {  // then each call says so, and says why
       EXPECT_FALSE(asks->publish("x"));
-      EXPECT_EQ(asks->last_error().code, bus::errc::invalid_argument) << asks->last_error().message();
+      EXPECT_EQ(asks->last_error().code, bus::errc::invalid_argument)
+          << asks->last_error().message();
     } else {
       EXPECT_EQ(asks.error().code, bus::errc::invalid_argument) << asks.error().message();
     }

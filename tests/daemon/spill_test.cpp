@@ -1,4 +1,5 @@
-// A stream that spills: whoever stands still loses nothing and holds nobody back; who keeps up costs the disk nothing.
+// A stream that spills: whoever stands still loses nothing and holds nobody back; who keeps up
+// costs the disk nothing.
 
 #include <gtest/gtest.h>
 
@@ -91,7 +92,8 @@ class Spill : public ::testing::Test {
     const auto payload = make_payload(bytes, 0, published_ + 1, "s.a");
     const auto before = std::chrono::steady_clock::now();
     const auto outcome = publisher_->publish(payload);
-    longest_ns_ = std::max<std::int64_t>(longest_ns_, (std::chrono::steady_clock::now() - before).count());
+    longest_ns_ =
+        std::max<std::int64_t>(longest_ns_, (std::chrono::steady_clock::now() - before).count());
     if (outcome) published_ = outcome.sequence;
     return outcome.status;
   }
@@ -114,12 +116,13 @@ class Spill : public ::testing::Test {
   void report(const char* what) {
     const auto now = lane();
     const auto l = log();
-    std::printf("  %s: %llu messages, publishers waited %llu times, the longest publish took %.1f ms; "
-                "%llu bytes written, %llu segments\n",
-                what, static_cast<unsigned long long>(published_),
-                static_cast<unsigned long long>(now.blocked), static_cast<double>(longest_ns_) / 1e6,
-                static_cast<unsigned long long>(l.bytes_written),
-                static_cast<unsigned long long>(l.segments));
+    std::printf(
+        "  %s: %llu messages, publishers waited %llu times, the longest publish took %.1f ms; "
+        "%llu bytes written, %llu segments\n",
+        what, static_cast<unsigned long long>(published_),
+        static_cast<unsigned long long>(now.blocked), static_cast<double>(longest_ns_) / 1e6,
+        static_cast<unsigned long long>(l.bytes_written),
+        static_cast<unsigned long long>(l.segments));
     longest_ns_ = 0;
   }
 
@@ -173,7 +176,8 @@ TEST_F(Spill, AReaderThatStandsStillLosesNothingAndHoldsNobodyBack) {
       << stopped->read;
   EXPECT_GT(stopped->from_log.load(), 0u);
   // Everybody has it: the segments go, without anything new to be read.
-  EXPECT_TRUE(eventually([&] { return log().segments < segments_then && log().segments <= 1; }, 30s))
+  EXPECT_TRUE(
+      eventually([&] { return log().segments < segments_then && log().segments <= 1; }, 30s))
       << log().segments << " of " << segments_then << " segments are still there";
   std::printf("  %llu spilled segments, %llu when everybody had read on\n",
               static_cast<unsigned long long>(segments_then),
@@ -182,8 +186,10 @@ TEST_F(Spill, AReaderThatStandsStillLosesNothingAndHoldsNobodyBack) {
   const std::uint64_t before = log().bytes_written;
   for (int part = 0; part < 16; ++part) {
     publish_bytes(ring_bytes / 8);
-    ASSERT_TRUE(eventually([&] { return quick->read >= published_ && stopped->read >= published_; }))
-        << quick->flaw.data() << stopped->flaw.data();
+    ASSERT_TRUE(eventually([&] {
+      return quick->read >= published_ && stopped->read >= published_;
+    })) << quick->flaw.data()
+        << stopped->flaw.data();
   }
   EXPECT_EQ(log().bytes_written, before);
   for (auto* words : {&*stopped, &*quick}) words->target = published_, words->stop = true;
@@ -238,7 +244,8 @@ TEST_F(Spill, BusdKilledInTheMiddleDelaysPublishersAndLosesNothing) {
   publish_bytes(3 * ring_bytes);
   for (int round = 0; round < 6; ++round) {
     ASSERT_TRUE(busd_.kill());
-    // It waits when the ring is full, and goes on. (busd ends with the thread that started it: so not in a thread.)
+    // It waits when the ring is full, and goes on. (busd ends with the thread that started it: so
+    // not in a thread.)
     std::thread goes_on([&] { publish_bytes(2 * ring_bytes); });
     std::this_thread::sleep_for(std::chrono::milliseconds(50 * round));
     busd_.start();

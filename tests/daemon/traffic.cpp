@@ -59,12 +59,10 @@ int publish_numbered(const std::string& url, traffic& shared, const publisher_pl
           waiting.clear();
         }
       } else if (plan.way == confirm_way::called) {
-        publisher->when_confirmed(publisher->last_receipt(),
-                                  [&, mine](const bus::receipt& of) {
-                                    if (of.sequence != mine.sequence)
-                                      words.complain("a confirm came for another receipt");
-                                    note(mine);
-                                  });
+        publisher->when_confirmed(publisher->last_receipt(), [&, mine](const bus::receipt& of) {
+          if (of.sequence != mine.sequence) words.complain("a confirm came for another receipt");
+          note(mine);
+        });
         publisher->poll_confirms();
       }
       if (plan.way != confirm_way::each) {
@@ -147,8 +145,7 @@ int read_again_and_again(const std::string& url, traffic& shared, const std::str
   std::mt19937_64 random(seed);
   for (std::uint64_t round = 0;; ++round) {
     auto stream = session->stream(pattern.substr(0, pattern.find('.')));
-    if (!stream || stream->lanes.empty())
-      return words.complain("replay: no stream"), 10;
+    if (!stream || stream->lanes.empty()) return words.complain("replay: no stream"), 10;
     const std::uint64_t last = stream->lanes[0].last_sequence;
     const bool all = round % 2 == 0 || last < 10;
     const std::uint64_t first = all ? 1 : 1 + random() % last;
@@ -163,14 +160,13 @@ int read_again_and_again(const std::string& url, traffic& shared, const std::str
     if (!subscriber) return words.complain("replay: " + subscriber.error().message()), 10;
     std::uint64_t next = first, flaws = 0;
     for (auto since = clock::now(); next <= last;) {
-      const std::size_t count = subscriber->poll(
-          256, [&](const bus::message& m) {
-            if (m.sequence() != next && flaws++ == 0)
-              gap_text += " sequence " + text_of(m.sequence()) + " came, " + text_of(next) +
-                          " was expected";
-            next = m.sequence() + 1;
-            if (all) checker.on_message(m);
-          });
+      const std::size_t count = subscriber->poll(256, [&](const bus::message& m) {
+        if (m.sequence() != next && flaws++ == 0)
+          gap_text +=
+              " sequence " + text_of(m.sequence()) + " came, " + text_of(next) + " was expected";
+        next = m.sequence() + 1;
+        if (all) checker.on_message(m);
+      });
       if (count != 0) since = clock::now();
       if (subscriber->failure())
         return words.complain("replay: " + subscriber->failure()->message()), 11;
@@ -210,27 +206,26 @@ replay read_all(bus::session& session, const std::string& pattern, const bus::st
   std::map<std::uint32_t, std::uint64_t> numbers;
   std::uint64_t at = 0;
   for (auto since = clock::now(); at < last && clock::now() < since + 20s;) {
-    const std::size_t count = subscriber->poll(
-        512, [&](const bus::message& m) {
-          stamp s;
-          if (m.lane() != 0) return;
-          if (m.sequence() <= at)
-            flaw("sequence " + text_of(m.sequence()) + " came after " + text_of(at));
-          at = m.sequence();
-          if (m.size() < sizeof s) return flaw("sequence " + text_of(at) + " is too short");
-          std::memcpy(&s, m.payload().data(), sizeof s);
-          bool intact = s.magic == stamp::mark && s.check == check_of(s) && s.bytes == m.size() &&
-                        s.subject_hash == fnv(m.subject());
-          for (std::size_t i = sizeof s; intact && i < m.size(); ++i)
-            intact = m.payload()[i] == filler(s, i);
-          if (!intact) return flaw("sequence " + text_of(at) + " has other contents");
-          std::uint64_t& number = numbers[s.life];
-          if (s.number <= number)
-            flaw("message " + text_of(s.number) + " of life " + text_of(s.life) + " came after " +
-                 text_of(number));
-          number = s.number;
-          got.messages.push_back({at, s.number, s.life});
-        });
+    const std::size_t count = subscriber->poll(512, [&](const bus::message& m) {
+      stamp s;
+      if (m.lane() != 0) return;
+      if (m.sequence() <= at)
+        flaw("sequence " + text_of(m.sequence()) + " came after " + text_of(at));
+      at = m.sequence();
+      if (m.size() < sizeof s) return flaw("sequence " + text_of(at) + " is too short");
+      std::memcpy(&s, m.payload().data(), sizeof s);
+      bool intact = s.magic == stamp::mark && s.check == check_of(s) && s.bytes == m.size() &&
+                    s.subject_hash == fnv(m.subject());
+      for (std::size_t i = sizeof s; intact && i < m.size(); ++i)
+        intact = m.payload()[i] == filler(s, i);
+      if (!intact) return flaw("sequence " + text_of(at) + " has other contents");
+      std::uint64_t& number = numbers[s.life];
+      if (s.number <= number)
+        flaw("message " + text_of(s.number) + " of life " + text_of(s.life) + " came after " +
+             text_of(number));
+      number = s.number;
+      got.messages.push_back({at, s.number, s.life});
+    });
     if (count != 0) since = clock::now();
     if (subscriber->failure()) {
       flaw(subscriber->failure()->message());
@@ -255,11 +250,11 @@ std::string missing_of(const confirmed_book& book, std::size_t from_note, const 
         at->number == note.number)
       continue;
     if (missing++ == 0)
-      first = "message " + text_of(note.number) + " of life " + text_of(note.life) +
-              " at sequence " + text_of(note.sequence) +
-              (at != all.messages.end() && at->sequence == note.sequence
-                   ? ": there is another message"
-                   : "");
+      first =
+          "message " + text_of(note.number) + " of life " + text_of(note.life) + " at sequence " +
+          text_of(note.sequence) +
+          (at != all.messages.end() && at->sequence == note.sequence ? ": there is another message"
+                                                                     : "");
   }
   if (missing == 0) return {};
   return text_of(missing) + " confirmed messages are not in the log; the first: " + first;

@@ -1,6 +1,6 @@
 #pragma once
-/// traffic: what publishers and readers of the tests of busd do in processes of their own, and what they note in memory
-/// that survives them.
+/// traffic: what publishers and readers of the tests of busd do in processes of their own, and what
+/// they note in memory that survives them.
 
 #include <atomic>
 #include <map>
@@ -41,7 +41,7 @@ struct confirmed_book {
 struct traffic_words {
   std::atomic<bool> stop_publishers{false}, busd_is_dead{false};
   std::atomic<std::uint32_t> lives_used{0};
-  std::atomic<std::uint64_t> read_up_to{0};  ///< what readers that survive are to read; 0: go on
+  std::atomic<std::uint64_t> read_up_to{0};     ///< what readers that survive are to read; 0: go on
   std::atomic<std::uint64_t> highest_given{0};  ///< of sequences that publishers were told
   std::atomic<std::uint64_t> highest_read{0};   ///< that any reader got
   std::atomic<std::int64_t> longest_publish_ns{0}, longest_pause_with_busd_dead_ns{0};
@@ -86,8 +86,8 @@ struct publisher_plan {
 /// Until words.stop_publishers. Exit status of the child: 0, or it complained.
 int publish_numbered(const std::string& url, traffic& shared, const publisher_plan& plan);
 
-/// Reads live, never killed: every sequence once, each life's messages in order. Ends when it has read
-/// words.read_up_to. `falls_behind`: sleeps now and then, so that it has to read the log.
+/// Reads live, never killed: every sequence once, each life's messages in order. Ends when it has
+/// read words.read_up_to. `falls_behind`: sleeps now and then, so that it has to read the log.
 int read_live(const std::string& url, traffic& shared, const std::string& pattern,
               std::atomic<bool>& ready, bool falls_behind, std::uint64_t seed);
 

@@ -1,4 +1,5 @@
-// What busd writes beside the segments: the golden `subjects` and `stream.json`, and what it does with a golden log.
+// What busd writes beside the segments: the golden `subjects` and `stream.json`, and what it does
+// with a golden log.
 
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -124,7 +125,8 @@ TEST_F(GoldenDaemon, DefinitionIsWrittenWithTheSameFields) {
     return nlohmann::json::parse(text.substr(0, text.rfind("\ncrc32c ")));
   };
   const std::string path = root_ + "/streams/orders/stream.json";
-  const auto written = object(read_text(path)), wanted = object(read_text(golden_ + "/stream.json"));
+  const auto written = object(read_text(path)),
+             wanted = object(read_text(golden_ + "/stream.json"));
   for (const auto& [field, value] : wanted.items()) EXPECT_EQ(written.at(field), value) << field;
 }
 
@@ -141,15 +143,16 @@ TEST_F(GoldenDaemon, DefinitionWithAWrongChecksumIsAProblem) {
   EXPECT_EQ(problems.size(), 1u);
 }
 
-// 47 was written, and is not known to be durable: it goes into a segment of its own; nothing else changes.
+// 47 was written, and is not known to be durable: it goes into a segment of its own; nothing else
+// changes.
 TEST_F(GoldenDaemon, LogIsTakenOver) {
   std::filesystem::copy(golden_ + "/lane-2", root_ + "/lane-2");
   storage::recovery_report report;
   storage::log_options options;
   options.segment_bytes = 1 << 20;
   options.largest_frame_bytes = 64 * 1024;
-  auto opened = storage::lane_log::open(disk_, root_ + "/lane-2", {golden::stream_id, golden::epoch, golden::lane},
-                                        options, report);
+  auto opened = storage::lane_log::open(
+      disk_, root_ + "/lane-2", {golden::stream_id, golden::epoch, golden::lane}, options, report);
   ASSERT_TRUE(opened) << opened.error().message();
   const storage::lane_log& log = **opened;
   EXPECT_EQ(log.log_id(), golden::log_id);
@@ -169,11 +172,15 @@ std::string segment_name() { return "/" + log::segment_name(golden::base_seq); }
 // The newest of each of its three subjects stay: 43 goes. Answers the copy's path.
 std::string thin_golden(log::disk& disk, const std::string& directory) {
   std::filesystem::create_directories(directory);
-  std::filesystem::copy_file(BUS_GOLDEN_DIRECTORY "/lane-2" + segment_name(), directory + segment_name());
-  const storage::thinning what{directory, golden::log_id, {golden::base_seq, golden::last_seq + 1}, 1, 3, 0, 1 << 20};
+  std::filesystem::copy_file(BUS_GOLDEN_DIRECTORY "/lane-2" + segment_name(),
+                             directory + segment_name());
+  const storage::thinning what{
+      directory, golden::log_id, {golden::base_seq, golden::last_seq + 1}, 1, 3, 0, 1 << 20};
   const std::atomic<bool> stop{false};
   const auto copies = storage::thin_segments(disk, what, stop);
-  return copies.outcome == storage::thin_outcome::done && copies.made.size() == 1 ? copies.made[0].path : std::string();
+  return copies.outcome == storage::thin_outcome::done && copies.made.size() == 1
+             ? copies.made[0].path
+             : std::string();
 }
 
 TEST_F(GoldenDaemon, ThinnedSegmentIsMadeAndRead) {
@@ -183,7 +190,8 @@ TEST_F(GoldenDaemon, ThinnedSegmentIsMadeAndRead) {
   EXPECT_EQ(read_text(made), file);
   const auto number = [&](std::size_t at, std::size_t bytes) {
     std::uint64_t value = 0;
-    for (std::size_t i = bytes; i-- > 0;) value = value << 8 | static_cast<std::uint8_t>(file.at(at + i));
+    for (std::size_t i = bytes; i-- > 0;)
+      value = value << 8 | static_cast<std::uint8_t>(file.at(at + i));
     return value;
   };
   EXPECT_EQ(file.size(), 8192u);
@@ -202,7 +210,8 @@ TEST_F(GoldenDaemon, ThinnedSegmentIsMadeAndRead) {
   EXPECT_EQ(number(4224 + 8, 8), 44u);  // behind a head and a record of 64 bytes each
   EXPECT_EQ(number(4224 + 32, 4), 4u);
   log::segment_reader reader(disk_);
-  ASSERT_EQ(reader.open(golden_ + "/thinned" + segment_name(), golden::log_id, golden::base_seq), 0);
+  ASSERT_EQ(reader.open(golden_ + "/thinned" + segment_name(), golden::log_id, golden::base_seq),
+            0);
   EXPECT_EQ(reader.hole_reason(), layout::log_gap::superseded);
   for (const golden::message& m : golden::messages()) {
     if (m.seq == 43) continue;
@@ -214,7 +223,9 @@ TEST_F(GoldenDaemon, ThinnedSegmentIsMadeAndRead) {
     ASSERT_EQ(reader.next(record), log::walk_outcome::record);
     EXPECT_EQ(record.seq, m.seq);
     EXPECT_EQ(record.time_ns, m.time_ns);
-    EXPECT_EQ(std::string(reinterpret_cast<const char*>(record.payload()), record.shape.payload_bytes), m.payload);
+    EXPECT_EQ(
+        std::string(reinterpret_cast<const char*>(record.payload()), record.shape.payload_bytes),
+        m.payload);
   }
   log::logged_record record;
   EXPECT_EQ(reader.next(record), log::walk_outcome::end);
@@ -224,7 +235,8 @@ TEST_F(GoldenDaemon, ThinnedSegmentIsMadeAndRead) {
 #if BUS_ZSTD
 storage::compressed_copy compress_golden(log::disk& disk, const std::string& to) {
   const std::atomic<bool> stop{false};
-  return storage::compress_segment(disk, BUS_GOLDEN_DIRECTORY "/lane-2", golden::base_seq, golden::log_id, to, stop);
+  return storage::compress_segment(disk, BUS_GOLDEN_DIRECTORY "/lane-2", golden::base_seq,
+                                   golden::log_id, to, stop);
 }
 
 TEST_F(GoldenDaemon, CompressedSegmentGivesWhatWasWritten) {
@@ -244,19 +256,23 @@ TEST_F(GoldenDaemon, CompressedSegmentGivesWhatWasWritten) {
     log::logged_record record;
     ASSERT_EQ(reader.next(record), log::walk_outcome::record);
     EXPECT_EQ(record.seq, m.seq);
-    EXPECT_EQ(std::string(reinterpret_cast<const char*>(record.payload()), record.shape.payload_bytes), m.payload);
+    EXPECT_EQ(
+        std::string(reinterpret_cast<const char*>(record.payload()), record.shape.payload_bytes),
+        m.payload);
   }
   EXPECT_TRUE(reader.damages().empty());
 }
 
-// Byte by byte, without any struct of the product. The bytes of a block are zstd's, and differ with its version.
+// Byte by byte, without any struct of the product. The bytes of a block are zstd's, and differ with
+// its version.
 TEST_F(GoldenDaemon, CompressedSegmentIsWhereTheFormatSays) {
   ASSERT_EQ(compress_golden(disk_, root_ + "/copy").outcome, storage::compress_outcome::done);
   for (const std::string& path : {golden_ + "/compressed" + segment_name(), root_ + "/copy"}) {
     const std::string file = read_text(path);
     const auto number = [&](std::size_t at, std::size_t bytes) {
       std::uint64_t value = 0;
-      for (std::size_t i = bytes; i-- > 0;) value = value << 8 | static_cast<std::uint8_t>(file.at(at + i));
+      for (std::size_t i = bytes; i-- > 0;)
+        value = value << 8 | static_cast<std::uint8_t>(file.at(at + i));
       return value;
     };
     EXPECT_EQ(file.substr(0, 8), std::string("BUSLOG1\0", 8));
@@ -281,11 +297,13 @@ TEST_F(GoldenDaemon, CompressedSegmentIsWhereTheFormatSays) {
 
 int write_golden_files() {
   log::posix_disk disk;
-  const std::string root = std::filesystem::temp_directory_path() / ("bus-golden-" + std::to_string(::getpid()));
+  const std::string root =
+      std::filesystem::temp_directory_path() / ("bus-golden-" + std::to_string(::getpid()));
   std::filesystem::create_directories(root + "/streams/orders");
   const auto stored = streams::catalog(disk, root).store(golden_definition());
   if (!stored) std::cerr << stored.error().message() << "\n";
-  std::ofstream(BUS_GOLDEN_DIRECTORY "/stream.json") << read_text(root + "/streams/orders/stream.json");
+  std::ofstream(BUS_GOLDEN_DIRECTORY "/stream.json")
+      << read_text(root + "/streams/orders/stream.json");
   std::filesystem::create_directories(BUS_GOLDEN_DIRECTORY "/thinned");
   const std::string thinned = thin_golden(disk, root + "/thin");
   std::ofstream(BUS_GOLDEN_DIRECTORY "/thinned" + segment_name()) << read_text(thinned);

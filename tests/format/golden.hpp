@@ -1,8 +1,10 @@
 #pragma once
-/// golden: what the files below tests/format/golden hold, field by field, and the same bytes built anew.
+/// golden: what the files below tests/format/golden hold, field by field, and the same bytes built
+/// anew.
 ///
-/// The files were written once; a change of the code that makes other bytes, or reads other fields, breaks what lies on
-/// disks already. `format_log --write` makes them again: only together with a new version of the format.
+/// The files were written once; a change of the code that makes other bytes, or reads other fields,
+/// breaks what lies on disks already. `format_log --write` makes them again: only together with a
+/// new version of the format.
 
 #include <array>
 #include <cstring>
@@ -46,7 +48,15 @@ inline std::vector<message> messages() {
   for (std::size_t i = 0; i < large.size(); ++i) large[i] = static_cast<char>(i * 7);
   return {
       {42, "", 0, 5, 0, second + 1, 0, {}, "hello"},
-      {43, "", 1, 5, 0, second + 2, 7 << layout::flags_priority_shift, {{"key", "AAPL"}, {"empty", ""}}, "101.25"},
+      {43,
+       "",
+       1,
+       5,
+       0,
+       second + 2,
+       7 << layout::flags_priority_shift,
+       {{"key", "AAPL"}, {"empty", ""}},
+       "101.25"},
       {44, "", 1, 6, 0, second + 3, layout::flag_batch, {}, ""},
       {45, "orders.new.eu", 0, 6, 0xfeedfacecafebeefu, second + 9, 0, {{"k", "v"}}, "inline"},
       {46, "", 2, 0xffffffff, 0, second + 8, 0, {}, large},  // its clock was behind
@@ -101,7 +111,8 @@ inline std::vector<std::byte> segment() {
   const auto all = messages();
   std::uint32_t crc = 0;
   std::uint64_t at = frame_offsets[0];
-  const auto put = [&](std::uint64_t first, std::uint64_t last, std::uint64_t durable, layout::frame_kind kind) {
+  const auto put = [&](std::uint64_t first, std::uint64_t last, std::uint64_t durable,
+                       layout::frame_kind kind) {
     log::frame_builder frame({file.data() + at, file_bytes - at}, log_id, align);
     frame.begin(first);
     for (const message& m : all)
@@ -166,7 +177,10 @@ inline layout::log_state bound() {
 }
 
 inline std::vector<log::known_subject> subjects() {
-  return {{"orders.new", 0}, {"orders.cancelled", 0xfeedfacecafebeefu}, {std::string(255, 's'), 0}, {"a", 1}};
+  return {{"orders.new", 0},
+          {"orders.cancelled", 0xfeedfacecafebeefu},
+          {std::string(255, 's'), 0},
+          {"a", 1}};
 }
 
 inline std::vector<std::byte> subjects_file() {

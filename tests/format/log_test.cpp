@@ -43,7 +43,8 @@ TEST(GoldenLog, BuildersMakeTheSameBytes) {
     const auto there = read_file(directory() + file.name);
     ASSERT_EQ(there.size(), file.bytes.size()) << file.name;
     const auto differs = std::mismatch(there.begin(), there.end(), file.bytes.begin());
-    EXPECT_EQ(differs.first, there.end()) << file.name << " differs at " << differs.first - there.begin();
+    EXPECT_EQ(differs.first, there.end())
+        << file.name << " differs at " << differs.first - there.begin();
   }
 }
 
@@ -52,7 +53,8 @@ TEST(GoldenLog, BytesAreWhereTheFormatSays) {
   const auto file = read_file(lane() + "/00000000000000000042.log");
   const auto number = [&](std::size_t at, std::size_t bytes) {
     std::uint64_t value = 0;
-    for (std::size_t i = bytes; i-- > 0;) value = value << 8 | std::to_integer<std::uint64_t>(file.at(at + i));
+    for (std::size_t i = bytes; i-- > 0;)
+      value = value << 8 | std::to_integer<std::uint64_t>(file.at(at + i));
     return value;
   };
   EXPECT_EQ(std::memcmp(file.data(), "BUSLOG1\0", 8), 0);
@@ -78,11 +80,11 @@ TEST(GoldenLog, BytesAreWhereTheFormatSays) {
   EXPECT_EQ(number(4096 + 36, 4), 256u);
   EXPECT_EQ(number(4096 + 40, 4), 0u);
   EXPECT_EQ(number(4096 + 44, 4), 1u);
-  EXPECT_EQ(number(4160, 4), 42u);           // low half of the sequence
-  EXPECT_EQ(number(4160 + 8, 4), 5u);        // payload
-  EXPECT_EQ(number(4160 + 12, 2), 0u);       // header area
-  EXPECT_EQ(number(4160 + 16, 4), 0u);       // subject
-  EXPECT_EQ(number(4160 + 20, 4), 5u);       // publisher
+  EXPECT_EQ(number(4160, 4), 42u);      // low half of the sequence
+  EXPECT_EQ(number(4160 + 8, 4), 5u);   // payload
+  EXPECT_EQ(number(4160 + 12, 2), 0u);  // header area
+  EXPECT_EQ(number(4160 + 16, 4), 0u);  // subject
+  EXPECT_EQ(number(4160 + 20, 4), 5u);  // publisher
   EXPECT_EQ(number(4160 + 24, 8), golden::second + 1);
   EXPECT_EQ(std::memcmp(file.data() + 4160 + 32, "hello", 5), 0);
   EXPECT_EQ(number(4608 + 40, 4), number(4096 + 4, 4));  // each frame names the one before
@@ -131,7 +133,8 @@ TEST(GoldenLog, SegmentIsRead) {
     log::logged_record record;
     ASSERT_EQ(reader.next(record), log::walk_outcome::record);
     expect_message(record, m);
-    if (offsets.empty() || offsets.back() != reader.frame_offset()) offsets.push_back(reader.frame_offset());
+    if (offsets.empty() || offsets.back() != reader.frame_offset())
+      offsets.push_back(reader.frame_offset());
   }
   EXPECT_EQ(offsets, (std::vector<std::uint64_t>{golden::frame_offsets[0], golden::frame_offsets[1],
                                                  golden::frame_offsets[3]}));
@@ -194,9 +197,12 @@ TEST(GoldenLog, IndexIsRead) {
     EXPECT_EQ(entries[i].reserved, 0u);
   }
   log::segment_reader reader(disk);
-  ASSERT_EQ(reader.open(log::segment_path(lane(), golden::base_seq), golden::log_id, golden::base_seq), 0);
+  ASSERT_EQ(
+      reader.open(log::segment_path(lane(), golden::base_seq), golden::log_id, golden::base_seq),
+      0);
   for (const auto& entry : entries) EXPECT_TRUE(reader.has_frame_at(entry.seq, entry.offset));
-  EXPECT_TRUE(log::read_index(disk, lane(), golden::base_seq, golden::log_id + 1, bytes_read).empty());
+  EXPECT_TRUE(
+      log::read_index(disk, lane(), golden::base_seq, golden::log_id + 1, bytes_read).empty());
 }
 
 TEST(GoldenLog, StateIsRead) {
@@ -255,14 +261,16 @@ TEST(GoldenLog, SubjectsAreRead) {
   ASSERT_EQ(found.by_id.size(), wanted.size());
   EXPECT_EQ(found.prefix_count, wanted.size());
   for (std::size_t i = 0; i < wanted.size(); ++i) EXPECT_EQ(found.by_id[i], wanted[i]);
-  EXPECT_EQ(log::read_subjects(disk, directory() + "/subjects", golden::stream_id + 1, found), -ESTALE);
+  EXPECT_EQ(log::read_subjects(disk, directory() + "/subjects", golden::stream_id + 1, found),
+            -ESTALE);
 }
 
 int write_golden_files() {
   std::filesystem::create_directories(lane());
   for (const golden_file& file : golden_files()) {
     std::ofstream to(directory() + file.name, std::ios::binary | std::ios::trunc);
-    to.write(reinterpret_cast<const char*>(file.bytes.data()), static_cast<std::streamsize>(file.bytes.size()));
+    to.write(reinterpret_cast<const char*>(file.bytes.data()),
+             static_cast<std::streamsize>(file.bytes.size()));
     if (!to) return 1;
     std::cout << directory() + file.name << ": " << file.bytes.size() << " bytes\n";
   }

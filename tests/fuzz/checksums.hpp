@@ -29,7 +29,8 @@ inline void mend_frames(std::span<std::byte> bytes, std::uint32_t seed) {
       std::byte* record = bytes.data() + at + unit;
       const std::uint64_t length = log::claimed_bytes(record);
       if (length == 0 || length > bytes.size() - at - unit) break;
-      const std::uint64_t first = std::uint64_t{log::record_crc(seed, seq, record, length)} << 32 | (seq & 0xffffffffu);
+      const std::uint64_t first =
+          std::uint64_t{log::record_crc(seed, seq, record, length)} << 32 | (seq & 0xffffffffu);
       std::memcpy(record, &first, sizeof first);
       at += length;
     }

@@ -18,10 +18,12 @@ void as_request(const nlohmann::json& request) {
   if (!request.contains("stream")) return;
   const auto config = wire::stream_from_json(request["stream"]);
   if (!config) {
-    require(config.error().code == errc::invalid_argument && !config.error().why.empty(), "a refusal says why");
+    require(config.error().code == errc::invalid_argument && !config.error().why.empty(),
+            "a refusal says why");
     return;
   }
-  require(config->send_timeout.count() >= 0 && config->max_age.count() >= 0 && config->fsync_interval.count() >= 0,
+  require(config->send_timeout.count() >= 0 && config->max_age.count() >= 0 &&
+              config->fsync_interval.count() >= 0,
           "times are not negative");
   // What was understood is written, and understood again.
   const auto written = wire::to_json(*config);
@@ -36,11 +38,13 @@ void as_answer(const nlohmann::json& answer) {
     require(checked.error().code != errc::ok, "a refusal is an error");
     (void)checked.error().message();
     const auto told = wire::check_answer(wire::answer_of(checked.error()));
-    require(!told && told.error().code == checked.error().code, "an error survives the way through JSON");
+    require(!told && told.error().code == checked.error().code,
+            "an error survives the way through JSON");
     return;
   }
   const auto info = client::keeper_from_json(*checked);
-  require(client::keeper_from_json(client::to_json(info)).logs.size() == info.logs.size(), "a status survives, too");
+  require(client::keeper_from_json(client::to_json(info)).logs.size() == info.logs.size(),
+          "a status survives, too");
 }
 
 }  // namespace
@@ -50,7 +54,8 @@ void control(input bytes) {
   const std::string_view all(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   const auto length = wire::body_bytes(all.substr(0, wire::head_bytes));
   if (!length) {
-    require(length.error().code == errc::corrupt || length.error().code == errc::unsupported, "a head is refused");
+    require(length.error().code == errc::corrupt || length.error().code == errc::unsupported,
+            "a head is refused");
     // The head is hard to guess: the rest is tried without it, too.
     if (all.empty() || all.front() != '{') return;
   }

@@ -1,4 +1,5 @@
-// The inputs that are kept, run once each: every crash that a fuzzer found stays found, without clang.
+// The inputs that are kept, run once each: every crash that a fuzzer found stays found, without
+// clang.
 
 #include <gtest/gtest.h>
 
@@ -21,8 +22,8 @@ struct target {
 };
 
 constexpr target targets[] = {
-    {"log_reader", log_reader}, {"log_index", log_index}, {"log_state", log_state},
-    {"log_subjects", log_subjects}, {"control", control},
+    {"log_reader", log_reader},       {"log_index", log_index}, {"log_state", log_state},
+    {"log_subjects", log_subjects},   {"control", control},
 #if defined(BUS_FUZZ_CONFIGURATION)
     {"configuration", configuration},
 #endif
@@ -32,7 +33,8 @@ class FuzzSeeds : public ::testing::TestWithParam<target> {};
 
 std::vector<std::string> seeds_of(const char* name) {
   std::vector<std::string> paths;
-  for (const auto& entry : std::filesystem::directory_iterator(std::string(BUS_FUZZ_SEEDS "/") + name))
+  for (const auto& entry :
+       std::filesystem::directory_iterator(std::string(BUS_FUZZ_SEEDS "/") + name))
     if (entry.is_regular_file()) paths.push_back(entry.path().string());
   std::sort(paths.begin(), paths.end());
   return paths;
@@ -44,7 +46,8 @@ TEST_P(FuzzSeeds, KeepEveryPromise) {
   for (const std::string& path : paths) {
     std::ifstream file(path, std::ios::binary);
     ASSERT_TRUE(file) << path;
-    const std::vector<char> bytes((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+    const std::vector<char> bytes((std::istreambuf_iterator<char>(file)),
+                                  std::istreambuf_iterator<char>());
     std::cout << path << std::endl;  // the last one that is named is the one that aborts
     // A copy that ends where it ends: AddressSanitizer sees the first byte that is read behind it.
     const std::vector<std::uint8_t> exact(bytes.begin(), bytes.end());
@@ -55,10 +58,12 @@ TEST_P(FuzzSeeds, KeepEveryPromise) {
 TEST_P(FuzzSeeds, KeepEveryPromiseWhenCutShort) {
   for (const std::string& path : seeds_of(GetParam().name)) {
     std::ifstream file(path, std::ios::binary);
-    const std::vector<char> bytes((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+    const std::vector<char> bytes((std::istreambuf_iterator<char>(file)),
+                                  std::istreambuf_iterator<char>());
     const std::size_t step = std::max<std::size_t>(1, bytes.size() / 40);
     for (std::size_t length = 0; length < bytes.size(); length += step) {
-      const std::vector<std::uint8_t> part(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(length));
+      const std::vector<std::uint8_t> part(bytes.begin(),
+                                           bytes.begin() + static_cast<std::ptrdiff_t>(length));
       GetParam().run(part);
     }
   }

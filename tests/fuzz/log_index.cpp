@@ -35,7 +35,8 @@ std::vector<std::byte> make_segment() {
     log::frame_builder frame({file.data() + at, frame_bytes}, log_id, frame_bytes);
     frame.begin(seq);
     for (std::uint32_t r = 0; r < records_per_frame; ++r, ++seq)
-      frame.add({40, 0, 0}, 1, 1000 * seq, [&](std::byte* to) { std::memset(to, static_cast<int>(seq), 40); });
+      frame.add({40, 0, 0}, 1, 1000 * seq,
+                [&](std::byte* to) { std::memset(to, static_cast<int>(seq), 40); });
     at += frame.finish(seq - 4, crc, crc).size();
   }
   return file;
@@ -56,10 +57,13 @@ void log_index(input bytes) {
 
   std::uint64_t bytes_read = 0;
   const auto entries = log::read_index(disk, "log", base_seq, log_id, bytes_read);
-  require(entries.size() <= index.size() / sizeof(layout::log_index_entry), "no more entries than there are");
+  require(entries.size() <= index.size() / sizeof(layout::log_index_entry),
+          "no more entries than there are");
   for (std::size_t i = 0; i < entries.size(); ++i) {
-    require(entries[i].crc == log::index_crc(log::seed_of(log_id), entries[i]), "an entry's checksum holds");
-    require(i == 0 || (entries[i].seq >= entries[i - 1].seq && entries[i].offset > entries[i - 1].offset),
+    require(entries[i].crc == log::index_crc(log::seed_of(log_id), entries[i]),
+            "an entry's checksum holds");
+    require(i == 0 ||
+                (entries[i].seq >= entries[i - 1].seq && entries[i].offset > entries[i - 1].offset),
             "entries rise");
   }
 

@@ -12,10 +12,10 @@ namespace {
 // Input: a byte of modes, then a segment without the zeroes between its header and 4096.
 enum mode : std::uint8_t {
   mend_checksums = 1,
-  know_id = 2,        // as a reader that has read `state`; else the header's word is taken for it
-  two_segments = 4,   // the second half is a segment of its own
-  with_limit = 8,     // as beside a writer: nothing above a sequence is looked at
-  jump = 16,          // begins in the middle
+  know_id = 2,       // as a reader that has read `state`; else the header's word is taken for it
+  two_segments = 4,  // the second half is a segment of its own
+  with_limit = 8,    // as beside a writer: nothing above a sequence is looked at
+  jump = 16,         // begins in the middle
 };
 
 constexpr std::uint64_t log_id = 0x0123456789abcdefu;
@@ -33,9 +33,10 @@ std::vector<std::byte> segment_of(input bytes, bool mend, std::uint64_t& base_se
   return file;
 }
 
-// D1, and that it comes to an end: each step needs a unit of the file, or says that sequences are missing.
-// Answers how long the segment is, unpacked.
-std::uint64_t walk_segment(memory_disk& disk, const std::string& path, std::uint64_t id, std::uint64_t base_seq) {
+// D1, and that it comes to an end: each step needs a unit of the file, or says that sequences are
+// missing. Answers how long the segment is, unpacked.
+std::uint64_t walk_segment(memory_disk& disk, const std::string& path, std::uint64_t id,
+                           std::uint64_t base_seq) {
   log::segment_reader reader(disk);
   if (reader.open(path, id, base_seq) != 0) return disk.files[path].size();
   const std::uint64_t file_bytes = reader.file_bytes();
@@ -58,21 +59,25 @@ std::uint64_t walk_segment(memory_disk& disk, const std::string& path, std::uint
     const std::uint64_t bytes = record.shape.total_bytes();
     std::uint64_t first;
     std::memcpy(&first, record.data, sizeof first);
-    require(static_cast<std::uint32_t>(first >> 32) == log::record_crc(seed, record.seq, record.data, bytes),
+    require(static_cast<std::uint32_t>(first >> 32) ==
+                log::record_crc(seed, record.seq, record.data, bytes),
             "a record's checksum holds");
     ++next;
   }
   for (const log::damage& d : reader.damages()) {
     const std::uint64_t most_bytes =
         reader.header() ? std::max(file_bytes, reader.header()->segment_bytes) : file_bytes;
-    require(d.offset <= most_bytes || d.offset <= layout::log_header_bytes, "damage lies in the file");
+    require(d.offset <= most_bytes || d.offset <= layout::log_header_bytes,
+            "damage lies in the file");
   }
-  require(disk.bytes_read < 64 * (file_bytes + 4096) + (64u << 20), "the file is not read again and again");
+  require(disk.bytes_read < 64 * (file_bytes + 4096) + (64u << 20),
+          "the file is not read again and again");
   return file_bytes;
 }
 
 // H1, H2, H3.
-void walk_history(memory_disk& disk, std::uint64_t from, std::uint64_t limit, std::uint64_t file_bytes) {
+void walk_history(memory_disk& disk, std::uint64_t from, std::uint64_t limit,
+                  std::uint64_t file_bytes) {
   log::history history(disk, "log");
   if (history.open() != 0) return;
   history.seek(from);
@@ -84,7 +89,8 @@ void walk_history(memory_disk& disk, std::uint64_t from, std::uint64_t limit, st
     const auto outcome = history.next(record, limit);
     if (outcome == log::walk_outcome::end || outcome == log::walk_outcome::failure) break;
     if (outcome == log::walk_outcome::gap) {
-      require(history.loss().first == next && history.loss().count != 0, "a gap follows what was before");
+      require(history.loss().first == next && history.loss().count != 0,
+              "a gap follows what was before");
       next += history.loss().count;
     } else {
       require(record.seq == next, "records follow each other");

@@ -10,7 +10,8 @@ namespace bus::fuzz {
 
 namespace {
 
-// Input: a byte of modes, then both copies and the bound without what lies between them (or, raw: the file).
+// Input: a byte of modes, then both copies and the bound without what lies between them (or, raw:
+// the file).
 enum mode : std::uint8_t { mend_checksums = 1, raw = 2 };
 
 }  // namespace
@@ -26,7 +27,8 @@ void log_state(input bytes) {
     file.resize(layout::log_state_file_bytes);
     for (std::uint64_t copy = 0; copy < 3; ++copy) {
       const input part = in.take(sizeof(layout::log_state));
-      if (!part.empty()) std::memcpy(file.data() + copy * layout::log_state_stride, part.data(), part.size());
+      if (!part.empty())
+        std::memcpy(file.data() + copy * layout::log_state_stride, part.data(), part.size());
     }
   }
   if ((modes & mend_checksums) != 0)
@@ -47,16 +49,19 @@ void log_state(input bytes) {
       layout::log_state other{};
       if (file.size() < copy * layout::log_state_stride + sizeof other) continue;
       std::memcpy(&other, file.data() + copy * layout::log_state_stride, sizeof other);
-      const bool whole = other.magic == layout::log_state_magic && other.crc == log::state_crc(other) &&
-                         other.generation % 2 == copy;
+      const bool whole = other.magic == layout::log_state_magic &&
+                         other.crc == log::state_crc(other) && other.generation % 2 == copy;
       require(!whole || other.generation <= state->generation, "the newest copy counts");
-      require(whole || damaged.copies || (copy == 1 && state->generation == 0), "a copy that is not whole is damage");
+      require(whole || damaged.copies || (copy == 1 && state->generation == 0),
+              "a copy that is not whole is damage");
     }
   }
   log::history history(disk, "log");
   const int opened = history.open();
-  require(state ? (state->log_id == 0 || opened == 0) : opened != 0, "a log opens when its state is there");
-  require(history.open({~0ull, 77}) != 0 || !state || (state->stream_id == ~0ull && state->lane_index == 77),
+  require(state ? (state->log_id == 0 || opened == 0) : opened != 0,
+          "a log opens when its state is there");
+  require(history.open({~0ull, 77}) != 0 || !state ||
+              (state->stream_id == ~0ull && state->lane_index == 77),
           "another lane's log is refused");
   if (opened == 0) require(history.first_seq() != 0, "sequences begin at 1");
 }

@@ -19,7 +19,8 @@ void log_subjects(input bytes) {
   if (mend) mend_subjects(file, stream_id);
   log::subjects_found found;
   const int failure = log::read_subjects(disk, "subjects", stream_id, found);
-  require(failure == 0 || (failure == -ESTALE && found.stream_id != stream_id), "the disk does not fail");
+  require(failure == 0 || (failure == -ESTALE && found.stream_id != stream_id),
+          "the disk does not fail");
   if (failure != 0) return;
   require(found.prefix_end % 8 == 0, "entries are padded to 8");
   require(found.prefix_count <= found.by_id.size(), "the first entries are among all");
@@ -32,19 +33,22 @@ void log_subjects(input bytes) {
     head.id = static_cast<std::uint32_t>(id);
     head.length = static_cast<std::uint32_t>(subject.text.size());
     head.type = subject.type;
-    std::memcpy(&head.reserved, file.data() + at + offsetof(layout::log_subject, reserved), sizeof head.reserved);
+    std::memcpy(&head.reserved, file.data() + at + offsetof(layout::log_subject, reserved),
+                sizeof head.reserved);
     head.crc = log::subject_crc(stream_id, head, subject.text.data());
     require(at + sizeof head + subject.text.size() <= file.size(), "an entry lies in the file");
     // Zeroes between entries are not damage: they are passed over.
     while (at < found.prefix_end && std::memcmp(file.data() + at, &head, sizeof head) != 0) at += 8;
-    require(at < found.prefix_end &&
-                std::memcmp(file.data() + at + sizeof head, subject.text.data(), subject.text.size()) == 0,
+    require(at < found.prefix_end && std::memcmp(file.data() + at + sizeof head,
+                                                 subject.text.data(), subject.text.size()) == 0,
             "a subject is what was written");
     at += sizeof head + base::round_up(subject.text.size(), 8);
     if (id + 1 < found.prefix_count)
-      std::memcpy(&head.reserved, file.data() + at + offsetof(layout::log_subject, reserved), sizeof head.reserved);
+      std::memcpy(&head.reserved, file.data() + at + offsetof(layout::log_subject, reserved),
+                  sizeof head.reserved);
   }
-  if (found.prefix_count != 0) require(at == found.prefix_end, "the next entry goes behind the last");
+  if (found.prefix_count != 0)
+    require(at == found.prefix_end, "the next entry goes behind the last");
 }
 
 }  // namespace bus::fuzz

@@ -20,7 +20,8 @@ void put(const std::string& name, const bytes& modes, const bytes& content) {
   std::filesystem::create_directories(std::filesystem::path(root + "/" + name).parent_path());
   std::ofstream file(root + "/" + name, std::ios::binary | std::ios::trunc);
   for (const bytes* part : {&modes, &content})
-    file.write(reinterpret_cast<const char*>(part->data()), static_cast<std::streamsize>(part->size()));
+    file.write(reinterpret_cast<const char*>(part->data()),
+               static_cast<std::streamsize>(part->size()));
 }
 
 bytes modes(std::initializer_list<int> values) {
@@ -64,13 +65,19 @@ bytes dense_segment(std::uint64_t base_seq, int frames, std::uint32_t flags = 0)
   return file;
 }
 
-/// Compressed by nothing: one block that holds what was written as it was. `with_table`: else its magic is wrong.
+/// Compressed by nothing: one block that holds what was written as it was. `with_table`: else its
+/// magic is wrong.
 bytes packed_segment(bytes file, bool with_table = true) {
   const std::uint32_t seed = log::seed_of(golden::log_id);
   file.resize(base::round_up(file.size(), layout::log_unit));
   const bytes raw(file.begin() + layout::log_header_bytes, file.end());
-  layout::log_block head{layout::log_block_magic, 0, layout::log_header_bytes, static_cast<std::uint32_t>(raw.size()),
-                         static_cast<std::uint32_t>(raw.size()), 0, 0};
+  layout::log_block head{layout::log_block_magic,
+                         0,
+                         layout::log_header_bytes,
+                         static_cast<std::uint32_t>(raw.size()),
+                         static_cast<std::uint32_t>(raw.size()),
+                         0,
+                         0};
   bytes block(log::block_file_bytes(raw.size()));
   std::memcpy(block.data() + sizeof head, raw.data(), raw.size());
   head.crc = base::crc32c(seed, block.data() + sizeof head, block.size() - sizeof head);
@@ -78,7 +85,8 @@ bytes packed_segment(bytes file, bool with_table = true) {
   std::memcpy(block.data(), &head, sizeof head);
   bytes table(log::block_table_bytes(1));
   const std::uint64_t at = layout::log_header_bytes + table.size();
-  layout::log_block_table where{with_table ? layout::log_block_table_magic : 1, 0, 1, file.size(), at + block.size()};
+  layout::log_block_table where{with_table ? layout::log_block_table_magic : 1, 0, 1, file.size(),
+                                at + block.size()};
   std::memcpy(table.data(), &where, sizeof where);
   std::memcpy(table.data() + sizeof where, &at, sizeof at);
   where.crc = log::block_table_crc(seed, table);
@@ -98,7 +106,8 @@ bytes packed_segment(bytes file, bool with_table = true) {
 
 /// By zstd, as it was written once.
 bytes golden_compressed() {
-  std::ifstream file(BUS_GOLDEN_DIRECTORY "/compressed/" + log::segment_name(golden::base_seq), std::ios::binary);
+  std::ifstream file(BUS_GOLDEN_DIRECTORY "/compressed/" + log::segment_name(golden::base_seq),
+                     std::ios::binary);
   const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
   return golden::bytes_of(text.data(), text.size());
 }
@@ -123,7 +132,8 @@ int main(int argc, char** argv) {
   put("log_reader/spill", modes({3}), short_segment(dense_segment(1, 6, layout::log_flag_spill)));
   const bytes thinned = short_segment(dense_segment(1, 4, layout::log_flag_thinned));
   put("log_reader/thinned", modes({3}), thinned);
-  put("log_reader/thinned_with_hole", modes({7}), joined(thinned, short_segment(dense_segment(20, 4))));
+  put("log_reader/thinned_with_hole", modes({7}),
+      joined(thinned, short_segment(dense_segment(20, 4))));
   put("log_reader/limit", modes({9, 20}), short_segment(dense_segment(1, 6)));
   put("log_reader/jump", modes({17, 5}), short_segment(dense_segment(1, 6)));
   const bytes begin = short_segment(dense_segment(1, 4));
@@ -144,9 +154,12 @@ int main(int argc, char** argv) {
   put("log_reader/damaged_header", modes({2}), damaged);
   put("log_reader/compressed", modes({2}), short_segment(golden_compressed()));
   put("log_reader/compressed_unknown_id", modes({0}), short_segment(golden_compressed()));
-  put("log_reader/compressed_stored", modes({3}), short_segment(packed_segment(dense_segment(1, 6))));
-  put("log_reader/compressed_jump", modes({19, 5}), short_segment(packed_segment(dense_segment(1, 6))));
-  put("log_reader/compressed_no_table", modes({3}), short_segment(packed_segment(dense_segment(1, 6), false)));
+  put("log_reader/compressed_stored", modes({3}),
+      short_segment(packed_segment(dense_segment(1, 6))));
+  put("log_reader/compressed_jump", modes({19, 5}),
+      short_segment(packed_segment(dense_segment(1, 6))));
+  put("log_reader/compressed_no_table", modes({3}),
+      short_segment(packed_segment(dense_segment(1, 6), false)));
   damaged = short_segment(packed_segment(dense_segment(1, 6)));
   damaged[20] ^= std::byte{1};
   put("log_reader/compressed_damaged_header", modes({2}), damaged);
@@ -161,10 +174,12 @@ int main(int argc, char** argv) {
   put("log_index/offset_near_the_top", modes({1, 20}), golden::bytes_of(entries.data(), 2));
   entries[1] = {90, 0, 6144, 0, 0};
   put("log_index/falling", modes({1, 20}), golden::bytes_of(entries.data(), entries.size()));
-  put("log_index/wrong_checksums", modes({0, 40}), golden::bytes_of(entries.data(), entries.size()));
+  put("log_index/wrong_checksums", modes({0, 40}),
+      golden::bytes_of(entries.data(), entries.size()));
   put("log_index/none", modes({0, 40}), {});
 
-  bytes copies = golden::bytes_of(std::array{golden::older_state(), golden::state(), golden::bound()}.data(), 3);
+  bytes copies = golden::bytes_of(
+      std::array{golden::older_state(), golden::state(), golden::bound()}.data(), 3);
   put("log_state/golden", modes({0}), copies);
   put("log_state/mended", modes({1}), copies);
   copies[60] ^= std::byte{1};

@@ -63,7 +63,8 @@ class memory_disk final : public log::disk {
   int remove(const std::string&) override { return -EROFS; }
   int make_directory(const std::string&) override { return -EROFS; }
   int sync_directory(const std::string&) override { return -EROFS; }
-  void begin_write(log::disk_file, std::span<const std::byte>, std::uint64_t, bool, std::uint64_t, int) override {}
+  void begin_write(log::disk_file, std::span<const std::byte>, std::uint64_t, bool, std::uint64_t,
+                   int) override {}
   void begin_sync(log::disk_file, std::uint64_t) override {}
   std::size_t reap(std::span<log::disk_completion>, std::uint64_t) override { return 0; }
   bool register_buffers(std::span<const std::span<std::byte>>) override { return false; }

@@ -1,11 +1,12 @@
 #pragma once
-/// target: what a fuzz target is: a function that takes any bytes, and aborts when a promise does not hold.
+/// target: what a fuzz target is: a function that takes any bytes, and aborts when a promise does
+/// not hold.
 ///
-/// The same functions run in two programs: fuzz_NAME (libFuzzer, preset `fuzz`) looks for inputs, fuzz_seeds (every
-/// test build) runs the inputs that are kept under seeds/NAME.
+/// The same functions run in two programs: fuzz_NAME (libFuzzer, preset `fuzz`) looks for inputs,
+/// fuzz_seeds (every test build) runs the inputs that are kept under seeds/NAME.
 ///
-/// Where a checksum would stop every mutation at once, the first byte of the input says whether checksums are made
-/// right before the bytes are read: so what lies behind them is reached, too.
+/// Where a checksum would stop every mutation at once, the first byte of the input says whether
+/// checksums are made right before the bytes are read: so what lies behind them is reached, too.
 
 #include <cstddef>
 #include <cstdint>

@@ -233,8 +233,8 @@ class memory {
   std::size_t offset_of(const void* word) const {
     const auto offset =
         static_cast<std::size_t>(static_cast<const std::byte*>(word) - arena_->bytes);
-    if (offset >= sizeof arena_->bytes || offset % 8 != 0)
-      std::abort();  // the lane code left its memory
+    // the lane code left its memory
+    if (offset >= sizeof arena_->bytes || offset % 8 != 0) std::abort();
     return offset;
   }
   std::uint32_t index_of(const void* word) const {

@@ -136,8 +136,8 @@ int main(int argc, char** argv) {
     return 2;
   }
   const std::size_t runs = wanted.bug == "all" ? model::bug_table.size() : 1;
-  ::alarm(static_cast<unsigned>(wanted.seconds * static_cast<double>(runs)) +
-          100);  // an execution that never ends
+  // an execution that never ends
+  ::alarm(static_cast<unsigned>(wanted.seconds * static_cast<double>(runs)) + 100);
   const std::uint64_t seed = wanted.seed ? *wanted.seed : std::random_device{}();
   if (!wanted.bug.empty()) return run_bugs(wanted, seed);
   std::printf("seed %llu\n", static_cast<unsigned long long>(seed));

@@ -31,10 +31,11 @@ enum class omission : std::uint8_t {
   confirmation,       // a new reader's look at gate_limit
   repaired_zero_end,  // repair keeps the dead publisher's idea of what is zero
   repair,             // a lock taken over from a dead publisher is used as it is
-  armed_count,  // the armed word does not change with a wake-up: a reader that armed before sleeps
-                // on another's arming
-  second_look,  // armed, and then to sleep without looking again
-  second_scan,  // waiting, and then to sleep without looking at the readers again
+  // the armed word does not change with a wake-up: a reader that armed before sleeps on another's
+  // arming
+  armed_count,
+  second_look,        // armed, and then to sleep without looking again
+  second_scan,        // waiting, and then to sleep without looking at the readers again
   late_announcement,  // a new reader enters first, and is announced afterwards
 };
 

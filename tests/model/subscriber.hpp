@@ -73,8 +73,8 @@ class subscriber {
       if (to.taken_count_ == take_max) return ring::verdict::full;
       taken& slot = to.taken_[to.taken_count_];
       slot.view = view;
-      if (view.shape.payload_bytes > sizeof slot.payload)
-        return ring::verdict::skipped;  // cannot be: the lane checks it
+      // cannot be: the lane checks it
+      if (view.shape.payload_bytes > sizeof slot.payload) return ring::verdict::skipped;
       if (to.reader_.may_be_lapped() && !to.options_.skims)
         access::copy_out(slot.payload.data(), view.payload(), view.shape.payload_bytes);
       ++to.taken_count_;
@@ -304,8 +304,9 @@ class subscriber {
     if (!committed && !open) return;  // aborted meanwhile
     const sent was = committed ? w_.journal[view.seq - 1] : w_.open_intent().messages[0];
     const auto& progress = *reinterpret_cast<const word*>(view.header() + 8);
+    // [O1]
     const std::uint64_t available =
-        access::load(progress, std::memory_order_acquire, edge::progress);  // [O1]
+        access::load(progress, std::memory_order_acquire, edge::progress);
     if (available > was.shape.payload_bytes) return w_.m().fail("progress says more than there is");
     access::copy_out(one.payload.data(), view.payload(), available);
     w_.m().mem.finish_late(w_.m().self().knows);

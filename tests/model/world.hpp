@@ -35,8 +35,8 @@ inline constexpr std::size_t payload_words_max = 2048 / 8;
 /// Everything about one message. Its payload can be computed again from `tag` and `bait`.
 struct sent {
   std::uint64_t tag = 0;
-  std::uint64_t bait =
-      0;  // a sequence that some reader expects: payloads pretend to be that record
+  // a sequence that some reader expects: payloads pretend to be that record
+  std::uint64_t bait = 0;
   std::uint64_t position = 0;
   layout::record_shape shape{};
   std::uint32_t publisher = 0;

@@ -1,6 +1,6 @@
-// What groups owe their users when something goes wrong, each with the mistake that its test catches: attempts that
-// count, losses that are told, tokens that rise, an active consumer that hangs, events of what a looking command finds
-// first.
+// What groups owe their users when something goes wrong, each with the mistake that its test
+// catches: attempts that count, losses that are told, tokens that rise, an active consumer that
+// hangs, events of what a looking command finds first.
 
 #include <bus/bus.hpp>
 
@@ -64,7 +64,9 @@ TEST_F(GroupFaults, WhatWasNeverStartedDoesNotFail) {
   for (const fault seeded : {fault::none, fault::unstarted_fails}) {
     bus::sync::seeded = seeded;
     desk d;
-    auto slow = d.join({.ack_wait = 30ms, .max_deliver = 5, .backoff = std::vector<std::chrono::nanoseconds>{0ms},
+    auto slow = d.join({.ack_wait = 30ms,
+                        .max_deliver = 5,
+                        .backoff = std::vector<std::chrono::nanoseconds>{0ms},
                         .prefetch = 4});
     for (int i = 0; i < 4; ++i) ASSERT_TRUE(d.out->publish(std::to_string(i)));
     auto begun = slow.next(0s);
@@ -117,7 +119,8 @@ TEST_F(GroupFaults, TokensRiseOverActivesThatAreKilled) {
       test::shared_value<std::atomic<std::uint64_t>> token;
       test::child active([&] {
         auto own = bus::open(d.place.url());
-        auto c = own->consume("", {.group = "workers", .stream = "orders", .mode = bus::group_mode::failover});
+        auto c = own->consume(
+            "", {.group = "workers", .stream = "orders", .mode = bus::group_mode::failover});
         if (!c || !c->next(10s)) return 10;
         token->store(c->active_token());
         ::pause();
@@ -128,18 +131,23 @@ TEST_F(GroupFaults, TokensRiseOverActivesThatAreKilled) {
       ::kill(active.pid(), SIGKILL);
       ASSERT_TRUE(test::was_killed(active.wait()));
     }
-    const bool rise = std::adjacent_find(tokens.begin(), tokens.end(), std::greater_equal<>()) == tokens.end();
-    EXPECT_EQ(rise, seeded == fault::none) << tokens[0] << ' ' << tokens[1] << ' ' << tokens[2] << ' ' << tokens[3];
+    const bool rise =
+        std::adjacent_find(tokens.begin(), tokens.end(), std::greater_equal<>()) == tokens.end();
+    EXPECT_EQ(rise, seeded == fault::none)
+        << tokens[0] << ' ' << tokens[1] << ' ' << tokens[2] << ' ' << tokens[3];
   }
 }
 
-// One that lets its message lie is replaced after ack_wait; one that works is not, however much it has claimed ahead.
+// One that lets its message lie is replaced after ack_wait; one that works is not, however much it
+// has claimed ahead.
 TEST_F(GroupFaults, AnActiveConsumerThatHangsIsReplaced) {
   desk d;
   auto events = d.session->subscribe("_bus.event.group.failover");
   ASSERT_TRUE(events);
-  const bus::consumer_options how{.mode = bus::group_mode::failover, .ack_wait = 100ms,
-                                  .backoff = std::vector<std::chrono::nanoseconds>{0ms}, .name = "first"};
+  const bus::consumer_options how{.mode = bus::group_mode::failover,
+                                  .ack_wait = 100ms,
+                                  .backoff = std::vector<std::chrono::nanoseconds>{0ms},
+                                  .name = "first"};
   auto first = d.join(how);
   for (int i = 0; i < 8; ++i) ASSERT_TRUE(d.out->publish(std::to_string(i)));
   auto hanging = first.next(0s);

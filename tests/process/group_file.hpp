@@ -21,8 +21,8 @@ class group_file {
   const bus::layout::group_slot& slot(std::uint32_t index) const noexcept;
   bus::layout::group_settled& settled_by(std::uint32_t member) const noexcept;
   std::uint64_t not_collected() const noexcept;
-  /// Slots, blocks, keys and timers that are neither free nor of any message. REQUIRES: nothing is
-  /// pending, and nobody works. Empty: none.
+  /// Slots, blocks, keys and timers that are neither free nor of any message.
+  /// REQUIRES: nothing is pending, and nobody works. Empty: none.
   std::string leftovers() const;
   /// For people: the lists' lengths and the slots in use.
   std::string facts() const;

@@ -71,7 +71,8 @@ struct group_history {
   bool is_full() const noexcept {
     return used.load(std::memory_order_relaxed) + 10'000 > holds_max;
   }
-  /// Forgets all holds. REQUIRES: nobody writes.
+  /// Forgets all holds.
+  /// REQUIRES: nobody writes.
   void forget() noexcept;
 };
 

@@ -20,8 +20,8 @@ using group_victim = std::function<int(std::uint32_t life)>;
 
 struct group_round {
   std::array<std::uint64_t, failpoints> hits{};
-  std::int64_t took_ns =
-      0;  ///< from the kill to the survivor's first message; 0: it got none, or nobody died
+  /// from the kill to the survivor's first message; 0: it got none, or nobody died
+  std::int64_t took_ns = 0;
   std::string where;
 };
 

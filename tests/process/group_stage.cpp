@@ -91,8 +91,8 @@ answer group_worker::settle(std::size_t at, verb how, std::chrono::nanoseconds d
     default: return answer::begun;  // the lease goes as it is
   }
   one.note->said.store(answer_of(outcome), std::memory_order_release);
-  if (outcome == bus::settle_result::busy)
-    one.note->said.store(answer::begun);  // the lease goes, unsettled
+  // the lease goes, unsettled
+  if (outcome == bus::settle_result::busy) one.note->said.store(answer::begun);
   return answer_of(outcome);
 }
 

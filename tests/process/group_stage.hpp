@@ -28,7 +28,8 @@ class group_worker {
   /// Claims; what comes is in hand. `start`: work on it begins. How many.
   std::size_t fetch(std::size_t most, std::chrono::nanoseconds wait, bool start = true);
   std::size_t in_hand() const noexcept { return hand_.size(); }
-  /// Settles one in hand. REQUIRES: at < in_hand()
+  /// Settles one in hand.
+  /// REQUIRES: at < in_hand()
   answer settle(std::size_t at, verb how, std::chrono::nanoseconds delay = {});
   answer extend(std::size_t at, std::optional<std::chrono::nanoseconds> duration = {});
   void settle_all(verb how, std::chrono::nanoseconds delay = {});

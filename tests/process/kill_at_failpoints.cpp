@@ -347,8 +347,8 @@ TEST(KillAtFailpoints, CreatorAndRemoverOfAStream) {
   s.run(victim);
 }
 
-// A session that reads, one that publishes, a stream "l" with a lane per publisher; and somebody who dies at `at`, when
-// the others were there already and see nothing else change.
+// A session that reads, one that publishes, a stream "l" with a lane per publisher; and somebody
+// who dies at `at`, when the others were there already and see nothing else change.
 struct untold {
   shared_value<failpoint_plan> plan;
   const scratch place;
@@ -417,7 +417,8 @@ TEST(KillAtFailpoints, CreatorOfAStreamThatNobodyWasToldOf) {
         EXPECT_TRUE(worker && s.publishing.group("x", "workers")) << "by a consumer";
       },
       [](untold& s) {
-        EXPECT_TRUE(s.reading.add_stream(small_stream("x", overflow::block))) << "it is there, and the same";
+        EXPECT_TRUE(s.reading.add_stream(small_stream("x", overflow::block)))
+            << "it is there, and the same";
         EXPECT_TRUE(s.elsewhere->publish("goes over to it"));
         EXPECT_EQ(s.reading.stream("x")->lanes.at(0).last_sequence, 1u);
       }};
@@ -436,7 +437,8 @@ TEST(KillAtFailpoints, RemoverOfAStreamThatNobodyWasToldOf) {
   auto bound = s.publishing.publisher("old.one");
   ASSERT_TRUE(bound && s.arrives(*bound));
   s.dies_at(remove_stream_renamed, [](bus::session& by) { (void)by.remove_stream("old"); });
-  EXPECT_TRUE(s.reading.add_stream(s.lanes)) << "it is there; who looks finds the remains of the other";
+  EXPECT_TRUE(s.reading.add_stream(s.lanes))
+      << "it is there; who looks finds the remains of the other";
   EXPECT_TRUE(s.arrives(*bound));
   EXPECT_TRUE(s.publishing.stream(std::string(bus::default_stream)));
 }

@@ -1,6 +1,6 @@
 #pragma once
-/// kill_run: how long a program that kills at random goes on, and the seed of all that it does. By hand: --seconds N
-/// --seed S.
+/// kill_run: how long a program that kills at random goes on, and the seed of all that it does. By
+/// hand: --seconds N --seed S.
 
 #include <chrono>
 #include <cstdint>

@@ -1,5 +1,5 @@
-// The beginning and the end of a lane: what is published before a subscriber has come to it, and what is published
-// while it is removed. Each with the mistake that its test catches.
+// The beginning and the end of a lane: what is published before a subscriber has come to it, and
+// what is published while it is removed. Each with the mistake that its test catches.
 
 #include <bus/bus.hpp>
 
@@ -180,7 +180,8 @@ TEST_F(LaneEnds, NothingIsLostUntoldWhenAStreamIsRemovedAndMadeAgain) {
     std::thread keeper([&] {
       for (int round = 0; round < 150; ++round) {
         EXPECT_TRUE(operators.remove_stream("orders"));
-        if (round % 2 == 0) std::this_thread::sleep_for(300us);  // others want the lock of changes, too
+        // others want the lock of changes, too
+        if (round % 2 == 0) std::this_thread::sleep_for(300us);
         auto added = operators.add_stream(config_of(bus::lane_mode::fixed));
         EXPECT_TRUE(added) << added.error().message();
       }

@@ -124,7 +124,7 @@ int publish_one(const std::string& url, failpoint_plan* plan, words& w,
 }  // namespace
 
 // --- stopped
-// ------------------------------------------------------------------------------------------------------------
+// ----------------------------------------------------------------------
 
 TEST_F(Liveness, StoppedSubscriberIsWaitedForAndNamed) {
   add_stream(overflow::block);
@@ -189,7 +189,7 @@ TEST_F(Liveness, HolderOfTheLockThatIsStoppedAndThenKilledIsTakenOver) {
 }
 
 // --- overflow
-// -----------------------------------------------------------------------------------------------------------
+// ----------------------------------------------------------------------
 
 TEST_F(Liveness, StoppedSubscriberOnEveryPolicy) {
   for (const overflow policy :
@@ -286,7 +286,7 @@ TEST_F(Liveness, WaitingForOneselfIsRefusedAtOnce) {
 }
 
 // --- other pid namespaces
-// -----------------------------------------------------------------------------------------------
+// ----------------------------------------------------------------------
 
 TEST_F(Liveness, DeathOfAWaiterWithTheHoldersThreadIdFreesNothing) {
   if (!namespaces_work()) return;
@@ -373,7 +373,7 @@ TEST_F(Liveness, HolderWhoseClocksAreADayAheadIsNeitherTakenForDeadNorMissed) {
 }
 
 // --- fork and exec
-// ------------------------------------------------------------------------------------------------------
+// ----------------------------------------------------------------------
 
 TEST_F(Liveness, ForkedChildThatExitsTakesNobodyAlong) {
   add_stream(overflow::block);
@@ -538,7 +538,7 @@ TEST_F(Liveness, ExecOfTheProcessItselfIsItsDeath) {
 }
 
 // --- descriptors and threads
-// --------------------------------------------------------------------------------------------
+// ----------------------------------------------------------------------
 
 TEST_F(Liveness, ProcessThatClosesAllDescriptorsKeepsWorking) {
   add_stream(overflow::block);
@@ -578,8 +578,8 @@ TEST_F(Liveness, ProcessThatClosesAllDescriptorsKeepsWorking) {
 TEST_F(Liveness, ThreadsMayComeAndGo) {
   add_stream(overflow::block);
   child threads([&] {
-    auto* session =
-        new auto(bus::open(place_.url("t", "&name=threads")));  // outlives the first thread
+    // outlives the first thread
+    auto* session = new auto(bus::open(place_.url("t", "&name=threads")));
     auto* made = new auto((*session)->subscribe("k.>"));
     auto* to = new auto((*session)->publisher("k.p"));
     if (!*made || !*to) return 10;

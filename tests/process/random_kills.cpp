@@ -44,7 +44,8 @@ int victim(const std::string& url, journal& lives, std::uint32_t life, const std
   mixed_publisher::options how;
   if (exclusive) how = {.mode = bus::publish_mode::exclusive, .early_bytes = 1024, .subjects = 16};
   for (;;) {
-    // While a death is judged an exclusive publisher that has left stays away: the others need a turn.
+    // While a death is judged an exclusive publisher that has left stays away: the others need a
+    // turn.
     while (exclusive && judging.load(std::memory_order_acquire)) ::usleep(100);
     auto made = mixed_publisher::open(*session, lives, life, stream, how);
     if (!made) {

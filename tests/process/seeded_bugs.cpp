@@ -86,7 +86,8 @@ std::uint32_t lock_key_of(const scratch& place, std::uint32_t process) {
   const std::string path = place.directory() + "/processes/" + std::to_string(process);
   const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   bus::layout::process_header header{};
-  if (file < 0 || ::pread(file, &header, sizeof header, 0) != static_cast<ssize_t>(sizeof header)) std::abort();
+  if (file < 0 || ::pread(file, &header, sizeof header, 0) != static_cast<ssize_t>(sizeof header))
+    std::abort();
   ::close(file);
   return header.identity.lock_key;
 }
@@ -296,7 +297,8 @@ TEST_F(SeededBugs, AStallIsCaught) {
     const auto readers = readers_in_table(s.place(), "k");
     ASSERT_FALSE(readers.empty());
     // As that process would have signed it: a word that it did not sign is taken over.
-    lane.header().turn.lock.store(bus::sync::lock_word_of(*readers.begin(), lock_key_of(s.place(), *readers.begin())));
+    lane.header().turn.lock.store(
+        bus::sync::lock_word_of(*readers.begin(), lock_key_of(s.place(), *readers.begin())));
   }
   killed_ns->store(now_ns());
   s.resume_survivor();

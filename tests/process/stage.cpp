@@ -19,7 +19,7 @@ void remark::say(const std::string& words) noexcept {
 }
 
 // --- publishing
-// ---------------------------------------------------------------------------------------------------------
+// ----------------------------------------------------------------------
 
 mixed_publisher::mixed_publisher(bus::publisher publisher, journal_entry& entry, std::uint32_t life,
                                  std::string stream, options wanted)
@@ -45,10 +45,10 @@ bus::publish_status mixed_publisher::record(std::uint64_t count,
   const std::uint64_t done = entry_->done.load(std::memory_order_relaxed);
   entry_->begun.store(done + count, std::memory_order_release);
   const bus::published outcome = call();
-  if (outcome)
-    entry_->done.store(done + count, std::memory_order_release);
+  if (outcome) entry_->done.store(done + count, std::memory_order_release);
+  // refused: the numbers are free again
   else
-    entry_->begun.store(done, std::memory_order_release);  // refused: the numbers are free again
+    entry_->begun.store(done, std::memory_order_release);
   return outcome.status;
 }
 
@@ -126,7 +126,7 @@ bus::publish_status mixed_publisher::step(std::mt19937_64& random) {
 }
 
 // --- consuming
-// ----------------------------------------------------------------------------------------------------------
+// ----------------------------------------------------------------------
 
 int consume_in_every_way(bus::session& session, const std::string& stream, std::mt19937_64& random,
                          int rounds, remark& why) {
@@ -182,7 +182,7 @@ int consume_in_every_way(bus::session& session, const std::string& stream, std::
 }
 
 // --- the stage
-// ----------------------------------------------------------------------------------------------------------
+// ----------------------------------------------------------------------
 
 stage::stage(options wanted) : wanted_(std::move(wanted)) {
   killed_ns_ = wanted_.killed_ns != nullptr ? wanted_.killed_ns : &words_->killed_ns;
@@ -414,7 +414,7 @@ std::string stage::leftovers() {
 }
 
 // --- looking around
-// -----------------------------------------------------------------------------------------------------
+// ----------------------------------------------------------------------
 
 std::set<std::uint32_t> readers_in_table(const scratch& place, const std::string& stream) {
   std::set<std::uint32_t> ids;

@@ -114,7 +114,9 @@ class stage {
   void resume_survivor();
   pid_t survivor_pid() const { return survivor_ ? survivor_->pid() : -1; }
   std::uint64_t survivor_done() const { return (*lives_)[0].done.load(std::memory_order_acquire); }
-  std::uint64_t survivor_begun() const { return (*lives_)[0].begun.load(std::memory_order_acquire); }
+  std::uint64_t survivor_begun() const {
+    return (*lives_)[0].begun.load(std::memory_order_acquire);
+  }
   void forget_kill() noexcept;
   void kill_now(const child& who) noexcept;
   /// Replaces what happens to a message between subscriber and checker: for the tests of the

@@ -1,5 +1,6 @@
-// Streams that come, go and change while others publish and read: everybody looks only at what the journal of changes
-// names, and must come to the same as by a look at everything. Each with the mistake that its test catches.
+// Streams that come, go and change while others publish and read: everybody looks only at what the
+// journal of changes names, and must come to the same as by a look at everything. Each with the
+// mistake that its test catches.
 
 #include <bus/bus.hpp>
 
@@ -45,9 +46,10 @@ class StreamChanges : public ::testing::Test {
   }
 };
 
-// Subjects s0.x to s5.x; each belongs to the stream that captures it now, else to the default stream. How many
-// messages went, or came, another way.
-std::size_t errors_of_a_run(std::uint32_t seed, int steps, const test::scratch& place = test::scratch()) {
+// Subjects s0.x to s5.x; each belongs to the stream that captures it now, else to the default
+// stream. How many messages went, or came, another way.
+std::size_t errors_of_a_run(std::uint32_t seed, int steps,
+                            const test::scratch& place = test::scratch()) {
   constexpr int subjects = 6;
   auto changer = open_bus(place), writer = open_bus(place), reader = open_bus(place);
   std::vector<bus::publisher> out;
@@ -66,7 +68,8 @@ std::size_t errors_of_a_run(std::uint32_t seed, int steps, const test::scratch& 
       if (random() % 2 != 0) return;
     }
     // Often under a name that it had before.
-    const std::string name = "n" + std::to_string(i) + (random() % 2 != 0 ? "" : std::to_string(++number));
+    const std::string name =
+        "n" + std::to_string(i) + (random() % 2 != 0 ? "" : std::to_string(++number));
     if (!changer.add_stream(config_of(name, "s" + std::to_string(i) + ".>"))) ++errors;
     owners[i] = name;
     // What would capture the same is refused.
@@ -115,8 +118,8 @@ TEST_F(StreamChanges, AreFollowedWithoutAJournal) {
   EXPECT_EQ(std::filesystem::file_size(control), old_bytes);
 }
 
-// A remover has taken a stream away and has not told of it yet: what was published to it is still for those who are
-// subscribed, and were slow to look.
+// A remover has taken a stream away and has not told of it yet: what was published to it is still
+// for those who are subscribed, and were slow to look.
 TEST_F(StreamChanges, ARemovalThatIsUnderWayHidesNothing) {
   for (const bool is_known : {false, true}) {
     const test::scratch place;

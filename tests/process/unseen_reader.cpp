@@ -1,5 +1,5 @@
-// A reader that its publisher cannot look at, because no descriptors are left: publish() keeps its deadline, and goes
-// on when the reader is gone.
+// A reader that its publisher cannot look at, because no descriptors are left: publish() keeps its
+// deadline, and goes on when the reader is gone.
 
 #include <bus/bus.hpp>
 
@@ -24,7 +24,8 @@ class UnseenReader : public ::testing::TestWithParam<bus::publish_mode> {};
 INSTANTIATE_TEST_SUITE_P(Modes, UnseenReader,
                          ::testing::Values(bus::publish_mode::shared, bus::publish_mode::exclusive),
                          [](const auto& with) {
-                           return with.param == bus::publish_mode::shared ? std::string("Shared") : "Exclusive";
+                           return with.param == bus::publish_mode::shared ? std::string("Shared")
+                                                                          : "Exclusive";
                          });
 
 TEST_P(UnseenReader, DoesNotHoldAPublisherBeyondItsDeadline) {
@@ -85,7 +86,8 @@ TEST_P(UnseenReader, DoesNotHoldAPublisherBeyondItsDeadline) {
     while (at->ready < 2) {
       std::this_thread::sleep_for(5ms);
       ::siginfo_t ended{};  // or it ended without getting there
-      if (::waitid(P_PID, static_cast<id_t>(publishing.pid()), &ended, WEXITED | WNOHANG | WNOWAIT) != 0 ||
+      if (::waitid(P_PID, static_cast<id_t>(publishing.pid()), &ended,
+                   WEXITED | WNOHANG | WNOWAIT) != 0 ||
           ended.si_pid != 0)
         break;
     }

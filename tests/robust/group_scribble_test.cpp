@@ -1,6 +1,6 @@
-// Random words over the file of a group, everywhere behind its segment header, between the steps of its consumers.
-// They get messages, or a typed error; nobody crashes or hangs. Afterwards a repair makes the group usable again, or it
-// was its configuration that was hit: then every open says so.
+// Random words over the file of a group, everywhere behind its segment header, between the steps of
+// its consumers. They get messages, or a typed error; nobody crashes or hangs. Afterwards a repair
+// makes the group usable again, or it was its configuration that was hit: then every open says so.
 
 #include <random>
 
@@ -90,7 +90,9 @@ void one_round(std::uint64_t seed, bus::group_order order, bus::overflow overflo
       for (int i = 0; i < 30; ++i) {
         const std::size_t index = random() % words.count();
         // Who has the lock is waited for, for seconds: it has a test of its own.
-        if (index == (offsetof(bus::layout::group_header, lock) - sizeof(bus::layout::segment_header)) / 8) continue;
+        if (index ==
+            (offsetof(bus::layout::group_header, lock) - sizeof(bus::layout::segment_header)) / 8)
+          continue;
         words[index].store(robust::nasty(random, words[index].load()));
       }
     }
@@ -133,13 +135,15 @@ void one_round(std::uint64_t seed, bus::group_order order, bus::overflow overflo
   const auto info = session->group("s", "g");
   ASSERT_TRUE(info) << info.error().message();
   const auto& c = info->counts;
-  FAIL() << "the group is of no use after its repair: publishing is " << bus::publish_status_name(published)
-         << ", waiting " << c.unclaimed << ", ready " << c.ready << ", leased " << c.leased << ", delayed " << c.delayed
-         << ", parked " << c.parked << ", dying " << c.dying << ", why " << ::testing::PrintToString(info->why);
+  FAIL() << "the group is of no use after its repair: publishing is "
+         << bus::publish_status_name(published) << ", waiting " << c.unclaimed << ", ready "
+         << c.ready << ", leased " << c.leased << ", delayed " << c.delayed << ", parked "
+         << c.parked << ", dying " << c.dying << ", why " << ::testing::PrintToString(info->why);
 }
 
-// Words that change between two looks at them: a number that was checked must be the number that is used. The same bits
-// go on and off as fast as a processor can, in counts, lists, timers and keys, while consumers work.
+// Words that change between two looks at them: a number that was checked must be the number that is
+// used. The same bits go on and off as fast as a processor can, in counts, lists, timers and keys,
+// while consumers work.
 void toggle_while_they_work(std::uint64_t seed, bus::group_order order) {
   test::scratch here;
   std::mt19937_64 random(seed);
@@ -154,11 +158,15 @@ void toggle_while_they_work(std::uint64_t seed, bus::group_order order) {
     const robust::raw_words words(path, sizeof(bus::layout::segment_header), ~0ull);
     std::mt19937_64 own(seed + 1);
     while (stop->load() == 0) {
-      const std::size_t near = own() % 3 == 0 ? words.count() : sizeof(bus::layout::group_header) / 8;
+      const std::size_t near =
+          own() % 3 == 0 ? words.count() : sizeof(bus::layout::group_header) / 8;
       const std::size_t index = own() % std::min(near, words.count());
-      if (index == (offsetof(bus::layout::group_header, lock) - sizeof(bus::layout::segment_header)) / 8) continue;
+      if (index ==
+          (offsetof(bus::layout::group_header, lock) - sizeof(bus::layout::segment_header)) / 8)
+        continue;
       const std::uint64_t before = words[index].load(), other = robust::nasty(own, before);
-      for (int i = 0; i < 3000; ++i) words[index].store(i % 2 == 0 ? other : before, std::memory_order_relaxed);
+      for (int i = 0; i < 3000; ++i)
+        words[index].store(i % 2 == 0 ? other : before, std::memory_order_relaxed);
       words[index].store(before);
     }
     return 0;
@@ -179,8 +187,8 @@ TEST(GroupScribble, WordsThatChangeUnderTheReader) {
   const std::uint64_t seed = robust::new_seed();
   for (int round = 0; round < 2; ++round) {
     const auto order = round % 2 == 0 ? bus::group_order::none : bus::group_order::key;
-    const auto end =
-        robust::run_in_child(watchdog_seconds, [&] { toggle_while_they_work(seed + round, order); });
+    const auto end = robust::run_in_child(watchdog_seconds,
+                                          [&] { toggle_while_they_work(seed + round, order); });
     ASSERT_EQ(end, "") << "BUS_TEST_SEED=" << seed + round;
   }
 }
@@ -203,6 +211,7 @@ TEST_P(ScribbledGroup, AnswersWithATypedErrorAndCanBeRepaired) {
 INSTANTIATE_TEST_SUITE_P(Groups, ScribbledGroup,
                          ::testing::Values(scene{bus::group_order::none, bus::overflow::block},
                                            scene{bus::group_order::key, bus::overflow::block},
-                                           scene{bus::group_order::none, bus::overflow::drop_oldest}));
+                                           scene{bus::group_order::none,
+                                                 bus::overflow::drop_oldest}));
 
 }  // namespace

@@ -1,4 +1,5 @@
-// Names, subjects, sizes and addresses that cannot be meant: a typed error each, and nothing made outside the bus.
+// Names, subjects, sizes and addresses that cannot be meant: a typed error each, and nothing made
+// outside the bus.
 
 #include <atomic>
 #include <filesystem>
@@ -38,7 +39,8 @@ const std::vector<std::string> impossible_names = {
 };
 
 std::size_t entries_in(const std::string& directory) {
-  return static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator(directory), {}));
+  return static_cast<std::size_t>(
+      std::distance(std::filesystem::directory_iterator(directory), {}));
 }
 
 TEST(HostileNames, OfABus) {
@@ -46,9 +48,11 @@ TEST(HostileNames, OfABus) {
   test::scratch place;
   for (const auto& name : impossible_names) {
     if (name == "/etc") continue;  // slashes before the name are part of an address
-    EXPECT_TRUE(fails_with(bus::open(place.url(name)), bus::errc::invalid_argument)) << name.substr(0, 80);
+    EXPECT_TRUE(fails_with(bus::open(place.url(name)), bus::errc::invalid_argument))
+        << name.substr(0, 80);
     EXPECT_TRUE(fails_with(bus::open(name), bus::errc::invalid_argument)) << name.substr(0, 80);
-    EXPECT_TRUE(fails_with(bus::remove_bus(place.url(name), true), bus::errc::invalid_argument)) << name.substr(0, 80);
+    EXPECT_TRUE(fails_with(bus::remove_bus(place.url(name), true), bus::errc::invalid_argument))
+        << name.substr(0, 80);
   }
   EXPECT_EQ(entries_in(place.root()), 0u);
   EXPECT_TRUE(bus::open(place.url(std::string(63, 'n'))));
@@ -65,7 +69,8 @@ TEST(HostileNames, PlantedByAnother) {
   const std::string evil = place.directory("evil");
   std::filesystem::create_directory(evil);
   std::filesystem::permissions(evil, std::filesystem::perms::owner_all);
-  std::filesystem::create_directory_symlink(place.directory("mine") + "/streams", evil + "/streams");
+  std::filesystem::create_directory_symlink(place.directory("mine") + "/streams",
+                                            evil + "/streams");
   for (const bool force : {false, true}) {
     const auto removed = bus::remove_bus(place.url("evil"), force);
     ASSERT_FALSE(removed);
@@ -79,14 +84,16 @@ TEST(HostileNames, PlantedByAnother) {
     EXPECT_EQ(bus::list_buses(place.root()), std::vector<std::string>{"mine"});
     const auto removed = bus::remove_bus(place.url("evil"), true);
     ASSERT_FALSE(removed);
-    EXPECT_NE(removed.error().why.find("belongs to uid 65534"), std::string::npos) << removed.error().why;
+    EXPECT_NE(removed.error().why.find("belongs to uid 65534"), std::string::npos)
+        << removed.error().why;
   }
   // Where everybody may rename everything no bus is safe.
   std::filesystem::permissions(place.root(), std::filesystem::perms::all);
   const auto opened = bus::open(place.url("mine"));
   ASSERT_FALSE(opened);
   EXPECT_NE(opened.error().fix.find("chmod +t"), std::string::npos);
-  std::filesystem::permissions(place.root(), std::filesystem::perms::all | std::filesystem::perms::sticky_bit);
+  std::filesystem::permissions(place.root(),
+                               std::filesystem::perms::all | std::filesystem::perms::sticky_bit);
   EXPECT_TRUE(bus::open(place.url("mine")));
 }
 
@@ -96,15 +103,17 @@ TEST(HostileNames, OfAnAddress) {
   const std::string root = "?root=" + place.root();
   for (const std::string& url :
        {std::string("bus://host/x"), std::string("bus://host"), std::string("http://x/y"),
-        std::string("bus:///x?root=relative"), std::string("bus:///x?root="), std::string("bus:///x?root"),
-        "bus:///x" + root + "&slots=abc", "bus:///x" + root + "&slots=", "bus:///x" + root + "&slots=7",
+        std::string("bus:///x?root=relative"), std::string("bus:///x?root="),
+        std::string("bus:///x?root"), "bus:///x" + root + "&slots=abc",
+        "bus:///x" + root + "&slots=", "bus:///x" + root + "&slots=7",
         "bus:///x" + root + "&slots=65537", "bus:///x" + root + "&slots=-8",
         "bus:///x" + root + "&slots=99999999999999999999", "bus:///x" + root + "&slots=8x",
         "bus:///x" + root + "&unknown=1", "bus:///x" + root + "&=", "bus:///x" + root + "&&",
         "bus:///x?" + std::string(1 << 20, '&'), "bus:///x?" + std::string(1 << 20, 'k')})
     EXPECT_TRUE(fails_with(bus::open(url), bus::errc::invalid_argument)) << url.substr(0, 80);
   EXPECT_EQ(entries_in(place.root()), 0u);
-  EXPECT_TRUE(fails_with(bus::open("bus:///x?root=" + place.root() + "/not/there"), bus::errc::not_found));
+  EXPECT_TRUE(
+      fails_with(bus::open("bus:///x?root=" + place.root() + "/not/there"), bus::errc::not_found));
   EXPECT_FALSE(bus::open("bus:///x?root=/" + std::string(8192, 'd')));
   EXPECT_FALSE(bus::open("bus:///x?root=/dev/null"));
   EXPECT_FALSE(bus::open("bus:///x?root=/proc"));
@@ -143,9 +152,11 @@ TEST(HostileNames, OfAStream) {
   for (const auto& name : names) {
     auto config = test::small_stream("s", bus::overflow::block);
     config.name = name;
-    EXPECT_TRUE(fails_with(session->add_stream(config), bus::errc::invalid_argument)) << name.substr(0, 80);
+    EXPECT_TRUE(fails_with(session->add_stream(config), bus::errc::invalid_argument))
+        << name.substr(0, 80);
     EXPECT_TRUE(fails_with(session->stream(name), bus::errc::not_found)) << name.substr(0, 80);
-    EXPECT_TRUE(fails_with(session->remove_stream(name), bus::errc::not_found)) << name.substr(0, 80);
+    EXPECT_TRUE(fails_with(session->remove_stream(name), bus::errc::not_found))
+        << name.substr(0, 80);
   }
   EXPECT_EQ(entries_in(place.directory() + "/streams"), 0u);
 }
@@ -194,19 +205,25 @@ TEST(HostileNames, OfASubjectOrAPattern) {
   auto publisher = session->publisher("s.ok");
   ASSERT_TRUE(publisher);
   for (const std::string& subject :
-       {std::string(), std::string("."), std::string(".a"), std::string("a."), std::string("s..a"), std::string("s.*"),
-        std::string("s.>"), std::string("s.#"), std::string("s.a b"), std::string("s.\n"), std::string("s.\0", 3),
-        "s." + std::string(300, 'x'), "s." + std::string(1 << 20, 'x'), std::string("*"), std::string(">")}) {
-    EXPECT_TRUE(fails_with(session->publisher(subject), bus::errc::invalid_argument)) << subject.substr(0, 80);
+       {std::string(), std::string("."), std::string(".a"), std::string("a."), std::string("s..a"),
+        std::string("s.*"), std::string("s.>"), std::string("s.#"), std::string("s.a b"),
+        std::string("s.\n"), std::string("s.\0", 3), "s." + std::string(300, 'x'),
+        "s." + std::string(1 << 20, 'x'), std::string("*"), std::string(">")}) {
+    EXPECT_TRUE(fails_with(session->publisher(subject), bus::errc::invalid_argument))
+        << subject.substr(0, 80);
     if (!subject.empty()) {
-      EXPECT_EQ(publisher->publish_to(subject, "x").status, bus::publish_status::invalid) << subject.substr(0, 80);
+      EXPECT_EQ(publisher->publish_to(subject, "x").status, bus::publish_status::invalid)
+          << subject.substr(0, 80);
     }
   }
   EXPECT_EQ(publisher->publish_to("another.stream", "x").status, bus::publish_status::invalid);
-  for (const std::string& pattern : {std::string(), std::string(".."), std::string("a.>.b"), std::string("s.**"),
-                                     std::string("s.a*"), "s." + std::string(300, 'x'), std::string("s. ")})
-    EXPECT_TRUE(fails_with(session->subscribe(pattern), bus::errc::invalid_argument)) << pattern.substr(0, 80);
-  EXPECT_TRUE(fails_with(session->subscribe(std::span<const std::string_view>()), bus::errc::invalid_argument));
+  for (const std::string& pattern :
+       {std::string(), std::string(".."), std::string("a.>.b"), std::string("s.**"),
+        std::string("s.a*"), "s." + std::string(300, 'x'), std::string("s. ")})
+    EXPECT_TRUE(fails_with(session->subscribe(pattern), bus::errc::invalid_argument))
+        << pattern.substr(0, 80);
+  EXPECT_TRUE(fails_with(session->subscribe(std::span<const std::string_view>()),
+                         bus::errc::invalid_argument));
   EXPECT_TRUE(publisher->publish("still works"));
 }
 
@@ -230,7 +247,8 @@ TEST(HostileNames, SizesAndHeaders) {
   EXPECT_TRUE(fails_with(publisher->loan(1 << 30), bus::errc::too_large));
   EXPECT_TRUE(fails_with(publisher->loan(~std::size_t{0}), bus::errc::too_large));
   const std::string long_key(256, 'k'), long_value(70'000, 'v');
-  for (const bus::header& wrong : {bus::header{"", "v"}, bus::header{long_key, "v"}, bus::header{"k", long_value}}) {
+  for (const bus::header& wrong :
+       {bus::header{"", "v"}, bus::header{long_key, "v"}, bus::header{"k", long_value}}) {
     const auto status = publisher->publish("x", std::span(&wrong, 1)).status;
     EXPECT_TRUE(status == bus::publish_status::invalid || status == bus::publish_status::too_large)
         << bus::publish_status_name(status);
@@ -269,11 +287,14 @@ TEST(HostileNames, TheLongestTimeoutWaits) {
     outcome = publisher->publish(payload);
   });
   EXPECT_TRUE(test::eventually([&] { return waiting.load(); }));
-  std::this_thread::sleep_for(50ms);  // so that it most likely waits; the outcome is the same when it does not
+  // so that it most likely waits; the outcome is the same when it does not
+  std::this_thread::sleep_for(50ms);
   std::size_t got = 0;
-  EXPECT_TRUE(test::eventually([&] { return (got += subscriber->poll(1000, [](const bus::message&) {})) >= 8; }));
+  EXPECT_TRUE(test::eventually(
+      [&] { return (got += subscriber->poll(1000, [](const bus::message&) {})) >= 8; }));
   other.join();
-  EXPECT_TRUE(outcome) << bus::publish_status_name(outcome.status) << ": " << publisher->last_error().message();
+  EXPECT_TRUE(outcome) << bus::publish_status_name(outcome.status) << ": "
+                       << publisher->last_error().message();
 }
 
 }  // namespace

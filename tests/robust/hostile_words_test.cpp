@@ -1,6 +1,7 @@
-// A word in shared memory that blocks everybody while it stands: a lock or a lease in the name of a process that lives
-// and knows nothing of it, a lane that says its stream was removed. Publishers take the first two over by themselves;
-// the last is seen by `bus doctor` and put right by `bus stream repair`.
+// A word in shared memory that blocks everybody while it stands: a lock or a lease in the name of a
+// process that lives and knows nothing of it, a lane that says its stream was removed. Publishers
+// take the first two over by themselves; the last is seen by `bus doctor` and put right by `bus
+// stream repair`.
 
 #include <algorithm>
 #include <filesystem>
@@ -37,11 +38,13 @@ class HostileWords : public testing::Test {
     auto quiet = innocent_.publisher("quiet");
     const auto all = victim_.processes();
     for (const auto& process : *all)
-      if (!process.publishers.empty() && process.publishers.front().subject == "quiet") return process.id;
+      if (!process.publishers.empty() && process.publishers.front().subject == "quiet")
+        return process.id;
     return 0;
   }
   void write(std::uint64_t offset, std::uint64_t value) {
-    const robust::raw_words words(std::string(victim_.directory()) + "/streams/orders/lane-0", offset, offset + 8);
+    const robust::raw_words words(std::string(victim_.directory()) + "/streams/orders/lane-0",
+                                  offset, offset + 8);
     words[0].store(value);
   }
   bool finds(const std::string& text) {
@@ -51,8 +54,10 @@ class HostileWords : public testing::Test {
     });
   }
 
-  static constexpr std::uint64_t lock_at = offsetof(layout::lane_header, turn) + offsetof(layout::lane_turn, lock);
-  static constexpr std::uint64_t lease_at = offsetof(layout::lane_header, turn) + offsetof(layout::lane_turn, lease);
+  static constexpr std::uint64_t lock_at =
+      offsetof(layout::lane_header, turn) + offsetof(layout::lane_turn, lock);
+  static constexpr std::uint64_t lease_at =
+      offsetof(layout::lane_header, turn) + offsetof(layout::lane_turn, lease);
   static constexpr std::uint64_t closed_at =
       offsetof(layout::lane_header, counters) + offsetof(layout::lane_counters, closed);
 
@@ -134,13 +139,15 @@ TEST_F(HostileWords, ALaneThatSaysItWasRemovedIsSeenAndRepaired) {
 TEST_F(HostileWords, AProcessFileThatMakesNoSenseIsSeen) {
   const std::uint64_t id = innocent_id();
   {
-    const robust::raw_words words(std::string(victim_.directory()) + "/processes/" + std::to_string(id), 0, 8);
+    const robust::raw_words words(
+        std::string(victim_.directory()) + "/processes/" + std::to_string(id), 0, 8);
     words[0].store(~words[0].load());
   }
   auto looking = open(place_);  // it has not seen the file before
   const auto all = looking.troubles();
   ASSERT_EQ(all.size(), 1u);
-  EXPECT_NE(all.front().message().find("cannot be looked at"), std::string::npos) << all.front().message();
+  EXPECT_NE(all.front().message().find("cannot be looked at"), std::string::npos)
+      << all.front().message();
   EXPECT_NE(all.front().fix.find("kill"), std::string::npos) << all.front().fix;
 }
 

@@ -17,8 +17,9 @@ namespace robust {
 
 inline std::uint32_t new_seed() {
   const char* given = std::getenv("BUS_TEST_SEED");
-  const std::uint32_t seed =
-      given != nullptr ? static_cast<std::uint32_t>(std::strtoul(given, nullptr, 10)) : std::random_device{}();
+  const std::uint32_t seed = given != nullptr
+                                 ? static_cast<std::uint32_t>(std::strtoul(given, nullptr, 10))
+                                 : std::random_device{}();
   std::printf("seed %u (BUS_TEST_SEED)\n", seed);
   return seed;
 }
@@ -28,7 +29,7 @@ class raw_words {
  public:
   raw_words(const std::string& path, std::uint64_t from, std::uint64_t to) {
     const int file = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
-    struct stat facts{};
+    struct stat facts {};
     if (file < 0 || ::fstat(file, &facts) != 0) std::abort();
     size_ = static_cast<std::size_t>(facts.st_size);
     base_ = ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
@@ -51,7 +52,8 @@ class raw_words {
   std::size_t count_ = 0;
 };
 
-/// Values that hurt more than noise does: small numbers, powers of two, what was there with a bit changed.
+/// Values that hurt more than noise does: small numbers, powers of two, what was there with a bit
+/// changed.
 inline std::uint64_t nasty(std::mt19937_64& random, std::uint64_t old) {
   switch (random() % 8) {
     case 0: return 0;
@@ -59,7 +61,8 @@ inline std::uint64_t nasty(std::mt19937_64& random, std::uint64_t old) {
     case 2: return random() % 1024;
     case 3: return 1ull << (random() % 64);
     case 4: return old ^ 1ull << (random() % 64);
-    case 5: return (random() % 16) << 32 | (random() % 600);  // looks like an entry of the readers table
+    // looks like an entry of the readers table
+    case 5: return (random() % 16) << 32 | (random() % 600);
     case 6: return old + 1;
     default: return random();
   }

@@ -1,5 +1,6 @@
 #pragma once
-/// robust: what the tests of hostile input share: children whose death is a finding, files that are damaged on purpose.
+/// robust: what the tests of hostile input share: children whose death is a finding, files that are
+/// damaged on purpose.
 
 #include <bus/bus.hpp>
 #include <gtest/gtest.h>
@@ -28,11 +29,13 @@ namespace robust {
 inline int failures() {
   const auto* result = ::testing::UnitTest::GetInstance()->current_test_info()->result();
   int failed = 0;
-  for (int i = 0; i < result->total_part_count(); ++i) failed += result->GetTestPartResult(i).failed() ? 1 : 0;
+  for (int i = 0; i < result->total_part_count(); ++i)
+    failed += result->GetTestPartResult(i).failed() ? 1 : 0;
   return failed;
 }
 
-/// How a child ended. Empty: well; else for people: "killed by signal 7 (Bus error)", "a check failed", "hung".
+/// How a child ended. Empty: well; else for people: "killed by signal 7 (Bus error)", "a check
+/// failed", "hung".
 template <class Work>
 std::string run_in_child(unsigned watchdog_seconds, Work&& work) {
   test::child runner([&] {
@@ -52,17 +55,21 @@ std::string run_in_child(unsigned watchdog_seconds, Work&& work) {
 }
 
 /// True when `failure` is a typed error with this code that tells what and why.
-inline ::testing::AssertionResult is_error(const bus::error& failure, bus::errc code, const std::string& names = {}) {
+inline ::testing::AssertionResult is_error(const bus::error& failure, bus::errc code,
+                                           const std::string& names = {}) {
   const std::string shown = std::string(bus::errc_name(failure.code)) + ": " + failure.message();
   if (failure.code != code)
-    return ::testing::AssertionFailure() << "expected " << bus::errc_name(code) << ", got " << shown;
-  if (failure.what.empty() || failure.why.empty()) return ::testing::AssertionFailure() << "says too little: " << shown;
+    return ::testing::AssertionFailure()
+           << "expected " << bus::errc_name(code) << ", got " << shown;
+  if (failure.what.empty() || failure.why.empty())
+    return ::testing::AssertionFailure() << "says too little: " << shown;
   if (shown.find(names) == std::string::npos)
     return ::testing::AssertionFailure() << "does not name " << names << ": " << shown;
   return ::testing::AssertionSuccess();
 }
 template <class T>
-::testing::AssertionResult fails_with(const bus::result<T>& outcome, bus::errc code, const std::string& names = {}) {
+::testing::AssertionResult fails_with(const bus::result<T>& outcome, bus::errc code,
+                                      const std::string& names = {}) {
   if (outcome) return ::testing::AssertionFailure() << "it worked";
   return is_error(outcome.error(), code, names);
 }
@@ -78,14 +85,16 @@ inline void write_file(const std::string& path, const bytes& content) {
   const int file = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   ASSERT_GE(file, 0) << path;
   ASSERT_EQ(::ftruncate(file, static_cast<off_t>(content.size())), 0);
-  ASSERT_EQ(::pwrite(file, content.data(), content.size(), 0), static_cast<ssize_t>(content.size()));
+  ASSERT_EQ(::pwrite(file, content.data(), content.size(), 0),
+            static_cast<ssize_t>(content.size()));
   ::close(file);
 }
 template <class T>
 void poke(const std::string& path, std::uint64_t offset, T value) {
   const int file = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
   ASSERT_GE(file, 0) << path;
-  ASSERT_EQ(::pwrite(file, &value, sizeof value, static_cast<off_t>(offset)), static_cast<ssize_t>(sizeof value));
+  ASSERT_EQ(::pwrite(file, &value, sizeof value, static_cast<off_t>(offset)),
+            static_cast<ssize_t>(sizeof value));
   ::close(file);
 }
 
@@ -109,7 +118,8 @@ inline void mount_small_tmpfs(const std::string& at, const std::string& options)
     std::ofstream("/proc/self/gid_map") << group << ' ' << group << " 1";
   }
   ASSERT_EQ(::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr), 0);
-  ASSERT_EQ(::mount("tmpfs", at.c_str(), "tmpfs", 0, ("mode=700," + options).c_str()), 0) << ::strerror(errno);
+  ASSERT_EQ(::mount("tmpfs", at.c_str(), "tmpfs", 0, ("mode=700," + options).c_str()), 0)
+      << ::strerror(errno);
 }
 
 }  // namespace robust

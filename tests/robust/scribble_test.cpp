@@ -1,6 +1,7 @@
-// A hostile process writes random words over everything that a subscriber may write, while a publisher and another
-// subscriber work. They never crash, never stall for good, and lose nothing unreported. Random words over the rings
-// themselves: readers may stop with an error, but neither crash nor hang.
+// A hostile process writes random words over everything that a subscriber may write, while a
+// publisher and another subscriber work. They never crash, never stall for good, and lose nothing
+// unreported. Random words over the rings themselves: readers may stop with an error, but neither
+// crash nor hang.
 
 #include <atomic>
 #include <filesystem>
@@ -28,14 +29,15 @@ struct account {
   std::atomic<std::uint64_t> refused{0};
   std::atomic<std::uint64_t> received{0};
   std::atomic<std::uint64_t> lost{0};
-  std::atomic<std::uint64_t> wrong{0};     // sequences: out of order, or lost and not reported
-  std::atomic<std::uint64_t> spoiled{0};   // payloads that are not what was published
+  std::atomic<std::uint64_t> wrong{0};    // sequences: out of order, or lost and not reported
+  std::atomic<std::uint64_t> spoiled{0};  // payloads that are not what was published
   std::atomic<std::uint64_t> ready{0};
   std::atomic<std::uint64_t> strokes{0};
   std::atomic<std::uint64_t> stop{0};
 };
 
-// Publishes its own count as payload until told to stop. The only publisher: message number n has sequence n.
+// Publishes its own count as payload until told to stop. The only publisher: message number n has
+// sequence n.
 int publish_all_the_time(const std::string& url, const std::string& subject, account& seen) {
   ::alarm(60);
   auto session = bus::open(url);
@@ -49,7 +51,8 @@ int publish_all_the_time(const std::string& url, const std::string& subject, acc
       if (done.sequence != next) ++seen.wrong;
       ++next;
       ++seen.published;
-    } else if (done.status == bus::publish_status::timed_out || done.status == bus::publish_status::rejected) {
+    } else if (done.status == bus::publish_status::timed_out ||
+               done.status == bus::publish_status::rejected) {
       ++seen.refused;
     } else {
       std::fprintf(stderr, "publish: %s, %s\n", bus::publish_status_name(done.status),
@@ -61,7 +64,8 @@ int publish_all_the_time(const std::string& url, const std::string& subject, acc
 }
 
 // Every sequence is delivered with its payload, or reported lost: no other.
-int receive_all_the_time(const std::string& url, const std::string& pattern, account& seen, std::uint64_t forget = 0) {
+int receive_all_the_time(const std::string& url, const std::string& pattern, account& seen,
+                         std::uint64_t forget = 0) {
   ::alarm(60);
   auto session = bus::open(url);
   if (!session) return 20;
@@ -80,7 +84,8 @@ int receive_all_the_time(const std::string& url, const std::string& pattern, acc
   ++seen.ready;
   while (seen.stop.load() < 2) {
     const std::size_t got = subscriber->poll(64, [&](const bus::message& m) {
-      if (forget != 0 && m.sequence() == forget) return;  // the seeded bug: a loss that nobody reports
+      // the seeded bug: a loss that nobody reports
+      if (forget != 0 && m.sequence() == forget) return;
       std::uint64_t payload = 0;
       if (m.size() == sizeof payload) std::memcpy(&payload, m.payload().data(), sizeof payload);
       if (m.sequence() != expected) ++seen.wrong;
@@ -98,8 +103,8 @@ int receive_all_the_time(const std::string& url, const std::string& pattern, acc
 }
 
 // Joins as a subscriber does, then writes nonsense over all that a subscriber may write.
-int scribble_as_subscriber(const test::scratch& place, const std::string& stream, std::uint32_t seed, account& seen,
-                           bool hot) {
+int scribble_as_subscriber(const test::scratch& place, const std::string& stream,
+                           std::uint32_t seed, account& seen, bool hot) {
   ::alarm(60);
   auto session = bus::open(place.url("t", "&slots=16"));
   if (!session) return 30;
@@ -115,10 +120,12 @@ int scribble_as_subscriber(const test::scratch& place, const std::string& stream
   }
   if (own.empty()) return 32;
   const raw_words slots(own, bus::layout::process_slots_offset, ~0ull);
-  const raw_words hints(place.stream(stream) + "/lane-0.readers", offsetof(bus::layout::readers_header, armed),
-                        bus::layout::readers_offset);
-  const raw_words entries(place.stream(stream) + "/lane-0.readers", bus::layout::readers_offset, ~0ull);
-  const raw_words control(place.directory() + "/control", offsetof(bus::layout::control_header, generation),
+  const raw_words hints(place.stream(stream) + "/lane-0.readers",
+                        offsetof(bus::layout::readers_header, armed), bus::layout::readers_offset);
+  const raw_words entries(place.stream(stream) + "/lane-0.readers", bus::layout::readers_offset,
+                          ~0ull);
+  const raw_words control(place.directory() + "/control",
+                          offsetof(bus::layout::control_header, generation),
                           sizeof(bus::layout::control_header));
   std::mt19937_64 random(seed);
   ++seen.ready;
@@ -132,7 +139,8 @@ int scribble_as_subscriber(const test::scratch& place, const std::string& stream
     }
     if (!hot) std::this_thread::sleep_for(50us);
     if (seen.strokes % 4096 < 16) {  // bells of others
-      for (const auto& entry : std::filesystem::directory_iterator(place.directory() + "/processes")) {
+      for (const auto& entry :
+           std::filesystem::directory_iterator(place.directory() + "/processes")) {
         if (entry.path().extension() != ".fifo") continue;
         const int bell = ::open(entry.path().c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC);
         const std::uint64_t noise[64] = {random()};
@@ -174,14 +182,17 @@ TEST_P(Scribbling, HurtsNobodyElse) {
   ASSERT_TRUE(test::eventually([&] { return seen->ready == 1; }));
   test::child publisher([&] { return publish_all_the_time(place.url(), "s.a", *seen); });
   ASSERT_TRUE(test::eventually([&] { return seen->ready == 2; }));
-  test::child scribbler([&] { return scribble_as_subscriber(place, "s", seed, *seen, GetParam().hot); });
+  test::child scribbler(
+      [&] { return scribble_as_subscriber(place, "s", seed, *seen, GetParam().hot); });
   ASSERT_TRUE(test::eventually([&] { return seen->ready == 3; }));
   const auto end = steady_clock::now() + scribbling_time;
   bool alive = true;
   while (alive && steady_clock::now() < end) {
-    // A publish that ends in a typed timeout is an answer, too; on an overwriting stream there is no reason for one.
+    // A publish that ends in a typed timeout is an answer, too; on an overwriting stream there is
+    // no reason for one.
     const std::uint64_t answers = seen->published + seen->refused;
-    alive = test::eventually([&] { return seen->published + seen->refused != answers; }, stall_patience);
+    alive = test::eventually([&] { return seen->published + seen->refused != answers; },
+                             stall_patience);
     EXPECT_TRUE(alive) << "the publisher stalls";
     if (alive && seen->refused == 0) {
       alive = moves_on(seen->received);
@@ -199,14 +210,16 @@ TEST_P(Scribbling, HurtsNobodyElse) {
   seen->stop = 1;
   EXPECT_TRUE(publisher.succeeded()) << "the publisher";
   EXPECT_TRUE(test::eventually([&] { return seen->received + seen->lost == seen->published; }))
-      << seen->received << " received, " << seen->lost << " lost, " << seen->published << " published";
+      << seen->received << " received, " << seen->lost << " lost, " << seen->published
+      << " published";
   seen->stop = 2;
   EXPECT_TRUE(receiver.succeeded());
   EXPECT_EQ(seen->wrong, 0u);
   if (GetParam().overflow == bus::overflow::drop_oldest) {
     EXPECT_EQ(seen->spoiled, 0u);
   } else {
-    // Read in place: who was taken off the table of readers may be overwritten while it looks, and is told right after.
+    // Read in place: who was taken off the table of readers may be overwritten while it looks, and
+    // is told right after.
     EXPECT_LE(seen->spoiled, seen->lost);
   }
   EXPECT_GT(seen->strokes, 1000u);
@@ -221,12 +234,14 @@ TEST_P(Scribbling, HurtsNobodyElse) {
 }
 
 std::string scene_name(const ::testing::TestParamInfo<scene>& which) {
-  return std::string(bus::overflow_name(which.param.overflow)) + (which.param.hot ? "_at_full_speed" : "_now_and_then");
+  return std::string(bus::overflow_name(which.param.overflow)) +
+         (which.param.hot ? "_at_full_speed" : "_now_and_then");
 }
 INSTANTIATE_TEST_SUITE_P(Scenes, Scribbling,
                          ::testing::Values(scene{bus::overflow::drop_oldest, false},
                                            scene{bus::overflow::drop_oldest, true},
-                                           scene{bus::overflow::block, false}, scene{bus::overflow::block, true}),
+                                           scene{bus::overflow::block, false},
+                                           scene{bus::overflow::block, true}),
                          scene_name);
 
 // The accounting of the tests above notices one message that is neither delivered nor reported.
@@ -257,8 +272,10 @@ TEST(ScribbledControl, EveryProcessGetsAnIdThatIsUsable) {
   auto first = bus::open(place.url());
   ASSERT_TRUE(first);
   const auto control = place.directory() + "/control";
-  for (const std::uint64_t next : {0ull, 1ull << 31, 0xffffffffull, 1ull << 32, ~0ull, 0x7fffffffull}) {
-    robust::poke<std::uint64_t>(control, offsetof(bus::layout::control_header, next_process_id), next);
+  for (const std::uint64_t next :
+       {0ull, 1ull << 31, 0xffffffffull, 1ull << 32, ~0ull, 0x7fffffffull}) {
+    robust::poke<std::uint64_t>(control, offsetof(bus::layout::control_header, next_process_id),
+                                next);
     std::vector<bus::session> sessions;
     for (int i = 0; i < 3; ++i) {
       auto made = bus::open(place.url());
@@ -283,14 +300,14 @@ TEST(ScribbledControl, IdsThatAreTakenArePassedBy) {
     ASSERT_TRUE(made);
     sessions.push_back(std::move(*made));
   }
-  robust::poke<std::uint64_t>(place.directory() + "/control", offsetof(bus::layout::control_header, next_process_id),
-                              1);
+  robust::poke<std::uint64_t>(place.directory() + "/control",
+                              offsetof(bus::layout::control_header, next_process_id), 1);
   const auto one_more = bus::open(place.url());
   EXPECT_TRUE(one_more) << one_more.error().message();
 }
 
-// Random words over a ring and its control words: only publishers may write there, so errors are allowed. Nothing
-// else is.
+// Random words over a ring and its control words: only publishers may write there, so errors are
+// allowed. Nothing else is.
 class ScribbledRing : public ::testing::TestWithParam<bus::overflow> {};
 
 TEST_P(ScribbledRing, NeitherCrashesNorHangsItsReaders) {
@@ -306,9 +323,10 @@ TEST_P(ScribbledRing, NeitherCrashesNorHangsItsReaders) {
     const test::shared_value<account> seen;
     const bool header_too = round % 2 == 1;
     test::child scribbler([&] {
-      const raw_words ring(place.stream("s") + "/lane-0",
-                           header_too ? offsetof(bus::layout::lane_header, limits) : bus::layout::lane_data_offset,
-                           ~0ull);
+      const raw_words ring(
+          place.stream("s") + "/lane-0",
+          header_too ? offsetof(bus::layout::lane_header, limits) : bus::layout::lane_data_offset,
+          ~0ull);
       std::mt19937_64 random(seed + round);
       while (seen->stop == 0) {
         auto& word = ring[random() % (header_too && random() % 2 == 0 ? 1024 : ring.count())];
@@ -331,7 +349,8 @@ TEST_P(ScribbledRing, NeitherCrashesNorHangsItsReaders) {
           }
           for (int i = 0; i < 50 && !subscriber->failure(); ++i) {
             (void)subscriber->poll(100, [&](const bus::message& m) {
-              bytes += m.subject().size() + m.headers().size() + static_cast<std::size_t>(m.sequence() & 1);
+              bytes += m.subject().size() + m.headers().size() +
+                       static_cast<std::size_t>(m.sequence() & 1);
               for (const std::byte b : m.payload()) bytes += static_cast<std::size_t>(b) & 1;
               (void)m.publish_time();
               bytes += m.still_valid() ? 1 : 0;
@@ -359,8 +378,9 @@ TEST_P(ScribbledRing, NeitherCrashesNorHangsItsReaders) {
         if (!made) continue;
         const bus::header mark{"key", "value"};
         for (int i = 0; i < 200 && !end(); ++i)
-          (void)(i % 2 == 0 ? made->publish(payload)
-                            : made->publish_to("s.b." + std::to_string(i), payload, std::span(&mark, 1)));
+          (void)(i % 2 == 0
+                     ? made->publish(payload)
+                     : made->publish_to("s.b." + std::to_string(i), payload, std::span(&mark, 1)));
       }
       return 0;
     });
@@ -368,18 +388,24 @@ TEST_P(ScribbledRing, NeitherCrashesNorHangsItsReaders) {
     how.wait = round % 3 == 0 ? bus::wait_strategy::block : bus::wait_strategy::adaptive;
     how.in_place = round % 4 >= 2;
     how.gate = round % 3 != 1;
-    how.start = round % 5 == 0 ? bus::start::last() : round % 5 == 1 ? bus::start::new_messages() : bus::start::all();
+    how.start = round % 5 == 0   ? bus::start::last()
+                : round % 5 == 1 ? bus::start::new_messages()
+                                 : bus::start::all();
     EXPECT_EQ(read(how), "") << "round " << round;
     seen->stop = 1;
     const int ended = publisher.wait();
-    EXPECT_EQ(ended, 0) << "round " << round << ": the publisher ended with wait status " << ended << ", seed " << seed;
+    EXPECT_EQ(ended, 0) << "round " << round << ": the publisher ended with wait status " << ended
+                        << ", seed " << seed;
     EXPECT_TRUE(scribbler.succeeded());
     EXPECT_GT(seen->strokes, 100u);
     EXPECT_TRUE(keeper->remove_stream("s"));
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Policies, ScribbledRing, ::testing::Values(bus::overflow::block, bus::overflow::drop_oldest),
-                         [](const auto& which) { return std::string(bus::overflow_name(which.param)); });
+INSTANTIATE_TEST_SUITE_P(Policies, ScribbledRing,
+                         ::testing::Values(bus::overflow::block, bus::overflow::drop_oldest),
+                         [](const auto& which) {
+                           return std::string(bus::overflow_name(which.param));
+                         });
 
 }  // namespace

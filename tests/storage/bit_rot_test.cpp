@@ -1,6 +1,7 @@
-/// bit_rot: every byte of a closed log is changed, one at a time, and every file is cut at every offset. Readers get
-/// every record that was not touched, none with other contents, and are told; the writer opens the log, keeps what is
-/// intact where it is, goes on, and gives no sequence out again.
+/// bit_rot: every byte of a closed log is changed, one at a time, and every file is cut at every
+/// offset. Readers get every record that was not touched, none with other contents, and are told;
+/// the writer opens the log, keeps what is intact where it is, goes on, and gives no sequence out
+/// again.
 
 #include <gtest/gtest.h>
 
@@ -39,7 +40,8 @@ struct closed_log {
   std::uint64_t count() const noexcept { return places.size(); }
 };
 
-closed_log make_log(std::uint64_t segment_bytes, std::uint64_t records_bytes, std::uint32_t record_bytes_max) {
+closed_log make_log(std::uint64_t segment_bytes, std::uint64_t records_bytes,
+                    std::uint32_t record_bytes_max) {
   closed_log made;
   made.segment_bytes = segment_bytes;
   auto disk = std::make_unique<simulated_disk>();
@@ -51,8 +53,8 @@ closed_log make_log(std::uint64_t segment_bytes, std::uint64_t records_bytes, st
   std::uint64_t written = 0;
   while (written < records_bytes) {
     const std::size_t before = life.book.live.size();
-    EXPECT_TRUE(life.append(static_cast<std::uint32_t>(1 + life.random().below(5)), record_bytes_max,
-                            life.random().percent(80)));
+    EXPECT_TRUE(life.append(static_cast<std::uint32_t>(1 + life.random().below(5)),
+                            record_bytes_max, life.random().percent(80)));
     for (std::size_t i = before; i < life.book.live.size(); ++i)
       written += layout::record_shape{life.book.live[i].bytes, 0, 0}.total_bytes();
   }
@@ -69,7 +71,8 @@ closed_log make_log(std::uint64_t segment_bytes, std::uint64_t records_bytes, st
     log::segment_reader reader(*disk);
     const std::string path = log::segment_path(directory, bases[i]);
     EXPECT_EQ(reader.open(path, life.log()->log_id(), bases[i]), 0);
-    closed_log::file segment{path, reader.file_bytes(), layout::log_header_bytes, i + 1 == bases.size()};
+    closed_log::file segment{path, reader.file_bytes(), layout::log_header_bytes,
+                             i + 1 == bases.size()};
     for (log::logged_record record; reader.next(record) == log::walk_outcome::record;) {
       segment.records_end = reader.position();
       made.places.push_back({i, reader.position() - record.shape.total_bytes(), reader.position()});
@@ -77,7 +80,8 @@ closed_log make_log(std::uint64_t segment_bytes, std::uint64_t records_bytes, st
     }
     made.segments.push_back(segment);
     const std::string index = directory + "/" + log::index_name(bases[i]);
-    if (const auto bytes = disk->contents(index).size(); bytes != 0) made.indexes.push_back({index, bytes, 0, false});
+    if (const auto bytes = disk->contents(index).size(); bytes != 0)
+      made.indexes.push_back({index, bytes, 0, false});
   }
   EXPECT_EQ(made.count(), life.book.live.size());
   made.disk = disk->clone();
@@ -105,14 +109,17 @@ read_result read_log(const closed_log& log, simulated_disk& disk, std::uint64_t 
   for (log::logged_record record;;) {
     const auto outcome = history.next(record, ~0ull);
     if (outcome == log::walk_outcome::gap) {
-      if (history.loss().first != next) result.wrong = "a gap begins at " + std::to_string(history.loss().first);
+      if (history.loss().first != next)
+        result.wrong = "a gap begins at " + std::to_string(history.loss().first);
       next = history.loss().first + history.loss().count;
       result.is_told = true;
       continue;
     }
-    if (outcome == log::walk_outcome::failure) result.wrong = "failure " + std::to_string(history.failure());
+    if (outcome == log::walk_outcome::failure)
+      result.wrong = "failure " + std::to_string(history.failure());
     if (outcome != log::walk_outcome::record) break;
-    if (record.seq != next) result.wrong = "record " + std::to_string(record.seq) + " without a gap before it";
+    if (record.seq != next)
+      result.wrong = "record " + std::to_string(record.seq) + " without a gap before it";
     next = record.seq + 1;
     const std::size_t index = record.seq - 1;
     const auto salt = static_cast<std::uint32_t>(record.origin >> 32);
@@ -139,8 +146,8 @@ struct injury {
 
 // Empty: as it must be.
 std::string check(const closed_log& log, const injury& hurt) {
-  const std::string where = (hurt.flipped == std::byte{} ? "cut at " : "flipped at ") + std::to_string(hurt.offset) +
-                            " of " + hurt.path + ": ";
+  const std::string where = (hurt.flipped == std::byte{} ? "cut at " : "flipped at ") +
+                            std::to_string(hurt.offset) + " of " + hurt.path + ": ";
   const auto disk = log.disk->clone();
   const bool is_cut = hurt.flipped == std::byte{};
   if (is_cut) {
@@ -150,13 +157,15 @@ std::string check(const closed_log& log, const injury& hurt) {
     disk->overwrite(hurt.path, {&now, 1}, hurt.offset);
   }
   const auto is_hurt = [&](const place& at) {
-    return at.file == hurt.segment && (is_cut ? at.to > hurt.offset : at.from <= hurt.offset && hurt.offset < at.to);
+    return at.file == hurt.segment &&
+           (is_cut ? at.to > hurt.offset : at.from <= hurt.offset && hurt.offset < at.to);
   };
   const auto compare = [&](const read_result& got, const char* when) -> std::string {
     if (!got.wrong.empty()) return where + when + got.wrong;
     for (std::size_t i = 0; i < log.count(); ++i)
       if (got.found[i] == is_hurt(log.places[i]))
-        return where + when + "record " + std::to_string(i + 1) + (got.found[i] ? " came back" : " was dropped");
+        return where + when + "record " + std::to_string(i + 1) +
+               (got.found[i] ? " came back" : " was dropped");
     return {};
   };
 
@@ -166,7 +175,8 @@ std::string check(const closed_log& log, const injury& hurt) {
   if (hurt.segment < log.segments.size()) {
     // Behind the last record of an older segment no reader has business.
     const auto& segment = log.segments[hurt.segment];
-    if (!before.is_told && (segment.is_last || hurt.offset < segment.records_end)) return where + "nobody was told";
+    if (!before.is_told && (segment.is_last || hurt.offset < segment.records_end))
+      return where + "nobody was told";
   } else if (before.is_told) {
     return where + "a reader was told of damage that is none of the log's";
   }
@@ -182,10 +192,12 @@ std::string check(const closed_log& log, const injury& hurt) {
     return where + "open() did not tell of damage";
   if (life.log()->high_water() < log.high_water) return where + "the high water fell";
   if (!(is_cut && is_last) && life.log()->next_seq() <= log.count())
-    return where + "next_seq() is " + std::to_string(life.log()->next_seq()) + ", a sequence that was used";
+    return where + "next_seq() is " + std::to_string(life.log()->next_seq()) +
+           ", a sequence that was used";
   life.set_salt(1'000'000);
   const std::uint64_t next = life.log()->next_seq();
-  if (!life.append(2, 100, true) || !life.append(1, 100, true)) return where + "append() failed: " + life.failure();
+  if (!life.append(2, 100, true) || !life.append(1, 100, true))
+    return where + "append() failed: " + life.failure();
   const auto after = read_log(log, *disk);
   if (auto wrong = compare(after, "after going on, "); !wrong.empty()) return wrong;
   if (after.others != std::vector<std::uint64_t>{next, next + 1, next + 2})
@@ -211,9 +223,10 @@ TEST(BitRot, EveryByteAndEveryCutOfASmallLog) {
     all.push_back({state, offset, pattern_of(offset), ~std::size_t{0}});
     all.push_back({state, offset, std::byte{}, ~std::size_t{0}});
   }
-  const auto wrong = for_each_number(all.size(), [&](std::uint64_t number) { return check(log, all[number]); });
-  std::printf("%zu injuries of a log of %zu segments and %llu records\n", all.size(), log.segments.size(),
-              static_cast<unsigned long long>(log.count()));
+  const auto wrong =
+      for_each_number(all.size(), [&](std::uint64_t number) { return check(log, all[number]); });
+  std::printf("%zu injuries of a log of %zu segments and %llu records\n", all.size(),
+              log.segments.size(), static_cast<unsigned long long>(log.count()));
   EXPECT_EQ(wrong, "");
 }
 
@@ -228,11 +241,13 @@ TEST(BitRot, SamplesOfALargerLogWithIndexes) {
   for (int i = 0; i < 1000; ++i) {
     const std::size_t segment = random.below(log.segments.size());
     const bool behind = random.percent(5);
-    const std::uint64_t offset = random.below(behind ? log.segments[segment].bytes : log.segments[segment].records_end);
-    all.push_back(
-        {log.segments[segment].path, offset, random.percent(80) ? pattern_of(random()) : std::byte{}, segment});
+    const std::uint64_t offset =
+        random.below(behind ? log.segments[segment].bytes : log.segments[segment].records_end);
+    all.push_back({log.segments[segment].path, offset,
+                   random.percent(80) ? pattern_of(random()) : std::byte{}, segment});
   }
-  const auto wrong = for_each_number(all.size(), [&](std::uint64_t number) { return check(log, all[number]); });
+  const auto wrong =
+      for_each_number(all.size(), [&](std::uint64_t number) { return check(log, all[number]); });
   EXPECT_EQ(wrong, "");
 }
 
@@ -258,9 +273,11 @@ TEST(BitRot, AnIndexIsOnlyAHint) {
     for (std::uint64_t part = 1; part < 6; ++part) {
       const std::uint64_t from = part * log.count() / 6;
       const auto got = read_log(log, *disk, from);
-      if (!got.wrong.empty() || got.is_told) return "from " + std::to_string(from) + ": " + got.wrong;
+      if (!got.wrong.empty() || got.is_told)
+        return "from " + std::to_string(from) + ": " + got.wrong;
       for (std::uint64_t seq = from; seq <= log.count(); ++seq)
-        if (!got.found[seq - 1]) return "from " + std::to_string(from) + ": no record " + std::to_string(seq);
+        if (!got.found[seq - 1])
+          return "from " + std::to_string(from) + ": no record " + std::to_string(seq);
     }
     return {};
   });

@@ -1,5 +1,6 @@
-/// compression: full segments are replaced by compressed ones. Readers get the same from them, wherever they start; a
-/// byte that is changed costs one block; no power loss and no failing disk on the way costs anything.
+/// compression: full segments are replaced by compressed ones. Readers get the same from them,
+/// wherever they start; a byte that is changed costs one block; no power loss and no failing disk
+/// on the way costs anything.
 
 #include <gtest/gtest.h>
 
@@ -23,7 +24,8 @@ int compress_all(full_log& made) {
   const std::atomic<bool> stop{false};
   while (const auto base_seq = made.log->next_full_segment()) {
     const std::string path = made.directory + "/copy.tmp";
-    const auto copy = storage::compress_segment(made.disk, made.directory, *base_seq, made.log->log_id(), path, stop);
+    const auto copy = storage::compress_segment(made.disk, made.directory, *base_seq,
+                                                made.log->log_id(), path, stop);
     if (copy.outcome != compress_outcome::done) {
       made.log->settle_segment(*base_seq);
       continue;
@@ -34,7 +36,8 @@ int compress_all(full_log& made) {
   return done;
 }
 
-std::string all_there(log::disk& disk, const std::string& directory, std::uint64_t from, std::uint64_t last) {
+std::string all_there(log::disk& disk, const std::string& directory, std::uint64_t from,
+                      std::uint64_t last) {
   const auto back = read_all_records(disk, directory, from);
   if (back.failure != 0) return "failure " + std::to_string(back.failure);
   if (!back.losses.empty()) return "a gap from " + std::to_string(back.losses.front().first);
@@ -79,7 +82,8 @@ TEST(Compression, ALastRecordOfZeroesIsThere) {
   const auto zeroes = [&](std::uint32_t bytes) {
     log::frame_builder frame(made.memory.bytes(), made.log->log_id(), made.log->align());
     frame.begin(made.log->next_seq());
-    frame.add({bytes, 0, 0}, layout::pack_origin(0, 1), 1, [&](std::byte* to) { std::memset(to, 0, bytes); });
+    frame.add({bytes, 0, 0}, layout::pack_origin(0, 1), 1,
+              [&](std::byte* to) { std::memset(to, 0, bytes); });
     EXPECT_TRUE(made.log->begin(frame, true, 1, -1));
     log::disk_completion done;
     EXPECT_EQ(made.disk.reap({&done, 1}, 1), 1u);
@@ -144,7 +148,8 @@ TEST(Compression, ASegmentThatIsGoneDoesNotComeBack) {
   full_log made(1 << 20, 3000, 2 << 20);
   const std::atomic<bool> stop{false};
   const std::string path = made.directory + "/copy.tmp";
-  const auto copy = storage::compress_segment(made.disk, made.directory, 1, made.log->log_id(), path, stop);
+  const auto copy =
+      storage::compress_segment(made.disk, made.directory, 1, made.log->log_id(), path, stop);
   ASSERT_EQ(copy.outcome, compress_outcome::done);
   ASSERT_GT(made.log->retain({0, 0, 1}), 0u);
   EXPECT_NE(made.log->replace_segment(1, path, copy.bytes), 0);
@@ -166,8 +171,8 @@ TEST(Compression, WhatDoesNotGetSmallerStays) {
   full_log made(1 << 20, 3000, 2 << 20);
   ASSERT_EQ(compress_all(made), static_cast<int>(made.log->segments()) - 1);
   const std::atomic<bool> stop{false}, stopped{true};
-  const auto again =
-      storage::compress_segment(made.disk, made.directory, 1, made.log->log_id(), made.directory + "/copy.tmp", stop);
+  const auto again = storage::compress_segment(made.disk, made.directory, 1, made.log->log_id(),
+                                               made.directory + "/copy.tmp", stop);
   EXPECT_EQ(again.outcome, compress_outcome::left);
   const auto none = storage::compress_segment(made.disk, made.directory, 1, made.log->log_id(),
                                               made.directory + "/copy.tmp", stopped);
@@ -214,8 +219,10 @@ std::vector<record_place> records_of(full_log& made) {
   return places;
 }
 
-// Exactly the records that have a byte in `lost` are missing, and somebody is told. Empty: as it must be.
-std::string check_damage(simulated_disk& disk, const full_log& made, const std::vector<record_place>& records,
+// Exactly the records that have a byte in `lost` are missing, and somebody is told. Empty: as it
+// must be.
+std::string check_damage(simulated_disk& disk, const full_log& made,
+                         const std::vector<record_place>& records,
                          const std::set<std::uint64_t>& lost) {
   log::history history(disk, made.directory);
   if (history.open() != 0) return "history.open()";
@@ -225,15 +232,18 @@ std::string check_damage(simulated_disk& disk, const full_log& made, const std::
   bool told = false;
   for (log::logged_record record;;) {
     const auto outcome = history.next(record, ~0ull);
-    if (outcome == log::walk_outcome::failure) return "failure " + std::to_string(history.failure());
+    if (outcome == log::walk_outcome::failure)
+      return "failure " + std::to_string(history.failure());
     if (outcome == log::walk_outcome::end) break;
     if (outcome == log::walk_outcome::gap) {
-      if (history.loss().first != next || history.loss().reason != layout::log_gap::corrupt) return "a wrong gap";
+      if (history.loss().first != next || history.loss().reason != layout::log_gap::corrupt)
+        return "a wrong gap";
       next += history.loss().count;
       told = true;
       continue;
     }
-    if (record.seq != next++ || !is_intact(record)) return "a wrong record " + std::to_string(record.seq);
+    if (record.seq != next++ || !is_intact(record))
+      return "a wrong record " + std::to_string(record.seq);
     found[record.seq] = true;
   }
   if (next != made.last() + 1) return "the end is missing";
@@ -242,9 +252,11 @@ std::string check_damage(simulated_disk& disk, const full_log& made, const std::
   for (std::uint64_t seq = 1; seq <= made.last(); ++seq) {
     bool is_hurt = false;
     if (seq <= records.size())
-      for (std::uint64_t block = records[seq - 1].first_block; block <= records[seq - 1].last_block; ++block)
+      for (std::uint64_t block = records[seq - 1].first_block; block <= records[seq - 1].last_block;
+           ++block)
         is_hurt = is_hurt || lost.contains(block);
-    if (found[seq] == is_hurt) return "record " + std::to_string(seq) + (is_hurt ? " came back" : " was dropped");
+    if (found[seq] == is_hurt)
+      return "record " + std::to_string(seq) + (is_hurt ? " came back" : " was dropped");
   }
   return {};
 }
@@ -263,17 +275,22 @@ TEST(Compression, EveryByteAndEveryCutCostAtMostOneBlock) {
     const auto disk = made.disk.clone();
     std::set<std::uint64_t> lost;
     for (std::size_t i = 0; i < blocks.begin.size(); ++i)
-      if (is_cut ? blocks.end[i] > offset : blocks.begin[i] <= offset && offset < blocks.end[i]) lost.insert(i);
+      if (is_cut ? blocks.end[i] > offset : blocks.begin[i] <= offset && offset < blocks.end[i])
+        lost.insert(i);
     if (is_cut) {
       disk->truncate(made.first_segment(), offset);
     } else {
-      const std::byte now = file[offset] ^ static_cast<std::byte>(offset % 9 == 8 ? 0xff : 1u << (offset % 9 % 8));
+      const std::byte now =
+          file[offset] ^ static_cast<std::byte>(offset % 9 == 8 ? 0xff : 1u << (offset % 9 % 8));
       disk->overwrite(made.first_segment(), {&now, 1}, offset);
     }
     const std::string found = check_damage(*disk, made, records, lost);
-    return found.empty() ? found : (is_cut ? "cut at " : "flipped at ") + std::to_string(offset) + ": " + found;
+    return found.empty()
+               ? found
+               : (is_cut ? "cut at " : "flipped at ") + std::to_string(offset) + ": " + found;
   });
-  std::printf("%zu injuries of %zu bytes, %zu blocks\n", 2 * file.size(), file.size(), blocks.begin.size());
+  std::printf("%zu injuries of %zu bytes, %zu blocks\n", 2 * file.size(), file.size(),
+              blocks.begin.size());
   EXPECT_EQ(wrong, "");
 }
 
@@ -292,7 +309,8 @@ TEST(Compression, WithoutItsTableEachBlockIsFound) {
   }
 }
 
-// No newer segment tells that something is missing, and no frame either: each is 4096 bytes, none lies in two blocks.
+// No newer segment tells that something is missing, and no frame either: each is 4096 bytes, none
+// lies in two blocks.
 TEST(Compression, ALostBlockAtTheEndIsTold) {
   full_log made(1 << 20, 4000, 0, 1);
   ASSERT_EQ(compress_all(made), 1);
@@ -306,7 +324,8 @@ TEST(Compression, ALostBlockAtTheEndIsTold) {
   ASSERT_EQ(history.open(), 0);
   history.seek(1);
   std::uint64_t records = 0;
-  for (log::logged_record record; history.next(record, ~0ull) == log::walk_outcome::record;) ++records;
+  for (log::logged_record record; history.next(record, ~0ull) == log::walk_outcome::record;)
+    ++records;
   EXPECT_GT(records, 200u);
   EXPECT_FALSE(history.take_damages().empty());
 }
@@ -323,7 +342,8 @@ TEST(Compression, APageThatCannotBeReadCostsItsBlocks) {
     disk->unreadable_pages.insert({log::segment_name(1), page});
     std::set<std::uint64_t> lost;
     for (std::size_t i = 0; i < blocks.begin.size(); ++i)
-      if (blocks.begin[i] < (page + 1) * page_bytes && blocks.end[i] > page * page_bytes) lost.insert(i);
+      if (blocks.begin[i] < (page + 1) * page_bytes && blocks.end[i] > page * page_bytes)
+        lost.insert(i);
     ASSERT_EQ(check_damage(*disk, made, records, lost), "") << "page " << page;
   }
 }
@@ -350,7 +370,8 @@ TEST(Compression, APowerLossOnTheWayCostsNothing) {
       next.book = life.book_now();
       ++states;
       if (!next.open()) next.blame("open(): " + next.failure());
-      if (next.wrong().empty() && !next.append(2, 300, true)) next.blame("append(): " + next.failure());
+      if (next.wrong().empty() && !next.append(2, 300, true))
+        next.blame("append(): " + next.failure());
       next.look();
       wrong = next.wrong();
     }
@@ -375,7 +396,8 @@ TEST(Compression, NoCallThatFailsCostsAnything) {
         log_life life(disk, 11);
         ASSERT_TRUE(life.create());
         while (life.log()->segments() < 2) ASSERT_TRUE(life.append(5, 3000, true));
-        disk.set_fault({at, is_short ? -ENOSPC : -EIO, for_ever, is_short, [](disk_call) { return true; }});
+        disk.set_fault(
+            {at, is_short ? -ENOSPC : -EIO, for_ever, is_short, [](disk_call) { return true; }});
         const bool was_done = life.compress();
         const bool fired = disk.faults_fired() != 0;
         disk.end_faults();

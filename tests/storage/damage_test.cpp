@@ -1,12 +1,14 @@
-/// damage: one file of a log, a backup or a recording is changed in every way that disks, restores and people change
-/// files, and everything that reads it is asked. A model knows what was written.
+/// damage: one file of a log, a backup or a recording is changed in every way that disks, restores
+/// and people change files, and everything that reads it is asked. A model knows what was written.
 ///
 /// What must hold for every damage
-///   D1  No reader delivers what was not written under that sequence, and no subject gets another's name.
+///   D1  No reader delivers what was not written under that sequence, and no subject gets another's
+///       name.
 ///   D2  What a reader does not deliver it tells: as a gap, or by a failure.
 ///   D3  verify_log does not call a log whole of which a message or a subject is missing or wrong.
 ///   D4  A backup whose files differ from what was copied is not taken for whole.
-///   D5  Opening a log for writing removes nothing that could be read before, and never gives out a sequence again.
+///   D5  Opening a log for writing removes nothing that could be read before, and never gives out a
+///       sequence again.
 ///
 ///   BUS_DAMAGE_CASES=N   how many; each is one damage, read in every way
 ///   BUS_TEST_SEED=N      the first case, and so all others
@@ -63,7 +65,9 @@ struct stream_truth {
   tree files, older;  // now, and halfway
 };
 
-std::string subject_of(const stream_truth& of, std::uint32_t id) { return of.name + ".s" + std::to_string(id); }
+std::string subject_of(const stream_truth& of, std::uint32_t id) {
+  return of.name + ".s" + std::to_string(id);
+}
 
 bytes contents_of(const lane_truth& lane, std::uint64_t seq) {
   std::mt19937_64 random(seq * 1'000'003 + lane.salt);
@@ -82,7 +86,8 @@ class world {
     add("b", 202, 1);
     for (int half = 0; half < 2; ++half) {
       for (stream_truth& stream : streams) {
-        for (std::uint32_t lane = 0; lane < stream.lanes.size(); ++lane) write(stream, lane, 130 + 40 * lane);
+        for (std::uint32_t lane = 0; lane < stream.lanes.size(); ++lane)
+          write(stream, lane, 130 + 40 * lane);
         (half == 0 ? stream.older : stream.files) = collect(stream);
       }
     }
@@ -110,15 +115,16 @@ class world {
     truth.name = name;
     truth.id = id;
     std::string mended;
-    auto subjects = storage::subject_log::open(disk_, catalog_.directory_of(name), id, 0, {}, mended);
+    auto subjects =
+        storage::subject_log::open(disk_, catalog_.directory_of(name), id, 0, {}, mended);
     std::vector<log::known_subject> more;
     for (std::uint32_t i = 0; i < subjects_each; ++i) more.push_back({subject_of(truth, i), 0});
     EXPECT_TRUE(subjects && subjects->append(more));
     for (std::uint32_t lane = 0; lane < lanes; ++lane) {
       truth.lanes.push_back({0, id * 10 + lane});
       storage::recovery_report report;
-      auto log = storage::lane_log::open(disk_, catalog_.lane_directory_of(name, lane), {id, 1, lane}, options_here(),
-                                         report);
+      auto log = storage::lane_log::open(disk_, catalog_.lane_directory_of(name, lane),
+                                         {id, 1, lane}, options_here(), report);
       EXPECT_TRUE(log);
       (*log)->note_subjects(subjects_each);
       logs_[name].push_back(std::move(*log));
@@ -135,7 +141,8 @@ class world {
         const std::uint64_t seq = frame.next_seq();
         const bytes payload = contents_of(lane, seq);
         frame.add({static_cast<std::uint32_t>(payload.size()), 0, 0},
-                  layout::pack_origin(static_cast<std::uint32_t>(seq % subjects_each), 1), time_of(seq),
+                  layout::pack_origin(static_cast<std::uint32_t>(seq % subjects_each), 1),
+                  time_of(seq),
                   [&](std::byte* to) { std::memcpy(to, payload.data(), payload.size()); });
         lane.last = seq;
       }
@@ -158,7 +165,8 @@ class world {
       }
       std::vector<std::string> inner;
       (void)disk_.list(root + "/" + name, inner);
-      for (const std::string& one : inner) found[name + "/" + one] = disk_.contents(root + "/" + name + "/" + one);
+      for (const std::string& one : inner)
+        found[name + "/" + one] = disk_.contents(root + "/" + name + "/" + one);
     }
     return found;
   }
@@ -191,16 +199,27 @@ tree read_tree(const std::string& root) {
   tree files;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(root))
     if (entry.is_regular_file())
-      files[std::filesystem::relative(entry.path(), root).string()] = read_file(entry.path().string());
+      files[std::filesystem::relative(entry.path(), root).string()] =
+          read_file(entry.path().string());
   return files;
 }
 
 /// What a reader forgets to check, to prove that it would be noticed.
 enum class mistake : std::uint8_t { none, trusts_names, forgets_gaps };
 
-enum class operation : std::uint8_t { flip, cut, empty, remove, duplicate, swap, old_chunk, old_file, zero_chunk };
-constexpr const char* operation_names[] = {"flip", "cut", "empty", "remove", "duplicate", "swap", "old chunk",
-                                           "old file", "zero chunk"};
+enum class operation : std::uint8_t {
+  flip,
+  cut,
+  empty,
+  remove,
+  duplicate,
+  swap,
+  old_chunk,
+  old_file,
+  zero_chunk
+};
+constexpr const char* operation_names[] = {
+    "flip", "cut", "empty", "remove", "duplicate", "swap", "old chunk", "old file", "zero chunk"};
 
 struct damage_done {
   operation what{};
@@ -211,8 +230,8 @@ struct damage_done {
 };
 
 /// Changes `file` of `files` in place; what was in it before is in `files` of the caller.
-damage_done do_damage(std::mt19937_64& random, tree& files, const std::string& file, const tree& older,
-                      const std::vector<const bytes*>& others) {
+damage_done do_damage(std::mt19937_64& random, tree& files, const std::string& file,
+                      const tree& older, const std::vector<const bytes*>& others) {
   damage_done done;
   done.file = file;
   done.what = static_cast<operation>(random() % 9);
@@ -220,7 +239,8 @@ damage_done do_damage(std::mt19937_64& random, tree& files, const std::string& f
   const bytes before = what;
   switch (done.what) {
     case operation::flip:
-      if (!what.empty()) what[random() % what.size()] ^= static_cast<std::byte>(1u << (random() % 8));
+      if (!what.empty())
+        what[random() % what.size()] ^= static_cast<std::byte>(1u << (random() % 8));
       break;
     case operation::cut: what.resize(what.empty() ? 0 : random() % what.size()); break;
     case operation::empty: what.clear(); break;
@@ -229,7 +249,8 @@ damage_done do_damage(std::mt19937_64& random, tree& files, const std::string& f
       // Its contents twice, or for a segment: once more under the name of another sequence.
       if (file.ends_with(".log") && random() % 2 == 0) {
         char name[32];
-        std::snprintf(name, sizeof name, "%020llu.log", static_cast<unsigned long long>(1 + random() % 400));
+        std::snprintf(name, sizeof name, "%020llu.log",
+                      static_cast<unsigned long long>(1 + random() % 400));
         const std::string path = file.substr(0, file.find('/') + 1) + name;
         if (files.contains(path)) break;
         done.also = path;
@@ -249,7 +270,8 @@ damage_done do_damage(std::mt19937_64& random, tree& files, const std::string& f
         break;
       }
       if (old->second.empty()) break;
-      const std::size_t at = random() % ((old->second.size() + chunk_bytes - 1) / chunk_bytes) * chunk_bytes;
+      const std::size_t at =
+          random() % ((old->second.size() + chunk_bytes - 1) / chunk_bytes) * chunk_bytes;
       const std::size_t size = std::min(chunk_bytes, old->second.size() - at);
       if (what.size() < at + size) break;
       std::memcpy(what.data() + at, old->second.data() + at, size);
@@ -257,7 +279,8 @@ damage_done do_damage(std::mt19937_64& random, tree& files, const std::string& f
     }
     case operation::zero_chunk: {
       if (what.empty()) break;
-      const std::size_t at = random() % ((what.size() + chunk_bytes - 1) / chunk_bytes) * chunk_bytes;
+      const std::size_t at =
+          random() % ((what.size() + chunk_bytes - 1) / chunk_bytes) * chunk_bytes;
       std::memset(what.data() + at, 0, std::min(chunk_bytes, what.size() - at));
       break;
     }
@@ -274,14 +297,15 @@ struct lane_read {
 };
 
 /// As a subscriber reads it, in batches: every record is kept until the end and compared then.
-lane_read read_lane(log::disk& disk, const std::string& directory, const stream_truth& stream, std::uint32_t index,
-                    mistake forgets) {
+lane_read read_lane(log::disk& disk, const std::string& directory, const stream_truth& stream,
+                    std::uint32_t index, mistake forgets) {
   lane_read read;
   const lane_truth& lane = stream.lanes[index];
   const std::string where = "lane " + std::to_string(index) + " of '" + stream.name + "': ";
   log::history history(disk, directory);
   const log::log_owner owner{stream.id, index};
-  if (history.open(forgets == mistake::trusts_names ? log::log_owner{} : owner) != 0) return read;  // told
+  // told
+  if (history.open(forgets == mistake::trusts_names ? log::log_owner{} : owner) != 0) return read;
   history.seek(1);
   std::vector<log::logged_record> kept;
   std::set<std::uint64_t> told;
@@ -303,8 +327,10 @@ lane_read read_lane(log::disk& disk, const std::string& directory, const stream_
     const bytes payload = contents_of(lane, record.seq);
     if (record.shape.payload_bytes != payload.size() ||
         std::memcmp(record.payload(), payload.data(), payload.size()) != 0 ||
-        record.subject_id() != record.seq % subjects_each || record.time_ns != time_of(record.seq)) {
-      read.wrong = where + "#" + std::to_string(record.seq) + " came with what another one held (D1)";
+        record.subject_id() != record.seq % subjects_each ||
+        record.time_ns != time_of(record.seq)) {
+      read.wrong =
+          where + "#" + std::to_string(record.seq) + " came with what another one held (D1)";
       return read;
     }
     if (!read.seqs.insert(record.seq).second) {
@@ -330,7 +356,8 @@ class damage_run {
     std::mt19937_64 random(seed);
     const stream_truth& stream = world_.streams[random() % world_.streams.size()];
     tree files = stream.files;
-    const damage_done done = random() % 20 == 0 ? swap_lane(random, stream, files) : damage(random, stream, files);
+    const damage_done done =
+        random() % 20 == 0 ? swap_lane(random, stream, files) : damage(random, stream, files);
     if (!done.changed) return {};
     ++cases;
     const std::string directory = root_ + "/log";
@@ -347,7 +374,8 @@ class damage_run {
       write_tree(root_ + "/source-b", world_.streams[1].files);
       auto copied = copy_log(root_ + "/source", root_ + "/backup");
       auto other = copy_log(root_ + "/source-b", root_ + "/backup-b");
-      if (!copied || !other) return "no copy can be made: " + (copied ? other : copied).error().message();
+      if (!copied || !other)
+        return "no copy can be made: " + (copied ? other : copied).error().message();
       if (!copied->is_whole()) return "a copy of a whole log is not whole";
       backup_ = read_tree(root_ + "/backup");
       backup_of_b_ = read_tree(root_ + "/backup-b");
@@ -367,10 +395,12 @@ class damage_run {
     const std::string directory = root_ + "/backup-bad";
     write_tree(directory, files);
     const auto checked = check_backup(directory);
-    if (checked && checked->wrong.empty() && done.also.empty()) return done.text + ": the backup passes (D4)";
+    if (checked && checked->wrong.empty() && done.also.empty())
+      return done.text + ": the backup passes (D4)";
     const auto report = verify_log(directory);
     const bool is_log = file == "manifest" && done.removed;  // nothing says that it is a backup
-    if (report && report->is_whole() && !is_log) return done.text + ": verify_log calls the backup whole (D3)";
+    if (report && report->is_whole() && !is_log)
+      return done.text + ": verify_log calls the backup whole (D3)";
     return {};
   }
 
@@ -382,7 +412,8 @@ class damage_run {
         if (!writer) return "no recording can be made";
         for (std::uint64_t i = 1; i <= recorded; ++i) {
           const bytes payload = contents_of({0, name[0] == 'o' ? 1u : 2u}, i);
-          if (!writer->add("r." + std::to_string(i % 5), payload, {}, {})) return "a message cannot be recorded";
+          if (!writer->add("r." + std::to_string(i % 5), payload, {}, {}))
+            return "a message cannot be recorded";
           if (i == recorded / 2 && name[0] == 'o' && writer->flush())
             older_recording_["r"] = read_file(root_ + "/one.part");
         }
@@ -409,7 +440,8 @@ class damage_run {
           std::memcmp(found->payload.data(), payload.data(), payload.size()) != 0)
         return done.text + ": message " + std::to_string(found->number) + " is wrong (D1)";
     }
-    if (count != recorded && !reader->failure()) return done.text + ": messages are missing, and nobody is told (D2)";
+    if (count != recorded && !reader->failure())
+      return done.text + ": messages are missing, and nobody is told (D2)";
     return {};
   }
 
@@ -434,7 +466,8 @@ class damage_run {
     std::vector<const bytes*> others;
     for (const stream_truth& one : world_.streams)
       for (const auto& [path, what] : one.files)
-        if (kind_of(path) == kind_of(file) && (&one != &stream || path != file)) others.push_back(&what);
+        if (kind_of(path) == kind_of(file) && (&one != &stream || path != file))
+          others.push_back(&what);
     return do_damage(random, files, file, stream.older, others);
   }
 
@@ -454,7 +487,8 @@ class damage_run {
     return done;
   }
 
-  std::string judge_log(const std::string& directory, const stream_truth& stream, const damage_done& done) {
+  std::string judge_log(const std::string& directory, const stream_truth& stream,
+                        const damage_done& done) {
     log::posix_disk disk;
     bool complete = true;
     std::vector<lane_read> before;
@@ -464,13 +498,15 @@ class damage_run {
       complete = complete && before.back().complete;
     }
     log::subjects_found subjects;
-    bool subjects_there = log::read_subjects(disk, log::subjects_path(directory), stream.id, subjects) == 0 &&
-                          subjects.prefix_count >= subjects_each;
+    bool subjects_there =
+        log::read_subjects(disk, log::subjects_path(directory), stream.id, subjects) == 0 &&
+        subjects.prefix_count >= subjects_each;
     for (std::uint32_t id = 0; id < subjects_each && subjects_there; ++id)
       if (subjects.by_id[id]->text != subject_of(stream, id))
         return "subject " + std::to_string(id) + " is another (D1)";
     const auto report = verify_log(directory);
-    if (report && report->is_whole() && (!complete || !subjects_there)) return "verify_log calls it whole (D3)";
+    if (report && report->is_whole() && (!complete || !subjects_there))
+      return "verify_log calls it whole (D3)";
     if (report && report->is_whole() && done.removed && !done.file.ends_with(".idx") &&
         !done.file.ends_with(".copy"))
       return "a file is missing, and verify_log calls it whole (D3)";
@@ -481,18 +517,20 @@ class damage_run {
       for (std::uint32_t id = 0; id < subjects_each; ++id)
         if (id >= table->known().size() || table->known()[id].text != subject_of(stream, id))
           return "busd takes another name for subject " + std::to_string(id) + " (D1)";
-    if (table && !subjects_there && mended.empty()) return "subjects were mended, and nobody is told (D2)";
+    if (table && !subjects_there && mended.empty())
+      return "subjects were mended, and nobody is told (D2)";
     for (std::uint32_t lane = 0; lane < stream.lanes.size(); ++lane) {
       storage::recovery_report recovered;
-      auto log = storage::lane_log::open(disk, lane_of(directory, lane), {stream.id, 1, lane}, options_here(),
-                                         recovered);
+      auto log = storage::lane_log::open(disk, lane_of(directory, lane), {stream.id, 1, lane},
+                                         options_here(), recovered);
       if (log && !before[lane].seqs.empty() && (*log)->next_seq() <= *before[lane].seqs.rbegin())
         return "next_seq() is " + std::to_string((*log)->next_seq()) + " (D5)";
       if (log) log->reset();
       const lane_read after = read_lane(disk, lane_of(directory, lane), stream, lane, forgets_);
       if (!after.wrong.empty()) return "once busd opened it: " + after.wrong;
       for (const std::uint64_t seq : before[lane].seqs)
-        if (!after.seqs.contains(seq)) return "#" + std::to_string(seq) + " could be read, and is removed (D5)";
+        if (!after.seqs.contains(seq))
+          return "#" + std::to_string(seq) + " could be read, and is removed (D5)";
     }
     return {};
   }
@@ -507,7 +545,8 @@ class damage_run {
   bytes recording_, other_recording_;
 };
 
-std::string run(std::string (damage_run::*judge)(std::uint64_t), std::uint64_t count, mistake forgets = mistake::none) {
+std::string run(std::string (damage_run::*judge)(std::uint64_t), std::uint64_t count,
+                mistake forgets = mistake::none) {
   const world made;
   if (::testing::Test::HasFailure()) return "the logs cannot be made";
   const std::uint64_t seed = number_from("BUS_TEST_SEED", std::random_device{}());
@@ -519,11 +558,13 @@ std::string run(std::string (damage_run::*judge)(std::uint64_t), std::uint64_t c
     if (only != ~0ull && i != only) continue;
     wrong = (one.*judge)(seed + i);
     if (!wrong.empty())
-      wrong += "\n  again: BUS_TEST_SEED=" + std::to_string(seed) + " BUS_TEST_CASE=" + std::to_string(i);
+      wrong += "\n  again: BUS_TEST_SEED=" + std::to_string(seed) +
+               " BUS_TEST_CASE=" + std::to_string(i);
   }
   std::printf("BUS_TEST_SEED=%llu: %llu damages\n", static_cast<unsigned long long>(seed),
               static_cast<unsigned long long>(one.cases));
-  if (wrong.empty() && only == ~0ull && one.cases < count / 2) wrong = "most damages changed nothing";
+  if (wrong.empty() && only == ~0ull && one.cases < count / 2)
+    wrong = "most damages changed nothing";
   return wrong;
 }
 

@@ -1,5 +1,6 @@
-/// faults: the Nth call of the disk fails, once or for ever, for every N until none fails any more. The writer meets it
-/// as busd does; what it says is durable must be on the device, and when the disk is well again it goes on.
+/// faults: the Nth call of the disk fails, once or for ever, for every N until none fails any more.
+/// The writer meets it as busd does; what it says is durable must be on the device, and when the
+/// disk is well again it goes on.
 ///
 ///   BUS_STORAGE_SECONDS=N   how long, at least one workload of each kind
 ///   BUS_TEST_SEED=N         the first workload
@@ -28,13 +29,16 @@ constexpr fault_kind kinds[] = {
     {"EIO", -EIO, false, [](disk_call) { return true; }},
     {"ENOSPC", -ENOSPC, false,
      [](disk_call call) {
-       return call == disk_call::write || call == disk_call::begin_write || call == disk_call::reserve ||
-              call == disk_call::rename || call == disk_call::sync || call == disk_call::begin_sync;
+       return call == disk_call::write || call == disk_call::begin_write ||
+              call == disk_call::reserve || call == disk_call::rename || call == disk_call::sync ||
+              call == disk_call::begin_sync;
      }},
     {"short_write", -EIO, true,
      [](disk_call call) { return call == disk_call::write || call == disk_call::begin_write; }},
     {"ECANCELED", -ECANCELED, false,
-     [](disk_call call) { return call == disk_call::begin_write || call == disk_call::begin_sync; }},
+     [](disk_call call) {
+       return call == disk_call::begin_write || call == disk_call::begin_sync;
+     }},
 };
 
 struct faulty_life {
@@ -60,17 +64,19 @@ struct faulty_life {
       life.live_on();
       if (disk.faults_fired() != 0 && !fired) {
         fired = true;
-        steps_left = std::min(steps_left, step + 12);                  // a while with the fault, a while behind it
+        steps_left = std::min(steps_left, step + 12);  // a while with the fault, a while behind it
         if (life.log() != nullptr && random.percent(40)) life.open();  // the process dies of it
       }
       if (life.log() == nullptr) open_again(disk, life);
       if (fired) lose_power(disk, life, random);
     }
     disk.end_faults();
-    if (life.wrong().empty() && (!life.append(2, 300, true) || !life.append(2, 300, false) || !life.sync()))
+    if (life.wrong().empty() &&
+        (!life.append(2, 300, true) || !life.append(2, 300, false) || !life.sync()))
       life.blame("the disk is well again, the log is not: " + life.failure());
     if (life.wrong().empty()) life.look();
-    if (life.wrong().empty() && (!life.close() || !life.open())) life.blame("the end: " + life.failure());
+    if (life.wrong().empty() && (!life.close() || !life.open()))
+      life.blame("the end: " + life.failure());
     lose_power(disk, life, random);
     life.blame(disk.misuse());
     return life.wrong();
@@ -102,14 +108,15 @@ struct fault_sum {
   std::string wrong;
 };
 
-fault_sum meet_all_faults(const fault_kind& kind, bool for_ever, std::uint64_t seed, disk_lie lie = disk_lie::none,
-                          bool believes_written = false) {
+fault_sum meet_all_faults(const fault_kind& kind, bool for_ever, std::uint64_t seed,
+                          disk_lie lie = disk_lie::none, bool believes_written = false) {
   std::atomic<std::uint64_t> faults{0}, states{0}, last{~0ull};
   std::mutex guard;
   fault_sum sum;
   for_each_number(~0ull, [&](std::uint64_t number) -> std::string {
     if (number > last) return "over";
-    faulty_life life{seed, {number, kind.failure, for_ever, kind.is_short, kind.hits}, lie, believes_written};
+    faulty_life life{
+        seed, {number, kind.failure, for_ever, kind.is_short, kind.hits}, lie, believes_written};
     const std::string wrong = life.run();
     states += life.states;
     if (life.fired)
@@ -118,8 +125,9 @@ fault_sum meet_all_faults(const fault_kind& kind, bool for_ever, std::uint64_t s
       last = std::min<std::uint64_t>(last, number);
     if (wrong.empty()) return {};
     const std::scoped_lock lock(guard);
-    sum.wrong = std::string(kind.name) + (for_ever ? " for ever" : " once") + " from call " + std::to_string(number) +
-                " on, BUS_TEST_SEED=" + std::to_string(seed) + ": " + wrong;
+    sum.wrong = std::string(kind.name) + (for_ever ? " for ever" : " once") + " from call " +
+                std::to_string(number) + " on, BUS_TEST_SEED=" + std::to_string(seed) + ": " +
+                wrong;
     return sum.wrong;
   });
   sum.faults = faults;
@@ -129,7 +137,8 @@ fault_sum meet_all_faults(const fault_kind& kind, bool for_ever, std::uint64_t s
 
 TEST(Faults, TakeNothingConfirmedAndDoNotStopTheLog) {
   const std::uint64_t seed = number_from("BUS_TEST_SEED", std::random_device{}());
-  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(number_from("BUS_STORAGE_SECONDS", 8));
+  const auto end = std::chrono::steady_clock::now() +
+                   std::chrono::seconds(number_from("BUS_STORAGE_SECONDS", 8));
   std::uint64_t workloads = 0, faults = 0, states = 0;
   do {
     for (const fault_kind& kind : kinds)
@@ -160,7 +169,8 @@ TEST(Faults, ALongTailFindsRoom) {
     if (was_killed) {
       ASSERT_TRUE(life.open()) << life.failure() << life.wrong();
     } else {
-      disk.set_fault({0, -EIO, false, false, [](disk_call call) { return call == disk_call::sync; }});
+      disk.set_fault(
+          {0, -EIO, false, false, [](disk_call call) { return call == disk_call::sync; }});
       EXPECT_FALSE(life.sync());
       ASSERT_TRUE(life.restart_if_poisoned()) << life.failure();
     }

@@ -30,7 +30,8 @@ struct full_log {
     std::vector<std::uint64_t> bases;
     EXPECT_EQ(log::list_segments(disk, directory, bases), 0);
     std::uint64_t sum = 0;
-    for (const std::uint64_t base_seq : bases) sum += disk.contents(log::segment_path(directory, base_seq)).size();
+    for (const std::uint64_t base_seq : bases)
+      sum += disk.contents(log::segment_path(directory, base_seq)).size();
     return sum;
   }
 

@@ -208,13 +208,16 @@ TEST_P(LaneLog, FindsTheFirstRecordOfATime) {
   }
 }
 
-constexpr std::uint64_t second_ns = 1'000'000'000, hour_ns = 3600 * second_ns, year_ns = 365 * 24 * hour_ns;
+constexpr std::uint64_t second_ns = 1'000'000'000, hour_ns = 3600 * second_ns,
+                        year_ns = 365 * 24 * hour_ns;
 
 /// One machine's clocks: what passes, what boots, what is set.
 struct clocks {
   os::machine_time now{1, 100 * second_ns, time_of(0)};
   std::uint64_t stamp_ns = time_of(0);  // what publishers write
-  void pass(std::uint64_t ns) { now.boot_ns += ns, stamp_ns += ns, now.wall_ns += now.wall_ns != 0 ? ns : 0; }
+  void pass(std::uint64_t ns) {
+    now.boot_ns += ns, stamp_ns += ns, now.wall_ns += now.wall_ns != 0 ? ns : 0;
+  }
   void set(std::int64_t by) {
     const auto ns = static_cast<std::uint64_t>(by);
     stamp_ns += ns, now.wall_ns += ns;
@@ -226,8 +229,8 @@ struct clocks {
   }
 };
 
-int commit_stamped(storage::lane_log& log, log::disk& disk, const storage::frame_memory& memory, std::uint64_t ns,
-                   std::uint32_t count = 10, std::size_t bytes = 900) {
+int commit_stamped(storage::lane_log& log, log::disk& disk, const storage::frame_memory& memory,
+                   std::uint64_t ns, std::uint32_t count = 10, std::size_t bytes = 900) {
   log::frame_builder frame(memory.bytes(), log.log_id(), log.align());
   frame.begin(log.next_seq());
   const std::vector<std::byte> payload(bytes);
@@ -296,7 +299,8 @@ TEST_P(LaneLog, AgeGoesOnOverBootsAndDoesNotJump) {
   EXPECT_EQ(log->segments(), 1u);
 }
 
-// A restored backup, a disk or a volume that moved: how long that machine has been up says nothing of this log.
+// A restored backup, a disk or a volume that moved: how long that machine has been up says nothing
+// of this log.
 TEST_P(LaneLog, AnotherMachinesBootMakesNothingOlder) {
   clocks c;
   options_.time = [&] { return c.now; };
@@ -328,7 +332,8 @@ TEST_P(LaneLog, ALostStateMakesNothingOlderOrYounger) {
   EXPECT_EQ(log->retain({hour_ns / 2, 0, 0}), log->segments() < 3 ? 1u : 2u);
 }
 
-// The first record in the order of sequences that is stamped at or after a time, whatever lies behind it.
+// The first record in the order of sequences that is stamped at or after a time, whatever lies
+// behind it.
 TEST_P(LaneLog, FindsTheFirstRecordOfATimeWhenClocksWereSet) {
   clocks c;
   auto log = create();
@@ -351,7 +356,8 @@ TEST_P(LaneLog, FindsTheFirstRecordOfATimeWhenClocksWereSet) {
   const auto check = [&] {
     const std::uint64_t first = log->first_seq();
     for (int i = 0; i < 120; ++i) {
-      const std::uint64_t wanted = i == 0 ? ~0ull >> 1 : stamps[random.below(stamps.size())] + random.below(2);
+      const std::uint64_t wanted =
+          i == 0 ? ~0ull >> 1 : stamps[random.below(stamps.size())] + random.below(2);
       std::uint64_t right = first;
       while (right <= stamps.size() && stamps[right - 1] < wanted) ++right;
       log::history history(*disk_, lane());
@@ -430,7 +436,9 @@ TEST_P(LaneLog, ItsDiskAnswersWithTheSyncAndNotBeforeIt) {
 TEST_P(LaneLog, AQuietLaneStaysSmall) {
   options_.segment_bytes = 64u << 20;
   std::uint64_t spares = 0;
-  options_.take_spare = [&](const std::string&, std::uint64_t) -> std::string { return ++spares, ""; };
+  options_.take_spare = [&](const std::string&, std::uint64_t) -> std::string {
+    return ++spares, "";
+  };
   auto log = create();
   for (std::uint64_t epoch = 2; epoch < 6; ++epoch) {
     ASSERT_EQ(commit(*log, *disk_, memory_, 5, 300), 0);
@@ -467,7 +475,8 @@ TEST(Crc32c, AgreesWithTheTableAndTheKnownAnswer) {
   const auto bytes = payload_of(1, 1000);
   for (std::size_t from = 0; from < 16; ++from)
     for (std::size_t count = 0; count + from <= bytes.size(); count += 7)
-      ASSERT_EQ(base::crc32c(5, bytes.data() + from, count), base::crc32c_by_table(5, bytes.data() + from, count));
+      ASSERT_EQ(base::crc32c(5, bytes.data() + from, count),
+                base::crc32c_by_table(5, bytes.data() + from, count));
 }
 
 }  // namespace

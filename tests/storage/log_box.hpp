@@ -1,5 +1,6 @@
 #pragma once
-/// log_box: records with contents that tell their sequence, written through a lane_log, and read back.
+/// log_box: records with contents that tell their sequence, written through a lane_log, and read
+/// back.
 
 #include <gtest/gtest.h>
 
@@ -23,13 +24,16 @@ inline std::vector<std::byte> payload_of(std::uint64_t seq, std::size_t bytes) {
   return made;
 }
 
-constexpr std::uint64_t time_of(std::uint64_t seq) noexcept { return 1'700'000'000'000'000'000u + seq * 1000; }
+constexpr std::uint64_t time_of(std::uint64_t seq) noexcept {
+  return 1'700'000'000'000'000'000u + seq * 1000;
+}
 
 inline void add_record(log::frame_builder& frame, std::size_t bytes) {
   const std::uint64_t seq = frame.next_seq();
   const auto payload = payload_of(seq, bytes);
-  frame.add({static_cast<std::uint32_t>(bytes), 0, 0}, layout::pack_origin(static_cast<std::uint32_t>(seq % 7), 1),
-            time_of(seq), [&](std::byte* to) {
+  frame.add({static_cast<std::uint32_t>(bytes), 0, 0},
+            layout::pack_origin(static_cast<std::uint32_t>(seq % 7), 1), time_of(seq),
+            [&](std::byte* to) {
               if (bytes != 0) std::memcpy(to, payload.data(), bytes);
             });
 }
@@ -41,8 +45,8 @@ inline bool is_intact(const log::logged_record& record) {
 }
 
 /// Writes `count` records as one frame, and syncs. 0, or the failure.
-inline int commit(storage::lane_log& log, log::disk& disk, const storage::frame_memory& memory, std::uint32_t count,
-                  std::size_t bytes, bool sync = true) {
+inline int commit(storage::lane_log& log, log::disk& disk, const storage::frame_memory& memory,
+                  std::uint32_t count, std::size_t bytes, bool sync = true) {
   log::frame_builder frame(memory.bytes(), log.log_id(), log.align());
   frame.begin(log.next_seq());
   for (std::uint32_t i = 0; i < count; ++i) add_record(frame, bytes);
@@ -61,8 +65,8 @@ struct read_back {
   int failure = 0;
 };
 
-inline read_back read_all_records(log::disk& disk, const std::string& directory, std::uint64_t from = 1,
-                                  std::uint64_t limit = ~0ull) {
+inline read_back read_all_records(log::disk& disk, const std::string& directory,
+                                  std::uint64_t from = 1, std::uint64_t limit = ~0ull) {
   read_back back;
   log::history history(disk, directory);
   back.failure = history.open();

@@ -1,12 +1,15 @@
 #pragma once
-/// log_life: writes a lane's log as busd does, and keeps the book of what must be there whatever happens.
+/// log_life: writes a lane's log as busd does, and keeps the book of what must be there whatever
+/// happens.
 ///
 /// What the book says after any end
 ///   B1  What was confirmed, and not removed since, is there as it was written.
 ///   B2  What is there is a part of what was begun, without a hole: only a suffix is lost.
-///   B3  Nothing is there that was never begun, nothing twice, and every hole in the sequences is told.
+///   B3  Nothing is there that was never begun, nothing twice, and every hole in the sequences is
+///       told.
 ///   B5  Of a batch all records are there, or none.
-///   B4  next_seq() is above everything that was ever durable; after begin_epoch(), above everything ever begun.
+///   B4  next_seq() is above everything that was ever durable; after begin_epoch(), above
+///       everything ever begun.
 
 #include <atomic>
 #include <cstring>
@@ -54,7 +57,7 @@ struct log_book {
   std::uint64_t floor = 1;  // what is below was removed, and may be gone
   std::uint64_t highest_begun = 0;
   std::uint64_t high_water = 0;
-  bool disk_failed = false;  // then there may be holes where nothing is missing
+  bool disk_failed = false;            // then there may be holes where nothing is missing
   std::uint64_t refused_from = ~0ull;  // what is in `live` from here on was never taken
 };
 
@@ -71,8 +74,8 @@ struct found_records {
 };
 
 /// Everything from `from` on, each record checked against its contents (B3).
-inline found_records find_records(log::disk& disk, const std::string& directory, std::uint64_t from = 1,
-                                  std::uint64_t limit = ~0ull) {
+inline found_records find_records(log::disk& disk, const std::string& directory,
+                                  std::uint64_t from = 1, std::uint64_t limit = ~0ull) {
   found_records all;
   log::history history(disk, directory);
   all.failure = history.open();
@@ -83,20 +86,24 @@ inline found_records find_records(log::disk& disk, const std::string& directory,
   for (log::logged_record record;;) {
     const auto outcome = history.next(record, limit);
     if (outcome == log::walk_outcome::record) {
-      const begun_record made{record.seq, record.shape.payload_bytes, static_cast<std::uint32_t>(record.origin >> 32),
+      const begun_record made{record.seq, record.shape.payload_bytes,
+                              static_cast<std::uint32_t>(record.origin >> 32),
                               (record.shape.flags & layout::flag_continues) != 0};
       const auto contents = contents_of(made);
       if (record.time_ns != time_of(record.seq) || record.subject_id() != record.seq % 7 ||
-          (!contents.empty() && std::memcmp(record.payload(), contents.data(), contents.size()) != 0))
-        all.wrong = "record " + std::to_string(record.seq) + " has other contents than were written";
+          (!contents.empty() &&
+           std::memcmp(record.payload(), contents.data(), contents.size()) != 0))
+        all.wrong =
+            "record " + std::to_string(record.seq) + " has other contents than were written";
       if (record.seq != next)
-        all.wrong = "record " + std::to_string(record.seq) + " came where " + std::to_string(next) + " was due";
+        all.wrong = "record " + std::to_string(record.seq) + " came where " + std::to_string(next) +
+                    " was due";
       next = record.seq + 1;
       all.records.push_back(made);
     } else if (outcome == log::walk_outcome::gap) {
       if (history.loss().first != next || history.loss().count == 0)
-        all.wrong =
-            "a gap from " + std::to_string(history.loss().first) + " where " + std::to_string(next) + " was due";
+        all.wrong = "a gap from " + std::to_string(history.loss().first) + " where " +
+                    std::to_string(next) + " was due";
       next = history.loss().first + history.loss().count;
       all.losses.push_back(history.loss());
     } else {
@@ -116,29 +123,34 @@ inline std::string differs_from(const log_book& book, const std::vector<begun_re
   while (confirmed < book.live.size() && book.live[confirmed].seq <= book.confirmed &&
          book.live[confirmed].seq < book.refused_from)
     ++confirmed;
-  const std::string story = " (confirmed up to " + std::to_string(book.confirmed) + ", removed below " +
-                            std::to_string(book.floor) + ", " + std::to_string(book.live.size()) + " begun, " +
-                            std::to_string(found.size()) + " found" +
-                            (found.empty() ? "" : ", from " + std::to_string(found.front().seq) + " on") + ")";
+  const std::string story =
+      " (confirmed up to " + std::to_string(book.confirmed) + ", removed below " +
+      std::to_string(book.floor) + ", " + std::to_string(book.live.size()) + " begun, " +
+      std::to_string(found.size()) + " found" +
+      (found.empty() ? "" : ", from " + std::to_string(found.front().seq) + " on") + ")";
   if (found.empty()) {
     if (first_due >= confirmed) return {};
-    return "confirmed record " + std::to_string(book.live[first_due].seq) + " is gone, and everything else" + story;
+    return "confirmed record " + std::to_string(book.live[first_due].seq) +
+           " is gone, and everything else" + story;
   }
   std::size_t at = 0;
   while (at < book.live.size() && book.live[at].seq < found.front().seq) ++at;
   if (at > first_due && first_due < confirmed)
-    return "record " + std::to_string(book.live[first_due].seq) + " is gone from the beginning" + story;
+    return "record " + std::to_string(book.live[first_due].seq) + " is gone from the beginning" +
+           story;
   for (const begun_record& record : found) {
     if (at == book.live.size())
       return "record " + std::to_string(record.seq) + " was never begun, or was begun anew" + story;
     if (!(book.live[at] == record))
-      return "record " + std::to_string(record.seq) + " was found where " + std::to_string(book.live[at].seq) +
-             " was written" + story;
+      return "record " + std::to_string(record.seq) + " was found where " +
+             std::to_string(book.live[at].seq) + " was written" + story;
     ++at;
   }
   if (!found.empty() && found.back().continues)
-    return "of the batch that record " + std::to_string(found.back().seq) + " belongs to the end is gone" + story;
-  if (at < confirmed) return "confirmed record " + std::to_string(book.live[at].seq) + " is gone" + story;
+    return "of the batch that record " + std::to_string(found.back().seq) +
+           " belongs to the end is gone" + story;
+  if (at < confirmed)
+    return "confirmed record " + std::to_string(book.live[at].seq) + " is gone" + story;
   return {};
 }
 
@@ -156,7 +168,8 @@ class log_life {
   log_book book;
   bool believes_written = false;  // a seeded bug: what is written counts as confirmed
   bool uses_spares = false;
-  /// ends_later: the last record of every frame belongs to a batch that the next frame goes on with.
+  /// ends_later: the last record of every frame belongs to a batch that the next frame goes on
+  /// with.
   enum class batch : std::uint8_t { none, sometimes, ends_later } batches = batch::sometimes;
 
   const std::string& wrong() const noexcept { return wrong_; }
@@ -169,7 +182,8 @@ class log_life {
   log_book book_now() const {
     log_book now = book;
     if (log_ != nullptr)
-      now.confirmed = std::max(now.confirmed, believes_written ? log_->written_seq() : log_->durable_seq());
+      now.confirmed =
+          std::max(now.confirmed, believes_written ? log_->written_seq() : log_->durable_seq());
     now.disk_failed = book.disk_failed || disk_.faults_fired() != 0;
     return now;
   }
@@ -214,11 +228,13 @@ class log_life {
       blame("an opened log has something that is not durable");
     if (log_->high_water() < book.high_water) blame("the high water fell");
     for (const log::damage& damage : report_.damages)
-      if (damage.missing != 0 || damage.offset < layout::log_header_bytes || !book_now().disk_failed)
-        blame("damage is told at " + std::to_string(damage.offset) + " of " + std::to_string(damage.bytes) +
-              " bytes, first " + std::to_string(damage.first_seq) + ", missing " + std::to_string(damage.missing) +
-              ", where only power was lost");
-    if (report_.state_rebuilt && book.highest_begun != 0) blame("both copies of the state were lost");
+      if (damage.missing != 0 || damage.offset < layout::log_header_bytes ||
+          !book_now().disk_failed)
+        blame("damage is told at " + std::to_string(damage.offset) + " of " +
+              std::to_string(damage.bytes) + " bytes, first " + std::to_string(damage.first_seq) +
+              ", missing " + std::to_string(damage.missing) + ", where only power was lost");
+    if (report_.state_rebuilt && book.highest_begun != 0)
+      blame("both copies of the state were lost");
     take_back(found.records.empty() ? std::min(book.floor, log_->next_seq()) : last + 1);
     book.refused_from = ~0ull;
     book.confirmed = std::max(book.confirmed, last);
@@ -233,10 +249,12 @@ class log_life {
     log::frame_builder frame(memory_.bytes(), log_->log_id(), log_->align());
     frame.begin(log_->next_seq());
     take_back(frame.base_seq());
-    const bool is_batch = batches == batch::ends_later || (batches == batch::sometimes && random_.percent(50));
+    const bool is_batch =
+        batches == batch::ends_later || (batches == batch::sometimes && random_.percent(50));
     std::vector<begun_record> all;
     for (std::uint64_t bytes = sizeof(layout::log_frame); all.size() < records;) {
-      all.push_back({frame.next_seq() + all.size(), static_cast<std::uint32_t>(random_.below(bytes_max + 1)), ++salt_});
+      all.push_back({frame.next_seq() + all.size(),
+                     static_cast<std::uint32_t>(random_.below(bytes_max + 1)), ++salt_});
       bytes += layout::record_shape{all.back().bytes, 0, 0}.total_bytes();
       if (base::round_up(bytes, log_->align()) <= memory_.bytes().size()) continue;
       all.pop_back();
@@ -245,7 +263,8 @@ class log_life {
     const std::size_t whole = batches == batch::ends_later ? 0 : 1;  // records that do not continue
     for (std::size_t i = 0; is_batch && i + whole < all.size(); ++i) all[i].continues = true;
     for (const begun_record& record : all) {
-      const layout::record_shape shape{record.bytes, 0, record.continues ? layout::flag_continues : std::uint16_t{0}};
+      const layout::record_shape shape{
+          record.bytes, 0, record.continues ? layout::flag_continues : std::uint16_t{0}};
       const auto contents = contents_of(record);
       frame.add(shape, layout::pack_origin(static_cast<std::uint32_t>(record.seq % 7), record.salt),
                 time_of(record.seq), [&](std::byte* to) {
@@ -312,9 +331,11 @@ class log_life {
     if (!base_seq) return false;
     const std::string path = directory() + "/" + log::segment_name(*base_seq) + ".tmp";
     const std::atomic<bool> stop{false};
-    const auto copy = storage::compress_segment(disk_, directory(), *base_seq, log_->log_id(), path, stop);
+    const auto copy =
+        storage::compress_segment(disk_, directory(), *base_seq, log_->log_id(), path, stop);
     if (copy.outcome == storage::compress_outcome::left) log_->settle_segment(*base_seq);
-    return copy.outcome == storage::compress_outcome::done && log_->replace_segment(*base_seq, path, copy.bytes) == 0;
+    return copy.outcome == storage::compress_outcome::done &&
+           log_->replace_segment(*base_seq, path, copy.bytes) == 0;
   }
 
   bool begin_epoch() {
@@ -354,7 +375,8 @@ class log_life {
   /// The next few calls of a writer's day; a failure is met as a writer meets it.
   void live_on() {
     const std::uint64_t dice = random_.below(100);
-    const auto records = static_cast<std::uint32_t>(1 + (random_.percent(50) ? 0 : random_.below(6)));
+    const auto records =
+        static_cast<std::uint32_t>(1 + (random_.percent(50) ? 0 : random_.below(6)));
     const std::uint32_t bytes = random_.percent(70) ? 300 : random_.percent(50) ? 3900 : 0;
     if (dice < 40) {
       append(records, bytes, true);

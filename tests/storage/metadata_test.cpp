@@ -53,19 +53,21 @@ std::string look(simulated_disk& disk, const book& said) {
   if (!found && said.stored != 0) return "the definition is gone: " + found.error().message();
   if (found && (found->epoch < said.stored || found->epoch > said.storing ||
                 found->config.max_messages != found->epoch))
-    return "the definition is version " + std::to_string(found->epoch) + ", " + std::to_string(said.stored) +
-           " was stored";
+    return "the definition is version " + std::to_string(found->epoch) + ", " +
+           std::to_string(said.stored) + " was stored";
   auto subjects = open_subjects(disk);
   if (!subjects) return "the subjects cannot be opened: " + subjects.error().message();
   if (subjects->count() < said.subjects)
     return std::to_string(subjects->count()) + " subjects of " + std::to_string(said.subjects);
   if (subjects->count() > said.adding) return "more subjects than were ever added";
   for (std::uint64_t id = 0; id < subjects->count(); ++id)
-    if (subjects->known()[id].text != subject_of(id) || subjects->known()[id].type != id) return "another subject";
+    if (subjects->known()[id].text != subject_of(id) || subjects->known()[id].type != id)
+      return "another subject";
   return {};
 }
 
-// One life of the files, lost at every call in several ways. `lie`: a disk that does not do what it says.
+// One life of the files, lost at every call in several ways. `lie`: a disk that does not do what it
+// says.
 std::string live(std::uint64_t seed, disk_lie lie, std::atomic<std::uint64_t>& states) {
   std::mt19937_64 random(seed);
   simulated_disk disk;
@@ -118,8 +120,8 @@ std::string live(std::uint64_t seed, disk_lie lie, std::atomic<std::uint64_t>& s
 TEST(Metadata, SurvivesAPowerLossAtEveryCall) {
   const std::uint64_t seed = number_from("BUS_TEST_SEED", std::random_device{}());
   std::atomic<std::uint64_t> states{0};
-  const std::string wrong =
-      for_each_number(lives, [&](std::uint64_t number) { return live(seed + number, disk_lie::none, states); });
+  const std::string wrong = for_each_number(
+      lives, [&](std::uint64_t number) { return live(seed + number, disk_lie::none, states); });
   std::printf("seed %llu, %llu states\n", static_cast<unsigned long long>(seed),
               static_cast<unsigned long long>(states.load()));
   EXPECT_EQ(wrong, "");
@@ -129,7 +131,9 @@ TEST(Metadata, SurvivesAPowerLossAtEveryCall) {
 TEST(Metadata, TheTestNoticesDisksThatLie) {
   for (const disk_lie lie : {disk_lie::sync_does_nothing, disk_lie::directory_sync_does_nothing}) {
     std::atomic<std::uint64_t> states{0};
-    EXPECT_NE(for_each_number(lives, [&](std::uint64_t number) { return live(number, lie, states); }), "");
+    EXPECT_NE(
+        for_each_number(lives, [&](std::uint64_t number) { return live(number, lie, states); }),
+        "");
   }
 }
 

@@ -1,6 +1,6 @@
-/// power_loss: random lives of a log, each with a power loss before every change of the disk, in many of the states
-/// that it may leave. From each the log is opened, checked against the book (log_life), and goes on; some lose power
-/// again.
+/// power_loss: random lives of a log, each with a power loss before every change of the disk, in
+/// many of the states that it may leave. From each the log is opened, checked against the book
+/// (log_life), and goes on; some lose power again.
 ///
 ///   BUS_STORAGE_SECONDS=N   how long
 ///   BUS_TEST_SEED=N         the first life, and so all others
@@ -54,7 +54,8 @@ class power_losses {
     for (std::uint64_t step = 0; step < steps && is_good(*life); ++step) {
       if (random.percent(4)) {
         constexpr int failures[] = {-EIO, -ENOSPC};
-        disk->set_fault({random.below(12), failures[random.below(2)], false, random.percent(50), is_of_a_device});
+        disk->set_fault({random.below(12), failures[random.below(2)], false, random.percent(50),
+                         is_of_a_device});
       }
       if (random.percent(3)) {  // this time it really happens
         const log_book book = life->book_now();
@@ -66,16 +67,19 @@ class power_losses {
         life->set_salt(salt += 1000);
         life->book = book;
         watch(*disk, *life);
-        if (!life->open() && life->wrong().empty()) life->blame("open() failed: " + life->failure());
+        if (!life->open() && life->wrong().empty())
+          life->blame("open() failed: " + life->failure());
         if (is_good(*life) && random.percent(50)) life->begin_epoch();
         continue;
       }
       const std::uint64_t fired = disk->faults_fired();
       life->live_on();
-      if (disk->faults_fired() != fired && life->log() != nullptr && random.percent(30)) life->open();
+      if (disk->faults_fired() != fired && life->log() != nullptr && random.percent(30))
+        life->open();
       if (life->log() == nullptr) {  // a fault while it was opened again
         disk->end_faults();
-        if (!life->open() && life->wrong().empty()) life->blame("open() failed: " + life->failure());
+        if (!life->open() && life->wrong().empty())
+          life->blame("open() failed: " + life->failure());
       }
     }
     if (!disk->misuse().empty()) wrong_ = disk->misuse();
@@ -128,7 +132,8 @@ class power_losses {
     examine(*after, book, small_random(small_random::mix(seed_ + 1) + number), 0);
     if (!wrong_.empty())
       wrong_ += "\n  power was lost before " + std::string(name_of(call)) +
-                "; again: BUS_TEST_SEED=" + std::to_string(seed_) + " BUS_TEST_STATE=" + std::to_string(number);
+                "; again: BUS_TEST_SEED=" + std::to_string(seed_) +
+                " BUS_TEST_STATE=" + std::to_string(number);
   }
 
   void examine(simulated_disk& disk, const log_book& book, small_random random, int depth) {
@@ -148,7 +153,8 @@ class power_losses {
     if (is_good(*life) && random.percent(30)) life->begin_epoch();
     const std::uint64_t frames = random.percent(40) ? random.below(4) : 0;
     for (std::uint64_t i = 0; i < frames && is_good(*life); ++i)
-      if (!life->append(3, 400, random.percent(70))) life->blame("append() failed: " + life->failure());
+      if (!life->append(3, 400, random.percent(70)))
+        life->blame("append() failed: " + life->failure());
     if (frames != 0 && is_good(*life)) life->look();
     if (!disk.misuse().empty()) life->blame(disk.misuse());
     is_good(*life);
@@ -167,8 +173,8 @@ struct summary {
   std::string wrong;
 };
 
-summary run_lives(std::uint64_t seed, const life_options& options, std::chrono::milliseconds duration,
-                  std::uint64_t lives_max = ~0ull) {
+summary run_lives(std::uint64_t seed, const life_options& options,
+                  std::chrono::milliseconds duration, std::uint64_t lives_max = ~0ull) {
   summary all;
   std::mutex guard;
   const auto live = [&](std::uint64_t number) {
@@ -177,7 +183,8 @@ summary run_lives(std::uint64_t seed, const life_options& options, std::chrono::
     const std::scoped_lock lock(guard);
     ++all.lives;
     all.states += life.states();
-    return life.wrong().empty() ? std::string() : life.wrong() + "\n  life " + std::to_string(seed + number);
+    return life.wrong().empty() ? std::string()
+                                : life.wrong() + "\n  life " + std::to_string(seed + number);
   };
   all.wrong = for_each_number(lives_max, live, std::chrono::steady_clock::now() + duration);
   return all;
@@ -187,22 +194,25 @@ TEST(PowerLoss, LosesNothingThatWasConfirmedAndOnlyASuffixOfTheRest) {
   const std::uint64_t seed = number_from("BUS_TEST_SEED", std::random_device{}());
   const std::uint64_t only = number_from("BUS_TEST_STATE", ~0ull);
   const auto seconds = std::chrono::seconds(number_from("BUS_STORAGE_SECONDS", 16));
-  const auto done = run_lives(seed, {disk_lie::none, false, only}, seconds, only == ~0ull ? ~0ull : 1);
-  std::printf("BUS_TEST_SEED=%llu: %llu lives, %llu states after a power loss\n", static_cast<unsigned long long>(seed),
-              static_cast<unsigned long long>(done.lives), static_cast<unsigned long long>(done.states));
+  const auto done =
+      run_lives(seed, {disk_lie::none, false, only}, seconds, only == ~0ull ? ~0ull : 1);
+  std::printf("BUS_TEST_SEED=%llu: %llu lives, %llu states after a power loss\n",
+              static_cast<unsigned long long>(seed), static_cast<unsigned long long>(done.lives),
+              static_cast<unsigned long long>(done.states));
   EXPECT_EQ(done.wrong, "");
   if (only == ~0ull) {
     EXPECT_GT(done.states, 1000u);
   }
 }
 
-// A block torn right behind a frame's head, and a mark behind the frame: zeroes where its record was, as at a clean
-// end.
+// A block torn right behind a frame's head, and a mark behind the frame: zeroes where its record
+// was, as at a clean end.
 TEST(PowerLoss, AFrameOfWhichOnlyTheHeadIsThere) {
   simulated_disk disk;
   (void)disk.make_directory(log_life::directory());
   log_life life(disk, 1);
-  ASSERT_TRUE(life.create() && life.append(2, 100, true) && life.append(1, 100, false) && life.write_mark());
+  ASSERT_TRUE(life.create() && life.append(2, 100, true) && life.append(1, 100, false) &&
+              life.write_mark());
   const std::string path = log::segment_path(log_life::directory(), 1);
   std::uint64_t from = 0, to = 0;
   {
@@ -222,7 +232,8 @@ TEST(PowerLoss, AFrameOfWhichOnlyTheHeadIsThere) {
   EXPECT_TRUE(life.open()) << life.failure() << life.wrong();
 }
 
-// A batch that a publisher wrote lies in two frames, and power is lost before the second one is on the disk.
+// A batch that a publisher wrote lies in two frames, and power is lost before the second one is on
+// the disk.
 struct torn_batch {
   std::uint64_t kept = 0;
   std::uint64_t cut_bytes = 0;
@@ -265,12 +276,14 @@ TEST_P(SeededBug, IsCaught) {
 
 INSTANTIATE_TEST_SUITE_P(
     PowerLoss, SeededBug,
-    ::testing::Values(seeded_bug{"sync_does_nothing", {disk_lie::sync_does_nothing, false, ~0ull}},
-                      seeded_bug{"directory_sync_does_nothing", {disk_lie::directory_sync_does_nothing, false, ~0ull}},
-                      seeded_bug{"rename_before_data", {disk_lie::rename_before_data, false, ~0ull}},
-                      seeded_bug{"commit_before_sync", {disk_lie::commit_before_sync, false, ~0ull}},
-                      seeded_bug{"failed_sync_is_good", {disk_lie::failed_sync_is_good, false, ~0ull}},
-                      seeded_bug{"written_is_durable", {disk_lie::none, true, ~0ull}}),
+    ::testing::Values(
+        seeded_bug{"sync_does_nothing", {disk_lie::sync_does_nothing, false, ~0ull}},
+        seeded_bug{"directory_sync_does_nothing",
+                   {disk_lie::directory_sync_does_nothing, false, ~0ull}},
+        seeded_bug{"rename_before_data", {disk_lie::rename_before_data, false, ~0ull}},
+        seeded_bug{"commit_before_sync", {disk_lie::commit_before_sync, false, ~0ull}},
+        seeded_bug{"failed_sync_is_good", {disk_lie::failed_sync_is_good, false, ~0ull}},
+        seeded_bug{"written_is_durable", {disk_lie::none, true, ~0ull}}),
     [](const auto& with) { return std::string(with.param.name); });
 
 }  // namespace

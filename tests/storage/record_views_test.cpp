@@ -1,6 +1,7 @@
-/// record_views: what a reader was given stays what it was, whatever the reader does next. A subscriber that takes
-/// messages in batches holds many records of one reader; the reader meanwhile refills its buffer, opens another
-/// segment, looks for the end of damage, or reads the place of a half-written frame again.
+/// record_views: what a reader was given stays what it was, whatever the reader does next. A
+/// subscriber that takes messages in batches holds many records of one reader; the reader meanwhile
+/// refills its buffer, opens another segment, looks for the end of damage, or reads the place of a
+/// half-written frame again.
 
 #include <gtest/gtest.h>
 
@@ -27,12 +28,14 @@ struct written_log {
     log = std::move(*storage::lane_log::create(disk, directory, {1, 1, 0}, 1u << 30, options));
   }
   void write(std::uint32_t frames, std::uint32_t records, std::size_t bytes) {
-    for (std::uint32_t i = 0; i < frames; ++i) ASSERT_EQ(commit(*log, disk, memory, records, bytes), 0);
+    for (std::uint32_t i = 0; i < frames; ++i)
+      ASSERT_EQ(commit(*log, disk, memory, records, bytes), 0);
   }
 };
 
 /// Reads on to the end, and keeps everything.
-std::vector<log::logged_record> keep_all(log::history& history, std::uint64_t limit, std::uint64_t& missing) {
+std::vector<log::logged_record> keep_all(log::history& history, std::uint64_t limit,
+                                         std::uint64_t& missing) {
   std::vector<log::logged_record> kept;
   for (log::logged_record record;;) {
     const auto outcome = history.next(record, limit);
@@ -68,8 +71,8 @@ TEST(RecordViews, OfIntactNeighboursStayWhatTheyWereBesideDamage) {
     auto disk = one.disk.clone();
     const std::uint64_t frame = (damaged - 1) / 60;
     const std::uint64_t frame_total = base::round_up(sizeof(layout::log_frame) + 60 * step, 512);
-    const std::uint64_t at = layout::log_header_bytes + frame * frame_total + sizeof(layout::log_frame) +
-                             (damaged - 1 - frame * 60) * step + 700;
+    const std::uint64_t at = layout::log_header_bytes + frame * frame_total +
+                             sizeof(layout::log_frame) + (damaged - 1 - frame * 60) * step + 700;
     const std::byte changed = disk->contents(path).at(at) ^ std::byte{4};
     disk->overwrite(path, {&changed, 1}, at);
     log::history history(*disk, directory);
@@ -79,12 +82,13 @@ TEST(RecordViews, OfIntactNeighboursStayWhatTheyWereBesideDamage) {
     const auto kept = keep_all(history, ~0ull, missing);
     EXPECT_EQ(kept.size(), 1799u) << damaged;
     EXPECT_EQ(missing, 1u) << damaged;
-    for (const auto& record : kept) ASSERT_TRUE(is_intact(record) && record.seq != damaged) << record.seq;
+    for (const auto& record : kept)
+      ASSERT_TRUE(is_intact(record) && record.seq != damaged) << record.seq;
   }
 }
 
-// What was read ahead beyond the limit may be half written: it is read again once the limit has passed it, also when
-// the limit rose several times meanwhile.
+// What was read ahead beyond the limit may be half written: it is read again once the limit has
+// passed it, also when the limit rose several times meanwhile.
 TEST(RecordViews, NothingIsBelievedThatWasReadBeforeItWasWritten) {
   written_log one(4 << 20);
   one.write(2, 20, 900);
@@ -93,10 +97,10 @@ TEST(RecordViews, NothingIsBelievedThatWasReadBeforeItWasWritten) {
   history.seek(1);
   // Half of what is being written: heads, and no contents yet.
   const std::vector<std::byte> half_written(64 * 1024, std::byte{0x5a});
-  const std::uint64_t end = layout::log_header_bytes +
-                            2 * base::round_up(sizeof(layout::log_frame) +
-                                                   20 * layout::record_shape{900, 0, 0}.total_bytes(),
-                                               512);
+  const std::uint64_t end =
+      layout::log_header_bytes +
+      2 * base::round_up(
+              sizeof(layout::log_frame) + 20 * layout::record_shape{900, 0, 0}.total_bytes(), 512);
   one.disk.overwrite(log::segment_path(directory, 1), half_written, end);
   log::logged_record record;
   std::uint64_t next = 1;

@@ -1,12 +1,14 @@
-/// streams_power_loss: whole streams come, change and go, with lanes and records, as busd makes them do; the power
-/// fails before every change of the disk, and busd is killed now and then. What is left is started again, and judged.
+/// streams_power_loss: whole streams come, change and go, with lanes and records, as busd makes
+/// them do; the power fails before every change of the disk, and busd is killed now and then. What
+/// is left is started again, and judged.
 ///
 /// What must hold in every state
 ///   P1  It starts: every definition and every log can be opened.
-///   P2  A stream whose add had returned is there, with a definition that is not older than the last one stored, all
-///       its lanes, and all records that were durable. One whose remove had returned is gone.
-///   P3  One in the middle is there as a whole or not at all; of directories that are half made or half removed nothing
-///       is left after the start.
+///   P2  A stream whose add had returned is there, with a definition that is not older than the
+///       last one stored, all its lanes, and all records that were durable. One whose remove had
+///       returned is gone.
+///   P3  One in the middle is there as a whole or not at all; of directories that are half made or
+///       half removed nothing is left after the start.
 ///   P4  What is served after a start stays, whatever fails then.
 ///
 ///   BUS_STORAGE_SECONDS=N   how long
@@ -81,7 +83,8 @@ using all_found = std::map<std::string, stream_found>;
 
 // As busd does. Empty, or what is wrong.
 std::string start(log::disk& disk, streams::catalog& catalog, all_found& found) {
-  if (auto prepared = catalog.prepare(); !prepared) return "it does not start: " + prepared.error().message();
+  if (auto prepared = catalog.prepare(); !prepared)
+    return "it does not start: " + prepared.error().message();
   std::vector<std::string> names;
   if (disk.list(directory + "/streams", names) != 0) return "the streams cannot be listed";
   for (const std::string& name : names)
@@ -96,21 +99,24 @@ std::string start(log::disk& disk, streams::catalog& catalog, all_found& found) 
     one.made = made;
     if (auto synced = catalog.sync_stream(name); !synced) return synced.error().message();
     std::string mended;
-    auto subjects = storage::subject_log::open(disk, catalog.directory_of(name), made.stream_id, 0, {}, mended);
+    auto subjects =
+        storage::subject_log::open(disk, catalog.directory_of(name), made.stream_id, 0, {}, mended);
     if (!subjects) return "no subjects: " + subjects.error().message();
     one.subjects = subjects->count();
     one.subject_log.emplace(std::move(*subjects));
     for (std::uint32_t lane = 0; lane < made.lanes; ++lane) {
       const std::string path = catalog.lane_directory_of(name, lane);
       storage::recovery_report report;
-      auto log =
-          storage::lane_log::open(disk, path, {made.stream_id, made.epoch, lane}, log_options_here(), report);
+      auto log = storage::lane_log::open(disk, path, {made.stream_id, made.epoch, lane},
+                                         log_options_here(), report);
       if (!log) return "a lane does not open: " + log.error().message();
       if (report.state_rebuilt || !report.damages.empty()) return "a lane is damaged: " + path;
       const auto back = read_all_records(disk, path);
-      if (back.failure != 0 || !back.all_intact || !back.losses.empty()) return "a lane cannot be read: " + path;
+      if (back.failure != 0 || !back.all_intact || !back.losses.empty())
+        return "a lane cannot be read: " + path;
       for (std::size_t i = 0; i < back.seqs.size(); ++i)
-        if (back.seqs[i] != i + 1) return "record " + std::to_string(i + 1) + " of " + path + " is missing";
+        if (back.seqs[i] != i + 1)
+          return "record " + std::to_string(i + 1) + " of " + path + " is missing";
       if ((*log)->next_seq() != back.seqs.size() + 1) return path + " goes on elsewhere";
       one.records.push_back(back.seqs.size());
       one.logs.push_back(std::move(*log));
@@ -132,7 +138,8 @@ std::string judge(const book& said, const all_found& found) {
       return "version " + std::to_string(stream.made.config.max_messages) + of + ", " +
              std::to_string(was.version.least) + " was stored";
     if (!was.lanes.has(stream.made.lanes)) return std::to_string(stream.made.lanes) + " lanes" + of;
-    if (!was.subjects.has(stream.subjects)) return std::to_string(stream.subjects) + " subjects" + of;
+    if (!was.subjects.has(stream.subjects))
+      return std::to_string(stream.subjects) + " subjects" + of;
     for (std::size_t lane = 0; lane < stream.records.size(); ++lane)
       if (!was.records[lane].has(stream.records[lane]))
         return std::to_string(stream.records[lane]) + " records" + of + ", " +
@@ -169,7 +176,9 @@ class stream_life {
       : seed_(seed), random_(seed), states_(states) {
     disk_.lie = bug.lie;
     if (bug.forgets != nullptr)
-      disk_.forgets_sync_of = [this, bug](const std::string& path) { return bug.forgets(path, starts_); };
+      disk_.forgets_sync_of = [this, bug](const std::string& path) {
+        return bug.forgets(path, starts_);
+      };
   }
 
   std::string run() {
@@ -262,8 +271,11 @@ class stream_life {
 
   void add(const std::string& name) {
     const auto made = definition_of(name, ++ids_, 1, 1 + random_() % 2);
-    said_[name] = {false, made.stream_id, {1, 1}, {made.lanes, made.lanes}, {}, std::vector<range>(made.lanes)};
-    if (auto added = catalog_.add(made, 1 << 20, log_options_here()); !added) return blame(added.error());
+    said_[name] = {false,  made.stream_id,
+                   {1, 1}, {made.lanes, made.lanes},
+                   {},     std::vector<range>(made.lanes)};
+    if (auto added = catalog_.add(made, 1 << 20, log_options_here()); !added)
+      return blame(added.error());
     said_[name].must_be_there = true;
     serve(made);
   }
@@ -272,8 +284,8 @@ class stream_life {
     stream_found one;
     one.made = made;
     std::string mended;
-    auto subjects =
-        storage::subject_log::open(disk_, catalog_.directory_of(made.config.name), made.stream_id, 0, {}, mended);
+    auto subjects = storage::subject_log::open(disk_, catalog_.directory_of(made.config.name),
+                                               made.stream_id, 0, {}, mended);
     if (!subjects) return blame(subjects.error());
     one.subject_log.emplace(std::move(*subjects));
     for (std::uint32_t lane = 0; lane < made.lanes; ++lane) {
@@ -292,7 +304,8 @@ class stream_life {
     const auto count = static_cast<std::uint32_t>(1 + random_() % 4);
     range& records = said_.at(name).records[lane];
     records.most += count;
-    if (commit(*logs[lane], disk_, memory_, count, random_() % 900) != 0) return blame("a record cannot be written");
+    if (commit(*logs[lane], disk_, memory_, count, random_() % 900) != 0)
+      return blame("a record cannot be written");
     records.least = records.most;
   }
 
@@ -371,15 +384,18 @@ TEST(Streams, AreThereAsAWholeOrNotAtAllAfterAPowerLoss) {
   const auto seconds = std::chrono::seconds(number_from("BUS_STORAGE_SECONDS", 16));
   std::atomic<std::uint64_t> lives{0}, states{0};
   const std::string wrong = run_lives(seed, {"none"}, seconds, lives, states);
-  std::printf("BUS_TEST_SEED=%llu: %llu lives, %llu states after a power loss\n", static_cast<unsigned long long>(seed),
-              static_cast<unsigned long long>(lives.load()), static_cast<unsigned long long>(states.load()));
+  std::printf("BUS_TEST_SEED=%llu: %llu lives, %llu states after a power loss\n",
+              static_cast<unsigned long long>(seed), static_cast<unsigned long long>(lives.load()),
+              static_cast<unsigned long long>(states.load()));
   EXPECT_EQ(wrong, "");
   EXPECT_GT(states, 1000u);
 }
 
 bool is_lane(const std::string& path) { return path.find("/lane-") != std::string::npos; }
 bool is_new(const std::string& path) { return path.find("/.new-") != std::string::npos; }
-bool is_stream(const std::string& path) { return path.starts_with(directory + "/streams/") && !is_lane(path); }
+bool is_stream(const std::string& path) {
+  return path.starts_with(directory + "/streams/") && !is_lane(path);
+}
 
 class SeededBug : public ::testing::TestWithParam<seeded_bug> {};
 
@@ -396,18 +412,26 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(
         seeded_bug{"sync_does_nothing", disk_lie::sync_does_nothing},
         seeded_bug{"rename_before_sync", disk_lie::rename_before_data},
-        seeded_bug{"no_sync_above", disk_lie::none, [](const std::string& path, bool) { return path == "disk"; }},
-        seeded_bug{"no_sync_of_data", disk_lie::none, [](const std::string& path, bool) { return path == directory; }},
+        seeded_bug{"no_sync_above", disk_lie::none,
+                   [](const std::string& path, bool) { return path == "disk"; }},
+        seeded_bug{"no_sync_of_data", disk_lie::none,
+                   [](const std::string& path, bool) { return path == directory; }},
         seeded_bug{"no_sync_of_streams", disk_lie::none,
-                   [](const std::string& path, bool starts) { return path == directory + "/streams" && !starts; }},
+                   [](const std::string& path, bool starts) {
+                     return path == directory + "/streams" && !starts;
+                   }},
         seeded_bug{"no_sync_of_the_new_stream", disk_lie::none,
                    [](const std::string& path, bool) { return is_new(path) && !is_lane(path); }},
         seeded_bug{"no_sync_of_the_definition", disk_lie::none,
-                   [](const std::string& path, bool starts) { return is_stream(path) && !is_new(path) && !starts; }},
+                   [](const std::string& path, bool starts) {
+                     return is_stream(path) && !is_new(path) && !starts;
+                   }},
         seeded_bug{"no_sync_of_the_lane", disk_lie::none,
                    [](const std::string& path, bool starts) { return is_lane(path) && !starts; }},
         seeded_bug{"no_sync_of_streams_at_the_start", disk_lie::none,
-                   [](const std::string& path, bool starts) { return path == directory + "/streams" && starts; }},
+                   [](const std::string& path, bool starts) {
+                     return path == directory + "/streams" && starts;
+                   }},
         seeded_bug{"no_sync_of_a_stream_at_the_start", disk_lie::none,
                    [](const std::string& path, bool starts) { return is_stream(path) && starts; }}),
     [](const auto& with) { return std::string(with.param.name); });

@@ -16,11 +16,12 @@ inline std::uint64_t number_from(const char* variable, std::uint64_t otherwise) 
   return given != nullptr ? std::strtoull(given, nullptr, 10) : otherwise;
 }
 
-/// Calls `work(number)` for 0, 1, 2 ... up to `count`, on two threads, until one answers what is wrong or time is up.
-/// Answers that, or nothing.
+/// Calls `work(number)` for 0, 1, 2 ... up to `count`, on two threads, until one answers what is
+/// wrong or time is up. Answers that, or nothing.
 template <class Work>
-std::string for_each_number(std::uint64_t count, Work&& work,
-                            std::chrono::steady_clock::time_point end = std::chrono::steady_clock::time_point::max()) {
+std::string for_each_number(
+    std::uint64_t count, Work&& work,
+    std::chrono::steady_clock::time_point end = std::chrono::steady_clock::time_point::max()) {
   std::mutex guard;
   std::string wrong;
   std::atomic<std::uint64_t> next{0};

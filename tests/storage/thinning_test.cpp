@@ -1,5 +1,6 @@
-/// thinning: of each subject the newest messages stay in full segments, older ones go. What a reader gets is these,
-/// wherever it starts, and nothing is told to be lost; whatever fails on the way costs none of them.
+/// thinning: of each subject the newest messages stay in full segments, older ones go. What a
+/// reader gets is these, wherever it starts, and nothing is told to be lost; whatever fails on the
+/// way costs none of them.
 
 #include <gtest/gtest.h>
 
@@ -39,7 +40,8 @@ thin_outcome thin(storage::lane_log& log, log::disk& disk, std::uint64_t keep) {
 }
 
 /// The newest `keep` of each subject below `base_of_last`, and everything from there on.
-std::vector<std::uint64_t> newest(std::uint64_t keep, std::uint64_t base_of_last, std::uint64_t last) {
+std::vector<std::uint64_t> newest(std::uint64_t keep, std::uint64_t base_of_last,
+                                  std::uint64_t last) {
   std::vector<std::uint64_t> seqs;
   for (std::uint64_t seq = 1; seq <= last; ++seq)
     if (seq >= base_of_last || seq + keep * subjects >= base_of_last) seqs.push_back(seq);
@@ -56,13 +58,16 @@ std::string differs(const read_back& back, const std::vector<std::uint64_t>& wan
   return std::to_string(back.seqs.size()) + " records instead of " + std::to_string(wanted.size());
 }
 
-/// Power loss, failures: what is there is part of what was written, and has everything that is wanted.
-std::string lacks(const read_back& back, const std::vector<std::uint64_t>& wanted, std::uint64_t last) {
+/// Power loss, failures: what is there is part of what was written, and has everything that is
+/// wanted.
+std::string lacks(const read_back& back, const std::vector<std::uint64_t>& wanted,
+                  std::uint64_t last) {
   auto any = back;
   any.seqs.clear();
   if (const std::string other = differs(any, {}); !other.empty()) return other;
   const std::set<std::uint64_t> found(back.seqs.begin(), back.seqs.end());
-  if (found.size() != back.seqs.size() || (!found.empty() && *found.rbegin() > last)) return "a record that was not";
+  if (found.size() != back.seqs.size() || (!found.empty() && *found.rbegin() > last))
+    return "a record that was not";
   for (const std::uint64_t seq : wanted)
     if (found.count(seq) == 0) return "record " + std::to_string(seq) + " is lost";
   return {};
@@ -83,7 +88,8 @@ TEST(Thinning, TheNewestOfEachSubjectStay) {
   small_random random(7);
   for (int i = 0; i < 60; ++i) {
     const std::uint64_t from = 1 + random.below(made.last());
-    const std::vector<std::uint64_t> rest(std::lower_bound(wanted.begin(), wanted.end(), from), wanted.end());
+    const std::vector<std::uint64_t> rest(std::lower_bound(wanted.begin(), wanted.end(), from),
+                                          wanted.end());
     ASSERT_EQ(differs(read_all_records(made.disk, made.directory, from), rest), "") << from;
     log::history history(made.disk, made.directory);
     ASSERT_EQ(history.open(), 0);
@@ -125,7 +131,8 @@ TEST(Thinning, TheRecordsOfAQuietSubjectStayWhereTheyAre) {
   while (made.log->segments() < 10) {
     const std::uint64_t seq = publish(0, 900);
     if (seq % 300 == 0) wanted.push_back(publish(without[seq / 300 % 3], 100));
-    if (seq % 500 == 0 && seq < 3000) wanted.push_back(publish(static_cast<std::uint32_t>(1 + seq / 500), 40'000));
+    if (seq % 500 == 0 && seq < 3000)
+      wanted.push_back(publish(static_cast<std::uint32_t>(1 + seq / 500), 40'000));
   }
   const std::uint64_t base_of_last = made.log->bases().back();
   wanted.push_back(base_of_last - 1);
@@ -146,7 +153,8 @@ TEST(Thinning, ItGoesOnAndOn) {
     const std::uint64_t keep = round < 8 ? 90 : 40;
     ASSERT_EQ(thin(*made.log, made.disk, keep), thin_outcome::done) << round;
     EXPECT_LE(made.log->segments(), 3u);
-    ASSERT_EQ(differs(read_all_records(made.disk, made.directory), newest(keep, made.log->bases().back(), made.last())),
+    ASSERT_EQ(differs(read_all_records(made.disk, made.directory),
+                      newest(keep, made.log->bases().back(), made.last())),
               "")
         << round;
     const std::uint64_t upto = made.last() + 3000;
@@ -155,7 +163,8 @@ TEST(Thinning, ItGoesOnAndOn) {
     ASSERT_TRUE(made.log->close());
     made.log.reset();
     storage::recovery_report report;
-    auto opened = storage::lane_log::open(made.disk, made.directory, {7, 1, 0}, made.options, report);
+    auto opened =
+        storage::lane_log::open(made.disk, made.directory, {7, 1, 0}, made.options, report);
     ASSERT_TRUE(opened);
     made.log = std::move(*opened);
     EXPECT_TRUE(report.damages.empty());
@@ -169,7 +178,8 @@ TEST(Thinning, AReaderThatIsInTheMiddleGoesOn) {
     ASSERT_EQ(history.open(), 0);
     history.seek(1);
     log::logged_record record;
-    for (std::uint64_t i = 0; i < before; ++i) ASSERT_EQ(history.next(record, ~0ull), log::walk_outcome::record);
+    for (std::uint64_t i = 0; i < before; ++i)
+      ASSERT_EQ(history.next(record, ~0ull), log::walk_outcome::record);
     const auto wanted = newest(100, made.log->bases().back(), made.last());
     ASSERT_EQ(thin(*made.log, made.disk, 100), thin_outcome::done);
     std::set<std::uint64_t> found;
@@ -196,7 +206,8 @@ TEST(Thinning, AReaderThatIsInTheMiddleGoesOn) {
 }
 
 TEST(Thinning, WhatIsTooOldGoesToo) {
-  // By the lane's clock: it goes on by an hour behind record `oldest`, and stamps say nothing of it.
+  // By the lane's clock: it goes on by an hour behind record `oldest`, and stamps say nothing of
+  // it.
   full_log made(1 << 20, 700, 0);
   const std::atomic<bool> stop{false};
   std::uint64_t up_s = 1;
@@ -318,7 +329,8 @@ TEST(Thinning, AThinnedSegmentIsNeverContinued) {
 // What a removed segment held is in the one before it, which the copy has already as it was.
 TEST(Thinning, ACopyThatIsOvertakenBeginsAnew) {
   const ::test::scratch place;
-  const std::string stream = place.root() + "/stream", lane = stream + "/lane-0", to = place.root() + "/copy";
+  const std::string stream = place.root() + "/stream", lane = stream + "/lane-0",
+                    to = place.root() + "/copy";
   std::filesystem::create_directories(stream);
   for (const char* name : {"/subjects", "/stream.json"}) std::ofstream(stream + name) << "";
   log::posix_disk disk;
@@ -369,7 +381,8 @@ TEST(Thinning, AByteThatIsChangedIsToldAndCostsLittle) {
         ASSERT_TRUE(found.insert(record.seq).second) << at;
       } else if (outcome == log::walk_outcome::gap) {
         if (layout::is_loss(history.loss().reason))
-          for (std::uint64_t i = 0; i < history.loss().count; ++i) lost.insert(history.loss().first + i);
+          for (std::uint64_t i = 0; i < history.loss().count; ++i)
+            lost.insert(history.loss().first + i);
       } else {
         ASSERT_EQ(outcome, log::walk_outcome::end) << at;
         break;
@@ -379,7 +392,8 @@ TEST(Thinning, AByteThatIsChangedIsToldAndCostsLittle) {
     for (const std::uint64_t seq : whole.seqs) {
       if (found.count(seq) != 0) continue;
       ++missing;
-      ASSERT_EQ(lost.count(seq), 1u) << "record " << seq << " is missing, and nobody is told: byte " << at;
+      ASSERT_EQ(lost.count(seq), 1u)
+          << "record " << seq << " is missing, and nobody is told: byte " << at;
     }
     ASSERT_LE(missing, 1u) << at;
     ASSERT_FALSE(history.take_damages().empty()) << at;
@@ -405,14 +419,17 @@ TEST(Thinning, ACutIsTold) {
       if (layout::is_loss(loss.reason))
         for (std::uint64_t i = 0; i < loss.count; ++i) lost.insert(loss.first + i);
     for (const std::uint64_t seq : whole.seqs)
-      ASSERT_TRUE(found.count(seq) == 1 || lost.count(seq) == 1) << "record " << seq << ", cut at " << at;
+      ASSERT_TRUE(found.count(seq) == 1 || lost.count(seq) == 1)
+          << "record " << seq << ", cut at " << at;
   }
 }
 
 // ---- power losses and failing disks
 
 struct small_log : full_log {
-  small_log() : full_log(128 * 1024, 2000, 700'000, 8) { wanted = newest(5, log->bases().back(), last()); }
+  small_log() : full_log(128 * 1024, 2000, 700'000, 8) {
+    wanted = newest(5, log->bases().back(), last());
+  }
   std::vector<std::uint64_t> wanted;
 };
 
@@ -424,7 +441,9 @@ std::string after_a_power_loss(small_log& made, small_random& random, bool is_wo
   auto opened = storage::lane_log::open(*after, made.directory, {7, 1, 0}, made.options, report);
   if (!opened) return "it does not open: " + opened.error().message();
   if (!report.damages.empty()) return "damage is told";
-  if (const std::string why = lacks(read_all_records(*after, made.directory), made.wanted, made.last()); !why.empty())
+  if (const std::string why =
+          lacks(read_all_records(*after, made.directory), made.wanted, made.last());
+      !why.empty())
     return why;
   if ((*opened)->next_seq() != made.last() + 1) return "it goes on elsewhere";
   if (commit(**opened, *after, made.memory, 2, 300) != 0) return "it does not go on";
@@ -441,7 +460,8 @@ TEST(Thinning, APowerLossOnTheWayCostsNothing) {
   std::uint64_t states = 0;
   std::string wrong;
   made.disk.before_change = [&](disk_call) {
-    for (int i = 0; i < 40 && wrong.empty(); ++i, ++states) wrong = after_a_power_loss(made, random, i == 0);
+    for (int i = 0; i < 40 && wrong.empty(); ++i, ++states)
+      wrong = after_a_power_loss(made, random, i == 0);
   };
   ASSERT_EQ(thin(*made.log, made.disk, 5), thin_outcome::done);
   made.disk.before_change = nullptr;
@@ -455,16 +475,19 @@ TEST(Thinning, NoCallThatFailsCostsAnything) {
     for (const bool is_short : {false, true})
       for (std::uint64_t at = 0;; ++at) {
         small_log made;
-        made.disk.set_fault({at, is_short ? -ENOSPC : -EIO, for_ever, is_short, [](disk_call) { return true; }});
+        made.disk.set_fault(
+            {at, is_short ? -ENOSPC : -EIO, for_ever, is_short, [](disk_call) { return true; }});
         const auto outcome = thin(*made.log, made.disk, 5);
         const bool fired = made.disk.faults_fired() != 0;
         made.disk.end_faults();
-        ASSERT_EQ(lacks(read_all_records(made.disk, made.directory), made.wanted, made.last()), "") << at;
+        ASSERT_EQ(lacks(read_all_records(made.disk, made.directory), made.wanted, made.last()), "")
+            << at;
         if (outcome != thin_outcome::done) {
           ASSERT_NE(thin(*made.log, made.disk, 5), thin_outcome::failed) << at;
         }
         ASSERT_EQ(commit(*made.log, made.disk, made.memory, 2, 300), 0);
-        ASSERT_EQ(lacks(read_all_records(made.disk, made.directory), made.wanted, made.last()), "") << at;
+        ASSERT_EQ(lacks(read_all_records(made.disk, made.directory), made.wanted, made.last()), "")
+            << at;
         if (!fired) break;
       }
 }

@@ -1,6 +1,6 @@
-/// unreadable: pages that the disk answers EIO for. Readers get everything else, and are told what is missing; the
-/// writer opens the log, changes no byte of what it cannot read, and gives no sequence out again. When the page can be
-/// read once more, nothing is missing.
+/// unreadable: pages that the disk answers EIO for. Readers get everything else, and are told what
+/// is missing; the writer opens the log, changes no byte of what it cannot read, and gives no
+/// sequence out again. When the page can be read once more, nothing is missing.
 
 #include <gtest/gtest.h>
 
@@ -27,7 +27,9 @@ struct written_log {
   std::vector<record_place> places;  // of record 1, 2, ...
   std::uint64_t high_water = 0;
 
-  std::string path(std::size_t segment) const { return log::segment_path(log_life::directory(), bases[segment]); }
+  std::string path(std::size_t segment) const {
+    return log::segment_path(log_life::directory(), bases[segment]);
+  }
   std::uint64_t pages(std::size_t segment) const {
     return disk->contents(path(segment)).size() / simulated_disk::page_bytes;
   }
@@ -66,8 +68,10 @@ written_log write_log(bool is_closed) {
 
 std::string name_of_file(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
-// Every record but those on the page, and a gap `corrupt` for each that is missing. Empty: as it must be.
-std::string check_readers(const written_log& log, simulated_disk& disk, std::size_t segment, std::uint64_t page) {
+// Every record but those on the page, and a gap `corrupt` for each that is missing. Empty: as it
+// must be.
+std::string check_readers(const written_log& log, simulated_disk& disk, std::size_t segment,
+                          std::uint64_t page) {
   const auto found = find_records(disk, log_life::directory());
   if (found.failure != 0) return "failure " + std::to_string(found.failure);
   if (!found.wrong.empty()) return found.wrong;
@@ -88,7 +92,8 @@ TEST(Unreadable, ReadersGoAroundEachPage) {
     for (std::uint64_t page = 0; page < log.pages(segment); ++page) {
       const auto disk = log.disk->clone();
       disk->unreadable_pages.insert({name_of_file(log.path(segment)), page});
-      ASSERT_EQ(check_readers(log, *disk, segment, page), "") << "page " << page << " of segment " << segment;
+      ASSERT_EQ(check_readers(log, *disk, segment, page), "")
+          << "page " << page << " of segment " << segment;
     }
 }
 
@@ -122,7 +127,8 @@ TEST(Unreadable, AFileOfWhichNothingCanBeReadIsAFailure) {
 }
 
 void open_and_go_on(const written_log& log, std::uint64_t page, bool lost_memory) {
-  SCOPED_TRACE("page " + std::to_string(page) + (lost_memory ? ", shared memory was lost" : ", busd was killed"));
+  SCOPED_TRACE("page " + std::to_string(page) +
+               (lost_memory ? ", shared memory was lost" : ", busd was killed"));
   const std::size_t last = log.bases.size() - 1;
   const auto disk = log.disk->clone();
   const auto before = disk->contents(log.path(last));
@@ -225,8 +231,10 @@ TEST(Unreadable, AReadThatFailsForAWhileTakesNothing) {
       }
       const auto found = find_records(*disk, log_life::directory());
       ASSERT_EQ(found.wrong, "");
-      ASSERT_GE(found.records.size(), log.places.size()) << length << " reads from " << from << " on";
-      for (std::size_t i = 0; i < log.places.size(); ++i) ASSERT_EQ(found.records[i], log.book.live[i]);
+      ASSERT_GE(found.records.size(), log.places.size())
+          << length << " reads from " << from << " on";
+      for (std::size_t i = 0; i < log.places.size(); ++i)
+        ASSERT_EQ(found.records[i], log.book.live[i]);
       ASSERT_TRUE(life.open_only()) << life.failure();
     }
   std::printf("%llu times open, %llu times not\n", static_cast<unsigned long long>(opened),

@@ -1,15 +1,19 @@
 #pragma once
-/// simulated_disk: a disk in memory that remembers what is durable and what is not, fails where a test wants it to, and
-/// builds the states that a power loss may leave.
+/// simulated_disk: a disk in memory that remembers what is durable and what is not, fails where a
+/// test wants it to, and builds the states that a power loss may leave.
 ///
 /// What it takes for granted, and no more
-///   - The device writes blocks of 512 bytes, in any order, at any time after the write; one that the power loss hits
+///   - The device writes blocks of 512 bytes, in any order, at any time after the write; one that
+///   the power loss hits
 ///     may be torn: a prefix or a suffix of it is new.
-///   - A file's blocks and length are durable after a sync of the file, its name after a sync of the directory.
-///   - A directory's name is durable after a sync of the directory that it is in, and all that is below it is gone
-///     without it. One whose parent is not on this disk is where the disk is mounted: it is always there.
+///   - A file's blocks and length are durable after a sync of the file, its name after a sync of
+///   the directory. - A directory's name is durable after a sync of the directory that it is in,
+///   and all that is below it is gone
+///     without it. One whose parent is not on this disk is where the disk is mounted: it is always
+///     there.
 ///   - Operations on a directory reach the device in their order, each directory for itself.
-///   - A sync that fails leaves what it covered readable, and perhaps on the device: no later sync makes it durable,
+///   - A sync that fails leaves what it covered readable, and perhaps on the device: no later sync
+///   makes it durable,
 ///     unless it is written once more (what Linux does). Operations on a directory stay due.
 ///
 /// Threads    one
@@ -50,9 +54,10 @@ enum class disk_call : std::uint8_t {
 };
 
 constexpr const char* name_of(disk_call call) noexcept {
-  constexpr const char* names[] = {"open", "read",   "write",       "reserve",        "sync",
-                                   "size", "rename", "remove",      "make_directory", "sync_directory",
-                                   "list", "space",  "begin_write", "begin_sync"};
+  constexpr const char* names[] = {"open",           "read",           "write",  "reserve",
+                                   "sync",           "size",           "rename", "remove",
+                                   "make_directory", "sync_directory", "list",   "space",
+                                   "begin_write",    "begin_sync"};
   return names[static_cast<std::size_t>(call)];
 }
 
@@ -70,7 +75,8 @@ enum class disk_lie : std::uint8_t {
   none,
   sync_does_nothing,
   directory_sync_does_nothing,
-  rename_before_data,   // what is in a file or a directory without its final name is not durable by its sync
+  // what is in a file or a directory without its final name is not durable by its sync
+  rename_before_data,
   commit_before_sync,   // begin_write answers without the sync it was asked for
   failed_sync_is_good,  // a sync that fails says that it did not
 };
@@ -78,7 +84,8 @@ enum class disk_lie : std::uint8_t {
 /// What becomes of one block that is not durable.
 struct block_fate {
   std::size_t version = 0;  // 0: as it was; n: as the n-th write since left it
-  std::size_t torn_at = 0;  // not 0: bytes from here on are of the version before, or after (torn_tail)
+  // not 0: bytes from here on are of the version before, or after (torn_tail)
+  std::size_t torn_at = 0;
   bool torn_tail = false;
 };
 
@@ -184,7 +191,9 @@ class simulated_disk : public log::disk {
   }
   void end_faults() { plan_.reset(); }
   std::uint64_t faults_fired() const noexcept { return fired_; }
-  std::uint64_t calls(disk_call call) const noexcept { return counts_[static_cast<std::size_t>(call)]; }
+  std::uint64_t calls(disk_call call) const noexcept {
+    return counts_[static_cast<std::size_t>(call)];
+  }
   /// The caller changed a buffer that it had lent, or the like.
   const std::string& misuse() const noexcept { return misuse_; }
 
@@ -199,7 +208,8 @@ class simulated_disk : public log::disk {
     made->forgets_sync_of = forgets_sync_of;
     made->unreadable_pages = unreadable_pages;
     std::map<const inode*, std::shared_ptr<inode>> copies;
-    for (const auto& [path, directory] : mounts_) made->mounts_[path] = survivor_of(*directory, decides, copies);
+    for (const auto& [path, directory] : mounts_)
+      made->mounts_[path] = survivor_of(*directory, decides, copies);
     return made;
   }
   /// How many states every_fate would go through; at most `limit`.
@@ -345,7 +355,8 @@ class simulated_disk : public log::disk {
       return lie == disk_lie::failed_sync_is_good ? 0 : failure;
     const auto directory = directory_at(path);
     if (directory == nullptr) return find(path) == nullptr ? -ENOENT : -ENOTDIR;
-    if (lie == disk_lie::directory_sync_does_nothing || (forgets_sync_of && forgets_sync_of(path))) return 0;
+    if (lie == disk_lie::directory_sync_does_nothing || (forgets_sync_of && forgets_sync_of(path)))
+      return 0;
     if (lie == disk_lie::rename_before_data && is_early(split(path).second)) return 0;
     make_durable(*directory);
     return 0;
@@ -363,8 +374,8 @@ class simulated_disk : public log::disk {
     return 0;
   }
 
-  void begin_write(log::disk_file file, std::span<const std::byte> from, std::uint64_t offset, bool sync_too,
-                   std::uint64_t token, int) override {
+  void begin_write(log::disk_file file, std::span<const std::byte> from, std::uint64_t offset,
+                   bool sync_too, std::uint64_t token, int) override {
     commit made{file, from, offset, sync_too, true, token, 0, {}};
     // On its way at once, also when it is answered later: the power may fail in between.
     made.failure = write_as(disk_call::begin_write, file, from, offset);
@@ -384,7 +395,8 @@ class simulated_disk : public log::disk {
     while (count < into.size() && count < commits_.size()) {
       commit& done = commits_[count];
       if (holds_writes) {
-        if (!std::equal(done.lent.begin(), done.lent.end(), done.from.begin())) misuse_ = "a buffer changed in flight";
+        if (!std::equal(done.lent.begin(), done.lent.end(), done.from.begin()))
+          misuse_ = "a buffer changed in flight";
         finish(done);
       }
       into[count++] = {done.token, done.failure};
@@ -399,8 +411,9 @@ class simulated_disk : public log::disk {
   using block = std::shared_ptr<const block_bits>;  // null: zeroes
 
   struct unsynced_block {
-    std::vector<block> versions;  // that the device may have instead of the durable one, oldest first
-    bool due = true;              // the next sync makes the last one durable
+    // that the device may have instead of the durable one, oldest first
+    std::vector<block> versions;
+    bool due = true;  // the next sync makes the last one durable
   };
   struct inode;
   using names_of = std::map<std::string, std::shared_ptr<inode>>;
@@ -472,7 +485,8 @@ class simulated_disk : public log::disk {
   const handle* use(log::disk_file file, bool writes) {
     const auto open_file = files_.find(file);
     if (open_file == files_.end() || (writes && !open_file->second.writes)) {
-      misuse_ = open_file == files_.end() ? "a file that is not open" : "a write to a file opened to read";
+      misuse_ = open_file == files_.end() ? "a file that is not open"
+                                          : "a write to a file opened to read";
       return nullptr;
     }
     return &open_file->second;
@@ -491,17 +505,20 @@ class simulated_disk : public log::disk {
     return there != nullptr && there->is_directory ? there : nullptr;
   }
 
-  int write_as(disk_call call, log::disk_file file, std::span<const std::byte> from, std::uint64_t offset) {
+  int write_as(disk_call call, log::disk_file file, std::span<const std::byte> from,
+               std::uint64_t offset) {
     const int failure = enter(call, true);
     const handle* open_file = use(file, true);
     if (open_file == nullptr) return -EBADF;
-    if (open_file->direct && (offset % direct_alignment != 0 || from.size() % direct_alignment != 0 ||
-                              reinterpret_cast<std::uintptr_t>(from.data()) % direct_alignment != 0)) {
+    if (open_file->direct &&
+        (offset % direct_alignment != 0 || from.size() % direct_alignment != 0 ||
+         reinterpret_cast<std::uintptr_t>(from.data()) % direct_alignment != 0)) {
       misuse_ = "a direct write that is not aligned";
       return -EINVAL;
     }
     if (failure == 0) put(*open_file->file, from, offset);
-    if (failure != 0 && plan_ && plan_->is_short) put(*open_file->file, from.first(from.size() / 2), offset);
+    if (failure != 0 && plan_ && plan_->is_short)
+      put(*open_file->file, from.first(from.size() / 2), offset);
     return failure;
   }
 
@@ -550,7 +567,8 @@ class simulated_disk : public log::disk {
   static void put(inode& file, std::span<const std::byte> bytes, std::uint64_t offset) {
     if (offset + bytes.size() > file.cached_bytes) resize(file, offset + bytes.size());
     for (std::size_t done = 0; done < bytes.size();) {
-      const std::uint64_t index = (offset + done) / block_bytes, from = (offset + done) % block_bytes;
+      const std::uint64_t index = (offset + done) / block_bytes,
+                          from = (offset + done) % block_bytes;
       const std::size_t part = std::min<std::size_t>(block_bytes - from, bytes.size() - done);
       block made;
       if (part == block_bytes) {
@@ -564,7 +582,8 @@ class simulated_disk : public log::disk {
       done += part;
       const auto known = file.unsynced.find(index);
       const block& before = file.cached[index];
-      const bool same = made == before || (made != nullptr && before != nullptr && *made == *before);
+      const bool same =
+          made == before || (made != nullptr && before != nullptr && *made == *before);
       if (same && known == file.unsynced.end()) continue;  // as on the device: nothing can go wrong
       auto& unsynced = file.unsynced[index];
       unsynced.due = true;
@@ -583,7 +602,8 @@ class simulated_disk : public log::disk {
 
   static void copy_out(const inode& file, std::span<std::byte> into, std::uint64_t offset) {
     for (std::size_t done = 0; done < into.size();) {
-      const std::uint64_t index = (offset + done) / block_bytes, from = (offset + done) % block_bytes;
+      const std::uint64_t index = (offset + done) / block_bytes,
+                          from = (offset + done) % block_bytes;
       const std::size_t part = std::min<std::size_t>(block_bytes - from, into.size() - done);
       if (const auto& bits = file.cached[index]; bits != nullptr)
         std::memcpy(into.data() + done, bits->data() + from, part);
@@ -593,8 +613,8 @@ class simulated_disk : public log::disk {
     }
   }
 
-  static std::shared_ptr<inode> survivor_of(const inode& file, fate& decides,
-                                            std::map<const inode*, std::shared_ptr<inode>>& copies) {
+  static std::shared_ptr<inode> survivor_of(
+      const inode& file, fate& decides, std::map<const inode*, std::shared_ptr<inode>>& copies) {
     if (const auto known = copies.find(&file); known != copies.end()) return known->second;
     auto made = copies[&file] = std::make_shared<inode>();
     if (file.is_directory) {
@@ -602,12 +622,14 @@ class simulated_disk : public log::disk {
       auto names = file.durable_names;
       const std::size_t done = decides.done_operations(file.due.size());
       for (std::size_t i = 0; i < done; ++i) apply(names, file.due[i]);
-      for (const auto& [name, below] : names) made->durable_names[name] = survivor_of(*below, decides, copies);
+      for (const auto& [name, below] : names)
+        made->durable_names[name] = survivor_of(*below, decides, copies);
       made->cached_names = made->durable_names;
       return made;
     }
     made->cached_bytes = file.durable_bytes;
-    if (file.cached_bytes != file.durable_bytes && decides.new_size()) made->cached_bytes = file.cached_bytes;
+    if (file.cached_bytes != file.durable_bytes && decides.new_size())
+      made->cached_bytes = file.cached_bytes;
     made->cached = file.durable;
     made->cached.resize((made->cached_bytes + block_bytes - 1) / block_bytes);
     for (const auto& [index, unsynced] : file.unsynced) {
@@ -621,9 +643,11 @@ class simulated_disk : public log::disk {
       if (fate.torn_at == 0) continue;
       block_bits head{}, tail{};
       if (const auto bits = version(fate.version)) head = *bits;
-      const std::size_t other = fate.torn_tail || fate.version == 0 ? fate.version + 1 : fate.version - 1;
+      const std::size_t other =
+          fate.torn_tail || fate.version == 0 ? fate.version + 1 : fate.version - 1;
       if (const auto bits = version(other)) tail = *bits;
-      std::memcpy(head.data() + fate.torn_at, tail.data() + fate.torn_at, block_bytes - fate.torn_at);
+      std::memcpy(head.data() + fate.torn_at, tail.data() + fate.torn_at,
+                  block_bytes - fate.torn_at);
       made->cached[index] = block_of(head.data());
     }
     made->durable = made->cached;
@@ -646,7 +670,8 @@ class simulated_disk : public log::disk {
     directory.durable_names = directory.cached_names;
     directory.due.clear();
   }
-  static void multiply(const inode& by, std::uint64_t& count, std::uint64_t limit, std::set<const inode*>& seen) {
+  static void multiply(const inode& by, std::uint64_t& count, std::uint64_t limit,
+                       std::set<const inode*>& seen) {
     if (!seen.insert(&by).second) return;
     if (count < limit) count *= by.due.size() + 1;
     if (by.cached_bytes != by.durable_bytes) count *= 2;

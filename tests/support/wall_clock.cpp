@@ -1,5 +1,5 @@
-/// wall_clock: loaded before a program (LD_PRELOAD), moves its wall clock by as many seconds as the file $BUS_TEST_WALL
-/// says, at every look. All other clocks stay.
+/// wall_clock: loaded before a program (LD_PRELOAD), moves its wall clock by as many seconds as the
+/// file $BUS_TEST_WALL says, at every look. All other clocks stay.
 
 #include <fcntl.h>
 #include <sys/syscall.h>

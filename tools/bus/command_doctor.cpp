@@ -95,9 +95,8 @@ void check_keeper(const bus::session& session, const std::vector<bus::stream_inf
   auto keeper = session.keeper();
   for (const auto& stream : with_log) {
     const bool is_kept =
-        keeper && std::any_of(keeper->logs.begin(), keeper->logs.end(), [&](const auto& log) {
-          return log.stream == stream.config.name;
-        });
+        keeper && std::any_of(keeper->logs.begin(), keeper->logs.end(),
+                              [&](const auto& log) { return log.stream == stream.config.name; });
     if (is_kept) continue;
     found.push_back({grade::bad,
                      keeper ? "busd does not keep the log of stream " + stream.config.name
@@ -192,8 +191,7 @@ void check_bus(const bus::session& session, std::vector<finding>& found) {
     found.push_back({grade::bad, trouble.what + ": " + trouble.why, trouble.fix});
   std::vector<bus::stream_info> with_log;
   for (const auto& stream : *streams) {
-    if (stream.config.storage != bus::storage_class::memory)
-      with_log.push_back(stream);
+    if (stream.config.storage != bus::storage_class::memory) with_log.push_back(stream);
     check_groups(session, stream.config.name, found);
     for (const auto& lane : stream.lanes) {
       const std::string where =

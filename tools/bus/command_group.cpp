@@ -41,8 +41,8 @@ int list(const context& c, const options& o) {
     std::printf("%s\n", dump(all, true).c_str());
     return 0;
   }
-  std::printf("%-16s %-16s %9s %8s %6s %8s %5s %9s  %s\n", "STREAM", "GROUP", "UNCLAIMED", "PENDING",
-              "DEAD", "LOST", "CONS.", "OLDEST", "STATE");
+  std::printf("%-16s %-16s %9s %8s %6s %8s %5s %9s  %s\n", "STREAM", "GROUP", "UNCLAIMED",
+              "PENDING", "DEAD", "LOST", "CONS.", "OLDEST", "STATE");
   for (const auto& g : *groups)
     std::printf("%-16s %-16s %9llu %8llu %6llu %8llu %5zu %9s  %s\n", g.config.stream.c_str(),
                 g.config.name.c_str(), static_cast<unsigned long long>(g.counts.unclaimed),

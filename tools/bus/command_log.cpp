@@ -135,12 +135,9 @@ json gap_json(const bus::gap& one) {
 }
 
 json damage_json(const bus::log_damage& one) {
-  return {{"file", one.file},
-          {"offset", one.offset},
-          {"bytes", one.bytes},
-          {"first_sequence", one.first_sequence},
-          {"missing", one.missing},
-          {"why", one.why}};
+  return {{"file", one.file},       {"offset", one.offset},
+          {"bytes", one.bytes},     {"first_sequence", one.first_sequence},
+          {"missing", one.missing}, {"why", one.why}};
 }
 
 void print_damage(const bus::log_damage& one) {
@@ -185,12 +182,9 @@ int verify(const context& c, const options& o, bool gaps_only) {
     }
     json damages = json::array();
     for (const auto& one : report->damages) damages.push_back(damage_json(one));
-    json whole_report = {{"directory", report->directory},
-                         {"whole", whole},
-                         {"subjects", report->subjects},
-                         {"messages", report->messages()},
-                         {"damages", std::move(damages)},
-                         {"lanes", std::move(lanes)}};
+    json whole_report = {{"directory", report->directory}, {"whole", whole},
+                         {"subjects", report->subjects},   {"messages", report->messages()},
+                         {"damages", std::move(damages)},  {"lanes", std::move(lanes)}};
     if (report->announced) whole_report["announced"] = *report->announced;
     std::printf("%s\n", dump(whole_report, true).c_str());
     return whole || gaps_only ? 0 : bus::exit_status(bus::errc::corrupt);
@@ -334,8 +328,8 @@ void add_log(CLI::App& stream, context& c) {
     c.run = [o, &c] {
       auto session = c.open("stream restore", false);
       if (!session) return c.fail(session.error());
-      auto counts = session->restore_stream(
-          o->name, std::filesystem::absolute(o->from).string(), o->damaged);
+      auto counts =
+          session->restore_stream(o->name, std::filesystem::absolute(o->from).string(), o->damaged);
       if (!counts) return c.fail(counts.error());
       const bool all = counts->found == counts->announced;
       if (c.json)
@@ -345,7 +339,8 @@ void add_log(CLI::App& stream, context& c) {
                                 .c_str());
       else
         std::printf(
-            "stream %s restored: %llu of %llu messages; new ones continue above its last sequence\n",
+            "stream %s restored: %llu of %llu messages; new ones continue above its last "
+            "sequence\n",
             o->name.c_str(), static_cast<unsigned long long>(counts->found),
             static_cast<unsigned long long>(counts->announced));
       return all ? 0 : bus::exit_status(bus::errc::corrupt);

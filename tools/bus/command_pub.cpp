@@ -39,7 +39,8 @@ void pace(std::chrono::steady_clock::time_point begin, std::uint64_t sent, doubl
 
 bus::error input_error() {
   return {bus::errc::invalid_argument, errno, "cannot read the payload from standard input",
-          "it is closed, or not readable", "give the payload as an argument, or redirect a file: bus pub SUBJECT < FILE"};
+          "it is closed, or not readable",
+          "give the payload as an argument, or redirect a file: bus pub SUBJECT < FILE"};
 }
 
 int run(const context& c, const options& o) {

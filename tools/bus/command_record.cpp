@@ -144,8 +144,9 @@ int replay_file(const context& c, const options& o, double speed) {
     if (!found) break;
     // A clock that was set is no pause.
     if (speed > 0)
-      due += std::chrono::nanoseconds(static_cast<std::int64_t>(
-          std::clamp(static_cast<double>((found->time - last.value_or(found->time)).count()) / speed, 0.0, longest_ns)));
+      due += std::chrono::nanoseconds(static_cast<std::int64_t>(std::clamp(
+          static_cast<double>((found->time - last.value_or(found->time)).count()) / speed, 0.0,
+          longest_ns)));
     last = found->time;
     while (!interrupted() && std::chrono::steady_clock::now() < due)
       std::this_thread::sleep_until(std::min(due, std::chrono::steady_clock::now() + look_again));

@@ -32,9 +32,10 @@ struct context {
   /// Prints what was done, or why not; returns the exit status.
   int say(const bus::result<void>& outcome, const std::string& done) const;
   bus::result<bus::session> open(const char* as, bool create) const;
-  /// To look: it needs no memory of its own, so it works when there is none left. With `guest_if_full`
-  /// it takes locks, too, as long as there is memory, or some of the reserve.
-  bus::result<bus::session> look(const char* as, bus::membership joins = bus::membership::guest) const;
+  /// To look: it needs no memory of its own, so it works when there is none left. With
+  /// `guest_if_full` it takes locks, too, as long as there is memory, or some of the reserve.
+  bus::result<bus::session> look(const char* as,
+                                 bus::membership joins = bus::membership::guest) const;
 };
 
 void add_pub(CLI::App& app, context& c);

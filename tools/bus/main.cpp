@@ -59,8 +59,8 @@ bus::result<bus::session> context::open(const char* as, bool create) const {
 }
 
 bus::result<bus::session> context::look(const char* as, bus::membership joins) const {
-  return bus::session::open({url, std::string("bus ") + as, false, joins,
-                             joins != bus::membership::guest});
+  return bus::session::open(
+      {url, std::string("bus ") + as, false, joins, joins != bus::membership::guest});
 }
 
 namespace {

@@ -24,7 +24,8 @@ struct command_outcome {
 };
 
 /// Runs it to its end. When this process is told to end (interrupted()), it has some seconds to end
-/// by itself. It dies with this process. Errors: system
+/// by itself. It dies with this process.
+/// Errors: system
 bus::result<command_outcome> run_command(const command_run& what);
 
 }  // namespace tools

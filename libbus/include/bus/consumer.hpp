@@ -52,17 +52,17 @@ struct consumer_options {
   std::uint32_t prefetch = 1;  ///< claimed ahead by next(), run() and loops; 1-1000
   wait_strategy wait = wait_strategy::adaptive;
   bool keep_alive = false;  ///< leases in hand are extended every third of ack_wait
-  /// Called by next(), fetch(), run() and loops for messages that were overwritten before any consumer
-  /// of the group took them: on a stream that drops the oldest, or after idle_release. Of all consumers
-  /// one is told. The count is exact for the lane; with a filter it is the most that there can have
-  /// been. What it throws is passed on, and no message is lost for it.
+  /// Called by next(), fetch(), run() and loops for messages that were overwritten before any
+  /// consumer of the group took them: on a stream that drops the oldest, or after idle_release. Of
+  /// all consumers one is told. The count is exact for the lane; with a filter it is the most that
+  /// there can have been. What it throws is passed on, and no message is lost for it.
   std::function<void(const gap&)> on_gap = {};
-  std::string name = {};    ///< shown by `bus group info`; default: the process's
+  std::string name = {};  ///< shown by `bus group info`; default: the process's
 };
 
 enum class settle_result : std::uint8_t {
   ok,
-  stale_lease,      ///< it went back: the lease expired, its consumer is gone, or was taken for dead
+  stale_lease,  ///< it went back: the lease expired, its consumer is gone, or was taken for dead
   already_settled,  ///< settled or given back by this very lease, before
   busy,             ///< the group's lock is held by a process that is stopped; try again
   closed,           ///< the group, its stream, or the bus is gone: nothing was settled
@@ -201,7 +201,8 @@ class BUS_EXPORT consumer {
   /// exception goes on.
   void run(const std::function<void(lease&)>& work);
 
-  /// Everything of the lane of `upto` up to it that this consumer has. Errors: none; how many.
+  /// Everything of the lane of `upto` up to it that this consumer has.
+  /// Errors: none; how many.
   std::size_t ack_all(lease& upto) noexcept;
 
   /// Ends waits and loops, now and later. Any thread; async-signal-safe.

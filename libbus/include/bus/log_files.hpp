@@ -69,16 +69,16 @@ BUS_EXPORT result<log_report> verify_log(const std::string& directory,
                                          const log_progress& progress = {});
 
 /// Copies the stream's log; what is written meanwhile may or may not be part of it. `to` must not
-/// exist. The copy gets a manifest of its files and messages, last of all. Returns what was found in
-/// the copy: is_whole() is false when the log itself is damaged.
+/// exist. The copy gets a manifest of its files and messages, last of all. Returns what was found
+/// in the copy: is_whole() is false when the log itself is damaged.
 /// Errors: not_found, conflict, no_space, permission
 BUS_EXPORT result<log_report> copy_log(const std::string& directory, const std::string& to,
                                        const log_progress& progress = {});
 
 struct backup_counts {
-  std::uint64_t announced = 0;      ///< messages, by the manifest
-  std::uint64_t found = 0;          ///< that can be read
-  std::vector<std::string> wrong;   ///< files that are missing or changed, in words
+  std::uint64_t announced = 0;     ///< messages, by the manifest
+  std::uint64_t found = 0;         ///< that can be read
+  std::vector<std::string> wrong;  ///< files that are missing or changed, in words
 };
 /// Compares a copy that copy_log made with its manifest.
 /// Errors: not_found (no manifest: the copy was never finished), corrupt (the manifest itself)

@@ -3,8 +3,8 @@
 ///
 /// Threads    belongs to the subscriber that delivered it
 /// Lifetime   until the callback returns, or the subscriber's next call; text and payload die with
-/// it Cost       accessors are loads; subject() is one table look-up; publish_time() a
-/// multiplication
+/// it
+/// Cost       accessors are loads; subject() is one table look-up; publish_time() a multiplication
 
 #include <chrono>
 #include <cstddef>
@@ -44,12 +44,12 @@ class message {
   BUS_EXPORT std::string_view subject() const noexcept;
   BUS_EXPORT std::string_view stream() const noexcept;
   BUS_EXPORT std::uint32_t lane() const noexcept;
-  std::uint32_t publisher_id() const noexcept { 
+  std::uint32_t publisher_id() const noexcept {
     return static_cast<std::uint32_t>(origin_ >> 32) & 0x7fffffffu;
   }
 
-  /// Wall clock of the publisher's host, ns precision. A message has the same one in all processes, and
-  /// for ever; a step of the clock shows in messages from 3 s later on.
+  /// Wall clock of the publisher's host, ns precision. A message has the same one in all processes,
+  /// and for ever; a step of the clock shows in messages from 3 s later on.
   BUS_EXPORT std::chrono::system_clock::time_point publish_time() const noexcept;
   /// Time since it was published, on the same clock that stamped it: unaffected by clock steps.
   BUS_EXPORT std::chrono::nanoseconds age() const noexcept;
@@ -68,11 +68,12 @@ class message {
 
   /// Early reading: bytes of payload() that are there already; size() when the message is complete.
   BUS_EXPORT std::size_t available() const noexcept;
-  /// Waits until at least `bytes` are there: spins for some microseconds, then sleeps in between. False:
-  /// the publisher died, and the rest will never come; `wait` is over; or stop() of the subscriber was
-  /// called.
-  BUS_EXPORT bool wait_available(std::size_t bytes, std::chrono::nanoseconds wait =
-                                                        std::chrono::nanoseconds::max()) const noexcept;
+  /// Waits until at least `bytes` are there: spins for some microseconds, then sleeps in between.
+  /// False: the publisher died, and the rest will never come; `wait` is over; or stop() of the
+  /// subscriber was called.
+  BUS_EXPORT bool wait_available(
+      std::size_t bytes,
+      std::chrono::nanoseconds wait = std::chrono::nanoseconds::max()) const noexcept;
   bool complete() const noexcept { return (shape_ & flag_open) == 0 || available() == size(); }
 
  private:
@@ -108,11 +109,12 @@ class message {
 /// Why messages are missing.
 enum class gap_reason : std::uint8_t {
   overwritten,  ///< the ring went on before they were read
-  unsynced,     ///< shared memory was lost (power loss, reboot) before they were on disk: none of
-                ///< them was confirmed `disk`, and `count` is the most that there can have been
-  corrupt,      ///< the log is damaged there: busd has reported it, bus stream verify shows it
-  not_logged,   ///< they could not be written to disk
-  removed,      ///< by retention, or a purge
+  /// shared memory was lost (power loss, reboot) before they were on disk: none of them was
+  /// confirmed `disk`, and `count` is the most that there can have been
+  unsynced,
+  corrupt,     ///< the log is damaged there: busd has reported it, bus stream verify shows it
+  not_logged,  ///< they could not be written to disk
+  removed,     ///< by retention, or a purge
 };
 BUS_EXPORT const char* gap_reason_name(gap_reason reason) noexcept;
 
@@ -121,8 +123,8 @@ struct gap {
   std::string_view stream;
   std::uint32_t lane = 0;
   std::uint64_t first = 0;  ///< first lost sequence
-  std::uint64_t count =
-      0;  ///< exact for the lane; for a pattern an upper bound of what would have matched
+  /// exact for the lane; for a pattern an upper bound of what would have matched
+  std::uint64_t count = 0;
   gap_reason reason = gap_reason::overwritten;
 };
 

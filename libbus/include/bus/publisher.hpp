@@ -8,7 +8,8 @@
 /// O(payload).
 ///            shared: the same inside a short critical section
 /// Blocks     only on a stream with overflow=block, at most send_timeout; and for a lock holder
-/// that is stopped Lifetime   the session may be destroyed first
+/// that is stopped
+/// Lifetime   the session may be destroyed first
 
 #include <chrono>
 #include <cstddef>
@@ -72,8 +73,8 @@ struct receipt {
 struct publisher_options {
   publish_mode mode = publish_mode::shared;
   std::string name = {};  ///< shown by `bus ps`
-  std::optional<std::uint32_t> lane =
-      {};  ///< of a stream with several fixed lanes; default: by key, else spread by publisher
+  /// of a stream with several fixed lanes; default: by key, else spread by publisher
+  std::optional<std::uint32_t> lane = {};
   std::optional<std::chrono::nanoseconds> send_timeout = {};  ///< instead of the stream's
   /// Payloads of at least this many bytes may be read while they are being written. 0: never.
   /// Exclusive publishers only.
@@ -151,8 +152,8 @@ class BUS_EXPORT publisher {
     return publish(std::as_bytes(std::span(text.data(), text.size())), headers);
   }
 
-  /// Publishes to any subject of the same stream; one of another stream is `invalid`. Cost: one
-  /// more hash look-up.
+  /// Publishes to any subject of the same stream; one of another stream is `invalid`.
+  /// Cost: one more hash look-up.
   published publish_to(std::string_view subject, std::span<const std::byte> payload,
                        std::span<const header> headers = {}) noexcept;
   published publish_to(std::string_view subject, std::string_view text,
@@ -182,8 +183,9 @@ class BUS_EXPORT publisher {
   receipt last_receipt() const noexcept;
   /// Cost: one load.
   bool is_confirmed(const receipt& of, confirm level = confirm::disk) const noexcept;
-  /// Waits until it is on disk. Errors: timed_out, unavailable (no busd), no_space (the disk is
-  /// full, or fails), invalid_argument (the stream's messages are never confirmed as `disk`)
+  /// Waits until it is on disk.
+  /// Errors: timed_out, unavailable (no busd), no_space (the disk is full, or fails),
+  /// invalid_argument (the stream's messages are never confirmed as `disk`)
   result<void> wait_confirmed(const receipt& of, std::chrono::nanoseconds wait);
   /// `fn` is called by poll_confirms() when the message is on disk. Receipts of one lane in order.
   void when_confirmed(const receipt& of, std::function<void(const receipt&)> fn);

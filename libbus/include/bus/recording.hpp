@@ -49,8 +49,8 @@ class BUS_EXPORT recording_writer {
   result<void> add(const message& from);
   result<void> add(std::string_view subject, std::span<const std::byte> payload,
                    std::span<const header> headers, std::chrono::system_clock::time_point time);
-  /// What was added so far is on disk, in PATH.part: a recorder that is killed loses at most what it
-  /// added since.
+  /// What was added so far is on disk, in PATH.part: a recorder that is killed loses at most what
+  /// it added since.
   result<void> flush();
   /// On disk, under its name. After a failure what there is stays in PATH.part.
   result<void> close();
@@ -71,8 +71,8 @@ class BUS_EXPORT recording_reader {
   recording_reader& operator=(recording_reader&&) noexcept;
   ~recording_reader();
 
-  /// Empty: the end, or failure(). What is damaged is passed over and counted. At the end, failure()
-  /// is `corrupt` unless every message that the recording announces was handed out.
+  /// Empty: the end, or failure(). What is damaged is passed over and counted. At the end,
+  /// failure() is `corrupt` unless every message that the recording announces was handed out.
   std::optional<recorded> next();
   std::uint64_t damaged() const noexcept;  ///< messages that are missing for damage
   /// How many messages the recording says it has; known at its end. Empty: it has no end.

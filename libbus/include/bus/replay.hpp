@@ -22,11 +22,13 @@ struct replay_options {
   std::vector<std::string> patterns = {">"};
   std::vector<std::string> streams = {};  ///< empty: all that match
   std::chrono::system_clock::time_point from{};
-  /// Messages stamped later are left out; default: none. What is published after the opening never comes.
+  /// Messages stamped later are left out; default: none. What is published after the opening never
+  /// comes.
   std::optional<std::chrono::system_clock::time_point> to = {};
   /// 1: as it came; 10: ten times as fast; 0: at once.
   double speed = 0;
-  /// With a speed: no pause is longer. Between two messages there may have been a clock that was set.
+  /// With a speed: no pause is longer. Between two messages there may have been a clock that was
+  /// set.
   std::chrono::nanoseconds longest_pause = std::chrono::minutes(1);
 };
 

@@ -24,8 +24,8 @@
 
 namespace bus {
 
-/// Does a session make files of its own on the bus? Publishers, subscribers, consumers, and what takes
-/// a lock of a stream or a group need them.
+/// Does a session make files of its own on the bus? Publishers, subscribers, consumers, and what
+/// takes a lock of a stream or a group need them.
 enum class membership : std::uint8_t {
   member,         ///< yes
   guest_if_full,  ///< yes; when there is no memory for them it only looks and removes
@@ -33,13 +33,13 @@ enum class membership : std::uint8_t {
 };
 
 struct session_options {
-  std::string url;  ///< `bus:///NAME?name=PROCESS&slots=N&root=DIR`, or just NAME. Empty: $BUS_URL,
-                    ///< else `default`
+  /// `bus:///NAME?name=PROCESS&slots=N&root=DIR`, or just NAME. Empty: $BUS_URL, else `default`
+  std::string url;
   std::string process_name;  ///< shown by `bus ps`; default: the program's name
   bool create = true;        ///< make the bus when it does not exist; false: `not_found`
   membership joins = membership::member;  ///< a guest never makes the bus
-  bool may_use_reserve = false;  ///< of an operator's tool: when memory is full it takes less, and what
-                                 ///< the bus keeps for this
+  /// of an operator's tool: when memory is full it takes less, and what the bus keeps for this
+  bool may_use_reserve = false;
 };
 
 struct session_core;
@@ -62,14 +62,15 @@ class BUS_EXPORT session {
   std::string_view directory() const noexcept;
 
   /// A publisher bound to `subject`. The default stream is made when no declared stream captures
-  /// it. Errors: invalid_argument (subject), conflict (exclusive: somebody has the lane), no_space,
+  /// it.
+  /// Errors: invalid_argument (subject), conflict (exclusive: somebody has the lane), no_space,
   /// permission, busy
   result<bus::publisher> publisher(std::string_view subject, publisher_options options = {});
 
   /// A subscriber of one or several patterns over all streams, also those made later.
   /// Once it returned, no message published to its subjects from then on is missed
-  /// (start::new_messages). Errors: invalid_argument (pattern), no_space (slots, readers),
-  /// permission
+  /// (start::new_messages).
+  /// Errors: invalid_argument (pattern), no_space (slots, readers), permission
   result<subscriber> subscribe(std::span<const std::string_view> patterns,
                                subscriber_options options = {});
   result<subscriber> subscribe(std::string_view pattern, subscriber_options options = {}) {
@@ -85,14 +86,17 @@ class BUS_EXPORT session {
 
   /// Errors: invalid_argument (each field), conflict (it exists), no_space, not_found (stream)
   result<void> add_group(const group_config& config);
-  /// Its dead letters go with it. Errors: not_found, busy
+  /// Its dead letters go with it.
+  /// Errors: not_found, busy
   result<void> remove_group(std::string_view stream, std::string_view group);
-  /// Nobody gets messages until then, or for ever. Leases that are out stay. Errors: not_found
+  /// Nobody gets messages until then, or for ever. Leases that are out stay.
+  /// Errors: not_found
   result<void> pause_group(std::string_view stream, std::string_view group,
                            std::optional<std::chrono::nanoseconds> time = {});
   result<void> resume_group(std::string_view stream, std::string_view group);
   /// Makes the group's indexes anew from what its messages say of themselves, also when its state
-  /// is damaged. How many of them were nonsense, and were dropped. Errors: not_found, busy
+  /// is damaged. How many of them were nonsense, and were dropped.
+  /// Errors: not_found, busy
   result<std::uint32_t> repair_group(std::string_view stream, std::string_view group);
   result<group_info> group(std::string_view stream, std::string_view group) const;
   /// Of one stream, or of all.
@@ -117,12 +121,14 @@ class BUS_EXPORT session {
   /// Errors: not_found, busy
   result<void> remove_stream(std::string_view name);
   /// Puts right what troubles() finds of the stream's lanes: how many there were. Publishers go on
-  /// meanwhile. Errors: not_found, busy (who has a lane does not go on)
+  /// meanwhile.
+  /// Errors: not_found, busy (who has a lane does not go on)
   result<unsigned> repair_stream(std::string_view name);
   result<stream_info> stream(std::string_view name) const;
 
-  /// Only of streams with a log; they need busd. Errors: unavailable (no busd), not_found,
-  /// invalid_argument (a field that cannot be changed: it is named)
+  /// Only of streams with a log; they need busd.
+  /// Errors: unavailable (no busd), not_found, invalid_argument (a field that cannot be changed: it
+  /// is named)
   result<void> edit_stream(const stream_config& config);
   /// Everything below the sequence goes, in every lane; ~0: everything.
   result<void> purge_stream(std::string_view name, std::uint64_t below);
@@ -134,7 +140,8 @@ class BUS_EXPORT session {
   /// Errors: unavailable (no busd), not_found (no finished copy), conflict, corrupt
   result<backup_counts> restore_stream(std::string_view name, std::string_view directory,
                                        bool damaged_too = false);
-  /// How busd does. Errors: unavailable (no busd)
+  /// How busd does.
+  /// Errors: unavailable (no busd)
   result<keeper_info> keeper() const;
 
   /// Pictures of what is there now, read without disturbing anybody.
@@ -142,8 +149,8 @@ class BUS_EXPORT session {
   result<std::vector<process_info>> processes() const;
   /// Streams whose files cannot be used, each with what to do about it.
   std::vector<error> broken_streams() const;
-  /// Words in shared memory that block publishers, or cannot be true: a lock that nobody has, a lane
-  /// that says its stream was removed; and processes that cannot be looked at. Takes 40 ms.
+  /// Words in shared memory that block publishers, or cannot be true: a lock that nobody has, a
+  /// lane that says its stream was removed; and processes that cannot be looked at. Takes 40 ms.
   std::vector<error> troubles() const;
 
  private:
@@ -158,8 +165,8 @@ inline result<session> open(std::string_view url = {}) { return session::open(ur
 BUS_EXPORT result<std::string> root_of(std::string_view url);
 /// Names of the buses of this user on this host.
 BUS_EXPORT std::vector<std::string> list_buses(std::string_view root = {});
-/// Removes a bus with everything in it. Errors: not_found, busy (live processes, unless `force`),
-/// permission
+/// Removes a bus with everything in it.
+/// Errors: not_found, busy (live processes, unless `force`), permission
 BUS_EXPORT result<void> remove_bus(std::string_view url, bool force = false);
 
 }  // namespace bus

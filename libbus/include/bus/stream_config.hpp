@@ -16,20 +16,21 @@ namespace bus {
 
 /// What a publisher meets when the ring is full of messages that a gating reader still needs.
 enum class overflow : std::uint8_t {
-  block = 1,        ///< wait for space, at most send_timeout; the error names the slowest reader
-  reject = 2,       ///< refuse the new message at once
-  drop_oldest = 3,  ///< overwrite: readers never hold a publisher back; a lapped reader is told
-                    ///< exactly what it lost
-  drop_new = 4,     ///< discard the new message; counted
+  block = 1,   ///< wait for space, at most send_timeout; the error names the slowest reader
+  reject = 2,  ///< refuse the new message at once
+  /// overwrite: readers never hold a publisher back; a lapped reader is told exactly what it lost
+  drop_oldest = 3,
+  drop_new = 4,  ///< discard the new message; counted
 };
 
 enum class lane_mode : std::uint8_t {
-  fixed = 1,  ///< `lanes` rings; a message with a key goes to the lane of its key, others to the
-              ///< publisher's lane
-  per_publisher =
-      2,  ///< each publisher gets a ring of its own: no lock between publishers, no total order.
-          ///< A subscriber holds a ring back from the moment it has found it: what a new publisher
-          ///< overwrites before is a gap, under any overflow policy. Groups miss nothing.
+  /// `lanes` rings; a message with a key goes to the lane of its key, others to the publisher's
+  /// lane
+  fixed = 1,
+  /// each publisher gets a ring of its own: no lock between publishers, no total order. A
+  /// subscriber holds a ring back from the moment it has found it: what a new publisher overwrites
+  /// before is a gap, under any overflow policy. Groups miss nothing.
+  per_publisher = 2,
 };
 
 /// Where messages go that the ring does not hold any more.
@@ -58,13 +59,13 @@ struct stream_config {
   bus::overflow overflow = bus::overflow::block;
   lane_mode mode = lane_mode::fixed;
   std::uint32_t lanes = 1;  ///< 1-64; with per_publisher the most that may come to be
-  std::uint64_t ring_bytes =
-      8ull << 20;  ///< per lane; power of two, 64 KiB - 64 GiB, at least 4 largest messages
-  std::uint64_t max_message_bytes =
-      1ull << 20;  ///< payload; larger ones are refused before anything is written
+  /// per lane; power of two, 64 KiB - 64 GiB, at least 4 largest messages
+  std::uint64_t ring_bytes = 8ull << 20;
+  /// payload; larger ones are refused before anything is written
+  std::uint64_t max_message_bytes = 1ull << 20;
   std::chrono::nanoseconds send_timeout = std::chrono::seconds(5);  ///< of `block`
-  std::uint32_t max_subjects =
-      262'144;  ///< beyond it records carry their subject: slower, never refused
+  /// beyond it records carry their subject: slower, never refused
+  std::uint32_t max_subjects = 262'144;
   std::uint32_t max_readers = 1024;  ///< per lane, 1-65536
   bool ephemeral = false;            ///< removed with the last process that leaves
 

@@ -7,7 +7,8 @@
 /// streams with
 ///            overflow block, reject or drop_new, and only with gate = true
 /// Cost       per message: one acquire load; no system call while there are messages; overwriting
-/// streams copy the record Lifetime   the session may be destroyed first
+/// streams copy the record
+/// Lifetime   the session may be destroyed first
 
 #include <chrono>
 #include <cstddef>
@@ -62,27 +63,27 @@ struct start {
 };
 
 enum class wait_strategy : std::uint8_t {
-  busy_spin,   ///< lowest latency; a core each
-  spin_pause,  ///< spins with a pause between looks: kinder to the publisher's cache line when it
-               ///< keeps up
-  adaptive,    ///< spins for some microseconds, then sleeps
-  block,       ///< sleeps at once
+  busy_spin,  ///< lowest latency; a core each
+  /// spins with a pause between looks: kinder to the publisher's cache line when it keeps up
+  spin_pause,
+  adaptive,  ///< spins for some microseconds, then sleeps
+  block,     ///< sleeps at once
 };
 
 struct subscriber_options {
   bus::start start = bus::start::new_messages();
   wait_strategy wait = wait_strategy::adaptive;
-  bool gate = true;  ///< on block, reject and drop_new streams: hold publishers back rather than
-                     ///< lose messages
-  bool in_place =
-      false;  ///< on overwriting streams: no copy; check message::still_valid() after use
-  bool early =
-      false;  ///< deliver large messages while they are being written (message::wait_available)
+  /// on block, reject and drop_new streams: hold publishers back rather than lose messages
+  bool gate = true;
+  /// on overwriting streams: no copy; check message::still_valid() after use
+  bool in_place = false;
+  /// deliver large messages while they are being written (message::wait_available)
+  bool early = false;
   std::string stream = {};                 ///< only this stream; empty: all that match
   std::optional<std::uint32_t> lane = {};  ///< and only this lane of it
   std::string name = {};                   ///< shown by `bus ps`
-  /// Called in order, between the messages around the loss. What it throws is thrown to whoever polls;
-  /// the messages come at the next call.
+  /// Called in order, between the messages around the loss. What it throws is thrown to whoever
+  /// polls; the messages come at the next call.
   std::function<void(const gap&)> on_gap = {};
 };
 
@@ -134,7 +135,8 @@ class BUS_EXPORT subscriber {
 
   /// For epoll. Protocol: `arm()`; true: wait until fd() is readable, then `drain()` and poll until
   /// nothing is left; false: there are messages, poll first. Readable at the latest after 50 ms, so
-  /// a lost wake-up is a delay. Errors: no_space (descriptors), system
+  /// a lost wake-up is a delay.
+  /// Errors: no_space (descriptors), system
   result<int> fd();
   bool arm();
   void drain();

@@ -1,10 +1,10 @@
 #pragma once
-/// clock_eras: how the stamps of a bus become wall-clock time. It lies in `control`, so that all processes
-/// answer the same, and a message has one time for ever.
+/// clock_eras: how the stamps of a bus become wall-clock time. It lies in `control`, so that all
+/// processes answer the same, and a message has one time for ever.
 ///
-/// An era says it for the stamps from its `from` on, until the next one begins; the first also for all
-/// before. Each word is set once, by whoever comes first, and announced well before the first stamp that
-/// it is for.
+/// An era says it for the stamps from its `from` on, until the next one begins; the first also for
+/// all before. Each word is set once, by whoever comes first, and announced well before the first
+/// stamp that it is for.
 
 #include <cstddef>
 

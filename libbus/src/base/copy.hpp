@@ -14,7 +14,8 @@ struct chunk {
   std::byte bytes[Bytes];
 };
 
-// Head and tail, overlapping in the middle. REQUIRES: Bytes <= count <= 2 * Bytes
+// Head and tail, overlapping in the middle.
+// REQUIRES: Bytes <= count <= 2 * Bytes
 template <std::size_t Bytes>
 inline void copy_ends(std::byte* to, const std::byte* from, std::size_t count) noexcept {
   chunk<Bytes> head, tail;

@@ -1,7 +1,7 @@
 #pragma once
-/// shared_field: a number in shared memory that other processes write under a lock, or in spite of it.
-/// Each use is one load: the compiler may not read it again after it was checked, and not read it
-/// twice and get two values. It orders nothing: the lock does.
+/// shared_field: a number in shared memory that other processes write under a lock, or in spite of
+/// it. Each use is one load: the compiler may not read it again after it was checked, and not read
+/// it twice and get two values. It orders nothing: the lock does.
 
 #include <type_traits>
 

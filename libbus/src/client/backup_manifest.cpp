@@ -14,9 +14,7 @@ namespace {
 constexpr std::size_t step_bytes = 1 << 20;
 constexpr std::int64_t largest_text_bytes = 64 << 20;
 
-std::string manifest_path(const std::string& directory) {
-  return directory + "/" + manifest_name;
-}
+std::string manifest_path(const std::string& directory) { return directory + "/" + manifest_name; }
 
 }  // namespace
 
@@ -70,12 +68,11 @@ int write_manifest(log::disk& to, const std::string& directory, const backup_man
                      {"first_sequence", one.first_seq},
                      {"last_sequence", one.last_seq},
                      {"messages", one.messages}});
-  const std::string text =
-      wire::with_checksum({{"format", 1}, {"messages", what.messages()}, {"lanes", lanes}, {"files", files}});
+  const std::string text = wire::with_checksum(
+      {{"format", 1}, {"messages", what.messages()}, {"lanes", lanes}, {"files", files}});
   const int file = to.open(manifest_path(directory), log::disk_mode::create, false);
   if (file < 0) return file;
-  int failure =
-      to.write(file, {reinterpret_cast<const std::byte*>(text.data()), text.size()}, 0);
+  int failure = to.write(file, {reinterpret_cast<const std::byte*>(text.data()), text.size()}, 0);
   if (failure == 0) failure = to.sync(file);
   to.close(file);
   return failure;

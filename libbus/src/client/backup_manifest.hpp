@@ -1,7 +1,7 @@
 #pragma once
-/// backup_manifest: what a copy of a log must consist of: every file with its length and checksum, and
-/// how many messages there are in each lane. It is written last, so that a copy without one was never
-/// finished.
+/// backup_manifest: what a copy of a log must consist of: every file with its length and checksum,
+/// and how many messages there are in each lane. It is written last, so that a copy without one was
+/// never finished.
 ///
 /// Threads    any
 /// Format     docs/format/log.md
@@ -25,11 +25,13 @@ struct copied_file {
   std::uint64_t checksum = 0;
 };
 
-/// CRC-64/XZ. Not the CRC-32C that the files themselves carry: of bytes that are followed by their own
-/// checksum that one is the same whatever they are.
+/// CRC-64/XZ. Not the CRC-32C that the files themselves carry: of bytes that are followed by their
+/// own checksum that one is the same whatever they are.
 class file_checksum {
  public:
-  void add(std::span<const std::byte> part) noexcept { crc_.process_bytes(part.data(), part.size()); }
+  void add(std::span<const std::byte> part) noexcept {
+    crc_.process_bytes(part.data(), part.size());
+  }
   std::uint64_t value() const noexcept { return crc_.checksum(); }
 
  private:

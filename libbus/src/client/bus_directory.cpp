@@ -46,7 +46,8 @@ result<void> check_place(const bus_address& address) {
     const std::string one = path + part;
     if (!os::directory_owner(one, owner, mode)) {
       if (*part != '\0' && os::surely_missing(one)) continue;  // its creator is at work, or died
-      return refuse(one + " is not a directory", "see who made it (ls -l), or choose another bus name");
+      return refuse(one + " is not a directory",
+                    "see who made it (ls -l), or choose another bus name");
     }
     if (owner != os::user_id())
       return refuse(one + " belongs to uid " + std::to_string(owner) + ", not to you",
@@ -70,8 +71,7 @@ result<std::unique_ptr<bus_directory>> bus_directory::open(const bus_address& ad
   const std::string& path = made->path_;
   for (int attempt = 0; attempt < 16; ++attempt) {
     if (!os::exists(path)) {
-      if (!create)
-        return no_bus(address);
+      if (!create) return no_bus(address);
       auto dir = os::make_directory(path, 0700);
       if (!dir) return std::move(dir.error());
     }
@@ -168,7 +168,8 @@ std::uint64_t bus_directory::announce_change(layout::change_kind kind,
   return now;
 }
 
-// Sets control.unfinished while a change is visible but not announced. A process that dies meanwhile leaves it set.
+// Sets control.unfinished while a change is visible but not announced. A process that dies
+// meanwhile leaves it set.
 class bus_directory::unfinished_change {
  public:
   explicit unfinished_change(bus_directory& of) noexcept : of_(of) {
@@ -318,17 +319,17 @@ birth bus_directory::birth_of(std::uint64_t stream_id) const noexcept {
 
 bool bus_directory::is_being_removed(std::uint64_t stream_id) const {
   const auto leaving = leaving_streams();
-  return leaving && std::any_of(leaving->begin(), leaving->end(), [&](const std::string& directory) {
-    const auto facts = read_stream_file(directory);
-    return facts && facts->stream_id == stream_id;
-  });
+  return leaving &&
+         std::any_of(leaving->begin(), leaving->end(), [&](const std::string& directory) {
+           const auto facts = read_stream_file(directory);
+           return facts && facts->stream_id == stream_id;
+         });
 }
 
 void bus_directory::fill_reserve() const noexcept {
   const std::string path = path_ + "/reserve";
   if (const auto found = os::open_existing(path, true)) {
-    if (found->bytes < reserve_bytes)
-      (void)os::reserve(found->file.get(), 0, reserve_bytes, path);
+    if (found->bytes < reserve_bytes) (void)os::reserve(found->file.get(), 0, reserve_bytes, path);
     return;
   }
   if (const auto made = os::create_nameless(path_, reserve_bytes, 0600))
@@ -374,7 +375,8 @@ void bus_directory::close_lanes(const std::string& directory) {
 void bus_directory::let_newcomers_in(const std::string& directory,
                                      std::chrono::milliseconds patience) noexcept {
   const auto facts = read_stream_file(directory);
-  if (patience.count() == 0 || !facts || peers_ == nullptr || facts->config.overflow == overflow::drop_oldest ||
+  if (patience.count() == 0 || !facts || peers_ == nullptr ||
+      facts->config.overflow == overflow::drop_oldest ||
       facts->config.storage != storage_class::memory)
     return;
   const auto until = std::chrono::steady_clock::now() + patience;
@@ -400,7 +402,8 @@ void bus_directory::let_newcomers_in(const std::string& directory,
   }
 }
 
-// False: it is there and cannot be read. Until it can it captures nothing, or what it did. REQUIRES: claims_mutex_
+// False: it is there and cannot be read. Until it can it captures nothing, or what it did.
+// REQUIRES: claims_mutex_
 bool bus_directory::note_claim(const std::string& name, std::uint64_t inode) {
   const auto known = facts_of(name);
   if (!known && known.error().code == errc::no_space) return false;
@@ -411,8 +414,7 @@ bool bus_directory::note_claim(const std::string& name, std::uint64_t inode) {
   std::vector<subject::pattern> patterns;
   for (const std::string& text : (*known)->config.subjects)
     // Dead letters are published by their group only: whatever captures everything is no conflict.
-    if (!text.starts_with(dead_letter_subjects))
-      patterns.push_back(*subject::pattern::parse(text));
+    if (!text.starts_with(dead_letter_subjects)) patterns.push_back(*subject::pattern::parse(text));
   claims_.set(name, inode, std::move(patterns));
   return true;
 }
@@ -538,8 +540,7 @@ result<void> bus_directory::announce_lane(const stream_facts& facts, lane_map& l
     auto told = announce_groups(stream_path(facts.config.name), facts, lane.index());
     if (!told && told.error().code == errc::no_space) return told;
   }
-  const std::uint64_t generation =
-      announce_change(layout::change_kind::changed, facts.config.name);
+  const std::uint64_t generation = announce_change(layout::change_kind::changed, facts.config.name);
   sync::reach(sync::failpoint::create_lane_told);
   note_announced(lane, generation);
   return {};

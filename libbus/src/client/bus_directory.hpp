@@ -30,8 +30,9 @@ namespace bus::client {
 
 class process_table;
 
-/// The bus is a directory of this user's, with directories of this user's in it, where nobody else can
-/// put another in its place. Errors: permission
+/// The bus is a directory of this user's, with directories of this user's in it, where nobody else
+/// can put another in its place.
+/// Errors: permission
 result<void> check_place(const bus_address& address);
 
 error no_bus(const bus_address& address);
@@ -44,7 +45,8 @@ class bus_directory {
   /// unsupported
   static result<std::unique_ptr<bus_directory>> open(const bus_address& address, bool create);
 
-  /// Only what is there and whole: nothing is made, nothing is locked. Errors: as open
+  /// Only what is there and whole: nothing is made, nothing is locked.
+  /// Errors: as open
   static result<std::unique_ptr<bus_directory>> look(const bus_address& address);
 
   const std::string& path() const noexcept { return path_; }
@@ -65,18 +67,21 @@ class bus_directory {
   stream_changes changes_between(std::uint64_t seen, std::uint64_t now) const {
     return journal_.between(seen, now);
   }
-  /// Is somebody making a change that is not announced yet, or did somebody die at it? As far as can be known.
+  /// Is somebody making a change that is not announced yet, or did somebody die at it? As far as
+  /// can be known.
   bool may_be_changing() const noexcept;
   /// Announces what somebody who died had changed, and did not live to tell. False: nobody did.
   /// REQUIRES: lock_changes() is held.
   bool tell_of_the_dead() noexcept;
   /// The bus lies at `aside` now, out of the way: tells those who have it mapped.
   void announce_removal(const std::string& aside) noexcept;
-  /// Is this bus gone from its path, or are we gone from it? Cost: a load or two, until then.
+  /// Is this bus gone from its path, or are we gone from it?
+  /// Cost: a load or two, until then.
   bool removed() const noexcept;
   error removed_error() const;
-  /// Is `control` still the file that is mapped here? If not, everybody who has it mapped is told to
-  /// look, and removed() is true from now on. Cost: a system call.
+  /// Is `control` still the file that is mapped here? If not, everybody who has it mapped is told
+  /// to look, and removed() is true from now on.
+  /// Cost: a system call.
   bool look_for_control() noexcept;
   /// The file of this process was deleted: the others take it for one that left.
   void note_own_file_lost() noexcept;
@@ -91,32 +96,38 @@ class bus_directory {
   result<os::file_lock> lock_changes(std::chrono::milliseconds patience = lock_patience) const;
   std::vector<std::string> stream_names() const;
   /// The stream file of `name`, read again only when another one has its name.
-  /// Cost: one system call when it was known. Errors: as read_stream_file
+  /// Cost: one system call when it was known.
+  /// Errors: as read_stream_file
   result<std::shared_ptr<const stream_facts>> facts_of(const std::string& name);
   /// The same, when it matters that a failure to look is not an empty answer.
   result<std::vector<std::string>> list_streams() const;
 
-  /// Errors: invalid_argument, conflict, no_space. REQUIRES for both: lock_changes() is held.
+  /// Errors: invalid_argument, conflict, no_space.
+  /// REQUIRES for both: lock_changes() is held.
   result<void> add_stream(const stream_config& config, const birth& with);
-  /// May it be added beside those that are there? Errors: invalid_argument, conflict
+  /// May it be added beside those that are there?
+  /// Errors: invalid_argument, conflict
   result<void> check_new_stream(const stream_config& config);
   birth new_birth() const;
-  /// Those who are interested in a lane of it and have not come to it are waited for, so long at most:
-  /// they find it among the leaving. Then its messages are gone.
+  /// Those who are interested in a lane of it and have not come to it are waited for, so long at
+  /// most: they find it among the leaving. Then its messages are gone.
   static constexpr std::chrono::milliseconds newcomers_patience{2000};
   result<void> remove_stream(std::string_view name,
                              std::chrono::milliseconds patience = newcomers_patience);
   /// Directories of streams that are removed just now, and whose files are there still.
   result<std::vector<std::string>> leaving_streams() const;
-  /// Is the stream out of the way already, to be removed? Its remover may not have closed its lanes yet.
+  /// Is the stream out of the way already, to be removed? Its remover may not have closed its lanes
+  /// yet.
   bool is_being_removed(std::uint64_t stream_id) const;
   /// `first_seq`: above every sequence that the lane ever gave out.
   result<void> add_lane(const stream_facts& facts, std::uint32_t lane, std::uint64_t first_seq = 1);
   /// Tells everybody of a lane, unless that was done: its creator may have died before it did.
   /// Before the first message is published to it. Needs no lock: somebody may be stopped with it,
-  /// and what is told twice does no harm. Errors: no_space
+  /// and what is told twice does no harm.
+  /// Errors: no_space
   result<void> announce_lane(const stream_facts& facts, lane_map& lane);
-  /// Limits that changed, or a seal. Errors: not_found, no_space
+  /// Limits that changed, or a seal.
+  /// Errors: not_found, no_space
   result<void> change_stream(const stream_facts& to);
   /// Memory that is kept for whoever puts things right when there is none left: the file `reserve`.
   /// Filled as far as there is memory; whoever may use it empties it and is quick.
@@ -149,7 +160,7 @@ class bus_directory {
   bool note_claim(const std::string& name, std::uint64_t inode);
   result<void> refresh_claims();
   std::mutex claims_mutex_;
-  stream_claims claims_;  // which never change as long as a stream lives
+  stream_claims claims_;                 // which never change as long as a stream lives
   std::uint64_t claims_generation_ = 0;  // that they are of; 0: not all could be read
   std::mutex known_mutex_;
   std::map<std::string, std::shared_ptr<const stream_facts>> known_;

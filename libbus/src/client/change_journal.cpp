@@ -12,7 +12,8 @@ namespace bus::client {
 
 namespace {
 
-// A writer stores its entry right after it took its generation; longer only when it lost its processor.
+// A writer stores its entry right after it took its generation; longer only when it lost its
+// processor.
 constexpr int looks_for_an_entry = 100;
 
 constexpr std::size_t name_words = std::size(layout::change_entry{}.name);
@@ -25,7 +26,8 @@ struct entry_text {
   }
 };
 
-std::uint64_t check_of(std::uint64_t generation, std::uint64_t kind, const entry_text& name) noexcept {
+std::uint64_t check_of(std::uint64_t generation, std::uint64_t kind,
+                       const entry_text& name) noexcept {
   return base::mix(base::hash_bytes(name.bytes()) ^ base::mix(generation) ^ kind);
 }
 
@@ -63,7 +65,8 @@ std::optional<change_journal::change> change_journal::read(std::uint64_t generat
       continue;
     }
     const std::string_view bytes = name.bytes();
-    change found{static_cast<layout::change_kind>(kind), std::string(bytes.substr(0, bytes.find('\0')))};
+    change found{static_cast<layout::change_kind>(kind),
+                 std::string(bytes.substr(0, bytes.find('\0')))};
     if (found.kind != layout::change_kind::none &&
         (!has_name(found.kind) || !name_flaw(found.name).empty()))
       return std::nullopt;
@@ -74,7 +77,8 @@ std::optional<change_journal::change> change_journal::read(std::uint64_t generat
 
 stream_changes change_journal::between(std::uint64_t seen, std::uint64_t now) const {
   stream_changes all;
-  if (entries_ == nullptr || seen == 0 || now < seen || now - seen > layout::change_journal_entries) {
+  if (entries_ == nullptr || seen == 0 || now < seen ||
+      now - seen > layout::change_journal_entries) {
     all.may_be_any = true;
     return all;
   }

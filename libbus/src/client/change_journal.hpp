@@ -1,11 +1,14 @@
 #pragma once
-/// change_journal: which streams the last changes of a bus were about. `control.generation` counts the changes;
-/// whoever knows all streams as of one generation and finds another looks at those that are named here only.
+/// change_journal: which streams the last changes of a bus were about. `control.generation` counts
+/// the changes; whoever knows all streams as of one generation and finds another looks at those
+/// that are named here only.
 ///
 /// Invariants
-///   J1  An entry is a shortcut, never the truth. It holds when its check is that of its generation, kind and
-///       name; one that is not written yet, was written over, or makes no sense means: look at all streams.
-///   J2  What is named was changed before its generation was given out: who acquires the generation sees it.
+///   J1  An entry is a shortcut, never the truth. It holds when its check is that of its
+///       generation, kind and name; one that is not written yet, was written over, or makes no
+///       sense means: look at all streams.
+///   J2  What is named was changed before its generation was given out: who acquires the generation
+///       sees it.
 ///
 /// Threads    any
 /// Processes  any number of writers; each generation has one

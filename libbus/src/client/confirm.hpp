@@ -9,7 +9,8 @@
 
 namespace bus::client {
 
-/// Blocks at most `wait`. Errors: as publisher::wait_confirmed
+/// Blocks at most `wait`.
+/// Errors: as publisher::wait_confirmed
 result<void> wait_durable(session_core& session, stream_handle& stream, const receipt& of,
                           std::chrono::nanoseconds wait);
 

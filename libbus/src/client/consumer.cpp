@@ -99,7 +99,8 @@ std::optional<lease> consumer::next(std::chrono::nanoseconds wait) {
       if (count == 0) return std::nullopt;
       entry = core_->take_ahead();
     }
-    // One that was claimed ahead may have been lost to its lease's end meanwhile; another one has begun already.
+    // One that was claimed ahead may have been lost to its lease's end meanwhile; another one has
+    // begun already.
     if (entry->started || core_->start(*entry) == settle_result::ok) return lease(entry);
     lease lost(entry);
   }

@@ -193,8 +193,8 @@ void consumer_core::collect_all() noexcept {
     take_losses();
   if (none) {  // it may wait now
     if (why_ == nothing_because::standby && watched_active_.since != 0)
-      next_event_ = std::min(core.next_event(),
-                             watched_active_.since + group_->memory().rules.ack_wait + 1);
+      next_event_ =
+          std::min(core.next_event(), watched_active_.since + group_->memory().rules.ack_wait + 1);
     else
       next_event_ = core.next_event();
     if (paused > now) next_event_ = std::min(next_event_, paused);
@@ -329,7 +329,7 @@ void consumer_core::learn(detail::lease_entry& entry) noexcept {
 bool consumer_core::is_gone() noexcept {
   return group_->is_removed() || group_->map()->is_lost() || session->directory->removed() ||
          std::all_of(group_->lanes().begin(), group_->lanes().end(),
-                                             [](const auto& lane) { return lane->closed(); });
+                     [](const auto& lane) { return lane->closed(); });
 }
 
 bool consumer_core::refresh() noexcept {

@@ -15,10 +15,10 @@ consumer_core::~consumer_core() {
 }
 
 void consumer_core::end_keeper() noexcept {
-  if (guard_.same_process())
-    keeper_.reset();
+  if (guard_.same_process()) keeper_.reset();
+  // a forked child has no thread that could be waited for
   else
-    (void)keeper_.release();  // a forked child has no thread that could be waited for
+    (void)keeper_.release();
 }
 
 void consumer_core::retire(std::unique_ptr<consumer_core> core) noexcept {
@@ -111,8 +111,8 @@ bool consumer_core::take_part() noexcept {
   return true;
 }
 
-// REQUIRES: the lock, and that another one is active. Has it taken nothing for ack_wait although there
-// was something to take? Then it hangs, stopped or in a loop of its own: it is deposed.
+// REQUIRES: the lock, and that another one is active. Has it taken nothing for ack_wait although
+// there was something to take? Then it hangs, stopped or in a loop of its own: it is deposed.
 bool consumer_core::watch_active(std::uint64_t now, std::uint64_t paused) noexcept {
   const auto& rules = group_->memory().rules;
   if (rules.mode != group::mode_rule::failover || rules.ack_wait == 0) return false;
@@ -153,8 +153,8 @@ void consumer_core::leave() noexcept {
   for (std::size_t i = ahead_; i < claimed_.size(); ++i)
     if (!claimed_[i]->settled && !claimed_[i]->taken_back) (void)release(*claimed_[i]);
   auto& header = group_->header();
-  if (group_->is_removed() || !group_->lock(lock_patience))
-    return;  // whoever finds this process gone returns what is left
+  // whoever finds this process gone returns what is left
+  if (group_->is_removed() || !group_->lock(lock_patience)) return;
   group_->core().housekeep(group_->now());
   // What its user kept beyond its end goes back, too.
   (void)group_->core().member_died(member_, group_->now());

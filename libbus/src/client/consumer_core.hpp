@@ -66,8 +66,8 @@ struct consumer_core {
   settle_result start(detail::lease_entry& entry) noexcept;
   bool is_held(const detail::lease_entry& entry) noexcept;
   std::size_t ack_all(detail::lease_entry& upto) noexcept;
-  /// Calls on_gap for what was found to be lost. What that throws is passed on; the rest comes at the
-  /// next call.
+  /// Calls on_gap for what was found to be lost. What that throws is passed on; the rest comes at
+  /// the next call.
   void tell_gaps();
   /// The lease object is gone.
   void give_up(detail::lease_entry* entry) noexcept;
@@ -155,11 +155,11 @@ struct consumer_core {
   std::uint64_t next_event_ = ~0ull;
   std::uint64_t last_activity_ = 0;  // ticks
   std::unique_ptr<client::lease_keeper> keeper_;
-  std::vector<gap> gaps_;             // found, and not told yet
-  std::vector<gap> lost_not_shown_;   // that are no event yet
+  std::vector<gap> gaps_;            // found, and not told yet
+  std::vector<gap> lost_not_shown_;  // that are no event yet
   std::uint64_t next_loss_event_ = 0;
-  /// What the active member of a failover group had done when it was looked at, and since when it has
-  /// done nothing although there was work. Of one that stands by.
+  /// What the active member of a failover group had done when it was looked at, and since when it
+  /// has done nothing although there was work. Of one that stands by.
   struct {
     std::uint64_t active = 0, claims = 0, extended = 0, passed = 0;
     std::uint64_t since = 0;

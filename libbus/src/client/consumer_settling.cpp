@@ -186,10 +186,11 @@ std::size_t consumer_core::ack_all(detail::lease_entry& upto) noexcept {
 }
 
 void consumer_core::give_up(detail::lease_entry* entry) noexcept {
+  // it comes back when its lease ends
   if (!entry->settled && !entry->taken_back && guard_.same_process() &&
       nack(*entry, std::nullopt, "its consumer let it go without settling it") ==
           settle_result::busy)
-    ended(*entry);  // it comes back when its lease ends
+    ended(*entry);
   free_entry(entry);
   if (--in_hand_ == 0 && retired_) delete this;
 }

@@ -1,8 +1,8 @@
 #pragma once
 /// group_events: what groups meet, as messages for whoever listens: `_bus.event.group.KIND`, JSON.
 ///
-/// An event hardly waits: one that cannot be published is dropped, and so are all others for a second.
-/// The group's counters have it all the same.
+/// An event hardly waits: one that cannot be published is dropped, and so are all others for a
+/// second. The group's counters have it all the same.
 ///
 /// Threads    one at a time
 /// Cost       nothing until something happens; the first event opens a publisher

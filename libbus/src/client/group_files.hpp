@@ -25,13 +25,15 @@ inline constexpr std::string_view dead_letter_subjects = "_dlq.";
 std::string groups_path(const std::string& stream_directory);
 std::string group_path(const std::string& stream_directory, std::string_view name);
 
-/// Each field that cannot be meant, by name. Errors: invalid_argument
+/// Each field that cannot be meant, by name.
+/// Errors: invalid_argument
 result<void> check_group(const group_config& config, const stream_config& stream);
 
 /// Names. A failure to look is not an empty answer.
 result<std::vector<std::string>> list_groups(const std::string& stream_directory);
 
-/// REQUIRES: the lock of changes. Errors: conflict, no_space, permission
+/// REQUIRES: the lock of changes.
+/// Errors: conflict, no_space, permission
 result<void> create_group_file(const std::string& stream_directory, const stream_facts& stream,
                                const group_config& config, std::uint64_t bus_id);
 
@@ -53,7 +55,8 @@ class group_map {
     return reinterpret_cast<ring::pin_words*>(memory_.pins)[lane];
   }
   /// More of the arena gets memory behind it. Answers the first block that is new, and how many.
-  /// REQUIRES: not under the group's lock. Errors: no_space
+  /// REQUIRES: not under the group's lock.
+  /// Errors: no_space
   result<std::uint32_t> reserve_blocks(std::uint32_t from, std::uint32_t count) const;
   /// As of a lane.
   bool has_file() const noexcept { return os::still_names(path_, id_); }
@@ -98,7 +101,8 @@ class group_pins {
 };
 
 /// A lane that is new is announced for all groups of its stream, before anything is published to
-/// it. Once is enough, twice is no harm. Errors: no_space (a descriptor, memory): not for all
+/// it. Once is enough, twice is no harm.
+/// Errors: no_space (a descriptor, memory): not for all
 result<void> announce_groups(const std::string& stream_directory, const stream_facts& stream,
                              std::uint32_t lane);
 

@@ -45,7 +45,8 @@ group_events& group_handle::events() {
   return *events_;
 }
 
-// Whichever call noticed it: a consumer hangs, or was too slow, and the person on call wants to know.
+// Whichever call noticed it: a consumer hangs, or was too slow, and the person on call wants to
+// know.
 void group_handle::tell_events() noexcept {
   const auto name_of = [](const char* name) {
     return std::string_view(name, ::strnlen(name, sizeof(layout::group_member::name)));
@@ -268,8 +269,9 @@ void group_handle::mend_cursor(std::uint32_t lane) noexcept {
 
 result<std::uint32_t> group_handle::repair_by_hand() {
   std::uint32_t holder = 0;
-  if (!try_lock() && sync::wait_lock(header().lock, session_.me->lock_word(), clock::now() + open_patience,
-                                     *session_.peers, holder) == sync::lock_result::busy)
+  if (!try_lock() &&
+      sync::wait_lock(header().lock, session_.me->lock_word(), clock::now() + open_patience,
+                      *session_.peers, holder) == sync::lock_result::busy)
     return error{errc::busy, 0, "cannot repair the group '" + config().name + "'",
                  "it is locked by " + session_.peers->describe(holder),
                  "if that process is stopped (SIGSTOP, a debugger), let it go on or end it"};
@@ -287,8 +289,9 @@ result<std::uint32_t> group_handle::repair_by_hand() {
     mend_cursor(lane);
   }
   for (auto lane = static_cast<std::uint32_t>(lanes_.size()); lane < layout::group_lanes_max;
+       // there is none
        ++lane)
-    sync::store_relaxed(memory_.cursors[lane].attached, 0);  // there is none
+    sync::store_relaxed(memory_.cursors[lane].attached, 0);
   const std::uint32_t nonsense = core_.repair([this](std::uint32_t id) {
     if (id == layout::inline_subject_id) return true;
     const auto text = stream_->subject_text(id);
@@ -445,7 +448,8 @@ result<void> create_group(session_core& session, stream_handle& stream,
     if (!made && made.error().code != errc::conflict) return made;
     auto opened = session.stream(letters.name);
     if (!opened) return std::move(opened.error());
-    auto interned = (*opened)->intern(letters.subjects.front(), session.me->lock_word(), *session.peers);
+    auto interned =
+        (*opened)->intern(letters.subjects.front(), session.me->lock_word(), *session.peers);
     if (!interned) return std::move(interned.error());
   }
   return create_group_file(stream.directory(), stream.facts(), config, session.directory->bus_id());

@@ -32,7 +32,8 @@ class group_handle {
   group_handle(const group_handle&) = delete;
   group_handle& operator=(const group_handle&) = delete;
 
-  /// Lanes that came since. Errors: no_space, corrupt, busy
+  /// Lanes that came since.
+  /// Errors: no_space, corrupt, busy
   result<void> refresh();
   bool is_current() const noexcept { return sync::load_acquire(*generation_) == generation_seen_; }
   /// A guest of the bus takes no lock: it looks at what is there.
@@ -48,7 +49,8 @@ class group_handle {
   }
   /// Also when the state is damaged.
   bool try_lock() noexcept {
-    if (!sync::try_lock<sync::hardware>(map_->header().lock, session_.me->lock_word())) return false;
+    if (!sync::try_lock<sync::hardware>(map_->header().lock, session_.me->lock_word()))
+      return false;
     memory_.broken = false;  // what was met before concerned a state that may be repaired by now
     return true;
   }
@@ -56,7 +58,8 @@ class group_handle {
   void unlock() noexcept;
   group_events& events();
   std::optional<error> failure;
-  /// Also when the state is damaged. How many slots were nonsense. Errors: busy
+  /// Also when the state is damaged. How many slots were nonsense.
+  /// Errors: busy
   result<std::uint32_t> repair_by_hand();
 
   /// After what a holder of the lock does to the rings: publishers that wait go on.
@@ -67,10 +70,12 @@ class group_handle {
   /// waits for a retry stays. True: it lets go now.
   bool let_go_if_idle();
   /// REQUIRES: the lock. A consumer is here: publishers are held back again; what is gone by now is
-  /// counted as dropped. Errors: corrupt, busy
+  /// counted as dropped.
+  /// Errors: corrupt, busy
   result<void> take_hold();
   /// Consumers of processes that died: their leases go back, their places are free. System calls;
-  /// takes the lock when there is one. Cost: a load per consumer while all live.
+  /// takes the lock when there is one.
+  /// Cost: a load per consumer while all live.
   void return_leases_of_dead();
 
   group::core& core() noexcept { return core_; }
@@ -132,8 +137,8 @@ class group_handle {
   std::unique_ptr<group_events> events_;
 };
 
-/// Makes the group, and the stream of its dead letters. Errors: invalid_argument, conflict,
-/// no_space
+/// Makes the group, and the stream of its dead letters.
+/// Errors: invalid_argument, conflict, no_space
 result<void> create_group(session_core& session, stream_handle& stream, const group_config& config);
 /// Errors: not_found, busy
 result<void> remove_group(session_core& session, stream_handle& stream, std::string_view name);

@@ -116,8 +116,9 @@ void explain(group_info& info) {
                   " messages were overwritten before they were taken: use more consumers, a larger "
                   "ring, or a stream with --overflow block");
   if (info.hold_full)
-    why.push_back("hold_bytes is used up: messages that are out cannot be copied, so no more are "
-                  "handed out; settle some, or make the group with a larger --hold-bytes");
+    why.push_back(
+        "hold_bytes is used up: messages that are out cannot be copied, so no more are "
+        "handed out; settle some, or make the group with a larger --hold-bytes");
   if (rules.mode == group_mode::failover && living != 0 && c.unclaimed + c.ready != 0)
     for (const auto& one : info.consumers)
       if (one.active)
@@ -279,8 +280,8 @@ result<std::vector<pending_message>> list_pending(group_handle& group, std::size
       one.held_for = since(begin);
       const std::uint64_t due = slot.heap_index != layout::no_index
                                     ? std::uint64_t{m.stories[index].due}
-                                : m.rules.ack_wait != 0             ? begin + m.rules.ack_wait
-                                                                    : now;
+                                : m.rules.ack_wait != 0 ? begin + m.rules.ack_wait
+                                                        : now;
       one.remaining = group.time(due > now ? due - now : 0);
     } else if (t.state == slot_state::delayed) {
       const std::uint64_t due = m.stories[index].due;

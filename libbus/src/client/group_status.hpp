@@ -15,7 +15,8 @@
 
 namespace bus::client {
 
-/// The stream and its group, open. Errors: not_found, corrupt, busy
+/// The stream and its group, open.
+/// Errors: not_found, corrupt, busy
 result<std::unique_ptr<group_handle>> open_group(session_core& session, std::string_view stream,
                                                  std::string_view group);
 /// The group that options ask for, made when it is not there; and whether it agrees with them.

@@ -22,7 +22,8 @@ std::string label_of(std::span<const subject::pattern> patterns) {
     const std::string_view first = text.substr(0, text.find('.'));
     is_any = is_any || first.find_first_of("*>#") != std::string_view::npos;
     all += (all.empty() ? "" : " ") + std::string(text);
-    some += (some.empty() ? "" : " ") + std::string(first) + (first.size() < text.size() ? ".>" : "");
+    some +=
+        (some.empty() ? "" : " ") + std::string(first) + (first.size() < text.size() ? ".>" : "");
   }
   if (all.size() < room) return all;
   return !is_any && some.size() < room ? some : std::string(">");
@@ -48,8 +49,10 @@ std::string text_of(const char (&from)[size]) {
 
 bool is_awaited(const layout::slot& slot, const stream_handle& stream, std::uint32_t lane,
                 std::uint64_t generation) {
-  if (static_cast<layout::slot_kind>(sync::load_acquire(slot.kind)) != layout::slot_kind::interest ||
-      sync::load_acquire(slot.messages) >= generation)  // [N2] pairs with has_come
+  // [N2] pairs with has_come
+  if (static_cast<layout::slot_kind>(sync::load_acquire(slot.kind)) !=
+          layout::slot_kind::interest ||
+      sync::load_acquire(slot.messages) >= generation)
     return false;
   const std::uint64_t only_lane = sync::load_relaxed(slot.lane);
   if (only_lane != any_lane && only_lane != lane + 1) return false;

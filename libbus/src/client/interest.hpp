@@ -1,11 +1,13 @@
 #pragma once
-/// interest: what a subscriber shows in a slot of its own before it looks which streams and lanes there
-/// are: which subjects it reads, and up to which generation of the bus it has come to all of them.
+/// interest: what a subscriber shows in a slot of its own before it looks which streams and lanes
+/// there are: which subjects it reads, and up to which generation of the bus it has come to all of
+/// them.
 ///
 /// Invariants
-///   N2  A lane that may not lose messages is not overwritten before everybody who was interested when
-///       it was announced has come to it, or is gone. The interest is shown before the look at what
-///       there is; the lane is announced before the look at the interests: one of the two sees the other.
+///   N2  A lane that may not lose messages is not overwritten before everybody who was interested
+///       when it was announced has come to it, or is gone. The interest is shown before the look at
+///       what there is; the lane is announced before the look at the interests: one of the two sees
+///       the other.
 ///
 /// Threads    that of the object it belongs to
 

@@ -20,7 +20,8 @@ std::string keeper_socket_path(const std::string& bus_directory);
 std::string keeper_command(const std::string& bus_name, const std::string& log_directory);
 
 /// No busd runs on the bus: what is said to whoever needs one.
-error no_keeper(const std::string& bus_name, std::string what, const std::string& log_directory = {});
+error no_keeper(const std::string& bus_name, std::string what,
+                const std::string& log_directory = {});
 
 /// Errors: unavailable (no busd), timed_out, whatever busd answers
 result<nlohmann::json> ask_keeper(const std::string& bus_directory, const std::string& bus_name,

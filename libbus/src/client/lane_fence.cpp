@@ -6,12 +6,13 @@
 
 namespace bus::client {
 
-fence raise_fence(lane_map& lane, std::uint64_t lease, std::uint64_t self, sync::peers& peers) noexcept {
+fence raise_fence(lane_map& lane, std::uint64_t lease, std::uint64_t self,
+                  sync::peers& peers) noexcept {
   constexpr auto patience = std::chrono::milliseconds(100);
   auto& turn = lane.header().turn;
   std::uint32_t holder = 0;
-  const auto outcome = sync::wait_lock(turn.lock, self, std::chrono::steady_clock::now() + patience,
-                                       peers, holder);
+  const auto outcome =
+      sync::wait_lock(turn.lock, self, std::chrono::steady_clock::now() + patience, peers, holder);
   if (outcome == sync::lock_result::busy) return fence::busy;
   const std::uint64_t before = sync::load_relaxed(turn.lease);  // ordered by the lock
   const std::uint32_t owner = layout::lease_owner(before);
@@ -19,7 +20,8 @@ fence raise_fence(lane_map& lane, std::uint64_t lease, std::uint64_t self, sync:
   if (owner != 0 && !peers.proven_gone(owner)) {
     done = fence::owned;
   } else {
-    // A dead publisher's turn is repaired by whoever publishes next; a lane that is closed has none.
+    // A dead publisher's turn is repaired by whoever publishes next; a lane that is closed has
+    // none.
     const bool is_broken = owner != 0 || outcome == sync::lock_result::taken_over;
     if (is_broken && lane.memory().data != nullptr)
       ring::lane_writer<sync::hardware>(lane.memory()).repair();

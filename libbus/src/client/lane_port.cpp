@@ -42,8 +42,8 @@ lane_port::lane_port(session_core& session, std::shared_ptr<stream_handle> strea
 
 lane_port::~lane_port() {
   if (!exclusive_ || !session_.guard.same_process()) return;
-  if (lock(clock::now() + lease_patience) != publish_status::ok)
-    return;  // whoever finds our lease after our death repairs
+  // whoever finds our lease after our death repairs
+  if (lock(clock::now() + lease_patience) != publish_status::ok) return;
   auto& turn = lane_->header().turn;
   if (sync::load_relaxed(turn.lease) == lease_) {  // ordered by the lock
     writer_.store_turn();
@@ -186,10 +186,11 @@ publish_status lane_port::fail_closed() noexcept {
   return publish_status::closed;
 }
 
-// Between the end that busd has stored and the first message above it: when shared memory is lost, the
-// log must not take that end for the end of everything.
+// Between the end that busd has stored and the first message above it: when shared memory is lost,
+// the log must not take that end for the end of everything.
 publish_status lane_port::mark_reopened() {
-  auto told = os::leave_mark(log_path(stream_->directory(), index()), std::string(log::reopened_name));
+  auto told =
+      os::leave_mark(log_path(stream_->directory(), index()), std::string(log::reopened_name));
   if (told) return publish_status::ok;
   error_ = {errc::unavailable, told.error().os_errno,
             "cannot publish to stream '" + stream_->name() + "'",
@@ -336,9 +337,9 @@ void lane_port::note_holder(publish_status status, std::uint64_t tail) {
                                                      : std::string("a reader");
   const std::string lag = std::to_string(tail - std::min(tail, slowest.position));
   const std::string what = "cannot publish to stream '" + stream_->name() + "'";
-  const std::string why = slowest.is_newcomer
-                              ? "the ring is full: " + who + " subscribes and has not looked at it yet"
-                              : "the ring is full: " + who + " is " + lag + " bytes behind";
+  const std::string why =
+      slowest.is_newcomer ? "the ring is full: " + who + " subscribes and has not looked at it yet"
+                          : "the ring is full: " + who + " is " + lag + " bytes behind";
   const std::string fix =
       "make that reader faster or end it, or use --overflow drop_oldest (bus ps shows readers)";
   if (status == publish_status::timed_out)
@@ -455,7 +456,8 @@ publish_status lane_port::when_full(std::uint64_t tail, std::uint64_t total, dea
   return publish_status::ok;
 }
 
-// Whoever holds it has no pin that we know, and so cannot wake us: it is looked for again and again.
+// Whoever holds it has no pin that we know, and so cannot wake us: it is looked for again and
+// again.
 publish_status lane_port::when_out_of_sight(std::uint64_t tail, deadline until) noexcept {
   const deadline now = clock::now();
   auto& counters = lane_->header().counters;
@@ -466,8 +468,7 @@ publish_status lane_port::when_out_of_sight(std::uint64_t tail, deadline until) 
   }
   if (closed()) return publish_status::closed;
   sync::add_relaxed(counters.blocked, 1);
-  std::this_thread::sleep_for(
-      std::min<std::chrono::nanoseconds>(look_again_after, until - now));
+  std::this_thread::sleep_for(std::min<std::chrono::nanoseconds>(look_again_after, until - now));
   return publish_status::ok;
 }
 
@@ -530,7 +531,8 @@ bool lane_port::would_block(std::uint64_t total_bytes) noexcept {
   gate_.resolve();
   // A turn is over in less than a microsecond. A lock that stays taken would block.
   auto& turn = lane_->header().turn;
-  for (int tries = 64; !sync::try_lock<sync::hardware>(turn.lock, session_.me->lock_word()); --tries) {
+  for (int tries = 64; !sync::try_lock<sync::hardware>(turn.lock, session_.me->lock_word());
+       --tries) {
     if (tries == 0) {  // a dead owner's lock is for publish to take
       const auto owner =
           static_cast<std::uint32_t>(sync::load_relaxed(turn.lock) & sync::lock_owner_mask);

@@ -105,7 +105,8 @@ class lane_port {
   }
   std::uint32_t index() const noexcept { return lane_->index(); }
   bool closed() const noexcept;
-  /// busd has stopped: the log is told, once, that more is given out. Errors: unavailable
+  /// busd has stopped: the log is told, once, that more is given out.
+  /// Errors: unavailable
   publish_status reopen_log();
   bool is_log_stopped() const noexcept {
     return sync::load_acquire(lane_->header().durability.stopped) != 0;
@@ -156,7 +157,8 @@ class lane_port {
     writer_.commit(total, count, ticks);
     return {publish_status::ok, seq};
   }
-  /// Of a batch the log has all or nothing: `logged`, each record but the last says that one follows.
+  /// Of a batch the log has all or nothing: `logged`, each record but the last says that one
+  /// follows.
   template <bool logged, class At>
   void write_records(std::size_t count, At&& at, std::uint64_t ticks) noexcept {
     std::uint64_t offset = 0;

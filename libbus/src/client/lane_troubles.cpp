@@ -56,9 +56,10 @@ void judge(session_core& session, const sample& one, std::vector<error>& found) 
     found.push_back({errc::corrupt, 0, where(one) + " says that its stream was removed",
                      "the stream is there: something wrote over the lane", repair});
   if (is_unclaimed(session, *one.stream, *one.lane))
-    found.push_back({errc::corrupt, 0, where(one) + " is kept by a process that does not know of it",
-                     session.peers->describe(layout::lease_owner(
-                         sync::load_relaxed(one.lane->header().turn.lease))) +
+    found.push_back({errc::corrupt, 0,
+                     where(one) + " is kept by a process that does not know of it",
+                     session.peers->describe(
+                         layout::lease_owner(sync::load_relaxed(one.lane->header().turn.lease))) +
                          " does not publish there exclusively: something wrote over the lane",
                      repair});
   if (one.lock == 0 || one.moved) return;
@@ -100,8 +101,8 @@ std::vector<error> find_troubles(session_core& session) {
   for (const std::uint32_t id : session.peers->ids()) {
     const std::string why = session.peers->why_unseen(id);
     if (why.empty() || session.peers->state(id) != sync::life_state::alive) continue;
-    found.push_back({errc::corrupt, 0, "process " + std::to_string(id) + " cannot be looked at", why,
-                     session.peers->how_to_end(id)});
+    found.push_back({errc::corrupt, 0, "process " + std::to_string(id) + " cannot be looked at",
+                     why, session.peers->how_to_end(id)});
   }
   return found;
 }
@@ -122,10 +123,10 @@ result<unsigned> repair_lanes(session_core& session, stream_handle& stream) {
         sync::wait_lock(header.turn.lock, session.me->lock_word(),
                         std::chrono::steady_clock::now() + repair_patience, *session.peers, holder);
     if (outcome == sync::lock_result::busy)
-      return error{errc::busy, 0, "cannot repair the stream '" + stream.name() + "'",
-                   "lane " + std::to_string(index) + " is locked by " +
-                       session.peers->describe(holder),
-                   "continue it (kill -CONT), or end it"};
+      return error{
+          errc::busy, 0, "cannot repair the stream '" + stream.name() + "'",
+          "lane " + std::to_string(index) + " is locked by " + session.peers->describe(holder),
+          "continue it (kill -CONT), or end it"};
     const std::uint64_t lease = sync::load_relaxed(header.turn.lease);  // ordered by the lock
     const std::uint32_t owner = layout::lease_owner(lease);
     const bool is_free = lease == layout::lease_closed || is_unclaimed(session, stream, **map) ||

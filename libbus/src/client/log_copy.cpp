@@ -33,7 +33,8 @@ class log_copier {
     for (const char* name : {"subjects", "stream.json"}) {
       if (failure != 0) break;
       failure = copy_file(name);
-      const int second = failure == 0 || failure == -ENOENT ? copy_file(std::string(name) + ".copy") : 0;
+      const int second =
+          failure == 0 || failure == -ENOENT ? copy_file(std::string(name) + ".copy") : 0;
       if (second == 0 && failure == -ENOENT)
         failure = 0;
       else if (second != -ENOENT && failure == 0)
@@ -125,8 +126,8 @@ class log_copier {
     return failure;
   }
 
-  // `changed`: one was removed that is not older than all others: what it held is in the one before it
-  // now, which was copied too early.
+  // `changed`: one was removed that is not older than all others: what it held is in the one before
+  // it now, which was copied too early.
   int copy_segments(const std::string& folder, bool& changed) {
     os::remove_tree(into_ + "/" + folder);
     std::erase_if(manifest_.files,

@@ -92,8 +92,8 @@ void look_at_state(log::disk& disk, lane_report& lane, const std::string& path,
   stream.subjects_needed = std::max<std::uint64_t>(stream.subjects_needed, state->subjects);
 }
 
-result<lane_report> look_at_lane(log::disk& disk, const std::string& directory,
-                                 std::uint32_t index, stream_look& stream,
+result<lane_report> look_at_lane(log::disk& disk, const std::string& directory, std::uint32_t index,
+                                 stream_look& stream,
                                  const std::function<void(std::uint64_t)>& progress) {
   const std::string path = lane_directory(directory, index);
   lane_report lane;

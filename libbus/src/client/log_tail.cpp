@@ -29,8 +29,7 @@ error log_tail::failed(int failure) const {
 }
 
 result<std::unique_ptr<log_tail>> log_tail::open(const std::string& stream_directory,
-                                                 std::uint64_t stream_id,
-                                                 std::uint32_t lane) {
+                                                 std::uint64_t stream_id, std::uint32_t lane) {
   std::unique_ptr<log_tail> made(new log_tail(log_path(stream_directory, lane)));
   const int failure = made->history_.open({stream_id, lane});
   if (failure != 0) return made->failed(failure);

@@ -46,7 +46,8 @@ result<std::unique_ptr<own_process>> own_process::join(const std::string& proces
   made->used_.resize(slots);
   made->first_slots_ = slots;
   made->most_slots_ = most_slots;
-  made->pieces_.reserve(layout::max_slots / more_slots);  // never moved: slots are looked up meanwhile
+  // never moved: slots are looked up meanwhile
+  made->pieces_.reserve(layout::max_slots / more_slots);
   made->map_ = std::move(*map);
 
   auto* header = new (made->map_.data()) layout::process_header{};
@@ -80,10 +81,10 @@ result<std::unique_ptr<own_process>> own_process::join(const std::string& proces
   }
   // Who we are, for those who cannot open our file. One of a process of that number is gone.
   os::remove_file(made->path_ + ".who");
-  auto named = os::make_text_link(
-      made->path_ + ".who",
-      std::to_string(made->who_.pid) + ":" + std::to_string(sync::life_thread(header->life)) + ":" +
-          std::to_string(made->who_.namespaces));
+  auto named =
+      os::make_text_link(made->path_ + ".who", std::to_string(made->who_.pid) + ":" +
+                                                   std::to_string(sync::life_thread(header->life)) +
+                                                   ":" + std::to_string(made->who_.namespaces));
   sync::reach(sync::failpoint::create_process_built);
   if (named) named = os::give_name(file->get(), made->path_);
   if (!named) {
@@ -181,8 +182,8 @@ result<std::uint32_t> own_process::claim_slot(layout::slot_kind kind, std::uint6
   sync::store_relaxed(s.flags, flags);
   copy_text(s.label, sizeof s.label, label);
   copy_text(s.stream, sizeof s.stream, stream);
-  sync::store_release(
-      s.kind, static_cast<std::uint64_t>(kind));  // for monitors: the fields before the kind
+  // for monitors: the fields before the kind
+  sync::store_release(s.kind, static_cast<std::uint64_t>(kind));
   return static_cast<std::uint32_t>(index);
 }
 

@@ -28,8 +28,7 @@ class own_process {
   /// Errors: no_space, permission, system
   static result<std::unique_ptr<own_process>> join(const std::string& processes_directory,
                                                    std::uint32_t id, std::uint64_t bus_id,
-                                                   std::string_view name,
-                                                   std::uint32_t most_slots);
+                                                   std::string_view name, std::uint32_t most_slots);
   ~own_process();
 
   /// The bus is gone, and what belonged to it: nothing at our path is touched any more.
@@ -62,8 +61,8 @@ class own_process {
   std::string path_;
   os::file_id file_;
   bool named_ = false;  // the files at path_ are ours
-  os::fd mark_;  // a locked file that nobody else of this process ever opens: proves us across pid
-                 // namespaces
+  // a locked file that nobody else of this process ever opens: proves us across pid namespaces
+  os::fd mark_;
   sync::fork_guard guard_;
   os::mapping map_;
   std::mutex mutex_;

@@ -24,9 +24,9 @@ result<std::shared_ptr<const peer>> peer::open(const std::string& path) {
   made->map_ = std::move(*map);
   const auto& header = *reinterpret_cast<const layout::process_header*>(made->map_.data());
   // It grows: the header says what it had at first.
-  auto checked = layout::check_header(
-      header.segment, layout::segment_kind::process,
-      std::min<std::uint64_t>(found->bytes, header.segment.total_bytes), path);
+  auto checked =
+      layout::check_header(header.segment, layout::segment_kind::process,
+                           std::min<std::uint64_t>(found->bytes, header.segment.total_bytes), path);
   if (!checked) return std::move(checked.error());
   std::memcpy(&made->identity_, &header.identity, sizeof made->identity_);
   made->identity_.name[sizeof made->identity_.name - 1] = '\0';
@@ -34,7 +34,8 @@ result<std::shared_ptr<const peer>> peer::open(const std::string& path) {
   const std::uint32_t slots = made->identity_.slot_count;
   if (slots > layout::max_slots ||
       (found->bytes != layout::process_file_bytes(slots) &&
-       found->bytes != layout::process_file_bytes(std::min(slots + layout::more_slots, layout::max_slots))))
+       found->bytes !=
+           layout::process_file_bytes(std::min(slots + layout::more_slots, layout::max_slots))))
     return layout::corrupt(path, "its number of slots is impossible");
   return std::shared_ptr<const peer>(std::move(made));
 }
@@ -144,7 +145,8 @@ const layout::life_cell* process_table::life_of(std::uint32_t id) noexcept {
 bool process_table::proven_gone(std::uint32_t id) noexcept {
   const auto p = find(id);
   if (!p) {
-    // Its file may have been deleted while it lives: the mark beside it tells, as long as that is there.
+    // Its file may have been deleted while it lives: the mark beside it tells, as long as that is
+    // there.
     if (has_left(id)) return os::is_held(mark_of(id)) == os::certainty::no;
     const auto w = who_of(id);
     return w && os::thread_is_gone(w->pid, w->life_thread) && os::has_no_memory(w->pid);
@@ -229,9 +231,8 @@ void process_table::bury(std::span<const std::uint32_t> gone) {
       // A mark comes before its process file: one that may be held belongs to a process that is
       // just joining.
       const std::string mark = directory_ + "/" + name.substr(0, name.find('.')) + ".held";
-      if (name.ends_with(".fifo") ||
-          ((name.ends_with(".held") || name.ends_with(".who")) &&
-           os::is_held(mark) == os::certainty::no))
+      if (name.ends_with(".fifo") || ((name.ends_with(".held") || name.ends_with(".who")) &&
+                                      os::is_held(mark) == os::certainty::no))
         os::remove_file(path);
     }
   }

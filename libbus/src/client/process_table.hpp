@@ -1,7 +1,7 @@
 #pragma once
 /// process_table: the other processes of a bus, mapped read-only on first use; answers who lives
-/// and who is proven gone. A process whose file cannot be opened, or makes no sense, counts as alive
-/// until its death is proven without it.
+/// and who is proven gone. A process whose file cannot be opened, or makes no sense, counts as
+/// alive until its death is proven without it.
 ///
 /// Threads    any; a peer stays mapped as long as somebody holds its pointer
 
@@ -38,8 +38,8 @@ class peer {
   const layout::slot* slot(std::uint32_t index) const noexcept;
   /// As its file says now: it may have more than are mapped here.
   std::uint32_t slots_now() const noexcept;
-  /// Does it say that it publishes there exclusively? It says so before it takes the lease, and as long
-  /// as it has it.
+  /// Does it say that it publishes there exclusively? It says so before it takes the lease, and as
+  /// long as it has it.
   bool claims_lane(std::uint64_t stream_id, std::uint32_t lane) const noexcept;
 
  private:
@@ -100,8 +100,8 @@ class process_table final : public sync::peers {
   mutable std::mutex listing_mutex_;
   std::mutex mutex_;
   std::map<std::uint32_t, std::shared_ptr<const peer>> known_;
-  std::deque<std::shared_ptr<const peer>>
-      retired_;  // still mapped: a waiter may be looking at its life word
+  // still mapped: a waiter may be looking at its life word
+  std::deque<std::shared_ptr<const peer>> retired_;
 };
 
 }  // namespace bus::client

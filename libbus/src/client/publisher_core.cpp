@@ -229,7 +229,8 @@ publish_status publisher_core::open_ports() {
   return status;
 }
 
-// No other declared stream can capture what this one captures; but any may take over what the default stream has.
+// No other declared stream can capture what this one captures; but any may take over what the
+// default stream has.
 bool publisher_core::concerns_us(const client::stream_changes& changes) const {
   if (changes.concerns(stream->name())) return true;
   return stream->is_default() &&
@@ -260,7 +261,8 @@ publish_status publisher_core::follow_change() noexcept {
       if (stream->has_log() && main_port->log_health() > layout::log_health::good)
         return fail(publish_status::no_space, main_port->health_error());
       if (stream->has_log()) {
-        if (const publish_status status = reopen_logs(); status != publish_status::ok) return status;
+        if (const publish_status status = reopen_logs(); status != publish_status::ok)
+          return status;
       }
       generation_seen = generation;
       return publish_status::ok;
@@ -418,8 +420,9 @@ published publisher_core::finish(client::lane_port& port, published outcome, std
 bool publisher_core::is_durable(const receipt& of) const noexcept {
   if (of.lane == main_port->index()) return main_port->durable_seq() >= of.sequence;
   const auto map = stream->lane(of.lane, true);
+  // [D2]
   return map && stream->facts().config.storage == storage_class::durable &&
-         sync::load_acquire((*map)->header().durability.durable_seq) >= of.sequence;  // [D2]
+         sync::load_acquire((*map)->header().durability.durable_seq) >= of.sequence;
 }
 
 result<void> publisher_core::wait_durable(const receipt& of,
@@ -549,8 +552,8 @@ published publisher_core::publish_batch(
   }
   const bool plain =
       own_.subject_id != layout::inline_subject_id && total <= main_port->largest_batch_bytes();
-  if (!plain || payloads.empty() ||
-      payloads.size() > batch_max) {  // the general way also words the refusal
+  // the general way also words the refusal
+  if (!plain || payloads.empty() || payloads.size() > batch_max) {
     std::vector<outgoing> messages(payloads.size());
     for (std::size_t i = 0; i < payloads.size(); ++i) messages[i].payload = payloads[i];
     return publish_batch(messages);
@@ -580,8 +583,8 @@ published publisher_core::publish_batch(std::span<const outgoing> messages) noex
   thread_local std::vector<std::byte> areas;
   records.assign(messages.size(), {});
   areas.clear();
-  std::vector<std::pair<std::size_t, std::size_t>>
-      placed;  // record, offset in areas: it may move while it grows
+  // record, offset in areas: it may move while it grows
+  std::vector<std::pair<std::size_t, std::size_t>> placed;
   std::uint64_t total = 0, bytes = 0;
   for (std::size_t i = 0; i < messages.size(); ++i) {
     const outgoing& m = messages[i];

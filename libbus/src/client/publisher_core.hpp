@@ -24,8 +24,8 @@ struct publisher_core {
                                                       publisher_options options);
   ~publisher_core();
 
-  /// May this handle publish now? Cost: two loads. Follows the subject to another stream when
-  /// streams changed.
+  /// May this handle publish now?
+  /// Cost: two loads. Follows the subject to another stream when streams changed.
   publish_status admit() noexcept {
     if (!session->guard.same_process()) [[unlikely]]
       return publish_status::forked;
@@ -48,11 +48,12 @@ struct publisher_core {
     return layout::pack_origin(subject_id, id);
   }
   /// Its sequence. Not settled: settle() comes next. It comes last, so that nothing is called
-  /// before the message is out, and no register saved for it. REQUIRES: is_plain(payload)
+  /// before the message is out, and no register saved for it.
+  /// REQUIRES: is_plain(payload)
   [[gnu::always_inline]] std::uint64_t publish_plain(std::span<const std::byte> payload,
                                                      std::uint64_t origin, bool& settled) noexcept {
-    const std::uint64_t sequence = main_port->put_plain(
-        static_cast<std::uint32_t>(payload.size()), origin, payload.data(), settled);
+    const std::uint64_t sequence = main_port->put_plain(static_cast<std::uint32_t>(payload.size()),
+                                                        origin, payload.data(), settled);
     layout::slot& slot = *slot_words_;
     sync::bump(slot.messages, 1);
     sync::bump(slot.bytes, payload.size());
@@ -104,7 +105,9 @@ struct publisher_core {
            (to.subject_id != layout::inline_subject_id || to.inline_text == subject);
   }
   /// In the records of its own subject.
-  std::uint32_t own_id() const noexcept { return type_ != 0 ? id | layout::publisher_is_typed : id; }
+  std::uint32_t own_id() const noexcept {
+    return type_ != 0 ? id | layout::publisher_is_typed : id;
+  }
 
   publish_status bind(std::shared_ptr<client::stream_handle> to);
   void forget_subjects();

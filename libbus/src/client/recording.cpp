@@ -88,10 +88,10 @@ result<recording_writer> recording_writer::create(const std::string& path) {
                  "choose another name, or move it away"};
   made->file = made->disk.open(made->early, log::disk_mode::create, false);
   if (made->file == -EEXIST)
-    return error{errc::conflict, 0, "cannot record to " + path,
-                 made->early + " exists: another recorder writes it, or was killed",
-                 "bus replay " + made->early +
-                     " reads what it has; move it away, or choose another name"};
+    return error{
+        errc::conflict, 0, "cannot record to " + path,
+        made->early + " exists: another recorder writes it, or was killed",
+        "bus replay " + made->early + " reads what it has; move it away, or choose another name"};
   if (made->file < 0) return disk_error(made->file, path);
   std::vector<std::byte> head(layout::log_header_bytes);
   layout::log_segment_header header{};
@@ -190,13 +190,13 @@ struct recording_reader::state {
     const bool has_end = reader.frame_offset() != 0 && last.kind == layout::frame_kind::end;
     if (has_end) announced = last.messages;
     if (failure || (has_end && damaged == 0 && found == last.messages)) return;
-    failure = error{
-        errc::corrupt, 0, "the recording " + path + (has_end ? " is damaged" : " has no end"),
-        has_end ? std::to_string(found) + " of " + std::to_string(last.messages) +
-                      " messages can be read"
-                : "it was cut, or its recorder was killed: " + std::to_string(found) +
-                      " messages of it can be read",
-        "use another copy when you need the rest"};
+    failure =
+        error{errc::corrupt, 0, "the recording " + path + (has_end ? " is damaged" : " has no end"),
+              has_end ? std::to_string(found) + " of " + std::to_string(last.messages) +
+                            " messages can be read"
+                      : "it was cut, or its recorder was killed: " + std::to_string(found) +
+                            " messages of it can be read",
+              "use another copy when you need the rest"};
   }
 };
 

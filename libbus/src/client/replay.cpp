@@ -22,7 +22,8 @@ struct replay::state {
     subscriber from;
     std::uint64_t last_sequence = 0;  // of what was there at the opening
     std::optional<message> head;
-    wall::time_point time{};  // where the head belongs: told once, for telling it again may differ by a hair
+    // where the head belongs: told once, for telling it again may differ by a hair
+    wall::time_point time{};
     bool ended = false;
   };
   std::vector<track> tracks;
@@ -35,8 +36,8 @@ struct replay::state {
   std::atomic<bool> stopped{false};
   std::optional<error> failure;
 
-  // The head of every track that has not ended is there afterwards. Clocks are set: a track ends with its last
-  // sequence, never because of a stamp.
+  // The head of every track that has not ended is there afterwards. Clocks are set: a track ends
+  // with its last sequence, never because of a stamp.
   void fill(track& of) {
     while (!of.head && !of.ended && !stopped.load()) {
       of.head = of.from.try_next();
@@ -47,7 +48,8 @@ struct replay::state {
           of.head.reset();
           continue;
         }
-        // Stamped by a clock that was ahead: it comes behind the one before it, and holds nothing up.
+        // Stamped by a clock that was ahead: it comes behind the one before it, and holds nothing
+        // up.
         if (time <= opened + far_ahead) of.time = time;
         return;
       }
@@ -70,11 +72,13 @@ result<replay> replay::open(session& from, replay_options options) {
   if (!(options.speed >= 0) || !std::isfinite(options.speed))
     return error{errc::invalid_argument, 0, "invalid replay", "speed must be 0 or more", ""};
   if (options.longest_pause < std::chrono::nanoseconds::zero())
-    return error{errc::invalid_argument, 0, "invalid replay", "longest_pause must be 0 or more", ""};
+    return error{errc::invalid_argument, 0, "invalid replay", "longest_pause must be 0 or more",
+                 ""};
   auto made = std::make_unique<state>();
   made->speed = options.speed;
   made->to = options.to;
-  made->longest_pause = std::min<std::chrono::nanoseconds>(options.longest_pause, std::chrono::years(1));
+  made->longest_pause =
+      std::min<std::chrono::nanoseconds>(options.longest_pause, std::chrono::years(1));
   auto streams = from.streams();
   if (!streams) return std::move(streams.error());
   for (const std::string& name : options.streams)
@@ -118,8 +122,8 @@ std::optional<message> replay::next() {
     // A clock that was set is no pause.
     const double pause_ns =
         static_cast<double>((time - s.last_time.value_or(time)).count()) / s.speed;
-    s.due += std::chrono::nanoseconds(static_cast<std::int64_t>(std::clamp(
-        pause_ns, 0.0, static_cast<double>(s.longest_pause.count()))));
+    s.due += std::chrono::nanoseconds(static_cast<std::int64_t>(
+        std::clamp(pause_ns, 0.0, static_cast<double>(s.longest_pause.count()))));
     s.last_time = time;
     while (!s.stopped.load() && steady::now() < s.due)
       std::this_thread::sleep_until(std::min(s.due, steady::now() + look_again));

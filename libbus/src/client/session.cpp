@@ -153,7 +153,8 @@ void session_core::refresh(std::vector<error>* broken) {
   generation_ = complete ? generation : 0;
 }
 
-// False: it cannot be looked at just now; what is known of it stays. REQUIRES: mutex_
+// False: it cannot be looked at just now; what is known of it stays.
+// REQUIRES: mutex_
 bool session_core::refresh_one(const std::string& name, std::vector<error>* broken) {
   const auto known = streams_.find(name);
   const auto facts = directory->facts_of(name);
@@ -284,8 +285,8 @@ std::shared_ptr<client::stream_handle> session_core::known_stream_of(std::string
 
 result<std::shared_ptr<client::stream_handle>> session_core::stream_of_subject(
     std::string_view subject, std::uint64_t* seen, bool looks_now) {
-  const auto checked =
-      [&](std::shared_ptr<client::stream_handle> found) -> result<std::shared_ptr<client::stream_handle>> {
+  const auto checked = [&](std::shared_ptr<client::stream_handle> found)
+      -> result<std::shared_ptr<client::stream_handle>> {
     if (found->is_default()) return found;
     if (found->facts().sealed) return sealed_error(found->name());
     if (found->facts().held) return *found->facts().held;
@@ -330,8 +331,8 @@ bool session_core::clear_up_after(std::vector<std::uint32_t> gone) {
   std::erase_if(gone, [&](std::uint32_t id) { return peers->state(id) == sync::life_state::left; });
   if (gone.empty()) return false;
   directory->sweep();
-  if (!directory->tell_of_the_dead())
-    directory->announce_change(layout::change_kind::none);  // whoever waits for them may look
+  // whoever waits for them may look
+  if (!directory->tell_of_the_dead()) directory->announce_change(layout::change_kind::none);
   forget_readers(gone);
   if (me && !others_live()) remove_ephemeral_streams();
   sync::reach(sync::failpoint::dead_cleared);
@@ -360,9 +361,9 @@ result<std::shared_ptr<session_core>> session_core::open(const session_options& 
     core->peers = std::make_unique<client::process_table>(core->directory->processes(), os::self(),
                                                           static_cast<std::uint32_t>(id));
     const auto gone = core->peers->gone();
-    auto joined = client::own_process::join(
-        core->directory->processes(), static_cast<std::uint32_t>(id), core->directory->bus_id(),
-        address->process_name, slots);
+    auto joined =
+        client::own_process::join(core->directory->processes(), static_cast<std::uint32_t>(id),
+                                  core->directory->bus_id(), address->process_name, slots);
     if (!joined) {
       // The bus was removed, or a scribbled counter gave an id that is taken: once more.
       const errc code = joined.error().code;
@@ -389,10 +390,10 @@ result<std::shared_ptr<session_core>> session_core::open(const session_options& 
     (void)core->peers->find(core->me->id());
     core->used_reserve_ = used_reserve;
     if (!used_reserve) core->directory->fill_reserve();
-    if (gone.empty())
-      core->peers->bury({});
+    if (gone.empty()) core->peers->bury({});
+    // the next one does, when somebody else is at it
     else
-      (void)core->clear_up_after(gone);  // the next one does, when somebody else is at it
+      (void)core->clear_up_after(gone);
     if (auto watched = sync::watch(*core); !watched) return std::move(watched.error());
     core->watched_ = true;
     return core;
@@ -631,10 +632,8 @@ result<void> session::seal_stream(std::string_view name, bool sealed) {
 result<backup_counts> session::restore_stream(std::string_view name, std::string_view directory,
                                               bool damaged_too) {
   if (!core_->guard.same_process()) return core_->forked_error();
-  auto answer = core_->ask_keeper({{"do", "restore_stream"},
-                                   {"name", name},
-                                   {"from", directory},
-                                   {"damaged", damaged_too}});
+  auto answer = core_->ask_keeper(
+      {{"do", "restore_stream"}, {"name", name}, {"from", directory}, {"damaged", damaged_too}});
   if (!answer) return std::move(answer.error());
   backup_counts counts;
   counts.found = wire::number_of(*answer, "messages").value_or(0);

@@ -66,7 +66,8 @@ struct session_core final : std::enable_shared_from_this<session_core>, private 
   /// Of a guest: what it cannot do, and why it is one.
   error guest_error() const;
   error sealed_error(const std::string& name) const;
-  /// Removes ephemeral streams when no other process lives. REQUIRES: the change lock.
+  /// Removes ephemeral streams when no other process lives.
+  /// REQUIRES: the change lock.
   void remove_ephemeral_streams();
   /// Entries of processes that are gone, in the readers tables of all lanes. Publishers that are
   /// never held back do not look there.

@@ -65,8 +65,8 @@ void sleeper::wait_armed(const sources& from, session_core& session,
     hand_on_wake_up(from[i]->lane->readers(), expected_[i]);
 }
 
-// Whoever woke up because something came wakes some of those that still sleep on it. One that sleeps on
-// the present value waits for what comes next, and is not counted as woken by it again.
+// Whoever woke up because something came wakes some of those that still sleep on it. One that
+// sleeps on the present value waits for what comes next, and is not counted as woken by it again.
 void hand_on_wake_up(layout::readers_header& readers, std::uint32_t expected) noexcept {
   if (sync::load_relaxed(readers.hand_on) == 0) return;
   if (static_cast<std::uint32_t>(sync::load_relaxed(readers.armed)) == expected) return;

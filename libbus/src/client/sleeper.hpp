@@ -19,8 +19,8 @@
 
 namespace bus::client {
 
-/// `expected`: the armed word as it was before the sleep. Cost: a load; a system call when more sleep
-/// than a publisher wakes.
+/// `expected`: the armed word as it was before the sleep.
+/// Cost: a load; a system call when more sleep than a publisher wakes.
 void hand_on_wake_up(layout::readers_header& readers, std::uint32_t expected) noexcept;
 
 class sleeper {

@@ -141,7 +141,8 @@ ring::record_view view_of(const log::logged_record& record) noexcept {
 }  // namespace
 
 bool source::go_to_log(std::uint64_t seq) noexcept {
-  auto opened = client::log_tail::open(stream->directory(), stream->facts().stream_id, lane->index());
+  auto opened =
+      client::log_tail::open(stream->directory(), stream->facts().stream_id, lane->index());
   if (!opened) {
     failed = std::move(opened.error());
     return false;
@@ -341,8 +342,8 @@ result<void> source::enter(const start& from) {
       case start::kind::from_sequence: {
         const auto entry = ring::last_waypoint_before<access>(
             memory, lowest, [&](const auto& e) { return e.seq <= from.sequence; });
-        // A publisher shows what it may take before it looks who holds it back: of a lane that waits
-        // for those who are to come it takes nothing.
+        // A publisher shows what it may take before it looks who holds it back: of a lane that
+        // waits for those who are to come it takes nothing.
         const bool is_kept = sync::load_acquire(lane->header().counters.unmet) != 0;
         if (is_kept && attempt < attempts_for_all && entry.found() &&
             entry.seq > std::max<std::uint64_t>(from.sequence, 1))
@@ -350,11 +351,11 @@ result<void> source::enter(const start& from) {
         return entry;
       }
       case start::kind::from_time:
-        return ring::last_waypoint_before<access>(
-            memory, lowest, [&](const auto& e) {
-              // Stamps of a clock that is set need not rise, and waypoints know only of the first of each block.
-              return clock.kind() != os::clock_wall && e.time_ticks < wanted_ticks;
-            });
+        return ring::last_waypoint_before<access>(memory, lowest, [&](const auto& e) {
+          // Stamps of a clock that is set need not rise, and waypoints know only of the first of
+          // each block.
+          return clock.kind() != os::clock_wall && e.time_ticks < wanted_ticks;
+        });
       default: return ring::oldest_waypoint<access>(memory, lowest);
     }
   };
@@ -473,16 +474,16 @@ source::match source::learn(const ring::record_view& view) noexcept {
 
 // Its subject has the type. What an untyped publisher sends to it, or sent before, has none.
 bool source::carries_type(const ring::record_view& view) noexcept {
-  const bool says_so = layout::is_typed_origin(view.origin) ||
-                       view.subject_id() == layout::inline_subject_id;  // it names its type itself
+  // it names its type itself
+  const bool says_so =
+      layout::is_typed_origin(view.origin) || view.subject_id() == layout::inline_subject_id;
   if (says_so && view.shape.payload_bytes == wanted->type_bytes) return true;
   if (!mismatch && (tail || !reader.lapped()))
-    mismatch =
-        error{errc::type_mismatch, 0,
-              "cannot read a message of stream '" + stream->name() + "' as this type",
-              "an untyped publisher sent " + std::to_string(view.shape.payload_bytes) +
-                  " bytes to a typed subject",
-              "publish to it with a typed publisher only"};
+    mismatch = error{errc::type_mismatch, 0,
+                     "cannot read a message of stream '" + stream->name() + "' as this type",
+                     "an untyped publisher sent " + std::to_string(view.shape.payload_bytes) +
+                         " bytes to a typed subject",
+                     "publish to it with a typed publisher only"};
   return false;
 }
 

@@ -41,13 +41,14 @@ struct source {
     std::uint32_t id = 0;
   };
 
-  /// Claims a slot, announces it, enters the lane. Errors: no_space, corrupt, unsupported,
-  /// permission, closed
+  /// Claims a slot, announces it, enters the lane.
+  /// Errors: no_space, corrupt, unsupported, permission, closed
   static result<std::unique_ptr<source>> attach(session_core& session,
                                                 std::shared_ptr<client::stream_handle> stream,
                                                 std::uint32_t lane, const wish& wanted,
                                                 const start& from);
-  /// For a group: no slot, no pin, no position of its own. Errors: corrupt, unsupported, permission
+  /// For a group: no slot, no pin, no position of its own.
+  /// Errors: corrupt, unsupported, permission
   static result<std::unique_ptr<source>> observe(session_core& session,
                                                  std::shared_ptr<client::stream_handle> stream,
                                                  std::uint32_t lane, const wish& wanted);
@@ -87,8 +88,8 @@ struct source {
     if (seq > join_seq) return join_seq = 0, chosen.clear(), false;
     return !std::binary_search(chosen.begin(), chosen.end(), seq);
   }
-  /// A start at the last message: the newest that this lane has, by subject, or of all. Another lane may
-  /// have a newer one: then this one is not handed out.
+  /// A start at the last message: the newest that this lane has, by subject, or of all. Another
+  /// lane may have a newer one: then this one is not handed out.
   struct newest_message {
     std::uint64_t seq = 0;
     std::uint64_t stamp = 0;
@@ -130,14 +131,14 @@ struct source {
   std::vector<match> matches;           // by subject id
   std::vector<std::string_view> texts;  // by subject id
   std::optional<error> failed;          // the lane cannot be read on
-  std::optional<error>
-      mismatch;  // a typed subscriber met another type: only that subject is left out
+  // a typed subscriber met another type: only that subject is left out
+  std::optional<error> mismatch;
   std::uint64_t delivered = 0, lost = 0, gaps = 0, aborted = 0, replayed = 0;
   std::unique_ptr<client::log_tail> tail;  // what comes next is read from the log
   std::vector<std::uint64_t> chosen;       // up to join_seq only these
   std::uint64_t join_seq = 0;
-  std::optional<std::uint64_t>
-      first_gap_from;     // asked to start at an older sequence than the ring has
+  // asked to start at an older sequence than the ring has
+  std::optional<std::uint64_t> first_gap_from;
   bool draining = false;  // its stream is gone: read what is left
   std::chrono::steady_clock::time_point draining_since{};
   std::uint32_t empty_looks = 0;

@@ -65,9 +65,10 @@ result<stream_info> describe_stream(session_core& session, stream_handle& stream
     const std::uint64_t lowest =
         reserved_end > memory.capacity_bytes ? reserved_end - memory.capacity_bytes : 0;
     const auto oldest = ring::oldest_waypoint<sync::hardware>(memory, lowest);
-    lane.first_sequence = oldest.found() && lane.last_sequence != 0
-                              ? std::max(oldest.seq, sync::load_relaxed(header.counters.readable_from))
-                              : 0;
+    lane.first_sequence =
+        oldest.found() && lane.last_sequence != 0
+            ? std::max(oldest.seq, sync::load_relaxed(header.counters.readable_from))
+            : 0;
     if (lane.first_sequence > lane.last_sequence) lane.first_sequence = 0;  // all of them are gone
     std::uint64_t slowest = end.position;
     for (std::uint32_t i = 0; i < (*map)->reader_entries(); ++i) {
@@ -96,8 +97,8 @@ result<stream_info> describe_stream(session_core& session, stream_handle& stream
     lane.aborted = sync::load_relaxed(header.counters.aborted);
     lane.exclusive_process = layout::lease_owner(sync::load_relaxed(header.turn.lease));
     if (memory.has_log()) {
-      lane.skipped_sequences = std::min(sync::load_acquire(header.durability.skipped),
-                                        lane.last_sequence);
+      lane.skipped_sequences =
+          std::min(sync::load_acquire(header.durability.skipped), lane.last_sequence);
       lane.logged_sequence = sync::load_acquire(header.durability.logged_seq);
       if (memory.kept == layout::storage::durable)
         lane.durable_sequence = sync::load_acquire(header.durability.durable_seq);

@@ -8,7 +8,8 @@ namespace {
 std::string first_token_of(const subject::pattern& pattern) {
   const std::string_view text = pattern.text();
   const std::string_view first = text.substr(0, text.find('.'));
-  return std::string(first.find_first_of("*>#") == std::string_view::npos ? first : std::string_view());
+  return std::string(first.find_first_of("*>#") == std::string_view::npos ? first
+                                                                          : std::string_view());
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #pragma once
-/// stream_claims: which subjects the declared streams of a bus capture. No two may capture the same.
+/// stream_claims: which subjects the declared streams of a bus capture. No two may capture the
+/// same.
 ///
 /// Threads    none of its own: whoever has one locks it
 
@@ -28,8 +29,8 @@ class stream_claims {
   void forget_all_but(const std::set<std::string>& streams);
   /// Of a stream that is not known, 0.
   std::uint64_t inode_of(const std::string& stream) const;
-  /// Cost: by the patterns that begin with the same token, and those that begin with a wildcard; for one that
-  /// begins with a wildcard, by all.
+  /// Cost: by the patterns that begin with the same token, and those that begin with a wildcard;
+  /// for one that begins with a wildcard, by all.
   std::optional<conflict> find(const subject::pattern& wanted) const;
 
  private:

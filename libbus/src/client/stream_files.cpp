@@ -19,8 +19,8 @@ namespace bus::client {
 namespace {
 
 constexpr unsigned file_mode = 0600;
-constexpr std::uint64_t record_overhead =
-    4096;  // room for headers beside a payload of max_message_bytes
+// room for headers beside a payload of max_message_bytes
+constexpr std::uint64_t record_overhead = 4096;
 
 error bad_field(const stream_config& config, std::string field, std::string why) {
   return {errc::invalid_argument, 0, "invalid stream '" + config.name + "'",

@@ -34,7 +34,8 @@ struct stream_facts {
   }
 };
 
-/// Each field that cannot be meant, by name. Errors: invalid_argument
+/// Each field that cannot be meant, by name.
+/// Errors: invalid_argument
 result<void> check_config(const stream_config& config);
 
 struct birth {
@@ -45,23 +46,24 @@ struct birth {
   std::string log_directory = {};  // where busd keeps the stream's log; empty: it has none
   bool sealed = false;
   std::optional<error> held = {};
-  bool without_lanes = false;  // of a held stream of whose log nothing is known
+  bool without_lanes = false;                   // of a held stream of whose log nothing is known
   std::vector<std::uint64_t> logged_seqs = {};  // of each lane: what its log has already
-  std::vector<std::uint64_t> first_seqs = {};  // of each lane; 1 for those that are not here
+  std::vector<std::uint64_t> first_seqs = {};   // of each lane; 1 for those that are not here
 
   std::uint64_t first_seq(std::uint32_t lane) const noexcept {
     return lane < first_seqs.size() ? first_seqs[lane] : 1;
   }
 };
 
-/// Makes DIRECTORY with all files of the stream. Errors: no_space, permission; the directory may be
-/// left half-made.
+/// Makes DIRECTORY with all files of the stream.
+/// Errors: no_space, permission; the directory may be left half-made.
 result<void> create_stream_files(const std::string& directory, const stream_config& config,
                                  const birth& with);
 /// One more lane. conflict: it exists.
 result<void> create_lane_files(const std::string& directory, const stream_config& config,
                                std::uint32_t lane, const birth& with);
-/// Over the old one: limits that changed. Errors: no_space, permission
+/// Over the old one: limits that changed.
+/// Errors: no_space, permission
 result<void> replace_stream_file(const std::string& directory, const stream_config& config,
                                  const birth& with);
 /// Errors: not_found, corrupt, unsupported, permission
@@ -88,7 +90,8 @@ class lane_map {
   std::uint64_t lane_key() const noexcept { return lane_key_; }
   std::uint32_t index() const noexcept { return index_; }
 
-  /// Are its files still what others find under their names? Cost: two system calls.
+  /// Are its files still what others find under their names?
+  /// Cost: two system calls.
   bool has_files() const noexcept {
     return os::still_names(path_, file_) && os::still_names(readers_path_, readers_file_);
   }

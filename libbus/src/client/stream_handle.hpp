@@ -40,10 +40,12 @@ class stream_handle {
   std::uint32_t lane_count() const;
   result<std::shared_ptr<lane_map>> lane(std::uint32_t index, bool writable);
 
-  /// Empty: the table is full, the record carries its subject. Errors: busy, corrupt, permission
+  /// Empty: the table is full, the record carries its subject.
+  /// Errors: busy, corrupt, permission
   result<std::optional<subject::interned>> intern(std::string_view subject, std::uint64_t self,
                                                   sync::peers& others);
-  /// Empty view: unknown even now. Errors: corrupt
+  /// Empty view: unknown even now.
+  /// Errors: corrupt
   result<std::string_view> subject_text(std::uint32_t id);
   std::uint64_t subject_type(std::uint32_t id);
   std::uint64_t claim_type(std::uint32_t id, std::uint64_t type);

@@ -74,8 +74,8 @@ struct subscriber_core::batch_sink {
       const std::size_t padded = base::round_up(bytes, 32) + 32;
       if (core.arena_used_ + padded > core.arena_.size()) {
         if (count() != 0) return ring::verdict::full;
-        core.arena_.resize(core.arena_used_ + padded +
-                           arena_start_bytes);  // nothing points into it yet
+        // nothing points into it yet
+        core.arena_.resize(core.arena_used_ + padded + arena_start_bytes);
       }
       std::byte* to = core.arena_.data() + core.arena_used_;
       to += base::round_up(reinterpret_cast<std::uintptr_t>(to), 32) -
@@ -141,9 +141,9 @@ result<std::unique_ptr<subscriber_core>> subscriber_core::make(
   core->options = std::move(options);
   core->arena_.resize(arena_start_bytes);
   if (core->wish_.gate) {
-    auto shown = client::interest::show(*core->session->me,
-                                        {core->wish_.patterns, core->options.stream,
-                                         core->options.lane, core->wish_.id});
+    auto shown = client::interest::show(
+        *core->session->me,
+        {core->wish_.patterns, core->options.stream, core->options.lane, core->wish_.id});
     if (!shown) return std::move(shown.error());
     core->interest_ = *shown;
   }
@@ -194,8 +194,9 @@ void subscriber_core::refresh_sources(const start& from) noexcept {
   if (gone && !failure) failure = session->directory->removed_error();
 }
 
-// [N2] Asked after the look at what there is. What was announced and was not met there was removed: either nothing is
-// in its place, or another stream is, and then the remover said so before it gave the lock of changes back.
+// [N2] Asked after the look at what there is. What was announced and was not met there was removed:
+// either nothing is in its place, or another stream is, and then the remover said so before it gave
+// the lock of changes back.
 bool subscriber_core::some_left_since(std::uint64_t generation) const {
   const auto& bus = *session->directory;
   const auto changes = bus.changes_between(generation, bus.generation());
@@ -261,7 +262,8 @@ bool subscriber_core::attach(const std::shared_ptr<client::stream_handle>& strea
   return all_there;
 }
 
-// What was not found was removed this moment; or it was deleted, and the rest of the stream is there.
+// What was not found was removed this moment; or it was deleted, and the rest of the stream is
+// there.
 bool subscriber_core::is_there(const client::stream_handle& stream) const noexcept {
   const auto facts = session->directory->facts_of(stream.name());
   return facts && (*facts)->stream_id == stream.facts().stream_id;
@@ -431,9 +433,9 @@ std::size_t subscriber_core::refill_plain(std::size_t max) noexcept {
     source.tick();
   }
   const std::size_t count = fill_from(source, std::min(max, batch_max));
+  // lapped, broken, an open record: the general way decides, and brings it back
   if (count == 0) [[unlikely]]
-    plain_source_ =
-        nullptr;  // lapped, broken, an open record: the general way decides, and brings it back
+    plain_source_ = nullptr;
   return count;
 }
 
@@ -450,8 +452,8 @@ std::size_t subscriber_core::refill_slowly(std::size_t max) noexcept {
     source->release();
     source->tick();
   }
-  if (changed())
-    refresh_sources(start::by_sequence(1));  // from the beginning: what is gone already is a gap
+  // from the beginning: what is gone already is a gap
+  if (changed()) refresh_sources(start::by_sequence(1));
   plain_source_ = sources_.size() == 1 && !sources_.front()->draining && !sources_.front()->tail &&
                           sources_.front()->join_seq == 0
                       ? sources_.front().get()

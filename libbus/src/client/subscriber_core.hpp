@@ -25,8 +25,8 @@ struct subscriber_core {
                                                        subscriber_options options);
   ~subscriber_core();
 
-  /// Fills the batch with up to `max` messages; how many. The previous batch is given back. Throws what
-  /// on_gap threw: `filled` messages are in the batch all the same.
+  /// Fills the batch with up to `max` messages; how many. The previous batch is given back. Throws
+  /// what on_gap threw: `filled` messages are in the batch all the same.
   std::size_t refill(std::size_t max) {
     if (guard_.same_process() && !changed() && plain_source_ != nullptr) [[likely]] {
       detail::source& source = *plain_source_;
@@ -136,8 +136,9 @@ struct subscriber_core {
   std::size_t held_chunk_count_ = 0;
   client::interest interest_;
   client::sleeper sleeper_;
-  subscriber_stats retired_;             // of sources that are gone
-  std::unordered_set<std::uint64_t> met_;  // lane keys: of all sources there ever were, and of what is none of ours
+  subscriber_stats retired_;  // of sources that are gone
+  // lane keys: of all sources there ever were, and of what is none of ours
+  std::unordered_set<std::uint64_t> met_;
   std::uint64_t thread_ = 0;
   std::uint32_t idle_polls_ = 0;
   std::exception_ptr thrown_;  // by on_gap

@@ -18,7 +18,8 @@ struct bus_address {
   std::string directory() const;  // ROOT/bus-UID.NAME
 };
 
-/// Empty: $BUS_URL, else the default bus. Errors: invalid_argument
+/// Empty: $BUS_URL, else the default bus.
+/// Errors: invalid_argument
 result<bus_address> parse_url(std::string_view url);
 /// 1-63 of A-Z a-z 0-9 _ - . and not starting with a dot. Empty: valid; else the reason.
 std::string_view name_flaw(std::string_view name) noexcept;

@@ -57,8 +57,8 @@ std::uint64_t writer_gate::lowest_pin(std::uint64_t tail) noexcept {
   }
   const std::uint32_t count = entries_in_use();
   for (std::uint32_t i = 0; i < count; ++i) {
-    const std::uint64_t entry =
-        sync::load_acquire(lane_->reader_entry(i));  // [N1] pairs with the announcement
+    // [N1] pairs with the announcement
+    const std::uint64_t entry = sync::load_acquire(lane_->reader_entry(i));
     if (entry == 0) continue;
     if (i >= readers_.size() || readers_[i].entry != entry) {
       unresolved_ = true;
@@ -107,8 +107,9 @@ void writer_gate::resolve() {
       reader.slot = reader.process->slot(slot_of(entry));
       if (reader.slot != nullptr)
         reader.pin = reinterpret_cast<const ring::pin_words*>(reader.slot->pin);
+      // it cannot be mapped just now
       else
-        reader.unseen = slot_of(entry) < reader.process->slots_now();  // it cannot be mapped just now
+        reader.unseen = slot_of(entry) < reader.process->slots_now();
     } else if (peers_.state(process_of(entry)) == sync::life_state::alive) {
       reader.unseen = true;
     } else {  // its process is gone, or it was never an entry
@@ -174,7 +175,7 @@ std::uint64_t writer_gate::lowest_wanted() const noexcept {
     if (reader.unseen)
       return 0;
     else if (reader.pin != nullptr && sync::load_acquire(reader.pin->state) == ring::pin_gating &&
-        sync::load_relaxed(reader.pin->lane_key) == lane_->lane_key())
+             sync::load_relaxed(reader.pin->lane_key) == lane_->lane_key())
       lowest = std::min(lowest, sync::load_relaxed(reader.pin->next_seq));
   return lowest;
 }
@@ -183,10 +184,10 @@ bool writer_gate::forget_dead() {
   bool any = false;
   for (std::uint32_t i = 0; i < readers_.size(); ++i) {
     known_reader& reader = readers_[i];
-    if (reader.unseen ? layout::is_group_reader(reader.entry) ||
-                            peers_.state(process_of(reader.entry)) == sync::life_state::alive
-                      : !reader.process ||
-                            sync::read_life(reader.process->life()) == sync::life_state::alive)
+    if (reader.unseen
+            ? layout::is_group_reader(reader.entry) ||
+                  peers_.state(process_of(reader.entry)) == sync::life_state::alive
+            : !reader.process || sync::read_life(reader.process->life()) == sync::life_state::alive)
       continue;
     // It only read: nothing it might still do for some microseconds can hurt the lane.
     sync::replace(lane_->reader_entry(i), reader.entry, 0);
@@ -215,8 +216,8 @@ void writer_gate::wake_sleepers() noexcept {
   }
 }
 
-// However many sleep, a publisher wakes a few, and these wake the others. One of them that is killed
-// before it did costs the others their bounded sleep.
+// However many sleep, a publisher wakes a few, and these wake the others. One of them that is
+// killed before it did costs the others their bounded sleep.
 void writer_gate::wake_futexes(layout::readers_header& table) noexcept {
   const bool hands_on = sync::load_relaxed(table.hand_on) != 0;
   const int woken = os::futex_wake(os::futex_half(table.armed), layout::woken_at_once);

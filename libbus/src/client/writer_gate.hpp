@@ -33,19 +33,21 @@ class writer_gate {
   /// Lowest position that a gating reader needs, at most `tail`. No system call.
   std::uint64_t lowest_pin(std::uint64_t tail) noexcept;
 
-  /// A reader that was not looked at yet: resolve() comes next, and settles it one way or the other.
+  /// A reader that was not looked at yet: resolve() comes next, and settles it one way or the
+  /// other.
   bool has_unresolved() const noexcept { return unresolved_; }
-  /// A reader that cannot be looked at (no descriptor, no memory, no right, a damaged file) and is not
-  /// known to be dead: it may be anywhere, so it holds everything back, like one that lags.
+  /// A reader that cannot be looked at (no descriptor, no memory, no right, a damaged file) and is
+  /// not known to be dead: it may be anywhere, so it holds everything back, like one that lags.
   bool has_unseen() const noexcept { return unseen_; }
-  /// The lane is new, and somebody who is interested may not have come to it yet. It holds everything
-  /// back: meet_newcomers() comes next.
+  /// The lane is new, and somebody who is interested may not have come to it yet. It holds
+  /// everything back: meet_newcomers() comes next.
   bool awaits_newcomers() const noexcept { return awaits_newcomers_; }
-  /// Looks whether all have come, and remembers it in the lane. System calls: not under the lane lock.
+  /// Looks whether all have come, and remembers it in the lane. System calls: not under the lane
+  /// lock.
   bool meet_newcomers(const stream_handle& stream, const bus_directory& directory);
 
-  /// Maps readers that are new, and tries again those that could not be looked at. System calls: not
-  /// under the lane lock.
+  /// Maps readers that are new, and tries again those that could not be looked at. System calls:
+  /// not under the lane lock.
   void resolve();
 
   struct holder {
@@ -54,7 +56,7 @@ class writer_gate {
     const group_pins* group = nullptr;  // of a group instead of a process
     std::uint32_t process_id = 0;
     std::uint64_t position = 0;
-    bool unseen = false;  // a process or a group that cannot be looked at
+    bool unseen = false;       // a process or a group that cannot be looked at
     bool is_newcomer = false;  // it subscribes, and has not come to this lane
     std::uint64_t thread = 0;  // of a newcomer
   };

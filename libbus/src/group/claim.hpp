@@ -269,9 +269,10 @@ struct core::claim_sink {
       }
     }
     auto& slot = c.m_.slots[index];
-    const std::uint32_t generation = slot_truth::next_generation(
-        layout::generation_of(sync::load_relaxed(slot.truth)));  // by the lock
-    sync::store_relaxed(slot.since, now);                        // ordered by the truth
+    // by the lock
+    const std::uint32_t generation =
+        slot_truth::next_generation(layout::generation_of(sync::load_relaxed(slot.truth)));
+    sync::store_relaxed(slot.since, now);  // ordered by the truth
     leases(c.m_).push_back(slot, index);
     ++c.m_.lists().lease_count;
     one.number = c.next_number();

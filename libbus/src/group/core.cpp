@@ -62,8 +62,9 @@ void core::relieve_ring(std::uint32_t lane, std::uint64_t end, std::uint32_t cla
     if (m_.broken || sync::load_relaxed(slot.place) + memory.capacity_bytes / 2 > end) return;
     const std::uint32_t next = slot.ring_next;
     const slot_state state = truth(index).state;
+    // its member may have been stopped before it told of it
     if (state == slot_state::settled)
-      collect_slot(m_.slot(index), index);  // its member may have been stopped before it told of it
+      collect_slot(m_.slot(index), index);
     else if (state != slot_state::skipped && !copy_out_of_ring(index))
       return;
     index = next;

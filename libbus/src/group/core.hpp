@@ -225,8 +225,8 @@ class core {
 
   /// Something became ready, or a place in the window free: whoever sleeps shall look.
   bool take_news() noexcept { return std::exchange(news_, false); }
-  /// Leases that ended at `ack_wait` since the last call, oldest first. When as many as there is room
-  /// for are not told yet, the next ones wait.
+  /// Leases that ended at `ack_wait` since the last call, oldest first. When as many as there is
+  /// room for are not told yet, the next ones wait.
   struct expired_lease {
     std::uint64_t origin = 0;
     std::uint32_t owner = 0;
@@ -245,7 +245,8 @@ class core {
   std::uint32_t take_deposed() noexcept { return std::exchange(deposed_, no_index); }
   /// REQUIRES: the lock. The member is not the active one any more; its leases end as they would.
   void depose(std::uint32_t member) noexcept;
-  /// REQUIRES: the lock. Cost: a look at all leases
+  /// REQUIRES: the lock.
+  /// Cost: a look at all leases
   bool has_lease_of(std::uint32_t member) const noexcept;
 
   /// Messages that the ring had lost before they were claimed. `count` is exact for the lane.
@@ -255,7 +256,8 @@ class core {
   /// REQUIRES for all: the lock. Counts a loss, and notes it until a consumer is told.
   void note_lost(std::uint32_t lane, stand& at, std::uint64_t first, std::uint64_t count) noexcept {
     auto& cursor = m_.cursors[lane];
-    if (at.dropped == sync::load_relaxed(cursor.told)) sync::store_relaxed(cursor.lost_first, first);
+    if (at.dropped == sync::load_relaxed(cursor.told))
+      sync::store_relaxed(cursor.lost_first, first);
     at.dropped += count;
     has_lost_ = true;
   }

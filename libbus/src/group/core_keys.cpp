@@ -59,8 +59,7 @@ bool core::is_passed_over(const layout::group_key& key, std::uint32_t lane) noex
   auto& story = m_.story(key.skip - 1);
   const std::uint64_t cursor = stand_of(lane).seq, skipped = story.skipped;
   const std::uint64_t count = layout::count_of_skipped(skipped);
-  if (!layout::was_counted_at(skipped, cursor))
-    sync::store_release(story.skipped_before, count);
+  if (!layout::was_counted_at(skipped, cursor)) sync::store_release(story.skipped_before, count);
   sync::store_release(story.skipped, layout::pack_skipped(count + 1, cursor));
   return true;
 }

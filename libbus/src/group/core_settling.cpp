@@ -118,8 +118,8 @@ std::uint64_t core::backoff_of(std::uint32_t failed, std::uint64_t salt) const n
   if (rules.backoff_count == 0) return 0;
   const std::uint64_t delay =
       rules.backoff[std::min(failed == 0 ? 0 : failed - 1, rules.backoff_count - 1)];
-  const double share =
-      static_cast<double>(base::mix(salt) >> 11) / static_cast<double>(1ull << 53);  // [0, 1)
+  // [0, 1)
+  const double share = static_cast<double>(base::mix(salt) >> 11) / static_cast<double>(1ull << 53);
   return static_cast<std::uint64_t>(static_cast<double>(delay) *
                                     (1.0 + rules.jitter * (2.0 * share - 1.0)));
 }
@@ -198,8 +198,8 @@ void core::lease_expired(std::uint32_t index, slot_truth t, std::uint64_t now) n
       std::memcpy(told.name, m_.members[t.owner].name, sizeof told.name);
     told.name[sizeof told.name - 1] = '\0';
   }
-  // An active member that lets a lease pass is not active: the next one that looks takes over. Of what
-  // waits behind the message in hand nothing is learned.
+  // An active member that lets a lease pass is not active: the next one that looks takes over. Of
+  // what waits behind the message in hand nothing is learned.
   if (t.started && m_.rules.mode == mode_rule::failover &&
       sync::load_relaxed(m_.header->active) >> 32 == std::uint64_t{t.owner} + 1)
     depose(t.owner);
@@ -269,8 +269,8 @@ void core::run_events(std::uint64_t now) noexcept {
     const std::uint32_t index = all.next_slot();
     timer_due(index, now);
     const timers left(m_);
-    if (!left.empty() && left.next_slot() == index && left.next_due() <= now)
-      break;  // started this moment: next time
+    // started this moment: next time
+    if (!left.empty() && left.next_slot() == index && left.next_due() <= now) break;
   }
   if (m_.rules.ack_wait == 0) return;
   for (int i = 0; i < timers_at_once; ++i) {

@@ -3,8 +3,9 @@
 /// addresses; the mapping is owned by client/group_files.
 ///
 /// Whatever is read from the file as an index is input: an impossible one ends at a slot that
-/// belongs to no message, and is noted (`broken`). The operation runs to its end and returns `corrupt`.
-/// Every number of the file is a base::shared_field or a word: it is loaded once, checked, and used.
+/// belongs to no message, and is noted (`broken`). The operation runs to its end and returns
+/// `corrupt`. Every number of the file is a base::shared_field or a word: it is loaded once,
+/// checked, and used.
 
 #include <array>
 #include <chrono>

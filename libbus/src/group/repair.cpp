@@ -19,8 +19,8 @@ struct repairer {
   const std::function<bool(std::uint32_t)>& knows_subject;
   std::vector<bool> used_blocks;
   std::vector<std::uint32_t> leased, ready, dying, in_rings, keyed;
-  // What slots say of themselves, read once: something may write over them meanwhile, and a sort that
-  // is told two things of one slot does not end.
+  // What slots say of themselves, read once: something may write over them meanwhile, and a sort
+  // that is told two things of one slot does not end.
   struct copied {
     std::uint64_t place = 0, origin = 0, since = 0, key = 0;
   };
@@ -29,7 +29,10 @@ struct repairer {
   std::uint32_t slots_used = 0;
 
   repairer(core& of, const std::function<bool(std::uint32_t)>& knows)
-      : c(of), m(of.memory()), knows_subject(knows), used_blocks(of.memory().block_count),
+      : c(of),
+        m(of.memory()),
+        knows_subject(knows),
+        used_blocks(of.memory().block_count),
         copies(of.memory().slot_count) {}
 
   std::uint64_t origin(std::uint32_t index) const noexcept { return copies[index].origin; }
@@ -67,8 +70,8 @@ struct repairer {
     if (at >= layout::group_lanes_max || sync::load_relaxed(m.cursors[at].attached) == 0)
       return kind::bad;
     if (!c.knows_lane(at)) {
-      m.broken =
-          true;  // nothing is dropped that cannot be judged: somebody else repairs it by hand
+      // nothing is dropped that cannot be judged: somebody else repairs it by hand
+      m.broken = true;
       return kind::good;
     }
     const auto stand = c.stand_of(at);
@@ -202,18 +205,17 @@ struct repairer {
     auto& story = m.stories[index];
     const std::uint32_t bytes = story.reason_bytes;
     if (bytes == 0) return;
-    if (bytes > 1024 || !take_chain(story.reason_block, bytes))
-      story.reason_bytes = 0;
+    if (bytes > 1024 || !take_chain(story.reason_block, bytes)) story.reason_bytes = 0;
   }
 
   void link() {
     const auto by_seq = [&](std::uint32_t a, std::uint32_t b) { return origin(a) < origin(b); };
     std::sort(in_rings.begin(), in_rings.end(),
               [&](std::uint32_t a, std::uint32_t b) { return place(a) < place(b); });
-    for (const std::uint32_t index : in_rings) in_ring(m, lane(index)).push_back(m.slot(index), index);
-    std::sort(leased.begin(), leased.end(), [&](std::uint32_t a, std::uint32_t b) {
-      return copies[a].since < copies[b].since;
-    });
+    for (const std::uint32_t index : in_rings)
+      in_ring(m, lane(index)).push_back(m.slot(index), index);
+    std::sort(leased.begin(), leased.end(),
+              [&](std::uint32_t a, std::uint32_t b) { return copies[a].since < copies[b].since; });
     for (const std::uint32_t index : leased) {
       // Of an extended one: it ends at a time of its own.
       if (m.stories[index].due != 0 && m.stories[index].lease_begin != 0)
@@ -335,9 +337,10 @@ std::uint32_t core::repair(const std::function<bool(std::uint32_t)>& knows_subje
   r.free_the_rest();
   // A queue that makes no sense is empty from now on; whoever adds to it finds itself passed over,
   // and says so.
+  // not all of them are linked: another repair will do
   for (std::uint32_t member = 0; member < m_.member_count; ++member)
     if (m_.broken)
-      break;  // not all of them are linked: another repair will do
+      break;
     else if (r.makes_sense(m_.settled[member]))
       collect_from(member);
     else

@@ -2,8 +2,8 @@
 /// slot_lists: the lists that slots are in. Singly linked by `next` (free, ready, dying, the parked
 /// ones of a key), doubly by `lease_*` and `ring_*`.
 ///
-/// A slot that the caller has at hand already is passed along with its index: to find it again costs a
-/// check and three loads.
+/// A slot that the caller has at hand already is passed along with its index: to find it again
+/// costs a check and three loads.
 ///
 /// REQUIRES for all: the group's lock. They are indexes: repair makes them anew.
 

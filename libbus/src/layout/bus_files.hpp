@@ -22,10 +22,11 @@ struct control_header {
   std::uint32_t reserved;
   std::uint64_t birth_ticks;
   std::uint64_t birth_raw_ns;
-  alignas(128) base::word
-      generation;      // rises whenever a stream or lane comes or goes; low half is a futex
-  base::word removed;  // 1: the whole bus was removed by force; 2: somebody found its files deleted.
-                       // A reason to look; whoever has it mapped is told so
+  // rises whenever a stream or lane comes or goes; low half is a futex
+  alignas(128) base::word generation;
+  // 1: the whole bus was removed by force; 2: somebody found its files deleted. A reason to look;
+  // whoever has it mapped is told so
+  base::word removed;
   base::word unfinished;  // 1: somebody makes a change, or died at it, that is not announced yet
   alignas(128) base::word next_process_id;
   base::word next_object_id;       // publishers and subscribers
@@ -39,7 +40,8 @@ static_assert(sizeof(control_header) <= clock_eras_offset);
 
 inline constexpr std::uint32_t stream_name_bytes = 64;
 
-/// What a change was about: see client/change_journal.hpp. That of generation g lies at g modulo their number.
+/// What a change was about: see client/change_journal.hpp. That of generation g lies at g modulo
+/// their number.
 enum class change_kind : std::uint64_t { none = 1, changed = 2, removed = 3, any = 4 };
 struct change_entry {
   base::word check;  // of the generation, the kind and the name
@@ -87,8 +89,8 @@ struct stream_header {
   std::uint64_t max_messages_per_subject;
   std::uint32_t compress;
   std::uint32_t sealed;
-  // Why busd does not keep the log of this stream just now: an error code, 0: it does. Its publishers
-  // are given this error.
+  // Why busd does not keep the log of this stream just now: an error code, 0: it does. Its
+  // publishers are given this error.
   std::uint32_t held_code;
   std::uint32_t held_errno;
   char held_why[1536];
@@ -130,8 +132,8 @@ struct readers_header {
   segment_header segment;
   std::uint32_t entry_count;
   std::uint32_t reserved;
-  alignas(128) base::word
-      armed;  // low half a futex: bit 0 somebody sleeps here, bit 1 somebody's pipe wants a poke
+  // low half a futex: bit 0 somebody sleeps here, bit 1 somebody's pipe wants a poke
+  alignas(128) base::word armed;
   alignas(128) base::word may_sleep;  // 0: no reader of this lane ever sleeps
   base::word high_water;              // entries below may be in use
   base::word hand_on;  // 1: more sleep than a publisher wakes; each that wakes up wakes others
@@ -142,8 +144,8 @@ static_assert(sizeof(readers_header) <= readers_offset);
 inline constexpr int woken_at_once = 4;  // sleepers, by a publisher or by one that woke up
 inline constexpr std::uint64_t armed_futex = 1;
 inline constexpr std::uint64_t armed_bell = 2;
-inline constexpr std::uint64_t armed_bits =
-    armed_futex | armed_bell;  // the rest only makes each value new
+// the rest only makes each value new
+inline constexpr std::uint64_t armed_bits = armed_futex | armed_bell;
 
 /// An entry of the readers table: process id:32 | slot + 1:32. 0 = free.
 constexpr std::uint64_t pack_reader(std::uint32_t process, std::uint32_t slot) noexcept {

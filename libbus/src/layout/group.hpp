@@ -149,9 +149,9 @@ struct group_key {
   base::field32 holder;       // the message that is out, or next
   base::field32 first, last;  // parked; of a free one `first` is the next free one, + 1
   base::field32 parked;
-  base::field32 skip;   // the slot that says from where on they were passed over
-  base::field32 where;  // bit 0: that slot is in the list of those that are looked at again
-                        // bits 1-31: place in the index
+  base::field32 skip;  // the slot that says from where on they were passed over
+  // bit 0: that slot is in the list of those that are looked at again bits 1-31: place in the index
+  base::field32 where;
 
   bool is_looked_at_again() const noexcept { return (where & 1) != 0; }
   void look_again(bool yes) noexcept { where = (where & ~1u) | (yes ? 1u : 0u); }
@@ -201,8 +201,8 @@ struct alignas(128) group_cursor {
   base::word attached;   // the lane was entered; 0: not yet
   base::word first_seq;  // where the group began
   base::field32 ring_first, ring_last;  // list of slots whose record lies in this ring
-  base::word told;        // of `dropped`: so many a consumer was told of
-  base::word lost_first;  // first sequence of those that none was told of
+  base::word told;                      // of `dropped`: so many a consumer was told of
+  base::word lost_first;                // first sequence of those that none was told of
   base::word reserved[2];
 };
 static_assert(sizeof(group_cursor) == 128);

@@ -28,7 +28,8 @@ constexpr unsigned extension_words(std::uint64_t bit) noexcept {
   return bit == ext_message_id ? 2 : bit == ext_origin ? 5 : 1;
 }
 
-/// Views into one area. REQUIRES nothing: a nonsensical area yields nothing.
+/// Views into one area.
+/// REQUIRES nothing: a nonsensical area yields nothing.
 class header_area {
  public:
   header_area(const std::byte* data, std::size_t bytes, std::uint16_t flags) noexcept

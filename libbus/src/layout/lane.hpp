@@ -5,7 +5,8 @@
 /// Who may write: publishers of the stream. Readers map it read-only.
 /// All words that change are 64-bit atomics, so that the lane code can run on a model of memory
 /// (tests/model). Control lines are padded to 128 bytes (a pair of lines is prefetched together)
-/// and grouped by who writes them, when. Format     docs/format/ring.md
+/// and grouped by who writes them, when.
+/// Format     docs/format/ring.md
 
 #include <cstddef>
 #include <cstdint>
@@ -24,12 +25,14 @@ inline constexpr std::uint64_t lane_min_capacity = 64 * 1024;
 inline constexpr std::uint64_t lane_max_capacity = 1ull << 36;
 inline constexpr std::uint64_t blocks_per_lap = 64;  // waypoint blocks and reservation strides
 inline constexpr std::uint64_t waypoint_count = 2 * blocks_per_lap;  // the table spans two laps
-inline constexpr std::uint64_t largest_record_share =
-    4;  // a record or batch is at most capacity / 4
+// a record or batch is at most capacity / 4
+inline constexpr std::uint64_t largest_record_share = 4;
 inline constexpr std::uint64_t no_waypoint = ~0ull;
-/// Instead of an owner's lease. Whoever has the lane's lock and finds one of them publishes nothing.
-inline constexpr std::uint64_t lease_closed = ~0ull;      // for ever: the stream was removed
-inline constexpr std::uint64_t lease_parked = ~0ull - 1;  // until the log knows of it: busd has stopped
+/// Instead of an owner's lease. Whoever has the lane's lock and finds one of them publishes
+/// nothing.
+inline constexpr std::uint64_t lease_closed = ~0ull;  // for ever: the stream was removed
+// until the log knows of it: busd has stopped
+inline constexpr std::uint64_t lease_parked = ~0ull - 1;
 constexpr std::uint32_t lease_owner(std::uint64_t lease) noexcept {  // 0: no process has it
   return lease >= lease_parked ? 0 : static_cast<std::uint32_t>(lease >> 32);
 }
@@ -60,7 +63,8 @@ struct lane_info {
   std::uint64_t max_message_bytes;
   std::uint32_t lane_index;
   overflow policy;
-  std::uint32_t clock_kind;  // 1 cycle counter, 3 CLOCK_BOOTTIME ns (2 CLOCK_REALTIME ns, of older libraries)
+  // 1 cycle counter, 3 CLOCK_BOOTTIME ns (2 CLOCK_REALTIME ns, of older libraries)
+  std::uint32_t clock_kind;
   std::uint32_t record_align_bytes;
   std::uint64_t ticks_per_second;
   std::uint32_t owner_uid;
@@ -76,10 +80,11 @@ struct alignas(128) lane_limits {
 
 /// The serialised state of publishing. One line, so that a hand-over moves one line.
 struct alignas(128) lane_turn {
-  word lock;   // 0 free; process id, bit 31 = somebody waits. Only the low 32 bits are used (futex)
-  word lease;  // exclusive publisher: process id:32 | generation:32, 0 = none; or closed, or parked.
-               // Changed under the lock
-  word tail;   // derived (I4); valid while no dead process holds the lock or the lease
+  word lock;  // 0 free; process id, bit 31 = somebody waits. Only the low 32 bits are used (futex)
+  // exclusive publisher: process id:32 | generation:32, 0 = none; or closed, or parked. Changed
+  // under the lock
+  word lease;
+  word tail;      // derived (I4); valid while no dead process holds the lock or the lease
   word next_seq;  // derived (I4)
   word zero_end;
   word next_block;  // position from which the next waypoint is due
@@ -98,8 +103,9 @@ struct alignas(128) lane_counters {
   word closed;     // 1: the stream was removed; readers drain, publishers stop
   word announced;  // 1: everybody was told that the lane is there; publishers do so unless it is
   word readable_from;  // sequences below it were purged, or dropped: nobody begins to read there
-  word unmet;  // 0, or the generation that announced the lane: nothing of it is overwritten before all
-               // who were interested have come to it   edge N2
+  // 0, or the generation that announced the lane: nothing of it is overwritten before all who were
+  // interested have come to it   edge N2
+  word unmet;
 };
 
 /// Of lanes that have a log. writer: busd · readers: publishers, subscribers
@@ -112,8 +118,9 @@ struct alignas(128) lane_durability {
   word first_seq;        // of the ring when it was made: sequences are never used twice
   word largest_batch;    // bytes of records that busd can write at once; 0: it has not come yet
   word skipped;          // sequences that no message ever had, because shared memory was lost
-  word stopped;          // not 0: busd has stopped, another number each time, and its log ends here: who
-                         // publishes tells the log first
+  // not 0: busd has stopped, another number each time, and its log ends here: who publishes tells
+  // the log first
+  word stopped;
 };
 
 /// First record that starts in a block of capacity/64 bytes. Lane is entered only here (I3). A

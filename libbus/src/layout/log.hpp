@@ -36,8 +36,8 @@ enum class log_gap : std::uint32_t {
   not_logged = 3,  // the disk was full or failing, and the stream may drop what it cannot log
   consumed = 4,    // spill: everybody had read them
   removed = 5,     // by retention, or a purge
-  superseded = 6,  // by newer messages of the same subject; never in a header: holes of a thinned
-                   // segment mean it
+  // by newer messages of the same subject; never in a header: holes of a thinned segment mean it
+  superseded = 6,
 };
 
 /// Somebody did not get what they may have waited for.
@@ -65,8 +65,9 @@ struct log_segment_header {
   std::uint64_t durable_upto;  // known when the segment was begun
   std::uint64_t records;       // of a thinned segment: how many it has
   std::uint32_t subjects;      // that were durable when the segment was begun
-  std::uint32_t before_s;      // no record in front of it is stamped later: whole seconds since 1970,
-                               // rounded up; 0 and ~0: not known
+  // no record in front of it is stamped later: whole seconds since 1970, rounded up; 0 and ~0: not
+  // known
+  std::uint32_t before_s;
   std::uint64_t end_seq;  // of a thinned segment: it stands for the sequences below; else 0
   std::uint64_t reserved_too;
 };
@@ -90,8 +91,8 @@ inline constexpr std::uint32_t log_flag_thinned = 4;  // the same, where message
 /// padded with zeroes to a multiple of 64.
 struct log_block_table {
   std::uint64_t magic;
-  std::uint32_t crc;  // of the table with this field 0, offsets and padding too; seeded with the
-                      // log's id
+  // of the table with this field 0, offsets and padding too; seeded with the log's id
+  std::uint32_t crc;
   std::uint32_t block_count;
   std::uint64_t segment_bytes;  // as it was written
   std::uint64_t file_bytes;     // as it is
@@ -156,10 +157,10 @@ struct log_index_entry {
 };
 static_assert(sizeof(log_index_entry) == 32);
 
-/// `state` of a lane: two copies in sectors of their own, of which the newest whole one counts, and a
-/// bound. The copies are synced when they are written. The bound is the same struct, not synced: what
-/// it says was already true when it was written, so that it may be lost, and is believed when it is
-/// there.
+/// `state` of a lane: two copies in sectors of their own, of which the newest whole one counts, and
+/// a bound. The copies are synced when they are written. The bound is the same struct, not synced:
+/// what it says was already true when it was written, so that it may be lost, and is believed when
+/// it is there.
 struct log_state {
   std::uint64_t magic;
   std::uint64_t generation;
@@ -181,7 +182,7 @@ struct log_state {
   std::uint32_t boot;     // in this boot of the machine; 0: never
   std::uint32_t off_s;    // what has passed while it was off, as a wall clock that was right told
   std::uint32_t epoch_s;  // what such a clock would have shown when this one was 0; 0: not known
-  std::uint32_t crc;  // of the 124 bytes before
+  std::uint32_t crc;      // of the 124 bytes before
 };
 static_assert(sizeof(log_state) == 128);
 static_assert(offsetof(log_state, stream_id) == 48);
@@ -190,7 +191,8 @@ static_assert(offsetof(log_state, subjects) == 88);
 static_assert(offsetof(log_state, up_ns) == 96);
 static_assert(offsetof(log_state, boot) == 112);
 static_assert(offsetof(log_state, crc) == 124);
-/// busd stopped in order: high_water is what was given out, unless `reopened` lies beside the state.
+/// busd stopped in order: high_water is what was given out, unless `reopened` lies beside the
+/// state.
 inline constexpr std::uint32_t log_state_exact = 1;
 inline constexpr std::uint64_t log_state_magic = 0x3254534c535542ull;  // "BUSLST2"
 inline constexpr std::uint64_t log_state_stride = 4096;

@@ -20,8 +20,8 @@ inline constexpr std::uint32_t first_slots = 512, more_slots = 512;  // the file
 /// The kernel sets OWNER_DIED in `word` when the process dies. `robust_next` belongs to the owner's
 /// robust list: its distance from `word` is fixed, its value means nothing to others.
 struct alignas(64) life_cell {
-  std::uint32_t
-      word;  // futex; thread id | WAITERS while alive, | OWNER_DIED when dead, 0 when it left
+  // futex; thread id | WAITERS while alive, | OWNER_DIED when dead, 0 when it left
+  std::uint32_t word;
   std::uint32_t reserved;
   std::uint64_t robust_next;
 };
@@ -40,9 +40,9 @@ struct process_identity {
 };
 static_assert(sizeof(process_identity) == 112);
 
-/// An interest is what a subscriber wants of streams and lanes that it may not know yet: `label` has its
-/// patterns (`>` when they do not fit), `stream` a name or nothing, `lane` 0 or one more than the only
-/// lane, `messages` the generation of the bus up to which it has come to all of them.
+/// An interest is what a subscriber wants of streams and lanes that it may not know yet: `label`
+/// has its patterns (`>` when they do not fit), `stream` a name or nothing, `lane` 0 or one more
+/// than the only lane, `messages` the generation of the bus up to which it has come to all of them.
 enum class slot_kind : std::uint64_t { free = 0, publisher = 1, reader = 2, interest = 3 };
 
 /// Publisher or reader, 256 bytes. The first line is a reader's pin (ring/pin.hpp).
@@ -68,7 +68,7 @@ enum slot_flag : std::uint64_t {
   slot_blocked = 1u << 1,
   slot_gating = 1u << 2,
   slot_sleeping = 1u << 3,
-  slot_bell = 1u << 4,  // has a named pipe ID.SUBSCRIBER.fifo to be poked
+  slot_bell = 1u << 4,     // has a named pipe ID.SUBSCRIBER.fifo to be poked
   slot_leasing = 1u << 5,  // takes, or has, the lease of its lane
 };
 

@@ -23,8 +23,8 @@ enum class segment_kind : std::uint32_t {
   group = 8,
 };
 
-inline constexpr std::uint64_t segment_magic =
-    0x314745535355'42ull;                         // "BUSSEG1" read as little endian
+// "BUSSEG1" read as little endian
+inline constexpr std::uint64_t segment_magic = 0x314745535355'42ull;
 inline constexpr std::uint16_t layout_major = 1;  // another major is refused
 inline constexpr std::uint16_t layout_minor = 0;  // a higher minor only adds
 

@@ -21,7 +21,8 @@ segment_header make_header(segment_kind kind, std::uint32_t header_bytes, std::u
 
 error corrupt(const std::string& path, std::string why) {
   return {errc::corrupt, 0, "cannot use " + path, std::move(why),
-          "record what can be read (bus record '>' --all --to FILE), end the bus's processes, and remove "
+          "record what can be read (bus record '>' --all --to FILE), end the bus's processes, and "
+          "remove "
           "its shared memory (bus rm): busd makes streams with a log again"};
 }
 

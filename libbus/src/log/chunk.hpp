@@ -1,7 +1,7 @@
 #pragma once
-/// chunk: a buffer that was read from a segment. Every record that points into it holds a reference,
-/// and its reader never writes into a chunk that anything else refers to, so a record's bytes cannot
-/// change or go away while the record exists.
+/// chunk: a buffer that was read from a segment. Every record that points into it holds a
+/// reference, and its reader never writes into a chunk that anything else refers to, so a record's
+/// bytes cannot change or go away while the record exists.
 ///
 /// Threads    one; the count is not atomic
 

@@ -41,8 +41,9 @@ class disk {
   /// The descriptor, or a negative errno. `direct`: past the page cache where the file system can.
   virtual int open(const std::string& path, disk_mode mode, bool direct) = 0;
   virtual void close(disk_file file) = 0;
-  /// Of a file that has lost its name and was opened for writing: its space goes back a little at a time, so
-  /// that whoever syncs meanwhile does not wait for all of it. Unless somebody else still reads it.
+  /// Of a file that has lost its name and was opened for writing: its space goes back a little at a
+  /// time, so that whoever syncs meanwhile does not wait for all of it. Unless somebody else still
+  /// reads it.
   virtual void close_removed(disk_file file) { close(file); }
   /// Bytes read: fewer than asked for at the end of the file only.
   virtual std::int64_t read(disk_file file, std::span<std::byte> into, std::uint64_t offset) = 0;

@@ -4,7 +4,8 @@
 /// A record in the log is the record of the ring with two words changed: word 0 holds its checksum
 /// and the low half of its sequence, word 3 the wall clock. The checksum is seeded with the log's
 /// id and the full sequence, and covers all bytes behind word 0, the padding too. So a record
-/// proves itself, wherever it is found. Format     docs/format/log.md
+/// proves itself, wherever it is found.
+/// Format     docs/format/log.md
 
 #include <algorithm>
 #include <cstddef>
@@ -22,8 +23,8 @@
 
 namespace bus::log {
 
-/// A record as it lies in a buffer that was read from a log. `bytes` keeps that buffer: `data` is valid
-/// as long as this record, or a copy of it, exists.
+/// A record as it lies in a buffer that was read from a log. `bytes` keeps that buffer: `data` is
+/// valid as long as this record, or a copy of it, exists.
 struct logged_record {
   const std::byte* data = nullptr;
   std::uint64_t seq = 0;
@@ -46,7 +47,8 @@ inline std::uint32_t record_crc(std::uint32_t seed, std::uint64_t seq, const std
   return base::crc32c(base::crc32c(seed, &seq, sizeof seq), record + 8, total_bytes - 8);
 }
 
-/// REQUIRES: `available` bytes at `at`, of them at least one unit. The record refers to no chunk yet.
+/// REQUIRES: `available` bytes at `at`, of them at least one unit. The record refers to no chunk
+/// yet.
 std::optional<logged_record> parse_record(std::uint32_t seed, std::uint64_t seq,
                                           const std::byte* at, std::uint64_t available) noexcept;
 
@@ -69,8 +71,8 @@ struct log_owner {
   std::uint64_t stream_id = 0;
   std::uint32_t lane = 0;
 };
-/// A header that is whole, and names another log, lane or sequence than its file. `log_id`: 0 when it
-/// is not known.
+/// A header that is whole, and names another log, lane or sequence than its file. `log_id`: 0 when
+/// it is not known.
 inline bool is_foreign(const layout::log_segment_header& header, std::uint64_t log_id,
                        std::uint64_t base_seq, const log_owner& owner) noexcept {
   return (log_id != 0 && header.log_id != log_id) || header.base_seq != base_seq ||
@@ -108,18 +110,21 @@ struct lane_time {
   std::uint32_t up_s = 0;
   std::uint32_t off_s = 0;
 };
-/// What has passed between the two. Of the time that the machine was off no more counts than of the time that it
-/// was up: nothing is old because of a wall clock alone.
+/// What has passed between the two. Of the time that the machine was off no more counts than of the
+/// time that it was up: nothing is old because of a wall clock alone.
 constexpr std::uint64_t seconds_between(const lane_time& then, const lane_time& now) noexcept {
   const std::uint64_t up = now.up_s - std::min(now.up_s, then.up_s);
   const std::uint64_t off = now.off_s - std::min(now.off_s, then.off_s);
   return up + std::min(up, off);
 }
 /// Both may be a second further than they say.
-constexpr bool is_older(const lane_time& then, const lane_time& now, std::uint64_t age_ns) noexcept {
+constexpr bool is_older(const lane_time& then, const lane_time& now,
+                        std::uint64_t age_ns) noexcept {
   return seconds_between(then, now) > age_ns / 1'000'000'000 + 1;
 }
-inline lane_time time_of(const layout::log_frame& frame) noexcept { return {frame.up_s, frame.off_s}; }
+inline lane_time time_of(const layout::log_frame& frame) noexcept {
+  return {frame.up_s, frame.off_s};
+}
 
 /// Builds one frame in a buffer of the caller's.
 class frame_builder {

@@ -17,8 +17,7 @@ int history::open(const log_owner& owner) {
     owner_ = {state->stream_id, state->lane_index};
     log_id_ = state->log_id;
     floor_ = std::max<std::uint64_t>(state->first_seq, 1);
-    must_reach_ =
-        std::max(state->durable_upto, state->last_base != 0 ? state->last_base - 1 : 0);
+    must_reach_ = std::max(state->durable_upto, state->last_base != 0 ? state->last_base - 1 : 0);
   }
   const int listed = list_bases();
   if (listed != 0) return listed;
@@ -264,7 +263,8 @@ bool history::is_all_older_before(std::uint64_t base_seq, std::uint64_t time_ns)
          header->before_s != ~0u && std::uint64_t{header->before_s} * 1'000'000'000 < time_ns;
 }
 
-// Is every record of a segment that is not the last surely older? Its index knows of all but the end.
+// Is every record of a segment that is not the last surely older? Its index knows of all but the
+// end.
 bool history::is_all_older_in(std::uint64_t base_seq, std::uint64_t time_ns) {
   segment_reader reader(*disk_);
   if (reader.open(segment_path(directory_, base_seq), log_id_, base_seq, owner_) != 0) return false;
@@ -285,8 +285,9 @@ bool history::is_all_older_in(std::uint64_t base_seq, std::uint64_t time_ns) {
   return outcome == walk_outcome::end && reader.damages().empty() && reader.unreadable_bytes() == 0;
 }
 
-// A place in front of which everything is older, as near to the first record that is not as can be told cheaply.
-// Clocks are set: times need not rise with sequences, neither over segments nor within one.
+// A place in front of which everything is older, as near to the first record that is not as can be
+// told cheaply. Clocks are set: times need not rise with sequences, neither over segments nor
+// within one.
 int history::seek_time(std::uint64_t time_ns) {
   const int listed = list_bases();
   if (listed != 0) return listed;
@@ -299,7 +300,8 @@ int history::seek_time(std::uint64_t time_ns) {
   if (probe.open(segment_path(directory_, from), log_id_, from, owner_) == 0)
     for (const auto& entry : read_index(*disk_, directory_, bases_[at], log_id_, bytes_read_)) {
       if (entry.time_ns >= time_ns) break;
-      if (probe.has_frame_at(entry.seq, entry.offset)) from = entry.seq;  // a hint, as in enter_segment
+      // a hint, as in enter_segment
+      if (probe.has_frame_at(entry.seq, entry.offset)) from = entry.seq;
     }
   seek(std::max(from, first_seq()));
   return 0;

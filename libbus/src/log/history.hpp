@@ -30,15 +30,17 @@ class history {
   history(disk& from, std::string directory)
       : disk_(&from), directory_(std::move(directory)), segment_(from) {}
 
-  /// Looks which segments there are. 0 or a negative errno; -ENOENT: there is no log; -ESTALE: it is
-  /// another stream's or lane's than `owner`. Without an owner the state's word is taken.
+  /// Looks which segments there are. 0 or a negative errno; -ENOENT: there is no log; -ESTALE: it
+  /// is another stream's or lane's than `owner`. Without an owner the state's word is taken.
   int open(const log_owner& owner = {});
   std::uint64_t log_id() const noexcept { return log_id_; }
   bool empty() const noexcept { return bases_.empty(); }
   /// The oldest sequence that is still there, or comes next.
   std::uint64_t first_seq() const noexcept;
   /// The oldest sequence that was not removed on purpose: what is missing from there on is damage.
-  std::uint64_t due_seq() const noexcept { return log_id_ != 0 && must_reach_ != 0 ? floor_ : first_seq(); }
+  std::uint64_t due_seq() const noexcept {
+    return log_id_ != 0 && must_reach_ != 0 ? floor_ : first_seq();
+  }
   const std::vector<std::uint64_t>& bases() const noexcept { return bases_; }
 
   /// Every segment is read to its end: for damage behind its last record, too.
@@ -97,8 +99,8 @@ class history {
   std::size_t index_ = 0;
   std::uint64_t next_seq_ = 1;
   std::optional<logged_record> pending_;  // found, but sequences before it are missing
-  std::uint64_t looked_for_ = 0;    // a sequence that was missing at the last look, too
-  std::size_t damages_before_ = 0;  // of the segment, when the last record was found
+  std::uint64_t looked_for_ = 0;          // a sequence that was missing at the last look, too
+  std::size_t damages_before_ = 0;        // of the segment, when the last record was found
   log_loss loss_;
   std::vector<damage> damages_;
   std::uint64_t bytes_read_ = 0;

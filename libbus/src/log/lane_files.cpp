@@ -68,8 +68,7 @@ std::optional<layout::log_state> read_state(disk& from, const std::string& direc
     layout::log_state state;
     const bool is_copy = state_at(copy, state) && state.generation % 2 == copy;
     if (!is_copy) second_unused = copy == 1 && all_zero(stride_at(copy));
-    whole =
-        whole && (is_copy ? all_zero(stride_at(copy).subspan(sizeof state)) : second_unused);
+    whole = whole && (is_copy ? all_zero(stride_at(copy).subspan(sizeof state)) : second_unused);
     if (is_copy && (!newest || state.generation > newest->generation)) newest = state;
   }
   if (second_unused && newest && newest->generation != 0) whole = false;
@@ -90,10 +89,9 @@ std::optional<layout::log_state> read_state(disk& from, const std::string& direc
     }
   }
   if (damaged != nullptr)
-    *damaged = {!whole,
-                got != static_cast<std::int64_t>(layout::log_state_file_bytes) ||
-                    !(has_bound ? all_zero(stride_at(2).subspan(sizeof bound))
-                                : all_zero(stride_at(2)))};
+    *damaged = {!whole, got != static_cast<std::int64_t>(layout::log_state_file_bytes) ||
+                            !(has_bound ? all_zero(stride_at(2).subspan(sizeof bound))
+                                        : all_zero(stride_at(2)))};
   if (!newest) failure = -EBADMSG;
   return newest;
 }

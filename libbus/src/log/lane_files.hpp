@@ -29,7 +29,8 @@ std::optional<layout::log_state> read_state(disk& from, const std::string& direc
                                             state_damage* damaged = nullptr);
 /// Over the older copy. `state.generation` is raised. 0 or a negative errno.
 int write_state(disk& to, const std::string& directory, layout::log_state& state);
-/// The bound of `state`, without a sync. REQUIRES: what it says is durable. 0 or a negative errno.
+/// The bound of `state`, without a sync.
+/// REQUIRES: what it says is durable. 0 or a negative errno.
 int write_bound(disk& to, const std::string& directory, const layout::log_state& state);
 /// The first one, or instead of a damaged one. The directory is synced by the caller.
 int create_state(disk& to, const std::string& directory, layout::log_state& state);

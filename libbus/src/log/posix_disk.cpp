@@ -25,7 +25,8 @@ int answer(int outcome) noexcept { return outcome == 0 ? 0 : -errno; }
 }  // namespace
 
 int posix_disk::open(const std::string& path, disk_mode mode, bool direct) {
-  int flags = O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;  // a FIFO in the place of a file: do not wait for it
+  // a FIFO in the place of a file: do not wait for it
+  int flags = O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
   if (mode == disk_mode::read) flags |= O_RDONLY;
   if (mode == disk_mode::write) flags |= O_RDWR;
   if (mode == disk_mode::create) flags |= O_RDWR | O_CREAT | O_EXCL;
@@ -33,8 +34,10 @@ int posix_disk::open(const std::string& path, disk_mode mode, bool direct) {
   if (!opened) return -errno;
   struct ::stat found {};
   if (::fstat(opened.get(), &found) != 0) return -errno;
-  // What is read is a file: a FIFO, a socket or a device in its place may make whoever reads it wait.
-  if (!S_ISREG(found.st_mode) && (mode == disk_mode::read || !S_ISCHR(found.st_mode))) return -ENXIO;
+  // What is read is a file: a FIFO, a socket or a device in its place may make whoever reads it
+  // wait.
+  if (!S_ISREG(found.st_mode) && (mode == disk_mode::read || !S_ISCHR(found.st_mode)))
+    return -ENXIO;
   if (mode == disk_mode::create) (void)::fchmod(opened.get(), 0600);  // whatever the umask is
   const int file = opened.release();
   // Not with open(): on a file system without O_DIRECT that fails after it has made the file.
@@ -53,10 +56,11 @@ void posix_disk::close(disk_file file) {
 void posix_disk::close_removed(disk_file file) {
   constexpr std::int64_t freed_at_once = 2 << 20;
   struct ::stat found {};
-  // It may have another name; and a lease for writing is granted to the only one that has it open. (Should somebody
-  // want it in the moment that we have it, the signal is one that is ignored.)
+  // It may have another name; and a lease for writing is granted to the only one that has it open.
+  // (Should somebody want it in the moment that we have it, the signal is one that is ignored.)
   (void)::fcntl(file, F_SETSIG, SIGURG);
-  if (::fstat(file, &found) == 0 && found.st_nlink == 0 && ::fcntl(file, F_SETLEASE, F_WRLCK) == 0) {
+  if (::fstat(file, &found) == 0 && found.st_nlink == 0 &&
+      ::fcntl(file, F_SETLEASE, F_WRLCK) == 0) {
     (void)::fcntl(file, F_SETLEASE, F_UNLCK);
     const std::int64_t last = found.st_size - 1;
     for (std::int64_t left = last - last % freed_at_once; left > 0; left -= freed_at_once) {

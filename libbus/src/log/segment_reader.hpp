@@ -6,8 +6,8 @@
 ///   D2  Behind damage every unit is tried: what is intact there is found, and the sequences in
 ///       between are reported.
 ///   D3  What is not zero and belongs to nothing is reported, too.
-///   D4  A buffer that a record refers to is never written again. What is read ahead counts only up to
-///       the sequence that was surely written when it was read: it is read again beyond that.
+///   D4  A buffer that a record refers to is never written again. What is read ahead counts only up
+///       to the sequence that was surely written when it was read: it is read again beyond that.
 ///
 /// Threads    one
 
@@ -59,7 +59,8 @@ class segment_reader {
   const std::optional<layout::log_segment_header>& header() const noexcept { return header_; }
   std::uint64_t log_id() const noexcept { return log_id_; }
 
-  /// Goes on at a frame that begins with `seq`. REQUIRES: such an entry of the index.
+  /// Goes on at a frame that begins with `seq`.
+  /// REQUIRES: such an entry of the index.
   void start_at(std::uint64_t seq, std::uint64_t offset) noexcept;
   /// The last sequence that is surely written now; ~0 when nothing writes, as at first.
   void set_limit(std::uint64_t limit) noexcept { limit_ = limit; }
@@ -126,8 +127,8 @@ class segment_reader {
   int failure_ = 0;
 };
 
-/// The lane's clock when its first frame was written: what is in front of it is older. Empty: it has none that can be
-/// read.
+/// The lane's clock when its first frame was written: what is in front of it is older. Empty: it
+/// has none that can be read.
 std::optional<lane_time> first_time_in(disk& from, const std::string& path, std::uint64_t log_id,
                                        std::uint64_t base_seq);
 

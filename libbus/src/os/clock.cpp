@@ -33,8 +33,8 @@ bool kernel_trusts_the_counter() noexcept {
   if (!file) return true;  // hidden in some containers
   char name[32] = {};
   return ::read(file.get(), name, sizeof name - 1) <= 0 || std::strncmp(name, "tsc", 3) == 0 ||
-         std::strncmp(name, "kvm-clock", 9) == 0 ||
-         std::strncmp(name, "hyperv", 6) == 0 || std::strncmp(name, "arch_sys_counter", 16) == 0;
+         std::strncmp(name, "kvm-clock", 9) == 0 || std::strncmp(name, "hyperv", 6) == 0 ||
+         std::strncmp(name, "arch_sys_counter", 16) == 0;
 }
 
 }  // namespace
@@ -73,8 +73,8 @@ double tick_clock::ns_per_tick() const noexcept {
 
 namespace {
 
-// A new era begins so long after it was announced. Whoever looked at the eras believes them for half of
-// it: that is before the first stamp of one that it cannot have seen.
+// A new era begins so long after it was announced. Whoever looked at the eras believes them for
+// half of it: that is before the first stamp of one that it cannot have seen.
 constexpr double announced_ahead_ns = 2e9;
 constexpr double believed_ns = announced_ahead_ns / 2;
 // The wall clock may be off by so much before an era begins; eras are few, so later by more.
@@ -97,7 +97,8 @@ std::uint64_t ticks_of(double ns, double ns_per_tick) noexcept {
 }  // namespace
 
 std::uint64_t tick_clock::era::wall_at(std::uint64_t ticks) const noexcept {
-  const double distance = static_cast<double>(static_cast<std::int64_t>(ticks - from)) * ns_per_tick;
+  const double distance =
+      static_cast<double>(static_cast<std::int64_t>(ticks - from)) * ns_per_tick;
   if (!(std::abs(distance) < 9e18)) return wall;
   return wall + static_cast<std::uint64_t>(static_cast<std::int64_t>(distance));
 }
@@ -142,8 +143,8 @@ bool tick_clock::settle(std::size_t index, const era& before, const sample& now,
   if (!(settled.ns_per_tick > 1e-6 && settled.ns_per_tick < 1e6)) return false;
   settled.wall = shared.wall_ns.load();
   if (settled.wall == 0)
-    settled.wall = set_once(
-        shared.wall_ns, era{now.ticks, now.wall, settled.ns_per_tick}.wall_at(settled.from));
+    settled.wall = set_once(shared.wall_ns,
+                            era{now.ticks, now.wall, settled.ns_per_tick}.wall_at(settled.from));
   return settled.from <= ~0ull / 2 && settled.wall <= ~0ull / 2 &&
          (index == 0 || settled.from > before.from);
 }
@@ -152,9 +153,10 @@ bool tick_clock::settle(std::size_t index, const era& before, const sample& now,
 std::size_t tick_clock::read_eras(known_eras& found, const sample& now) const noexcept {
   std::size_t count = 0;
   if (!is_forked()) {
-    if (eras_->of[0].from.load() == 0) set_once(eras_->of[0].from, std::max<std::uint64_t>(birth_ticks_, 1));
+    if (eras_->of[0].from.load() == 0)
+      set_once(eras_->of[0].from, std::max<std::uint64_t>(birth_ticks_, 1));
     while (count < base::clock_eras_max && eras_->of[count].from.load() != 0) {
-      const era before = count != 0 ? found[count - 1]
+      const era before = count != 0                             ? found[count - 1]
                          : eras_->of[0].ns_per_tick.load() == 0 ? first_guess(now)
                                                                 : era{};
       if (!settle(count, before, now, found[count])) break;
@@ -165,7 +167,8 @@ std::size_t tick_clock::read_eras(known_eras& found, const sample& now) const no
   return count;
 }
 
-// The same, and a new one is announced when the wall clock has left the last, which may only be announced itself.
+// The same, and a new one is announced when the wall clock has left the last, which may only be
+// announced itself.
 std::size_t tick_clock::look(known_eras& found, const sample& now) const noexcept {
   const std::size_t count = read_eras(found, now);
   const era& last = found[count - 1];
@@ -213,7 +216,8 @@ std::uint64_t tick_clock::from_wall_ns(std::uint64_t wall) const noexcept {
     if (at != 0 && wall <= e.wall) return e.from;
     const double distance =
         static_cast<double>(static_cast<std::int64_t>(wall - e.wall)) / e.ns_per_tick;
-    if (wall < e.wall && distance <= -static_cast<double>(e.from)) return 0;  // before the counter began
+    // before the counter began
+    if (wall < e.wall && distance <= -static_cast<double>(e.from)) return 0;
     if (!(distance < 9e18)) return ~0ull;
     return e.from + static_cast<std::uint64_t>(static_cast<std::int64_t>(distance));
   }

@@ -1,6 +1,6 @@
 #pragma once
-/// clock: the stamp on every message. The cycle counter where it is invariant, else CLOCK_BOOTTIME: leases, retries
-/// and orders hang on it, so it is never one that can be set.
+/// clock: the stamp on every message. The cycle counter where it is invariant, else CLOCK_BOOTTIME:
+/// leases, retries and orders hang on it, so it is never one that can be set.
 ///
 /// A bus has one kind, chosen by its creator. The creator also writes down one pair {ticks,
 /// CLOCK_MONOTONIC_RAW}: every process derives the frequency from it, more exact the older the bus
@@ -35,7 +35,9 @@ class tick_clock {
 
   std::uint32_t kind() const noexcept { return kind_; }
   std::uint64_t now() const noexcept {
-    return kind_ == clock_cycles ? base::cycle_counter() : kind_ == clock_boot ? boot_ns() : wall_ns();
+    return kind_ == clock_cycles ? base::cycle_counter()
+           : kind_ == clock_boot ? boot_ns()
+                                 : wall_ns();
   }
   double ns_per_tick() const noexcept;
   std::uint64_t to_wall_ns(std::uint64_t ticks) const noexcept;

@@ -1,6 +1,6 @@
 #pragma once
-/// fd: an owned file descriptor. Always close-on-exec, and never 0, 1 or 2: a program that was started
-/// with one of these closed would print into a file of the bus, or read one as its input.
+/// fd: an owned file descriptor. Always close-on-exec, and never 0, 1 or 2: a program that was
+/// started with one of these closed would print into a file of the bus, or read one as its input.
 
 #include <utility>
 
@@ -26,7 +26,8 @@ class fd {
   int release() noexcept { return std::exchange(value_, -1); }
   void reset() noexcept;
 
-  /// The same open file under a number above 2; the old number is closed. -1, with errno: there is none.
+  /// The same open file under a number above 2; the old number is closed. -1, with errno: there is
+  /// none.
   static int moved_up(int value) noexcept;
 
  private:

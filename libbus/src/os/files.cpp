@@ -106,8 +106,8 @@ result<fd> create_nameless(const std::string& directory, std::uint64_t bytes, un
   return create_nameless(directory, bytes, bytes, mode);
 }
 
-// In steps, with a breath between them: a large one keeps a processor for as long as it takes, and with it
-// what completes the writes of others there.
+// In steps, with a breath between them: a large one keeps a processor for as long as it takes, and
+// with it what completes the writes of others there.
 result<void> reserve(int file, std::uint64_t offset, std::uint64_t bytes, const std::string& what) {
   constexpr std::uint64_t step_bytes = 16u << 20;
   size_limit_guard guard;
@@ -172,8 +172,8 @@ bool still_names(const std::string& path, const file_id& of) noexcept {
 result<void> read_start(int file, void* into, std::size_t bytes, const std::string& path) {
   std::size_t done = 0;
   while (done < bytes) {
-    const auto got = ::pread(file, static_cast<char*>(into) + done, bytes - done,
-                             static_cast<off_t>(done));
+    const auto got =
+        ::pread(file, static_cast<char*>(into) + done, bytes - done, static_cast<off_t>(done));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return failure(errno, "cannot read " + path);
     if (got == 0)
@@ -277,7 +277,8 @@ bool is_tmpfs(const std::string& path) noexcept {
 
 result<void> leave_mark(const std::string& directory, const std::string& name) {
   const std::string path = directory + "/" + name;
-  const fd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600));
+  const fd file(
+      ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600));
   if (!file || ::fsync(file.get()) != 0) return failure(errno, "cannot make " + path);
   const fd parent(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!parent || ::fsync(parent.get()) != 0) return failure(errno, "cannot make " + path);

@@ -53,10 +53,11 @@ struct opened {
   file_stamp stamp;
   file_id id;
 };
-/// A regular file, not through a symbolic link. Errors: not_found, permission, corrupt (not a
-/// regular file)
+/// A regular file, not through a symbolic link.
+/// Errors: not_found, permission, corrupt (not a regular file)
 result<opened> open_existing(const std::string& path, bool writable);
-/// The first `bytes` of an open file. Errors: system; corrupt: it has fewer
+/// The first `bytes` of an open file.
+/// Errors: system; corrupt: it has fewer
 result<void> read_start(int file, void* into, std::size_t bytes, const std::string& path);
 
 /// Small helpers over directories. Missing things are not errors for the remove functions.
@@ -69,7 +70,8 @@ struct directory_entry {
 result<std::vector<directory_entry>> list_entries(const std::string& path);
 /// For one that is listed when there are no descriptors left. Empty: it cannot be opened.
 fd open_directory(const std::string& path) noexcept;
-/// Names in it. REQUIRES: nobody else lists it at the same time. Empty: it cannot be read.
+/// Names in it.
+/// REQUIRES: nobody else lists it at the same time. Empty: it cannot be read.
 std::vector<std::string> list_open_directory(int directory);
 void remove_file(const std::string& path) noexcept;
 void remove_tree(const std::string& path) noexcept;
@@ -105,8 +107,9 @@ class file_lock {
   fd file_;
 };
 /// A locked file: locked as long as this very process lives and keeps its descriptor; not inherited
-/// by a fork, gone with an exec. REQUIRES: nobody in this process opens it again: closing any
-/// descriptor of it would end the lock.
+/// by a fork, gone with an exec.
+/// REQUIRES: nobody in this process opens it again: closing any descriptor of it would end the
+/// lock.
 result<fd> make_held(const std::string& path, unsigned mode);
 /// make_held() of this process's own: from now on it may be opened, and is not held any more.
 void forget_held(const std::string& path) noexcept;

@@ -16,7 +16,8 @@ using socket_deadline = std::chrono::steady_clock::time_point;
 
 /// Errors: not_found (nobody listens), permission, system
 result<fd> connect_local(const std::string& path);
-/// A socket that listens, mode 0600; what lay at `path` is replaced. Errors: permission, system
+/// A socket that listens, mode 0600; what lay at `path` is replaced.
+/// Errors: permission, system
 result<fd> listen_local(const std::string& path);
 /// Empty: nobody waits.
 /// `exhausted` is set when there are no descriptors or no memory left for it.

@@ -36,8 +36,8 @@ machine_time read_machine_time() noexcept {
   static const std::uint32_t boot = this_boot();
   timespec t{};
   ::clock_gettime(CLOCK_BOOTTIME, &t);
-  const std::uint64_t boot_ns = static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000u +
-                                static_cast<std::uint64_t>(t.tv_nsec);
+  const std::uint64_t boot_ns =
+      static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000u + static_cast<std::uint64_t>(t.tv_nsec);
   thread_local std::uint64_t asked_ns = 0;
   thread_local bool is_trusted = false;
   if (asked_ns == 0 || boot_ns - asked_ns > ask_again_ns) {

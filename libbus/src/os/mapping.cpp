@@ -35,8 +35,8 @@ struct mapping::regions {
 
 namespace {
 
-// A ring is mapped and unmapped step by step: while one lasts no thread of this process can map or unmap
-// anything, and behind one that wants to waits whoever needs a page.
+// A ring is mapped and unmapped step by step: while one lasts no thread of this process can map or
+// unmap anything, and behind one that wants to waits whoever needs a page.
 constexpr std::uint64_t step_bytes = 16u << 20;
 
 void advise(std::byte* at, std::uint64_t bytes, int advice) noexcept {
@@ -87,9 +87,11 @@ class open_file {
 
 error translate(const ipc::interprocess_exception& thrown, std::uint64_t bytes) {
   const int why = thrown.get_native_error() != 0 ? thrown.get_native_error() : ENOMEM;
-  return failure(why, "cannot map " + std::to_string(bytes) + " bytes of shared memory",
-                 why == ENOMEM ? "raise vm.max_map_count (a lane that is read takes five mappings) or ulimit -v"
-                               : "");
+  return failure(
+      why, "cannot map " + std::to_string(bytes) + " bytes of shared memory",
+      why == ENOMEM
+          ? "raise vm.max_map_count (a lane that is read takes five mappings) or ulimit -v"
+          : "");
 }
 
 }  // namespace
@@ -101,9 +103,9 @@ result<mapping> mapping::map(int file, std::uint64_t offset, std::uint64_t bytes
     mapping made;
     made.regions_ = std::make_unique<regions>();
     const open_file whole(file, mode);
-    made.regions_->halves[0] = ipc::mapped_region(
-        whole, mode, static_cast<ipc::offset_t>(offset), bytes, nullptr,
-        populate && bytes <= step_bytes ? MAP_POPULATE : 0);
+    made.regions_->halves[0] =
+        ipc::mapped_region(whole, mode, static_cast<ipc::offset_t>(offset), bytes, nullptr,
+                           populate && bytes <= step_bytes ? MAP_POPULATE : 0);
     made.data_ = static_cast<std::byte*>(made.regions_->halves[0].get_address());
     made.bytes_ = bytes;
     if (populate && bytes > step_bytes) advise(made.data_, bytes, MADV_POPULATE_READ);
@@ -131,10 +133,10 @@ result<mapping> mapping::map_twice(int file, std::uint64_t offset, std::uint64_t
     made.regions_->reserved_bytes = 2 * bytes;
     const open_file whole(file, mode);
     for (std::size_t half = 0; half < 2; ++half) {
-      made.regions_->halves[half] = ipc::mapped_region(
-          whole, mode, static_cast<ipc::offset_t>(offset), bytes,
-          static_cast<std::byte*>(range) + half * bytes,
-          MAP_FIXED | (populate && bytes <= step_bytes ? MAP_POPULATE : 0));
+      made.regions_->halves[half] =
+          ipc::mapped_region(whole, mode, static_cast<ipc::offset_t>(offset), bytes,
+                             static_cast<std::byte*>(range) + half * bytes,
+                             MAP_FIXED | (populate && bytes <= step_bytes ? MAP_POPULATE : 0));
       made.regions_->placed_bytes += bytes;
     }
     made.regions_->reserved = nullptr;

@@ -20,7 +20,8 @@ namespace {
 
 size_limit_guard::size_limit_guard() noexcept {
   const ::sigset_t set = the_signal();
-  was_blocked_ = ::pthread_sigmask(SIG_BLOCK, &set, &before_) != 0 || ::sigismember(&before_, SIGXFSZ) == 1;
+  was_blocked_ =
+      ::pthread_sigmask(SIG_BLOCK, &set, &before_) != 0 || ::sigismember(&before_, SIGXFSZ) == 1;
 }
 
 size_limit_guard::~size_limit_guard() {

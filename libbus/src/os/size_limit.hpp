@@ -1,6 +1,6 @@
 #pragma once
-/// size_limit: writing beyond RLIMIT_FSIZE is an error (EFBIG) and not the end of the process: SIGXFSZ
-/// does not reach a host that never asked for files. Held around one call.
+/// size_limit: writing beyond RLIMIT_FSIZE is an error (EFBIG) and not the end of the process:
+/// SIGXFSZ does not reach a host that never asked for files. Held around one call.
 ///
 /// Threads    the one that made it
 /// Cost       two system calls; two more after a failure

@@ -17,8 +17,8 @@ std::uint64_t held_position(const pin_words& pin, std::uint64_t lane_key, std::u
   // [G2] acquire: a free or watching pin has looked for the last time; pairs with the release in
   // lane_reader::leave.
   if (A::load(pin.state, acquire, sync::edge::cursor) != pin_gating) return tail;
-  if (A::load(pin.lane_key, relaxed, sync::edge::none) != lane_key)
-    return tail;  // written before the pin was announced
+  // written before the pin was announced
+  if (A::load(pin.lane_key, relaxed, sync::edge::none) != lane_key) return tail;
   // [G2] acquire: the reader's looks before our overwriting; pairs with the release in
   // lane_reader::release.
   const std::uint64_t cursor = A::load(pin.cursor, acquire, sync::edge::cursor);

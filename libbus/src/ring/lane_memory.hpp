@@ -12,8 +12,8 @@ namespace bus::ring {
 struct lane_memory {
   layout::lane_header* header = nullptr;  // readers hold it read-only: they only load
   std::byte* data = nullptr;              // mapped twice back to back: a record never wraps
-  std::uint64_t capacity_bytes =
-      0;  // from the validated header; never read from shared memory again
+  // from the validated header; never read from shared memory again
+  std::uint64_t capacity_bytes = 0;
   std::uint64_t max_message_bytes = 0;
   bool overwriting = false;  // drop_oldest: readers never hold publishers back
   layout::storage kept = layout::storage::memory;

@@ -35,7 +35,7 @@ struct record_view {
   bool open = false;  // its payload is still being written
 
   std::uint32_t subject_id() const noexcept { return static_cast<std::uint32_t>(origin); }
-  std::uint32_t publisher_id() const noexcept { 
+  std::uint32_t publisher_id() const noexcept {
     return static_cast<std::uint32_t>(origin >> 32) & layout::publisher_id_mask;
   }
   const std::byte* header() const noexcept { return data + layout::record_header_bytes; }
@@ -91,7 +91,8 @@ class lane_reader {
   template <class Choose>
   bool enter(Choose&& choose) noexcept;
 
-  /// Walks without delivering until `stop(view)` or the tail. REQUIRES: entered.
+  /// Walks without delivering until `stop(view)` or the tail.
+  /// REQUIRES: entered.
   template <class Stop>
   poll_outcome walk(Stop&& stop) noexcept;
 
@@ -448,8 +449,8 @@ poll_outcome lane_reader<A>::walk(Stop&& stop) noexcept {
     void undo() {}
   };
   walker sink{stop};
-  const bool open = std::exchange(
-      wants_open_, false);  // a record that is being written is not passed, nor handed out
+  // a record that is being written is not passed, nor handed out
+  const bool open = std::exchange(wants_open_, false);
   poll_outcome outcome = poll_outcome::more;
   for (std::uint64_t before = ~0ull;
        outcome == poll_outcome::more && position_ != before && !sink.stopped;) {

@@ -9,7 +9,8 @@
 ///   I5  Nothing waits while it holds the lane lock: `reserve` answers false instead.
 ///
 /// Threads    one at a time: exclusive publishers own the lane by a lease, shared ones call under
-/// the lane lock Cost       a record: one release store to commit it, no read-modify-write
+/// the lane lock
+/// Cost       a record: one release store to commit it, no read-modify-write
 
 #include <algorithm>
 
@@ -49,8 +50,8 @@ class lane_writer {
   /// changed.
   void store_plain_turn() noexcept;
 
-  /// Finds the tail and the next sequence again after a publisher died. REQUIRES: no thread of it
-  /// stores any more.
+  /// Finds the tail and the next sequence again after a publisher died.
+  /// REQUIRES: no thread of it stores any more.
   void repair() noexcept;
 
   /// Nothing but the record is due: room is reserved, the word behind it is zero already, and no
@@ -61,7 +62,8 @@ class lane_writer {
   /// Write and commit of one record without headers in the fewest steps. Returns its sequence.
   /// Whoever calls it calls prepare_plain() afterwards when is_preparation_due().
   /// `fill(to)` writes the payload, `stamp()` reads the clock: last, for reading it waits for what
-  /// came before, and holds up what comes after. REQUIRES: is_plain(total_bytes)
+  /// came before, and holds up what comes after.
+  /// REQUIRES: is_plain(total_bytes)
   template <class Fill, class Stamp>
   [[gnu::always_inline]] std::uint64_t publish_plain(std::uint32_t payload_bytes,
                                                      std::uint64_t total_bytes,
@@ -80,7 +82,8 @@ class lane_writer {
   template <class LowestPin>
   bool reserve(std::uint64_t total_bytes, LowestPin&& lowest_pin) noexcept;
 
-  /// Writes a record `offset` bytes after the tail; readers do not see it yet. REQUIRES: has_room.
+  /// Writes a record `offset` bytes after the tail; readers do not see it yet.
+  /// REQUIRES: has_room.
   void write(std::uint64_t offset, const record_head& head, std::uint64_t ticks,
              const void* payload) noexcept;
   /// The same without a payload: the caller fills it in place.
@@ -260,8 +263,8 @@ void lane_writer<A>::commit(std::uint64_t total_bytes, std::uint64_t count,
   const std::uint64_t seq = next_seq_;
   tail_ = end;
   next_seq_ += count;
-  if (total_bytes < zero_window_bytes / 2)
-    zero_ahead();  // larger records pay for their end word only
+  // larger records pay for their end word only
+  if (total_bytes < zero_window_bytes / 2) zero_ahead();
   if (first >= next_block_) {
     // A maximum over the waypoints: stamps of one counter do not run backwards by more than the
     // distance of two publishers.
@@ -391,10 +394,11 @@ void lane_writer<A>::repair() noexcept {
     tail_ += shape.total_bytes();
   }
   A::step(sync::failpoint::repair_walked);
+  // scribbled over: the next reservation says it anew
   if (reserved_end_ < tail_ || reserved_end_ - tail_ > lane_.capacity_bytes + zero_window_bytes)
-    reserved_end_ = tail_;  // scribbled over: the next reservation says it anew
-  zero_end_ = tail_;        // words of an unfinished batch may lie beyond: each next tail is zeroed
-                            // before its commit
+    reserved_end_ = tail_;
+  // words of an unfinished batch may lie beyond: each next tail is zeroed before its commit
+  zero_end_ = tail_;
   // The limit may be a dead publisher's candidate (reserve, step 1): nothing above reserved_end was
   // taken, so start there.
   gate_limit_ = reserved_end_;

@@ -64,8 +64,8 @@ result<subject_table> subject_table::open(const std::string& path, bool writable
 }
 
 result<void> subject_table::refresh() {
-  const std::uint64_t used =
-      sync::load_acquire(header().used_bytes);  // [T1] pairs with the release in append
+  // [T1] pairs with the release in append
+  const std::uint64_t used = sync::load_acquire(header().used_bytes);
   if (used > limit_bytes_) return layout::corrupt(path_, "its subjects reach beyond its end");
   while (scanned_bytes_ < used) {
     const std::uint32_t length = entry(scanned_bytes_).length;

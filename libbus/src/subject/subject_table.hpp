@@ -50,8 +50,9 @@ class subject_table {
 
   std::optional<interned> find(std::string_view subject, std::uint64_t hash) const noexcept;
   /// Finds or appends. Empty: the table is full (entries, bytes or memory): the record must carry
-  /// its subject. REQUIRES: a valid subject, a writable table. Errors: busy (a live process holds
-  /// the table's lock), corrupt
+  /// its subject.
+  /// REQUIRES: a valid subject, a writable table.
+  /// Errors: busy (a live process holds the table's lock), corrupt
   result<std::optional<interned>> intern(std::string_view subject, std::uint64_t hash,
                                          std::uint64_t self, sync::peers& others);
 

@@ -11,8 +11,8 @@ std::uint32_t process_token() noexcept {
   static std::atomic<std::uint32_t> last_token{1};
   auto& word = *reinterpret_cast<std::atomic<std::uint32_t>*>(
       const_cast<std::uint32_t*>(os::same_process_word()));
-  std::uint32_t seen =
-      word.load(std::memory_order_relaxed);  // only this process writes it; no data hangs on it
+  // only this process writes it; no data hangs on it
+  std::uint32_t seen = word.load(std::memory_order_relaxed);
   if (seen == 0) {
     const std::uint32_t fresh = last_token.fetch_add(1, std::memory_order_relaxed) + 1;
     if (word.compare_exchange_strong(seen, fresh, std::memory_order_relaxed)) seen = fresh;

@@ -31,7 +31,7 @@ struct keeper {
   robust_list_head head{};
   std::atomic<std::uint32_t> thread{0};  // writer: the parked thread, once · futex for the starter
   std::mutex changes;
-  std::mutex watching;                    // held while the watchers look
+  std::mutex watching;  // held while the watchers look
   std::vector<watcher*> watchers;
   std::atomic<std::uint32_t> watched{0};  // how many · futex for the parked thread
 };

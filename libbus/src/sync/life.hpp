@@ -18,13 +18,14 @@
 namespace bus::sync {
 
 /// Errors: system (the thread cannot be made)
-/// The kernel's number of the thread that holds it. REQUIRES: hold_life()
+/// The kernel's number of the thread that holds it.
+/// REQUIRES: hold_life()
 std::int64_t life_thread(const layout::life_cell& cell) noexcept;
 result<void> hold_life(layout::life_cell& cell);
 void let_life_go(layout::life_cell& cell) noexcept;
 
-/// Whom the thread that holds this process's life calls about once a second. It looks at the kernel's
-/// answers only: no waiting, no exceptions.
+/// Whom the thread that holds this process's life calls about once a second. It looks at the
+/// kernel's answers only: no waiting, no exceptions.
 class watcher {
  public:
   virtual void look() noexcept = 0;
@@ -34,8 +35,8 @@ class watcher {
 };
 /// Errors: system (the thread cannot be made)
 result<void> watch(watcher& one);
-/// Afterwards it is not called any more, nor being called. REQUIRES: not from look(), and the process
-/// that called watch().
+/// Afterwards it is not called any more, nor being called.
+/// REQUIRES: not from look(), and the process that called watch().
 void unwatch(watcher& one) noexcept;
 
 enum class life_state : std::uint8_t { alive, dead, left };

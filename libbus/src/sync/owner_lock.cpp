@@ -37,8 +37,8 @@ lock_result wait_lock(word& lock, std::uint64_t self,
       continue;
     }
     holder = static_cast<std::uint32_t>(seen & lock_owner_mask);
-    const layout::life_cell* life =
-        others.life_of(holder);  // null: it left, or cannot be looked at now
+    // null: it left, or cannot be looked at now
+    const layout::life_cell* life = others.life_of(holder);
     const bool gone = life == nullptr || read_life(*life) != life_state::alive;
     if (gone && others.proven_gone(holder)) {
       if (take_over<hardware>(lock, seen, self)) {

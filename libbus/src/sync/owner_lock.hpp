@@ -12,7 +12,8 @@
 ///   4  Who sleeps on it looks again after longest_sleep: the bit that it set may be lost, when it
 ///      was set in the very moment of an unlock. So an unlock that nobody waits for is a store, and
 ///      not an exchange, which would cost every message.
-///   5  A word whose key is not that of the process it names was written by something else: it is taken
+///   5  A word whose key is not that of the process it names was written by something else: it is
+///      taken
 ///       over when it has not changed for disowned_after.
 /// A stopped owner is alive: waiters get `busy` at their deadline.
 

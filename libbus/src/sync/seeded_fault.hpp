@@ -11,14 +11,14 @@ namespace bus::sync {
 
 enum class fault : std::uint8_t {
   none,
-  cursor_before_slots,      // Q2 the other way round
-  ack_without_generation,   // Q1: whoever had the lease before may settle it, too
-  letter_freed_too_early,   // Q4: a crash in between loses the message
-  letter_written_again,     // Q4: what was announced is not looked at after a crash
-  untold_never_collected,   // Q3: what a dead member settled last, and told nobody
-  passed_over_untold,       // Q3: an entry is passed over whose holder is about to settle it
-  key_released_early,       // Q6: a message that waits for its retry does not hold its key
-  returned_is_settled,      // what comes back is taken for done
+  cursor_before_slots,       // Q2 the other way round
+  ack_without_generation,    // Q1: whoever had the lease before may settle it, too
+  letter_freed_too_early,    // Q4: a crash in between loses the message
+  letter_written_again,      // Q4: what was announced is not looked at after a crash
+  untold_never_collected,    // Q3: what a dead member settled last, and told nobody
+  passed_over_untold,        // Q3: an entry is passed over whose holder is about to settle it
+  key_released_early,        // Q6: a message that waits for its retry does not hold its key
+  returned_is_settled,       // what comes back is taken for done
   passed_over_is_forgotten,  // a key that has too many waiting loses those
   unstarted_fails,           // a lease that ends counts, whether its message was begun or not
   loss_untold,               // what the ring lost is counted, and no consumer hears of it

@@ -22,10 +22,12 @@ inline constexpr std::uint32_t magic = 0x43535542u;  // "BUSC"
 inline constexpr std::uint32_t version = 1;
 inline constexpr std::uint32_t largest_body_bytes = 16 << 20;
 
-/// Head and body, ready to be sent. REQUIRES: the text is not longer than largest_body_bytes.
+/// Head and body, ready to be sent.
+/// REQUIRES: the text is not longer than largest_body_bytes.
 std::string pack(const nlohmann::json& message);
 
-/// How many bytes follow a head. Errors: corrupt (magic, length), unsupported (version)
+/// How many bytes follow a head.
+/// Errors: corrupt (magic, length), unsupported (version)
 result<std::uint32_t> body_bytes(std::string_view head);
 /// Errors: corrupt
 result<nlohmann::json> unpack(std::string_view body);

@@ -36,7 +36,8 @@ TEST(Hash, DependsOnEveryByteAndOnTheLength) {
     EXPECT_TRUE(seen.insert(hash_bytes(other)).second) << "byte " << i << " does not count";
   }
   for (std::size_t length = 0; length < text.size(); ++length)
-    EXPECT_TRUE(seen.insert(hash_bytes(std::string_view(text).substr(0, length))).second) << "length " << length;
+    EXPECT_TRUE(seen.insert(hash_bytes(std::string_view(text).substr(0, length))).second)
+        << "length " << length;
 }
 
 TEST(Hash, SpreadsCountedSubjectsOverTheLowBits) {

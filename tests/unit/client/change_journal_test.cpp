@@ -48,7 +48,8 @@ TEST_F(ChangeJournal, WhatItDoesNotKnowMayBeAny) {
   for (std::uint64_t generation = 1; generation <= 300; ++generation)
     journal.note(generation, change_kind::changed, "s");
   EXPECT_FALSE(journal.between(300 - layout::change_journal_entries, 300).may_be_any);
-  EXPECT_TRUE(journal.between(299 - layout::change_journal_entries, 300).may_be_any) << "overwritten";
+  EXPECT_TRUE(journal.between(299 - layout::change_journal_entries, 300).may_be_any)
+      << "overwritten";
   EXPECT_TRUE(journal.between(300, 301).may_be_any) << "not written yet";
   EXPECT_TRUE(journal.between(0, 300).may_be_any) << "nothing was seen";
   EXPECT_TRUE(journal.between(301, 300).may_be_any) << "it goes back";
@@ -74,7 +75,8 @@ TEST_F(ChangeJournal, WhatMakesNoSenseMayBeAny) {
   }
 }
 
-// Two writers of generations that share an entry, and a reader of both: it never takes one's name for the other's.
+// Two writers of generations that share an entry, and a reader of both: it never takes one's name
+// for the other's.
 TEST_F(ChangeJournal, IsNeverBelievedWhenTwoWriteAtOnce) {
   std::atomic<bool> over{false};
   const auto write = [&](std::uint64_t generation, std::string_view name) {

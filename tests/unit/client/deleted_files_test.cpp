@@ -1,5 +1,5 @@
-// Files of a bus that are deleted while processes use it: nobody goes on apart from the others. All are told, at their
-// next call, some seconds later at the latest.
+// Files of a bus that are deleted while processes use it: nobody goes on apart from the others. All
+// are told, at their next call, some seconds later at the latest.
 
 #include <filesystem>
 
@@ -10,8 +10,8 @@ using namespace test;
 namespace {
 
 bool says(const std::optional<bus::error>& failure, const std::string& word) {
-  return failure && failure->code == bus::errc::closed && failure->why.find(word) != std::string::npos &&
-         !failure->fix.empty();
+  return failure && failure->code == bus::errc::closed &&
+         failure->why.find(word) != std::string::npos && !failure->fix.empty();
 }
 
 /// One of each kind of user, on streams s and t.
@@ -68,7 +68,8 @@ TEST(DeletedFiles, OfAWholeBusAreToldToAll) {
   auto anew = join(all.place);
   EXPECT_TRUE(must(anew.streams()).empty());
   { const bus::session old = std::move(all.session); }
-  EXPECT_EQ(must(join(all.place).processes()).size(), 2u) << "the old session takes nothing of the new bus along";
+  EXPECT_EQ(must(join(all.place).processes()).size(), 2u)
+      << "the old session takes nothing of the new bus along";
 }
 
 TEST(DeletedFiles, ReplacedByAnotherBusAreToldToo) {
@@ -94,12 +95,14 @@ TEST(DeletedFiles, ASleepingSubscriberIsToldWithoutAnyPublisher) {
 }
 
 TEST(DeletedFiles, OfAStreamCloseThatStreamOnly) {
-  for (const char* what : {"/streams/s", "/streams/s/lane-0", "/streams/s/lane-0.readers", "/streams/s/subjects",
-                           "/streams/s/stream"}) {
+  for (const char* what : {"/streams/s", "/streams/s/lane-0", "/streams/s/lane-0.readers",
+                           "/streams/s/subjects", "/streams/s/stream"}) {
     users all;
     all.remove(what);
     EXPECT_TRUE(users::is_told(*all.p)) << what << ": " << all.p->last_error().message();
-    EXPECT_TRUE(eventually([&] { return drain(*all.s).empty() && says(all.s->failure(), "deleted"); })) << what;
+    EXPECT_TRUE(eventually([&] {
+      return drain(*all.s).empty() && says(all.s->failure(), "deleted");
+    })) << what;
     EXPECT_FALSE(all.worker->next(10s)) << what;
     EXPECT_TRUE(all.worker->failure()) << what;
     EXPECT_TRUE(all.is_working()) << what;

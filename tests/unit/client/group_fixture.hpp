@@ -16,7 +16,8 @@ class Group : public ::testing::Test {
     ASSERT_TRUE(opened);
     bus_.emplace(std::move(*opened));
   }
-  void add_stream(overflow policy = overflow::block, std::uint32_t lanes = 1, std::uint64_t ring = 64 << 10) {
+  void add_stream(overflow policy = overflow::block, std::uint32_t lanes = 1,
+                  std::uint64_t ring = 64 << 10) {
     stream_config config;
     config.name = "orders";
     config.subjects = {"orders.>"};

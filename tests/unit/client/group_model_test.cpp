@@ -1,5 +1,6 @@
-// Random programs of a group's life, against the simplest thing that could be right: a list of messages and what
-// became of each. rapidcheck makes a failing program as short as it can, and prints its seed.
+// Random programs of a group's life, against the simplest thing that could be right: a list of
+// messages and what became of each. rapidcheck makes a failing program as short as it can, and
+// prints its seed.
 
 #include <gtest/gtest.h>
 #include <rapidcheck.h>
@@ -37,7 +38,8 @@ class reference {
 
   std::vector<message_model> all;
 
-  /// May this one be handed out? Of a key only the first that is not done, and nothing of it may be out.
+  /// May this one be handed out? Of a key only the first that is not done, and nothing of it may be
+  /// out.
   bool may_be_out(std::size_t index) const {
     const auto& m = all[index];
     if (m.is != fate::unclaimed && m.is != fate::back) return false;
@@ -66,7 +68,8 @@ class reference {
     return count + keys.size();
   }
   std::size_t count(fate is) const {
-    return static_cast<std::size_t>(std::count_if(all.begin(), all.end(), [&](const auto& m) { return m.is == is; }));
+    return static_cast<std::size_t>(
+        std::count_if(all.begin(), all.end(), [&](const auto& m) { return m.is == is; }));
   }
 
  private:
@@ -227,7 +230,8 @@ class run {
     RC_ASSERT(c.dead == model_.count(fate::dead));
     RC_ASSERT(c.leased == model_.count(fate::out));
     RC_ASSERT(c.delayed == model_.count(fate::delayed));
-    const std::size_t begun = model_.count(fate::out) + model_.count(fate::delayed) + model_.count(fate::back);
+    const std::size_t begun =
+        model_.count(fate::out) + model_.count(fate::delayed) + model_.count(fate::back);
     RC_ASSERT(c.pending + c.unclaimed == begun + model_.count(fate::unclaimed));
     RC_ASSERT(info->dead_letters_kept == c.dead);
   }
@@ -242,11 +246,12 @@ class run {
 };
 
 void check(const char* what, const rules& r) {
-  const bool holds = rc::check(what, [&](const std::vector<std::pair<std::uint8_t, std::uint8_t>>& program) {
-    run both(r);
-    for (const auto& [op, with] : program) both.step(op, with);
-    both.finish();
-  });
+  const bool holds =
+      rc::check(what, [&](const std::vector<std::pair<std::uint8_t, std::uint8_t>>& program) {
+        run both(r);
+        for (const auto& [op, with] : program) both.step(op, with);
+        both.finish();
+      });
   EXPECT_TRUE(holds);
 }
 

@@ -115,7 +115,8 @@ TEST_F(Group, AHotKeyDoesNotHoldUpTheRest) {
   EXPECT_EQ(info().counts.pending, 0u);
 }
 
-// What is looked at again lies before what was claimed since: the ring keeps it as long as it is out.
+// What is looked at again lies before what was claimed since: the ring keeps it as long as it is
+// out.
 TEST_F(Group, WhatIsLookedAtAgainIsNotOverwritten) {
   add_stream();
   auto c = join({.order = group_order::key, .max_parked = 2});
@@ -154,7 +155,8 @@ TEST_F(Group, TotalOrderIsOneAtATime) {
   next->ack();
 }
 
-// With so many keys they are looked for ahead, at a guessed place: records of other sizes must not mislead it.
+// With so many keys they are looked for ahead, at a guessed place: records of other sizes must not
+// mislead it.
 TEST_F(Group, ManyKeysInFlightKeepTheOrderOfEach) {
   add_stream(overflow::block, 1, 4 << 20);
   auto c = join({.order = group_order::key, .max_ack_pending = 10'000, .hold_bytes = 16 << 20});
@@ -187,8 +189,8 @@ TEST_F(Group, ManyKeysInFlightKeepTheOrderOfEach) {
   expect_sums(static_cast<std::uint64_t>(next) + 5000);
 }
 
-// With many keys busy, keys are looked for four records ahead, where these should lie. A payload that looks like a
-// record there, of another key, is not believed.
+// With many keys busy, keys are looked for four records ahead, where these should lie. A payload
+// that looks like a record there, of another key, is not believed.
 TEST_F(Group, APayloadThatLooksLikeARecordIsNotTakenForOne) {
   for (const std::size_t phase : {0u, 32u}) {
     SCOPED_TRACE(phase);

@@ -1,4 +1,5 @@
-// Groups and the ring: what pins it, what leaves it, what is lost when it is overwritten, what a repair finds.
+// Groups and the ring: what pins it, what leaves it, what is lost when it is overwritten, what a
+// repair finds.
 
 #include <map>
 #include <set>
@@ -49,7 +50,8 @@ TEST_F(Group, AMessageThatIsOutDoesNotPinTheRing) {
   expect_sums(500);
 }
 
-// Nothing is ever settled while the ring goes round: each claim must copy as many out of it as it takes.
+// Nothing is ever settled while the ring goes round: each claim must copy as many out of it as it
+// takes.
 TEST_F(Group, ManyThatAreOutLeaveTheRingAsFastAsItGoesRoundUnderThem) {
   constexpr int rounds = 5;  // of the ring's 1024 records
   for (const int batch : {1, 64}) {
@@ -141,7 +143,8 @@ TEST_F(Group, ARepairByHandOfAFullRingChangesNothing) {
   }
 }
 
-// From one message to the next what it stands at is overwritten; also where its own waypoint is still there.
+// From one message to the next what it stands at is overwritten; also where its own waypoint is
+// still there.
 TEST_F(Group, ARepairByHandChangesNothingWhileItIsLapped) {
   stream_config config;
   config.name = "ring";
@@ -156,7 +159,8 @@ TEST_F(Group, ARepairByHandChangesNothingWhileItIsLapped) {
   ASSERT_TRUE(out);
   std::uint64_t settled = 0, published = 0;
   for (int place = 0; place < 40; ++place) {
-    for (int i = 0; i < 2 + place % 3; ++i, ++published) ASSERT_TRUE(out->publish(std::string(100, 'x')));
+    for (int i = 0; i < 2 + place % 3; ++i, ++published)
+      ASSERT_TRUE(out->publish(std::string(100, 'x')));
     auto one = c->next(1s);
     ASSERT_TRUE(one);
     ASSERT_EQ(one->ack(), settle_result::ok);
@@ -178,7 +182,9 @@ TEST_F(Group, ARepairByHandChangesNothingWhileItIsLapped) {
 
 TEST_F(Group, SurvivesARepairAtAnyTime) {
   add_stream(overflow::block, 1, 1 << 20);
-  auto c = join({.order = group_order::key, .max_parked = 20, .backoff = std::vector<std::chrono::nanoseconds>{1h}});
+  auto c = join({.order = group_order::key,
+                 .max_parked = 20,
+                 .backoff = std::vector<std::chrono::nanoseconds>{1h}});
   for (int i = 0; i < 300; ++i) publish_key("k" + std::to_string(i % 7), std::to_string(i));
   std::vector<lease> out;
   std::set<std::string> seen;

@@ -60,7 +60,9 @@ TEST_F(Group, EachGroupGetsEverything) {
 
 TEST_F(Group, ReturnsWhatFailedAfterTheBackOffAndBuriesItInTheEnd) {
   add_stream();
-  auto c = join({.max_deliver = 3, .backoff = std::vector<std::chrono::nanoseconds>{0ms, 30ms}, .jitter = 0.0});
+  auto c = join({.max_deliver = 3,
+                 .backoff = std::vector<std::chrono::nanoseconds>{0ms, 30ms},
+                 .jitter = 0.0});
   publish(0, 2);
   auto one = c.next(0s);
   ASSERT_EQ(text_of(one), "0");
@@ -90,7 +92,8 @@ TEST_F(Group, ReturnsWhatFailedAfterTheBackOffAndBuriesItInTheEnd) {
   EXPECT_EQ(dead.stream, "orders");
   EXPECT_EQ(dead.group, "workers");
   EXPECT_EQ(dead.origin_sequence, 1u);
-  EXPECT_EQ(std::string(reinterpret_cast<const char*>(dead.payload.data()), dead.payload.size()), "0");
+  EXPECT_EQ(std::string(reinterpret_cast<const char*>(dead.payload.data()), dead.payload.size()),
+            "0");
   EXPECT_NE(dead.process.find(std::to_string(::getpid())), std::string::npos) << dead.process;
   EXPECT_EQ(info().counts.dead, 1u);
   expect_sums(2);
@@ -108,8 +111,8 @@ TEST_F(Group, RejectGoesToTheDeadLettersAtOnce) {
   ASSERT_TRUE(letters && letters->size() == 1);
   EXPECT_EQ(letters->front().reason, "rejected");
   EXPECT_EQ(letters->front().error, "cannot parse");
-  EXPECT_EQ(letters->front().headers,
-            (std::vector<std::pair<std::string, std::string>>{{"message-id", "7"}, {"tenant", "blue"}}));
+  EXPECT_EQ(letters->front().headers, (std::vector<std::pair<std::string, std::string>>{
+                                          {"message-id", "7"}, {"tenant", "blue"}}));
   auto dropped = bus_->drop_dead_letters("orders", "workers");
   ASSERT_TRUE(dropped);
   EXPECT_EQ(*dropped, 1u);
@@ -149,7 +152,8 @@ TEST_F(Group, WithoutDeadLettersTheyAreDroppedAndCounted) {
 
 TEST_F(Group, ALeaseThatEndedIsStale) {
   add_stream();
-  auto a = join({.ack_wait = 20ms, .backoff = std::vector<std::chrono::nanoseconds>{0ms}}), b = join({});
+  auto a = join({.ack_wait = 20ms, .backoff = std::vector<std::chrono::nanoseconds>{0ms}}),
+       b = join({});
   publish(0, 1);
   auto first = a.next(0s);
   ASSERT_TRUE(first);
@@ -195,7 +199,8 @@ TEST_F(Group, ExclusiveHasOneConsumerAndFailoverOneAfterTheOther) {
     auto second = bus_->consume("orders.>", {.group = "alone"});
     ASSERT_FALSE(second);
     EXPECT_EQ(second.error().code, errc::busy);
-    EXPECT_NE(second.error().why.find(std::to_string(::getpid())), std::string::npos) << second.error().why;
+    EXPECT_NE(second.error().why.find(std::to_string(::getpid())), std::string::npos)
+        << second.error().why;
   }
   EXPECT_TRUE(bus_->consume("orders.>", {.group = "alone"}));
   std::optional<consumer> a = join({.group = "turns", .mode = group_mode::failover});
@@ -277,7 +282,8 @@ TEST_F(Group, PeekShowsWhatComesNextInTheOrderOfClaims) {
   auto zero = bus_->publisher("orders.a", {.mode = publish_mode::exclusive, .lane = 0});
   auto one = bus_->publisher("orders.b", {.mode = publish_mode::exclusive, .lane = 1});
   ASSERT_TRUE(zero && one);
-  // Lanes are ordered by their stamps: each message gets one of its own, however coarse the counter is.
+  // Lanes are ordered by their stamps: each message gets one of its own, however coarse the counter
+  // is.
   int sent = 0;
   for (; sent < 20; ++sent) {
     std::this_thread::sleep_for(10us);
@@ -295,9 +301,11 @@ TEST_F(Group, PeekShowsWhatComesNextInTheOrderOfClaims) {
   ASSERT_EQ(some->size(), 7u);
   for (std::size_t i = 0; i < 30; ++i) {
     const auto& seen = (*all)[i];
-    EXPECT_EQ(std::string(reinterpret_cast<const char*>(seen.payload.data()), seen.payload.size()), std::to_string(i));
+    EXPECT_EQ(std::string(reinterpret_cast<const char*>(seen.payload.data()), seen.payload.size()),
+              std::to_string(i));
     EXPECT_LE(seen.age, (*all)[i == 0 ? 0 : i - 1].age);
-    EXPECT_EQ((*some)[std::min<std::size_t>(i, 6)].payload, (*all)[std::min<std::size_t>(i, 6)].payload);
+    EXPECT_EQ((*some)[std::min<std::size_t>(i, 6)].payload,
+              (*all)[std::min<std::size_t>(i, 6)].payload);
     auto next = c.next(0s);
     EXPECT_EQ(text_of(next), std::to_string(i));
     if (next) next->ack();
@@ -307,7 +315,8 @@ TEST_F(Group, PeekShowsWhatComesNextInTheOrderOfClaims) {
 TEST_F(Group, StartsWhereItIsTold) {
   add_stream();
   publish(0, 10);
-  auto all = join({.group = "all"}), fresh = join({.group = "new", .deliver = start::new_messages()}),
+  auto all = join({.group = "all"}),
+       fresh = join({.group = "new", .deliver = start::new_messages()}),
        last = join({.group = "last", .deliver = start::last()}),
        sixth = join({.group = "sixth", .deliver = start::by_sequence(6)});
   publish(10, 11);
@@ -320,10 +329,11 @@ TEST_F(Group, StartsWhereItIsTold) {
 
 TEST_F(Group, StartsAtTheLastOfAllLanes) {
   add_stream(overflow::block, 3);
-  auto first = bus_->publisher("orders.a", {.lane = 0}), second = bus_->publisher("orders.a", {.lane = 1});
+  auto first = bus_->publisher("orders.a", {.lane = 0}),
+       second = bus_->publisher("orders.a", {.lane = 1});
   ASSERT_TRUE(first && second);
-  ASSERT_TRUE(first->publish("1") && second->publish("2") && first->publish("3") && second->publish("4") &&
-              first->publish("5"));
+  ASSERT_TRUE(first->publish("1") && second->publish("2") && first->publish("3") &&
+              second->publish("4") && first->publish("5"));
   auto c = join({.deliver = start::last()});
   ASSERT_TRUE(second->publish("6"));
   for (const char* expected : {"5", "6", "nothing"}) {
@@ -382,7 +392,8 @@ TEST_F(Group, WaitingConsumersAreWoken) {
 
 TEST_F(Group, WhoSpinsHearsOfAResumeToo) {
   add_stream();
-  for (const auto wait : {wait_strategy::busy_spin, wait_strategy::spin_pause, wait_strategy::adaptive}) {
+  for (const auto wait :
+       {wait_strategy::busy_spin, wait_strategy::spin_pause, wait_strategy::adaptive}) {
     auto c = join({.ack_wait = 0s, .wait = wait});
     ASSERT_TRUE(bus_->pause_group("orders", "workers"));
     publish(7, 8);
@@ -428,7 +439,8 @@ TEST_F(Group, AnExpiredLeaseIsAnEvent) {
   ASSERT_TRUE(told);
   EXPECT_EQ(told->subject(), "_bus.event.group.expired");
   const std::string text(told->text());
-  EXPECT_NE(text.find(R"("stream":"orders","group":"workers","lane":0,"sequence":1,"holder":")"), std::string::npos)
+  EXPECT_NE(text.find(R"("stream":"orders","group":"workers","lane":0,"sequence":1,"holder":")"),
+            std::string::npos)
       << text;
   EXPECT_NE(text.find("(pid " + std::to_string(::getpid()) + ")"), std::string::npos) << text;
   EXPECT_FALSE(watch->next(0s));

@@ -20,7 +20,9 @@ class Lanes : public testing::Test {
     config.mode = mode;
     must(session.add_stream(config));
   }
-  bus::publisher publisher(bus::publisher_options options = {}) { return must(session.publisher("s.a", options)); }
+  bus::publisher publisher(bus::publisher_options options = {}) {
+    return must(session.publisher("s.a", options));
+  }
 
   test::scratch scratch;
   bus::session session = join(scratch);
@@ -67,7 +69,9 @@ TEST_F(Lanes, MessagesWithoutAKeyGoToThePublishersLane) {
   send(fixed, "x", std::span(&header, 1));
   send(spread, "y");
   send(spread, "y");
-  while (s.poll(100, [&](const bus::message& m) { EXPECT_EQ(m.lane(), m.text() == "x" ? 2u : spread.lane()); }) != 0) {
+  while (s.poll(100, [&](const bus::message& m) {
+    EXPECT_EQ(m.lane(), m.text() == "x" ? 2u : spread.lane());
+  }) != 0) {
   }
   EXPECT_EQ(s.stats().delivered, 4u);
   bus::publisher_options beyond;
@@ -131,7 +135,8 @@ TEST_F(Lanes, OfPublishersAreFoundByOtherSessions) {
   std::map<std::uint32_t, int> next;
   std::size_t seen = 0;
   ASSERT_TRUE(eventually([&] {
-    seen += s.poll(100, [&](const bus::message& m) { EXPECT_EQ(m.text(), std::to_string(next[m.lane()]++)); });
+    seen += s.poll(
+        100, [&](const bus::message& m) { EXPECT_EQ(m.text(), std::to_string(next[m.lane()]++)); });
     return seen == 900;
   }));
   EXPECT_EQ(next.size(), 3u);
@@ -153,7 +158,8 @@ TEST_F(Lanes, HaveOneLastMessageAndOneOfEachSubject) {
     const auto publish = [&](std::uint32_t from, const char* subject) {
       send_to(out[from], name + subject, std::to_string(number++) + subject);
     };
-    for (const std::uint32_t from : {1, 2, 0, 2, 0, 1}) {  // its last is the last in no lane but one
+    // its last is the last in no lane but one
+    for (const std::uint32_t from : {1, 2, 0, 2, 0, 1}) {
       publish(from, ".a");
       publish((from + 1) % 3, ".b");
     }

@@ -33,7 +33,8 @@ class Loan : public testing::TestWithParam<bus::publish_mode> {
   std::optional<bus::subscriber> s;
 };
 
-INSTANTIATE_TEST_SUITE_P(Modes, Loan, testing::Values(bus::publish_mode::shared, bus::publish_mode::exclusive),
+INSTANTIATE_TEST_SUITE_P(Modes, Loan,
+                         testing::Values(bus::publish_mode::shared, bus::publish_mode::exclusive),
                          [](const auto& mode) {
                            return mode.param == bus::publish_mode::shared ? "Shared" : "Exclusive";
                          });
@@ -98,7 +99,8 @@ TEST_P(Loan, OfAnotherStreamIsNotCommittedToTheNewOne) {
   const texts seen = drain(all);
   ASSERT_FALSE(seen.empty());
   EXPECT_EQ(seen.back(), "after");
-  for (std::size_t i = 0; i + 1 < seen.size(); ++i) EXPECT_EQ(seen[i], std::string(100, 'm')) << "not what was built";
+  for (std::size_t i = 0; i + 1 < seen.size(); ++i)
+    EXPECT_EQ(seen[i], std::string(100, 'm')) << "not what was built";
 }
 
 TEST_P(Loan, IsRefusedWhenItCannotBe) {

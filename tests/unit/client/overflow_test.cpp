@@ -15,8 +15,11 @@ using bus::publish_status;
 // A subscriber of another thread that does not read: it holds a gated ring.
 class holder {
  public:
-  explicit holder(bus::session& session, const std::string& pattern = "s.>", bus::subscriber_options options = {}) {
-    std::thread([&] { subscriber_.emplace(must(session.subscribe(pattern, std::move(options)))); }).join();
+  explicit holder(bus::session& session, const std::string& pattern = "s.>",
+                  bus::subscriber_options options = {}) {
+    std::thread([&] {
+      subscriber_.emplace(must(session.subscribe(pattern, std::move(options))));
+    }).join();
   }
   bus::subscriber& operator*() { return *subscriber_; }
 
@@ -40,7 +43,8 @@ class Overflow : public testing::TestWithParam<bus::publish_mode> {
   bus::session session = join(scratch, "&name=slowpoke");
 };
 
-INSTANTIATE_TEST_SUITE_P(Modes, Overflow, testing::Values(bus::publish_mode::shared, bus::publish_mode::exclusive),
+INSTANTIATE_TEST_SUITE_P(Modes, Overflow,
+                         testing::Values(bus::publish_mode::shared, bus::publish_mode::exclusive),
                          [](const auto& mode) {
                            return mode.param == bus::publish_mode::shared ? "Shared" : "Exclusive";
                          });
@@ -53,7 +57,8 @@ TEST_P(Overflow, RejectRefusesAtOnceAndLosesNothing) {
   EXPECT_EQ(refusal.status, publish_status::rejected);
   EXPECT_EQ(refusal.sequence, 0u);
   EXPECT_EQ(p.last_error().code, bus::errc::no_space);
-  EXPECT_NE(p.last_error().why.find("slowpoke (pid " + std::to_string(::getpid()) + ")"), std::string::npos);
+  EXPECT_NE(p.last_error().why.find("slowpoke (pid " + std::to_string(::getpid()) + ")"),
+            std::string::npos);
   EXPECT_TRUE(p.would_block(100));
   EXPECT_GT(sent, 300u);
   EXPECT_EQ(lane().rejected, 1u);
@@ -115,7 +120,9 @@ TEST_P(Overflow, DropOldestNeverWaitsAndTellsTheExactGap) {
 TEST_P(Overflow, WhatOnGapThrowsIsThrownToWhoeverPolls) {
   auto p = publisher(overflow::drop_oldest);
   bus::subscriber_options options;
-  options.on_gap = [](const bus::gap& g) { throw std::runtime_error("lost " + std::to_string(g.count)); };
+  options.on_gap = [](const bus::gap& g) {
+    throw std::runtime_error("lost " + std::to_string(g.count));
+  };
   auto s = must(session.subscribe("s.>", options));
   std::uint64_t last = 0;
   for (int i = 0; i < 3000; ++i) last = send(p, "m");
@@ -142,7 +149,8 @@ TEST_P(Overflow, BlockNamesTheReaderWhenTheTimeIsUp) {
   EXPECT_EQ(refusal.status, publish_status::timed_out);
   const bus::error why = p.last_error();
   EXPECT_EQ(why.code, bus::errc::timed_out);
-  EXPECT_NE(why.message().find("slowpoke (pid " + std::to_string(::getpid()) + ")"), std::string::npos)
+  EXPECT_NE(why.message().find("slowpoke (pid " + std::to_string(::getpid()) + ")"),
+            std::string::npos)
       << why.message();
   EXPECT_NE(why.message().find("bytes behind"), std::string::npos) << why.message();
   EXPECT_NE(why.message().find("'s'"), std::string::npos) << why.message();

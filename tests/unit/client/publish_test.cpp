@@ -20,7 +20,8 @@ class Publish : public testing::TestWithParam<bus::publish_mode> {
   bus::session session = join(scratch);
 };
 
-INSTANTIATE_TEST_SUITE_P(Modes, Publish, testing::Values(bus::publish_mode::shared, bus::publish_mode::exclusive),
+INSTANTIATE_TEST_SUITE_P(Modes, Publish,
+                         testing::Values(bus::publish_mode::shared, bus::publish_mode::exclusive),
                          [](const auto& mode) {
                            return mode.param == bus::publish_mode::shared ? "Shared" : "Exclusive";
                          });
@@ -78,7 +79,8 @@ TEST_P(Publish, PayloadsStartOnAMultipleOf32) {
 TEST_P(Publish, HeadersArriveInOrder) {
   auto p = publisher("a");
   auto s = must(session.subscribe("a"));
-  const std::vector<bus::header> sent{{"key", "AAPL"}, {"trace", std::string_view("\0\1", 2)}, {"empty", ""}};
+  const std::vector<bus::header> sent{
+      {"key", "AAPL"}, {"trace", std::string_view("\0\1", 2)}, {"empty", ""}};
   send(p, "x", sent);
   const auto m = s.next(10s);
   ASSERT_TRUE(m);
@@ -137,7 +139,8 @@ TEST_P(Publish, RefusesSubjectsThatAreInvalidOrOfAnotherStream) {
   must(session.add_stream(stream_of("s", {"s.>"})));
   auto p = publisher("s.own");
   EXPECT_EQ(p.publish_to("a..b", "x").status, publish_status::invalid);
-  EXPECT_NE(p.last_error().message().find("at byte 2"), std::string::npos) << p.last_error().message();
+  EXPECT_NE(p.last_error().message().find("at byte 2"), std::string::npos)
+      << p.last_error().message();
   EXPECT_EQ(p.publish_to("s.*", "x").status, publish_status::invalid);
   EXPECT_EQ(p.publish_to("elsewhere", "x").status, publish_status::invalid);
   EXPECT_NE(p.last_error().message().find("elsewhere"), std::string::npos);
@@ -154,13 +157,15 @@ TEST_P(Publish, ABatchIsSeenWholeOrNotAtAll) {
   auto s = must(session.subscribe("s.>"));
   const std::vector<bus::header> headers{{"k", "v"}};
   const auto bytes = [](std::string_view text) { return std::as_bytes(std::span(text)); };
-  const std::vector<bus::outgoing> batch{{"", bytes("one")}, {"s.two", bytes("two"), headers}, {"", {}}};
+  const std::vector<bus::outgoing> batch{
+      {"", bytes("one")}, {"s.two", bytes("two"), headers}, {"", {}}};
   const auto done = p.publish_batch(batch);
   ASSERT_TRUE(done) << p.last_error().message();
   EXPECT_EQ(done.sequence, 1u);
   texts seen;
   s.poll(100, [&](const bus::message& m) {
-    seen.push_back(std::string(m.subject()) + "=" + std::string(m.text()) + std::string(m.header("k").value_or("")));
+    seen.push_back(std::string(m.subject()) + "=" + std::string(m.text()) +
+                   std::string(m.header("k").value_or("")));
   });
   EXPECT_EQ(seen, (texts{"s.own=one", "s.two=twov", "s.own="}));
   EXPECT_EQ(send(p, "next"), 4u);
@@ -180,22 +185,28 @@ TEST_P(Publish, BatchesOfPlainPayloadsKeepTheirOrder) {
 }
 
 TEST_P(Publish, BatchesHaveLimits) {
-  must(session.add_stream(small_stream("s", bus::overflow::drop_oldest)));  // 64 KiB: 16 KiB for one batch
+  // 64 KiB: 16 KiB for one batch
+  must(session.add_stream(small_stream("s", bus::overflow::drop_oldest)));
   auto p = publisher("s.a");
   auto s = must(session.subscribe("s.a"));
   EXPECT_TRUE(p.publish_batch(std::span<const bus::outgoing>()));
   EXPECT_TRUE(p.publish_batch(std::span<const std::span<const std::byte>>()));
   EXPECT_EQ(p.publish_batch(std::vector<bus::outgoing>(1001)).status, publish_status::too_large);
   EXPECT_NE(p.last_error().message().find("1000"), std::string::npos);
-  EXPECT_EQ(p.publish_batch(std::vector<std::span<const std::byte>>(1001)).status, publish_status::too_large);
+  EXPECT_EQ(p.publish_batch(std::vector<std::span<const std::byte>>(1001)).status,
+            publish_status::too_large);
   const std::string part(4096 - 32, 'p'), large(8193, 'l');
   const auto view = std::as_bytes(std::span(part));
-  EXPECT_EQ(p.publish_batch(std::vector<std::span<const std::byte>>(5, view)).status, publish_status::too_large);
-  EXPECT_EQ(p.publish_batch(std::vector<bus::outgoing>(5, {"", view})).status, publish_status::too_large);
-  const std::vector<std::span<const std::byte>> one_too_large{view, std::as_bytes(std::span(large))};
+  EXPECT_EQ(p.publish_batch(std::vector<std::span<const std::byte>>(5, view)).status,
+            publish_status::too_large);
+  EXPECT_EQ(p.publish_batch(std::vector<bus::outgoing>(5, {"", view})).status,
+            publish_status::too_large);
+  const std::vector<std::span<const std::byte>> one_too_large{view,
+                                                              std::as_bytes(std::span(large))};
   EXPECT_EQ(p.publish_batch(one_too_large).status, publish_status::too_large);
   EXPECT_TRUE(drain(s).empty());
-  EXPECT_TRUE(p.publish_batch(std::vector<std::span<const std::byte>>(4, view))) << p.last_error().message();
+  EXPECT_TRUE(p.publish_batch(std::vector<std::span<const std::byte>>(4, view)))
+      << p.last_error().message();
   EXPECT_EQ(drain(s).size(), 4u);
 }
 
@@ -230,7 +241,8 @@ TEST(ExclusivePublisher, HasItsLaneAlone) {
     const auto second = other.publisher("a", exclusive);
     ASSERT_FALSE(second);
     EXPECT_EQ(second.error().code, bus::errc::conflict);
-    EXPECT_NE(second.error().message().find("first (pid " + std::to_string(::getpid())), std::string::npos)
+    EXPECT_NE(second.error().message().find("first (pid " + std::to_string(::getpid())),
+              std::string::npos)
         << second.error().message();
     EXPECT_EQ(shared.publish("refused").status, publish_status::conflict);
     EXPECT_EQ(shared.last_error().code, bus::errc::conflict);
@@ -248,9 +260,11 @@ TEST_P(Publish, KnownSubjectsArePublishedToWithoutALookUp) {
   bus::known_subject one("a.one"), two("a.two"), own("a.own");
   EXPECT_EQ(one.text(), "a.one");
   for (int round = 0; round < 3; ++round) {
-    for (bus::known_subject* to : {&one, &two, &own}) ASSERT_TRUE(p.publish_to(*to, to->text())) << round;
+    for (bus::known_subject* to : {&one, &two, &own})
+      ASSERT_TRUE(p.publish_to(*to, to->text())) << round;
     const bool both = GetParam() == bus::publish_mode::shared;  // else one is refused
-    ASSERT_EQ(static_cast<bool>(other.publish_to(one, "a.one")), both) << "known to another publisher now";
+    ASSERT_EQ(static_cast<bool>(other.publish_to(one, "a.one")), both)
+        << "known to another publisher now";
     // Streams came and went: what was known counts no more.
     must(session.add_stream(stream_of("s" + std::to_string(round), {"b" + std::to_string(round)})));
   }
@@ -268,14 +282,16 @@ TEST_P(Publish, KnownSubjectsArePublishedToWithoutALookUp) {
   EXPECT_FALSE(s.try_next());
 }
 
-// A declared stream takes a subject over from the default stream: handles that know it follow, or say so.
+// A declared stream takes a subject over from the default stream: handles that know it follow, or
+// say so.
 TEST_P(Publish, KnownSubjectsFollowTheirStream) {
   auto p = publisher("a.own");
   bus::known_subject moves("a.moves");
   ASSERT_TRUE(p.publish_to(moves, "before"));
   must(session.add_stream(stream_of("late", {"a.moves"})));
   const bus::published done = p.publish_to(moves, "after");
-  EXPECT_EQ(done.status, publish_status::invalid) << "the publisher is bound to the stream of its own subject";
+  EXPECT_EQ(done.status, publish_status::invalid)
+      << "the publisher is bound to the stream of its own subject";
   ASSERT_TRUE(p.publish("own"));
 }
 
@@ -297,7 +313,8 @@ TEST_P(Publish, ManySubjectsOfAllLengthsAreKeptApart) {
   }
 }
 
-// While the lease is held the shared turn is old, by any number of laps: nobody may draw conclusions from it.
+// While the lease is held the shared turn is old, by any number of laps: nobody may draw
+// conclusions from it.
 TEST(ExclusivePublisher, IsLeftInPeaceByTheOthersHoweverMuchItPublishes) {
   scratch scratch;
   auto session = join(scratch), other = join(scratch);
@@ -332,7 +349,9 @@ TEST(Session, RefusesItsHandlesInAForkedChild) {
     if (session.publisher("a").error().code != bus::errc::forked) return 3;
     if (session.subscribe("a").error().code != bus::errc::forked) return 4;
     if (session.streams().error().code != bus::errc::forked) return 5;
-    if (s.poll(10, [](const bus::message&) {}) != 0 || !s.failure() || s.failure()->code != bus::errc::forked) return 6;
+    if (s.poll(10, [](const bus::message&) {}) != 0 || !s.failure() ||
+        s.failure()->code != bus::errc::forked)
+      return 6;
     if (s.next(1s)) return 7;
     auto own = bus::session::open(scratch.url());
     if (!own) return 8;

@@ -32,8 +32,9 @@ class Recording : public ::testing::Test {
     for (int i = 1; i <= count; ++i) {
       const std::string payload = payload_of(i), number = std::to_string(i);
       const header headers[] = {{"number", number}, {"empty", ""}};
-      ASSERT_TRUE(writer->add("a.b" + std::to_string(i % 3), std::as_bytes(std::span(payload)),
-                              i % 2 == 0 ? std::span<const header>(headers) : std::span<const header>(), time_of(i)));
+      ASSERT_TRUE(writer->add(
+          "a.b" + std::to_string(i % 3), std::as_bytes(std::span(payload)),
+          i % 2 == 0 ? std::span<const header>(headers) : std::span<const header>(), time_of(i)));
     }
     ASSERT_TRUE(writer->close());
     EXPECT_EQ(writer->count(), static_cast<std::uint64_t>(count));
@@ -74,7 +75,8 @@ TEST_F(Recording, HasNoNameBeforeItIsWhole) {
   EXPECT_FALSE(std::filesystem::exists(file()));
 }
 
-// A recorder that ended without close(), killed or not, leaves what it had, and nobody takes it for whole.
+// A recorder that ended without close(), killed or not, leaves what it had, and nobody takes it for
+// whole.
 TEST_F(Recording, WithoutItsEndIsKeptAndToldFrom) {
   {
     auto writer = recording_writer::create(file());

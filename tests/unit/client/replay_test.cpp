@@ -25,8 +25,10 @@ TEST(Replay, MergesStreamsInTheOrderOfTime) {
   ::test::scratch here;
   auto session = bus::open(here.url("t", ""));
   ASSERT_TRUE(session);
-  for (const char* name : {"one", "two", "three"}) ASSERT_TRUE(session->add_stream(stream_named(name)));
-  auto one = session->publisher("one.x"), two = session->publisher("two.x"), three = session->publisher("three.x");
+  for (const char* name : {"one", "two", "three"})
+    ASSERT_TRUE(session->add_stream(stream_named(name)));
+  auto one = session->publisher("one.x"), two = session->publisher("two.x"),
+       three = session->publisher("three.x");
   ASSERT_TRUE(one && two && three);
   std::string expected;
   for (int i = 0; i < 60; ++i) {
@@ -68,7 +70,8 @@ TEST(Replay, KeepsTheDistancesOfTime) {
   ASSERT_TRUE(again->next());
   const auto begin = std::chrono::steady_clock::now();
   ASSERT_TRUE(again->next());
-  EXPECT_GE(std::chrono::steady_clock::now() - begin, std::min<std::chrono::nanoseconds>(apart, 60ms) / 2 - 5ms);
+  EXPECT_GE(std::chrono::steady_clock::now() - begin,
+            std::min<std::chrono::nanoseconds>(apart, 60ms) / 2 - 5ms);
   EXPECT_FALSE(again->next());
 }
 

@@ -36,8 +36,11 @@ class Start : public testing::TestWithParam<bus::overflow> {
   std::vector<bus::gap> gaps;
 };
 
-INSTANTIATE_TEST_SUITE_P(Policies, Start, testing::Values(bus::overflow::block, bus::overflow::drop_oldest),
-                         [](const auto& policy) { return std::string(bus::overflow_name(policy.param)); });
+INSTANTIATE_TEST_SUITE_P(Policies, Start,
+                         testing::Values(bus::overflow::block, bus::overflow::drop_oldest),
+                         [](const auto& policy) {
+                           return std::string(bus::overflow_name(policy.param));
+                         });
 
 TEST_P(Start, NewMessagesAreThoseAfterSubscribeReturned) {
   publish(100);
@@ -115,8 +118,9 @@ TEST_P(Start, ByTimeBeginsWithTheFirstStampedThen) {
 }
 
 TEST_P(Start, WorksOnAnEmptyStream) {
-  for (const auto from : {bus::start::new_messages(), bus::start::all(), bus::start::last(), bus::start::by_sequence(1),
-                          bus::start::by_time(std::chrono::system_clock::now() - 1h)}) {
+  for (const auto from :
+       {bus::start::new_messages(), bus::start::all(), bus::start::last(),
+        bus::start::by_sequence(1), bus::start::by_time(std::chrono::system_clock::now() - 1h)}) {
     auto s = subscribe(from);
     EXPECT_TRUE(drain(s).empty());
   }

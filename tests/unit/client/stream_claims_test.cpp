@@ -45,11 +45,13 @@ TEST(StreamClaims, FindsWhatALookAtAllWouldFind) {
   const auto any_pattern = [&] {
     std::string text;
     const std::size_t count = 1 + random() % 3;
-    for (std::size_t i = 0; i < count; ++i) text += (i != 0 ? "." : "") + tokens[random() % tokens.size()];
+    for (std::size_t i = 0; i < count; ++i)
+      text += (i != 0 ? "." : "") + tokens[random() % tokens.size()];
     if (random() % 4 == 0) text += ".>";
     if (random() % 16 == 0) text = ">";
     if (random() % 16 == 0) text = "#";
-    if (random() % 8 == 0) text += text == ">" || text.ends_with('#') || text.ends_with('>') ? "" : ".#";
+    if (random() % 8 == 0)
+      text += text == ">" || text.ends_with('#') || text.ends_with('>') ? "" : ".#";
     return text;
   };
   stream_claims claims;

@@ -90,13 +90,14 @@ TEST(StreamConfig, OverlappingStreamsAreRefusedAndBothNamed) {
   ASSERT_FALSE(answer);
   EXPECT_EQ(answer.error().code, bus::errc::conflict);
   for (const char* name : {"quotes", "stocks", "md.*.quote", "md.eq.>"})
-    EXPECT_NE(answer.error().message().find(name), std::string::npos) << name << ": " << answer.error().message();
+    EXPECT_NE(answer.error().message().find(name), std::string::npos)
+        << name << ": " << answer.error().message();
   EXPECT_TRUE(session.add_stream(stream_of("others", {"md.*.trade"})));
 }
 
 TEST(Overflow, NamesGoThereAndBack) {
-  for (const auto policy :
-       {bus::overflow::block, bus::overflow::reject, bus::overflow::drop_oldest, bus::overflow::drop_new})
+  for (const auto policy : {bus::overflow::block, bus::overflow::reject, bus::overflow::drop_oldest,
+                            bus::overflow::drop_new})
     EXPECT_EQ(*bus::parse_overflow(bus::overflow_name(policy)), policy);
   EXPECT_EQ(bus::parse_overflow("drop").error().code, bus::errc::invalid_argument);
 }

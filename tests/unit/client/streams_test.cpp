@@ -46,7 +46,8 @@ TEST_F(Streams, OneDeclaredLaterTakesItsSubjectsOver) {
   texts seen = drain(s);
   std::sort(seen.begin(), seen.end());
   EXPECT_EQ(seen, (texts{"one", "two"}));
-  EXPECT_EQ(other.publish_to("a.b", "x").status, publish_status::invalid) << "it is not the default stream's any more";
+  EXPECT_EQ(other.publish_to("a.b", "x").status, publish_status::invalid)
+      << "it is not the default stream's any more";
 }
 
 TEST_F(Streams, MadeLaterAreReadFromTheirBeginning) {
@@ -103,7 +104,8 @@ TEST_F(Streams, MadeAnewUnderTheSameNameAreOtherStreams) {
 TEST_F(Streams, ASubscriberReadsAsManyAsThereAre) {
   constexpr int count = 1200;
   for (int i = 0; i < count; ++i) {
-    bus::stream_config config = stream_of("s" + std::to_string(i), {"s" + std::to_string(i) + ".>"});
+    bus::stream_config config =
+        stream_of("s" + std::to_string(i), {"s" + std::to_string(i) + ".>"});
     config.max_subjects = 8;
     config.max_readers = 8;
     must(session.add_stream(config));
@@ -123,10 +125,12 @@ TEST_F(Streams, ASubscriberReadsAsManyAsThereAre) {
       auto one = must(writer.publisher("s" + std::to_string(i) + ".x"));
       send(one, "m");
     }
-    while (s.poll(1000, [&](const bus::message& m) { seen.emplace(m.subject()), ++messages; }) != 0) {
+    while (s.poll(1000, [&](const bus::message& m) { seen.emplace(m.subject()), ++messages; }) !=
+           0) {
     }
     stats = s.stats();
-    // A publisher sees a reader whose slot came when its process's file had grown: nothing is overwritten.
+    // A publisher sees a reader whose slot came when its process's file had grown: nothing is
+    // overwritten.
     const std::string last = "s" + std::to_string(count - 1) + ".x";
     auto one = must(writer.publisher(last, {.send_timeout = 0ns}));
     const std::size_t held = fill(one, 100);
@@ -284,7 +288,8 @@ TEST(Buses, AreMadeListedAndRemoved) {
   EXPECT_EQ(bus::session::open(only_existing).error().code, bus::errc::not_found);
   EXPECT_TRUE(bus::list_buses(scratch.root()).empty());
   {
-    auto b = must(bus::session::open(scratch.url("b"))), a = must(bus::session::open(scratch.url("a")));
+    auto b = must(bus::session::open(scratch.url("b"))),
+         a = must(bus::session::open(scratch.url("a")));
     EXPECT_EQ(b.name(), "b");
     EXPECT_EQ(b.directory(), scratch.directory("b"));
     EXPECT_TRUE(bus::session::open(only_existing));
@@ -292,7 +297,8 @@ TEST(Buses, AreMadeListedAndRemoved) {
     const auto busy = bus::remove_bus(scratch.url("b"));
     ASSERT_FALSE(busy);
     EXPECT_EQ(busy.error().code, bus::errc::busy);
-    EXPECT_NE(busy.error().why.find("pid " + std::to_string(::getpid())), std::string::npos) << busy.error().why;
+    EXPECT_NE(busy.error().why.find("pid " + std::to_string(::getpid())), std::string::npos)
+        << busy.error().why;
   }
   must(bus::remove_bus(scratch.url("b")));
   EXPECT_EQ(bus::list_buses(scratch.root()), texts{"a"});
@@ -315,7 +321,8 @@ TEST(Buses, RemovedByForceTellTheirUsers) {
   for (bus::publisher* publisher : {&p, &owner}) {
     EXPECT_EQ(publisher->publish("lost").status, bus::publish_status::closed);
     EXPECT_EQ(publisher->last_error().code, bus::errc::closed);
-    EXPECT_NE(publisher->last_error().why.find("removed"), std::string::npos) << publisher->last_error().why;
+    EXPECT_NE(publisher->last_error().why.find("removed"), std::string::npos)
+        << publisher->last_error().why;
   }
   EXPECT_EQ(session.publisher("c").error().code, bus::errc::closed);
   EXPECT_EQ(session.add_stream(stream_of("late", {"c"})).error().code, bus::errc::closed);
@@ -324,7 +331,8 @@ TEST(Buses, RemovedByForceTellTheirUsers) {
   EXPECT_EQ(s.failure()->code, bus::errc::closed);
   auto anew = join(scratch);
   EXPECT_TRUE(must(anew.streams()).empty()) << "a bus of that name is another bus";
-  EXPECT_EQ(p.publish("still lost").status, bus::publish_status::closed) << "and not for handles of the old one";
+  EXPECT_EQ(p.publish("still lost").status, bus::publish_status::closed)
+      << "and not for handles of the old one";
   EXPECT_FALSE(s.next(10s)) << "nothing will ever come: it does not wait";
   // The old session goes, and touches nothing of the new bus.
   auto lives_on = must(anew.publisher("a"));
@@ -345,7 +353,8 @@ TEST(Buses, RemovedByForceTakeNobodyAlongWhenMadeAgain) {
   auto second = join(scratch);
   first.reset();
   auto third = join(scratch);
-  EXPECT_EQ(must(third.processes()).size(), 2u) << "the end of the first session is not the second's";
+  EXPECT_EQ(must(third.processes()).size(), 2u)
+      << "the end of the first session is not the second's";
   auto s = must(third.subscribe(">"));
   auto p = must(second.publisher("c"));
   ASSERT_TRUE(p.publish_to(kept, "y"));
@@ -357,7 +366,8 @@ TEST(Buses, RemovedByForceTakeNobodyAlongWhenMadeAgain) {
 // Ids of publishers and subjects are those of a bus: what is known on one says nothing on another.
 TEST(Buses, KnownSubjectsAreNotMixedUp) {
   scratch scratch;
-  auto one = must(bus::session::open(scratch.url("one"))), two = must(bus::session::open(scratch.url("two")));
+  auto one = must(bus::session::open(scratch.url("one"))),
+       two = must(bus::session::open(scratch.url("two")));
   bus::publisher_options exclusive;  // the others look subjects up each time
   exclusive.mode = bus::publish_mode::exclusive;
   auto p = must(one.publisher("a", exclusive)), q = must(two.publisher("b", exclusive));
@@ -375,7 +385,8 @@ TEST(Buses, KnownSubjectsAreNotMixedUp) {
 
 TEST(Buses, AreApart) {
   scratch scratch;
-  auto one = must(bus::session::open(scratch.url("one"))), two = must(bus::session::open(scratch.url("two")));
+  auto one = must(bus::session::open(scratch.url("one"))),
+       two = must(bus::session::open(scratch.url("two")));
   auto p = must(one.publisher("a"));
   auto s = must(two.subscribe("a"));
   send(p, "x");

@@ -39,7 +39,8 @@ TEST_F(Subscribe, TakesSeveralPatternsOverSeveralStreams) {
   must(session.add_stream(stream_of("c", {"c.>"})));
   const std::array<std::string_view, 3> patterns{"a.x", "b.*", "a.>"};
   auto s = must(session.subscribe(patterns));
-  auto a = must(session.publisher("a.x")), b = must(session.publisher("b.y")), c = must(session.publisher("c.z"));
+  auto a = must(session.publisher("a.x")), b = must(session.publisher("b.y")),
+       c = must(session.publisher("c.z"));
   for (int i = 0; i < 3; ++i) send(a, "a"), send(b, "b"), send(c, "c");
   texts all = drain(s);
   std::sort(all.begin(), all.end());
@@ -53,7 +54,8 @@ TEST_F(Subscribe, RefusesImpossiblePatterns) {
   const auto answer = session.subscribe(one_bad);
   ASSERT_FALSE(answer);
   EXPECT_NE(answer.error().message().find("a.>.b"), std::string::npos);
-  EXPECT_EQ(session.subscribe(std::span<const std::string_view>()).error().code, bus::errc::invalid_argument);
+  EXPECT_EQ(session.subscribe(std::span<const std::string_view>()).error().code,
+            bus::errc::invalid_argument);
 }
 
 TEST_F(Subscribe, PollsInPortions) {
@@ -76,9 +78,11 @@ TEST_F(Subscribe, ThrowingCountsTheMessageAsDelivered) {
   auto p = must(session.publisher("a"));
   auto s = must(session.subscribe("a"));
   for (int i = 0; i < 5; ++i) send(p, std::to_string(i));
-  EXPECT_THROW(s.poll(10, [](const bus::message& m) {
-    if (m.text() == "1") throw std::runtime_error("no");
-  }), std::runtime_error);
+  EXPECT_THROW(s.poll(10,
+                      [](const bus::message& m) {
+                        if (m.text() == "1") throw std::runtime_error("no");
+                      }),
+               std::runtime_error);
   EXPECT_EQ(drain(s), (texts{"2", "3", "4"}));
 }
 
@@ -144,7 +148,8 @@ TEST_F(Subscribe, EarlyMessagesAreReadWhileTheyAreWritten) {
       const std::size_t there = m->available();
       ASSERT_GT(there, at);
       const auto part = m->text().substr(at, there - at);
-      ASSERT_EQ(part.find_first_not_of(expected), std::string_view::npos) << "message " << i << " at " << at;
+      ASSERT_EQ(part.find_first_not_of(expected), std::string_view::npos)
+          << "message " << i << " at " << at;
       at = there;
     }
     EXPECT_TRUE(m->complete());
@@ -171,8 +176,8 @@ TEST_F(Subscribe, LaterEarlyMessagesAreWholeForOthers) {
 TEST_F(Subscribe, RecordsCarryTheirSubjectWhenTheTableIsFull) {
   for (const std::uint32_t max_subjects : {0u, 3u}) {
     const std::string name = "n" + std::to_string(max_subjects);
-    bus::stream_config config =
-        stream_of(name, {name + ".>"}, max_subjects == 0 ? bus::overflow::block : bus::overflow::drop_oldest);
+    bus::stream_config config = stream_of(
+        name, {name + ".>"}, max_subjects == 0 ? bus::overflow::block : bus::overflow::drop_oldest);
     config.max_subjects = max_subjects;
     must(session.add_stream(config));
     auto p = must(session.publisher(name + ".0"));
@@ -208,7 +213,8 @@ TEST_F(Subscribe, RecordsCarryTheirSubjectWhenTheTableIsFull) {
       subjects.push_back(std::string(m.subject()) + std::string(m.header("k").value_or("")) + "=" +
                          std::string(m.text()));
     });
-    EXPECT_EQ(subjects, (texts{name + ".0=xyz", name + ".8v=xyz", name + ".late=late", name + ".late=lent"}));
+    EXPECT_EQ(subjects,
+              (texts{name + ".0=xyz", name + ".8v=xyz", name + ".late=late", name + ".late=lent"}));
     EXPECT_EQ(must(session.stream(name)).subjects_interned, max_subjects);
   }
 }
@@ -238,7 +244,8 @@ TEST_F(Subscribe, IsRefusedWhenAllSlotsOfTheProcessAreTaken) {
   EXPECT_TRUE(small.subscribe("a"));
 }
 
-// A reader that was lapped so that its old place lies among the zeroes ahead of the tail sees an empty ring there.
+// A reader that was lapped so that its old place lies among the zeroes ahead of the tail sees an
+// empty ring there.
 TEST_F(Subscribe, NoticesALapThatLooksLikeAnEmptyRing) {
   auto config = stream_of("lap", {"lap.>"}, bus::overflow::drop_oldest);
   must(session.add_stream(config));
@@ -256,8 +263,8 @@ TEST_F(Subscribe, NoticesALapThatLooksLikeAnEmptyRing) {
   }
 }
 
-// What a subscriber knows of subjects grows while a batch is read; records with headers take another way than those
-// without.
+// What a subscriber knows of subjects grows while a batch is read; records with headers take
+// another way than those without.
 TEST_F(Subscribe, LearnsManySubjectsInOneBatchWithAndWithoutHeaders) {
   auto s = must(session.subscribe(">"));
   auto p = must(session.publisher("a.first"));
@@ -265,7 +272,8 @@ TEST_F(Subscribe, LearnsManySubjectsInOneBatchWithAndWithoutHeaders) {
   texts expected;
   for (int i = 0; i < 300; ++i) {
     const std::string subject = "a." + std::to_string(i), text = "m" + std::to_string(i);
-    const std::span<const std::byte> bytes(reinterpret_cast<const std::byte*>(text.data()), text.size());
+    const std::span<const std::byte> bytes(reinterpret_cast<const std::byte*>(text.data()),
+                                           text.size());
     ASSERT_TRUE(p.publish_to(subject, bytes, std::span(&header, 1)));
     ASSERT_TRUE(p.publish(bytes));
     expected.push_back(text);

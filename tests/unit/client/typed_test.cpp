@@ -114,7 +114,8 @@ TEST_F(Typed, AnUntypedMessageOfTheSameSizeIsNeverDeliveredAsTheType) {
     auto untyped = must(session.publisher(subject, {.mode = mode}));
     send(untyped, bytes);
     auto p = must(bus::typed_publisher<quote>::open(session, subject, {.mode = mode}));
-    auto s = must(bus::typed_subscriber<quote>::open(session, subject, {.start = bus::start::all()}));
+    auto s =
+        must(bus::typed_subscriber<quote>::open(session, subject, {.start = bus::start::all()}));
     send(untyped, bytes);
     send_to(p.untyped(), config.name + ".other", bytes);
     // What a typed publisher sends to its own subject is of its type, in whatever way.

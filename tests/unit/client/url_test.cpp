@@ -48,8 +48,10 @@ TEST(Url, EmptyIsTheEnvironmentOrTheDefault) {
   EXPECT_EQ(good("").name, "elsewhere");
   EXPECT_EQ(good("").slots, 9u);
   EXPECT_EQ(good("given").name, "given");
-  if (before != nullptr) ::setenv("BUS_URL", saved.c_str(), 1);
-  else ::unsetenv("BUS_URL");
+  if (before != nullptr)
+    ::setenv("BUS_URL", saved.c_str(), 1);
+  else
+    ::unsetenv("BUS_URL");
 }
 
 TEST(Url, RefusesWhatCannotBeMeantAndSaysWhy) {
@@ -60,8 +62,8 @@ TEST(Url, RefusesWhatCannotBeMeantAndSaysWhy) {
   EXPECT_NE(why_bad("bus:///" + std::string(64, 'n')).find("longer"), std::string::npos);
   EXPECT_NE(why_bad("t?root=relative").find("absolute"), std::string::npos);
   EXPECT_NE(why_bad("t?root=").find("absolute"), std::string::npos);
-  for (const char* slots :
-       {"t?slots=7", "t?slots=65537", "t?slots=", "t?slots=12x", "t?slots=-9", "t?slots=99999999999"})
+  for (const char* slots : {"t?slots=7", "t?slots=65537", "t?slots=", "t?slots=12x", "t?slots=-9",
+                            "t?slots=99999999999"})
     EXPECT_NE(why_bad(slots).find("slots"), std::string::npos) << slots;
   EXPECT_NE(why_bad("t?colour=red").find("colour"), std::string::npos);
 }

@@ -33,7 +33,8 @@ std::string strategy_name(const testing::TestParamInfo<bus::wait_strategy>& stra
 }
 
 INSTANTIATE_TEST_SUITE_P(Strategies, Waiting,
-                         testing::Values(bus::wait_strategy::busy_spin, bus::wait_strategy::spin_pause,
+                         testing::Values(bus::wait_strategy::busy_spin,
+                                         bus::wait_strategy::spin_pause,
                                          bus::wait_strategy::adaptive, bus::wait_strategy::block),
                          strategy_name);
 
@@ -192,7 +193,9 @@ TEST_F(Descriptor, DrivesAnEpollLoopOverSeveralSubscribers) {
 
 TEST_F(Descriptor, LeavesNoDoorbellBehind) {
   const std::string processes = scratch.directory() + "/processes";
-  const auto files = [&] { return std::distance(std::filesystem::directory_iterator(processes), {}); };
+  const auto files = [&] {
+    return std::distance(std::filesystem::directory_iterator(processes), {});
+  };
   const auto before = files();
   {
     auto s = must(session.subscribe("a"));
@@ -208,7 +211,8 @@ class ManySleepers : public testing::Test {
   bus::session session = join(scratch);
 };
 
-// More than a publisher wakes: those that wake up wake the others, long before each looks by itself.
+// More than a publisher wakes: those that wake up wake the others, long before each looks by
+// itself.
 TEST_F(ManySleepers, AreAllWoken) {
   constexpr int readers = 40, rounds = 30;
   auto p = must(session.publisher("a"));

@@ -13,7 +13,8 @@ namespace {
 
 struct table {
   /// `largest`: as many bits of a hash in a place as in a table with so many keys.
-  explicit table(std::uint32_t count, std::uint32_t largest = 0) : index(std::bit_ceil(count / 15 + 1)), keys(count) {
+  explicit table(std::uint32_t count, std::uint32_t largest = 0)
+      : index(std::bit_ceil(count / 15 + 1)), keys(count) {
     memory.header = &header;
     memory.key_index = index.front().words;
     memory.keys = keys.data();
@@ -31,19 +32,27 @@ struct table {
   key_table busy() const { return key_table(memory); }
 };
 
-// Against a map, with so few places that most keys stand behind others, and over the end of the table.
+// Against a map, with so few places that most keys stand behind others, and over the end of the
+// table.
 TEST(KeyTable, FindsWhatIsThereAndNothingElse) {
   std::mt19937_64 random(5);
-  // The last with few bits of the hash: other keys are taken for the one that is looked for, and compared.
-  for (const auto& [capacity, largest] : {std::pair{1u, 0u}, {4u, 0u}, {15u, 0u}, {59u, 0u}, {1000u, 0u},
-                                          {1000u, layout::group_slots_max}, {1000u, (1u << 31) - 2}}) {
+  // The last with few bits of the hash: other keys are taken for the one that is looked for, and
+  // compared.
+  for (const auto& [capacity, largest] : {std::pair{1u, 0u},
+                                          {4u, 0u},
+                                          {15u, 0u},
+                                          {59u, 0u},
+                                          {1000u, 0u},
+                                          {1000u, layout::group_slots_max},
+                                          {1000u, (1u << 31) - 2}}) {
     table made(capacity, largest);
     std::map<std::uint64_t, std::uint32_t> wanted;
     for (std::uint32_t step = 1; step < 20'000; ++step) {
       const std::uint64_t key = 1 + random() % (2 * capacity);
       auto* found = made.busy().find(key);
       const auto known = wanted.find(key);
-      ASSERT_EQ(found != nullptr, known != wanted.end()) << "key " << key << " of " << wanted.size();
+      ASSERT_EQ(found != nullptr, known != wanted.end())
+          << "key " << key << " of " << wanted.size();
       if (found != nullptr) {
         ASSERT_EQ(found->key, key);
         ASSERT_EQ(found->holder, known->second);
@@ -86,15 +95,17 @@ TEST(KeyTable, AFullOneAndImpossibleOnesAreTold) {
   EXPECT_EQ(made.busy().add(21), nullptr);
   EXPECT_TRUE(std::exchange(made.memory.broken, false));
   auto* const nine = made.busy().find(9);
+  // an entry that is none
   for (auto& line : made.index)
-    for (std::uint32_t i = 0; i < 15; ++i)  // an entry that is none
+    for (std::uint32_t i = 0; i < 15; ++i)
       line.words[i] = line.words[i] | made.memory.key_number_mask;
   EXPECT_EQ(made.busy().find(7), nullptr);
   EXPECT_TRUE(std::exchange(made.memory.broken, false));
   made.busy().remove(nine);  // it is not where it was
   EXPECT_TRUE(std::exchange(made.memory.broken, false));
+  // no place anywhere, and no end
   for (auto& line : made.index)
-    for (auto& word : line.words) word = 1;  // no place anywhere, and no end
+    for (auto& word : line.words) word = 1;
   EXPECT_EQ(made.busy().find(7), nullptr);
   made.busy().remove(nine);
   EXPECT_TRUE(std::exchange(made.memory.broken, false));

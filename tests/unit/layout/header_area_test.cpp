@@ -48,7 +48,10 @@ TEST(HeaderArea, WithoutContentIsEmpty) {
 }
 
 TEST(HeaderArea, GivesBackUserHeadersInOrder) {
-  const pairs sent{{"key", "AAPL"}, {"k", ""}, {std::string(255, 'x'), std::string(1000, '\0')}, {"key", "twice"}};
+  const pairs sent{{"key", "AAPL"},
+                   {"k", ""},
+                   {std::string(255, 'x'), std::string(1000, '\0')},
+                   {"key", "twice"}};
   const built made = build([&](auto& b) {
     b.begin_user_headers();
     for (const auto& [key, value] : sent) ASSERT_TRUE(b.user_header(key, value));
@@ -132,7 +135,8 @@ TEST(HeaderArea, IgnoresTheMapWithoutItsFlag) {
 
 TEST(HeaderArea, CutOffMapsAndSubjectsYieldNothing) {
   const std::uint64_t whole_map[2] = {~0ull, 0};
-  const header_area map_only(reinterpret_cast<const std::byte*>(whole_map), 8, flag_extension | flag_headers);
+  const header_area map_only(reinterpret_cast<const std::byte*>(whole_map), 8,
+                             flag_extension | flag_headers);
   EXPECT_EQ(map_only.map(), 0u);
   EXPECT_TRUE(user_headers(map_only).empty());
   for (const std::uint64_t length : {17ull, 255ull, 256ull, ~0ull, ~0ull - 15}) {
@@ -153,7 +157,8 @@ TEST(HeaderArea, SurvivesRandomBytes) {
     const header_area area(bytes.data(), bytes.size(), static_cast<std::uint16_t>(random()));
     const auto within = [&](std::string_view text) {
       const auto* from = reinterpret_cast<const std::byte*>(text.data());
-      return text.empty() || (from >= bytes.data() && from + text.size() <= bytes.data() + bytes.size());
+      return text.empty() ||
+             (from >= bytes.data() && from + text.size() <= bytes.data() + bytes.size());
     };
     ASSERT_TRUE(within(area.subject()));
     for (int bit = 0; bit < 12; ++bit) (void)area.extension(1ull << bit);

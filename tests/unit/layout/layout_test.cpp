@@ -38,8 +38,9 @@ TEST(Layout, IsTheOneOfVersionOne) {
 }
 
 TEST(Layout, LanesMeetTheirControlLinesInPairs) {
-  for (const std::size_t offset : {offsetof(lane_header, limits), offsetof(lane_header, turn),
-                                   offsetof(lane_header, counters), offsetof(lane_header, durability)})
+  for (const std::size_t offset :
+       {offsetof(lane_header, limits), offsetof(lane_header, turn), offsetof(lane_header, counters),
+        offsetof(lane_header, durability)})
     EXPECT_EQ(offset % 128, 0u);
   EXPECT_EQ(sizeof(ring::pin_words), 64u);
 }
@@ -65,7 +66,9 @@ TEST(LaneMemory, FindsTheWaypointOfEveryBlockOfTwoLaps) {
 class CheckHeader : public testing::Test {
  protected:
   segment_header header = make_header(segment_kind::lane, 8192, 131072, 5, 6, 7);
-  result<void> check() const { return check_header(header, segment_kind::lane, 131072, "/bus/lane-0"); }
+  result<void> check() const {
+    return check_header(header, segment_kind::lane, 131072, "/bus/lane-0");
+  }
 };
 
 TEST_F(CheckHeader, TakesWhatItMade) {

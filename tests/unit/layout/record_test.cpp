@@ -6,8 +6,9 @@ namespace bus::layout {
 namespace {
 
 TEST(RecordShape, SurvivesPacking) {
-  for (const record_shape shape : {record_shape{0, 0, 0}, record_shape{1, 32, flag_headers},
-                                   record_shape{0xffffffffu, 0xffffu, 0xffffu}, record_shape{64, 0, flag_batch}}) {
+  for (const record_shape shape :
+       {record_shape{0, 0, 0}, record_shape{1, 32, flag_headers},
+        record_shape{0xffffffffu, 0xffffu, 0xffffu}, record_shape{64, 0, flag_batch}}) {
     const record_shape again = record_shape::unpack(shape.pack());
     EXPECT_EQ(again.payload_bytes, shape.payload_bytes);
     EXPECT_EQ(again.header_bytes, shape.header_bytes);

@@ -9,7 +9,8 @@
 namespace bus::os {
 namespace {
 
-// What two looks at different clocks may be apart on a busy machine, and far below what a wrong unit would do.
+// What two looks at different clocks may be apart on a busy machine, and far below what a wrong
+// unit would do.
 constexpr double tolerance_ns = 2e8;
 
 tick_clock best() {
@@ -29,13 +30,15 @@ TEST(TickClock, OfTheWallIsTheWall) {
   EXPECT_LT(difference(clock.now(), wall_ns()), tolerance_ns);
 }
 
-// Where there is no counter to be trusted: leases and retries hang on it, and whoever sets the wall clock moves none.
+// Where there is no counter to be trusted: leases and retries hang on it, and whoever sets the wall
+// clock moves none.
 TEST(TickClock, OfTheBootIsNotTheWall) {
   const tick_clock clock(clock_boot, boot_ns(), raw_monotonic_ns());
   EXPECT_EQ(clock.ns_per_tick(), 1.0);
   EXPECT_LT(difference(clock.now(), boot_ns()), tolerance_ns);
   EXPECT_LT(difference(clock.to_wall_ns(clock.now()), wall_ns()), tolerance_ns);
-  EXPECT_LT(difference(clock.from_wall_ns(clock.to_wall_ns(clock.now())), clock.now()), tolerance_ns);
+  EXPECT_LT(difference(clock.from_wall_ns(clock.to_wall_ns(clock.now())), clock.now()),
+            tolerance_ns);
   EXPECT_NE(best_clock_kind(), clock_wall);
 }
 
@@ -51,10 +54,11 @@ TEST(TickClock, GoesThereAndBack) {
   const tick_clock clock = best();
   const std::uint64_t now = clock.now();
   for (const double seconds : {0.0, -3600.0, -1.0, 1.0, 3600.0}) {
-    const auto ticks = static_cast<std::uint64_t>(static_cast<double>(now) + seconds * 1e9 / clock.ns_per_tick());
+    const auto ticks =
+        static_cast<std::uint64_t>(static_cast<double>(now) + seconds * 1e9 / clock.ns_per_tick());
     const std::uint64_t wall = clock.to_wall_ns(ticks);
-    EXPECT_NEAR(static_cast<double>(static_cast<std::int64_t>(wall - clock.to_wall_ns(now))), seconds * 1e9,
-                1e6 + 1e-3 * std::abs(seconds) * 1e9);
+    EXPECT_NEAR(static_cast<double>(static_cast<std::int64_t>(wall - clock.to_wall_ns(now))),
+                seconds * 1e9, 1e6 + 1e-3 * std::abs(seconds) * 1e9);
     EXPECT_LT(difference(clock.from_wall_ns(wall), ticks) * clock.ns_per_tick(), 1e6) << seconds;
   }
 }
@@ -125,7 +129,8 @@ TEST(TickClock, ShowsAStepThatComesWhileAnotherIsAnnounced) {
 TEST(TickClock, SurvivesErasThatWereWrittenOver) {
   const std::uint32_t kind = best_clock_kind();
   const std::uint64_t birth = tick_clock(kind, 0, 0).now(), raw = raw_monotonic_ns();
-  for (const std::uint64_t nonsense : {0ull, 1ull, ~0ull, 1ull << 63, 0x7ff8000000000000ull, 0x3fd0000000000000ull}) {
+  for (const std::uint64_t nonsense :
+       {0ull, 1ull, ~0ull, 1ull << 63, 0x7ff8000000000000ull, 0x3fd0000000000000ull}) {
     base::clock_eras eras{};
     for (auto& era : eras.of) era.from = era.wall_ns = era.ns_per_tick = nonsense;
     const tick_clock clock(kind, birth, raw, &eras);

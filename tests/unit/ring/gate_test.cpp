@@ -13,7 +13,9 @@ TEST(HeldPosition, IsTheCursorOfAGatingPin) {
   pin_words pin{};
   sync::store_relaxed(pin.lane_key, 42);
   sync::store_relaxed(pin.cursor, 1000);
-  const auto held = [&](std::uint64_t tail) { return held_position<hardware>(pin, 42, tail, capacity); };
+  const auto held = [&](std::uint64_t tail) {
+    return held_position<hardware>(pin, 42, tail, capacity);
+  };
   EXPECT_EQ(held(5000), 5000u) << "a free pin holds nothing";
   sync::store_relaxed(pin.state, pin_watching);
   EXPECT_EQ(held(5000), 5000u) << "nor does one that only watches";
@@ -101,7 +103,8 @@ TEST(Gate, IgnoresReadersThatDoNotGate) {
 TEST(Gate, NeverLapsAReaderThatEntersAFullRing) {
   lane_box box(false);
   auto w = box.new_writer();
-  for (int i = 0; i < 5000; ++i) ASSERT_TRUE(put(box, w, std::string(static_cast<std::size_t>(i) % 700, 'x')));
+  for (int i = 0; i < 5000; ++i)
+    ASSERT_TRUE(put(box, w, std::string(static_cast<std::size_t>(i) % 700, 'x')));
   auto r = box.new_reader(0);
   ASSERT_TRUE(enter_oldest(r));
   const std::uint64_t first = r.next_seq();

@@ -1,5 +1,6 @@
 #pragma once
-/// lane_box: one lane on a private mapping, as create_lane_files makes it, and readers' pins beside it.
+/// lane_box: one lane on a private mapping, as create_lane_files makes it, and readers' pins beside
+/// it.
 
 #include <gtest/gtest.h>
 
@@ -45,9 +46,9 @@ class lane_box {
     memory.capacity_bytes = capacity_bytes;
     memory.max_message_bytes = capacity_bytes / 8;
     memory.overwriting = overwriting;
-    bus::ring::describe_new_lane(*header_, capacity_bytes, 1, [](bus::base::word& to, std::uint64_t value) {
-      bus::sync::store_relaxed(to, value);
-    });
+    bus::ring::describe_new_lane(
+        *header_, capacity_bytes, 1,
+        [](bus::base::word& to, std::uint64_t value) { bus::sync::store_relaxed(to, value); });
     for (auto& pin : pins) bus::sync::store_relaxed(pin.lane_key, key);
   }
 
@@ -56,11 +57,13 @@ class lane_box {
   std::uint64_t lowest_pin(std::uint64_t tail) const {
     std::uint64_t lowest = tail;
     for (const auto& pin : pins)
-      lowest = std::min(lowest, bus::ring::held_position<hardware>(pin, key, tail, memory.capacity_bytes));
+      lowest = std::min(lowest,
+                        bus::ring::held_position<hardware>(pin, key, tail, memory.capacity_bytes));
     return lowest;
   }
   bool reserve(writer& w, std::uint64_t total) const {
-    return w.has_room(total) || w.reserve(total, [this](std::uint64_t tail) { return lowest_pin(tail); });
+    return w.has_room(total) ||
+           w.reserve(total, [this](std::uint64_t tail) { return lowest_pin(tail); });
   }
 
   writer new_writer() const {
@@ -96,7 +99,8 @@ inline bool put(const lane_box& box, writer& to, std::string_view text, std::uin
   return true;
 }
 
-inline bool put_batch(const lane_box& box, writer& to, const std::vector<std::string>& all, bool commit = true) {
+inline bool put_batch(const lane_box& box, writer& to, const std::vector<std::string>& all,
+                      bool commit = true) {
   std::uint64_t total = 0;
   for (const auto& text : all) total += head_of(text.size()).shape.total_bytes();
   if (!box.reserve(to, total)) return false;
@@ -133,7 +137,8 @@ struct collector {
 };
 
 inline bool enter_oldest(reader& r) {
-  return r.enter([&](std::uint64_t lowest) { return bus::ring::oldest_waypoint<hardware>(r.lane(), lowest); });
+  return r.enter(
+      [&](std::uint64_t lowest) { return bus::ring::oldest_waypoint<hardware>(r.lane(), lowest); });
 }
 inline bool enter_newest(reader& r) {
   return r.enter([&](std::uint64_t) { return bus::ring::newest_waypoint<hardware>(r.lane()); });

@@ -110,7 +110,9 @@ TEST(LaneReader, SkippedRecordsCostNoBudget) {
   for (int i = 0; i < 10; ++i) put(box, w, std::to_string(i));
   struct {
     int taken = 0;
-    verdict take(const record_view& view) { return view.seq % 2 == 0 ? (++taken, verdict::taken) : verdict::skipped; }
+    verdict take(const record_view& view) {
+      return view.seq % 2 == 0 ? (++taken, verdict::taken) : verdict::skipped;
+    }
     void undo() {}
   } sink;
   EXPECT_EQ(r.poll(5, sink), poll_outcome::more);
@@ -170,7 +172,8 @@ TEST(LaneReader, NoticesALapAlsoWhereItsOldPlaceStaysSilent) {
   for (int i = 0; i < 60; ++i) ASSERT_TRUE(put(box, w, zeroes));
   collector sink;
   poll_outcome outcome = poll_outcome::empty;
-  for (std::uint32_t looks = 0; looks <= reader::lap_check_interval && outcome == poll_outcome::empty; ++looks)
+  for (std::uint32_t looks = 0;
+       looks <= reader::lap_check_interval && outcome == poll_outcome::empty; ++looks)
     outcome = r.poll(64, sink);
   EXPECT_EQ(outcome, poll_outcome::lapped);
 }
@@ -187,7 +190,8 @@ TEST(LaneReader, UndoesTheRecordThatWasOverwrittenWhileItWasCopied) {
     int taken = 0, undone = 0;
     verdict take(const record_view&) {
       ++taken;
-      for (int i = 0; i < 40; ++i) put(box, w, std::string(4000, 'x'));  // while this record is being copied
+      // while this record is being copied
+      for (int i = 0; i < 40; ++i) put(box, w, std::string(4000, 'x'));
       return verdict::taken;
     }
     void undo() { ++undone; }
@@ -205,7 +209,8 @@ TEST(LaneReader, StopsAtAnUnknownFlagThatItMustUnderstand) {
   auto w = box.new_writer();
   auto r = box.new_reader(0);
   ASSERT_TRUE(enter_oldest(r));
-  for (const std::uint16_t flag : {std::uint16_t{layout::flag_blob}, std::uint16_t{0x8000}, std::uint16_t{0x0300}}) {
+  for (const std::uint16_t flag :
+       {std::uint16_t{layout::flag_blob}, std::uint16_t{0x8000}, std::uint16_t{0x0300}}) {
     record_head head = head_of(3);
     head.shape.flags = flag;
     ASSERT_TRUE(box.reserve(w, head.shape.total_bytes()));
@@ -227,8 +232,8 @@ TEST(LaneReader, StopsAtAnUnknownFlagThatItMustUnderstand) {
 
 TEST(LaneReader, CallsImpossibleRecordsCorrupt) {
   for (const layout::record_shape shape :
-       {layout::record_shape{0xffffffffu, 0, 0}, layout::record_shape{8193, 0, 0}, layout::record_shape{1, 33, 0},
-        layout::record_shape{1, 0xffe0u, 0}}) {
+       {layout::record_shape{0xffffffffu, 0, 0}, layout::record_shape{8193, 0, 0},
+        layout::record_shape{1, 33, 0}, layout::record_shape{1, 0xffe0u, 0}}) {
     lane_box box(false);
     auto w = box.new_writer();
     auto r = box.new_reader(0);
@@ -236,7 +241,8 @@ TEST(LaneReader, CallsImpossibleRecordsCorrupt) {
     put(box, w, "x");
     sync::store_relaxed((&box.memory.word_at(0))[1], shape.pack());
     collector sink;
-    EXPECT_EQ(r.poll(64, sink), poll_outcome::corrupt) << shape.payload_bytes << " " << shape.header_bytes;
+    EXPECT_EQ(r.poll(64, sink), poll_outcome::corrupt)
+        << shape.payload_bytes << " " << shape.header_bytes;
     EXPECT_TRUE(sink.texts.empty());
   }
 }
@@ -287,7 +293,8 @@ TEST(LaneReader, DeliversAnOpenRecordOnceAndThenItsCommit) {
   w.commit(head.shape.total_bytes(), 1, 1);
   put(box, w, "next");
   EXPECT_EQ(eager.poll(64, sink), poll_outcome::empty);
-  EXPECT_EQ(sink.seqs, (std::vector<std::uint64_t>{1, 2})) << "the committed record does not come again";
+  EXPECT_EQ(sink.seqs, (std::vector<std::uint64_t>{1, 2}))
+      << "the committed record does not come again";
   patient.poll(64, late);
   EXPECT_EQ(late.texts, (texts{std::string(4000, 'p'), "next"}));
 }
@@ -321,7 +328,8 @@ TEST(LaneWriter, ReservesBeforeItOverwrites) {
   auto w = box.new_writer();
   for (int i = 0; i < 5000; ++i) {
     ASSERT_TRUE(put(box, w, std::string(static_cast<std::size_t>(i) % 1000, 'x')));
-    ASSERT_GE(sync::load_relaxed(box.header().limits.reserved_end), w.tail() + layout::record_align);
+    ASSERT_GE(sync::load_relaxed(box.header().limits.reserved_end),
+              w.tail() + layout::record_align);
   }
 }
 

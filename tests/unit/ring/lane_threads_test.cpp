@@ -1,5 +1,6 @@
-// The lane code as threads on one mapping, with the atomics of the product: for ThreadSanitizer, and for the races that
-// only real processors make. Every record carries what it must contain, so a torn or repeated one is seen.
+// The lane code as threads on one mapping, with the atomics of the product: for ThreadSanitizer,
+// and for the races that only real processors make. Every record carries what it must contain, so a
+// torn or repeated one is seen.
 
 #include <gtest/gtest.h>
 
@@ -24,7 +25,9 @@ constexpr auto duration = 1200ms;
 // A payload says its own length, a number, and repeats a word that follows from the number.
 constexpr std::size_t payload_words_max = 120;
 
-std::uint64_t word_of(std::uint64_t number, std::size_t i) { return (number + 1) * 0x9e3779b97f4a7c15u + i; }
+std::uint64_t word_of(std::uint64_t number, std::size_t i) {
+  return (number + 1) * 0x9e3779b97f4a7c15u + i;
+}
 
 struct payload {
   std::array<std::uint64_t, payload_words_max> words;
@@ -48,7 +51,8 @@ struct payload {
 struct checker {
   std::uint64_t first = 0, expected = 0, delivered = 0, lost = 0, gaps = 0;
   std::uint64_t torn = 0, out_of_order = 0;
-  std::vector<std::uint64_t> next_of_writer;  // per publisher id the number that must come next; empty: not looked at
+  // per publisher id the number that must come next; empty: not looked at
+  std::vector<std::uint64_t> next_of_writer;
   std::vector<payload> batch;
   std::vector<std::uint64_t> seqs, publishers;
 
@@ -93,8 +97,7 @@ bool read_until(reader& r, checker& c, const std::atomic<bool>& done, bool relea
     c.settle();
     if (release) r.release();
     switch (outcome) {
-      case poll_outcome::more:
-        continue;
+      case poll_outcome::more: continue;
       case poll_outcome::lapped: {
         std::uint64_t first_lost = 0;
         while (!r.resume(first_lost)) std::this_thread::yield();
@@ -109,8 +112,7 @@ bool read_until(reader& r, checker& c, const std::atomic<bool>& done, bool relea
         if (last_round && ++empty > reader::lap_check_interval) return true;
         if (!last_round) std::this_thread::yield();
         continue;
-      default:
-        return false;
+      default: return false;
     }
   }
 }
@@ -118,7 +120,8 @@ bool read_until(reader& r, checker& c, const std::atomic<bool>& done, bool relea
 void expect_exact(const checker& c, std::uint64_t last_seq) {
   EXPECT_EQ(c.torn, 0u);
   EXPECT_EQ(c.out_of_order, 0u);
-  EXPECT_EQ(c.delivered + c.lost, last_seq + 1 - c.first) << "delivered " << c.delivered << ", lost " << c.lost;
+  EXPECT_EQ(c.delivered + c.lost, last_seq + 1 - c.first)
+      << "delivered " << c.delivered << ", lost " << c.lost;
   EXPECT_GT(c.delivered, 0u);
 }
 
@@ -305,7 +308,8 @@ void share(bool overwriting) {
             const auto head = head_of(p.bytes, 0, id);
             std::uint32_t holder = 0;
             if (!sync::try_lock<hardware>(lock, id + 1) &&
-                sync::wait_lock(lock, id + 1, end + 60s, everybody, holder) != sync::lock_result::taken)
+                sync::wait_lock(lock, id + 1, end + 60s, everybody, holder) !=
+                    sync::lock_result::taken)
               return;
             w.load_turn();
             const bool room = box.reserve(w, head.shape.total_bytes());
@@ -339,9 +343,9 @@ TEST(LaneThreads, TwoSharedWritersOnAnOverwritingRingLoseExactlyWhatIsReported) 
 
 #if defined(BUS_THREAD_SANITIZER)
 
-// The same with payloads as plain memory, so that ThreadSanitizer sees whether the lane alone orders them; and without
-// one half of an edge, where it must say that they are raced for. Without ThreadSanitizer there is nothing to see, and
-// these tests do not exist.
+// The same with payloads as plain memory, so that ThreadSanitizer sees whether the lane alone
+// orders them; and without one half of an edge, where it must say that they are raced for. Without
+// ThreadSanitizer there is nothing to see, and these tests do not exist.
 
 enum class half { none, release, acquire };
 
@@ -350,15 +354,22 @@ struct plain_payloads : hardware {
   using word = sync::word;
   using edge = sync::edge;
 
-  static std::uint64_t load(const word& w, std::memory_order order, edge e) { return w.load(kept(order, e)); }
-  static void store(word& w, std::uint64_t value, std::memory_order order, edge e) { w.store(value, kept(order, e)); }
+  static std::uint64_t load(const word& w, std::memory_order order, edge e) {
+    return w.load(kept(order, e));
+  }
+  static void store(word& w, std::uint64_t value, std::memory_order order, edge e) {
+    w.store(value, kept(order, e));
+  }
   static std::uint64_t exchange(word& w, std::uint64_t value, std::memory_order order, edge e) {
     return w.exchange(value, kept(order, e));
   }
-  static bool compare_exchange(word& w, std::uint64_t& expected, std::uint64_t value, std::memory_order order, edge e) {
+  static bool compare_exchange(word& w, std::uint64_t& expected, std::uint64_t value,
+                               std::memory_order order, edge e) {
     return hardware::compare_exchange(w, expected, value, kept(order, e), e);
   }
-  static void copy_in(std::byte* to, const void* from, std::size_t bytes) { std::memcpy(to, from, bytes); }
+  static void copy_in(std::byte* to, const void* from, std::size_t bytes) {
+    std::memcpy(to, from, bytes);
+  }
 
  private:
   static std::memory_order kept(std::memory_order order, edge e) {
@@ -369,17 +380,19 @@ struct plain_payloads : hardware {
   }
 };
 
-constexpr int plain_records = 3000;  // many laps
+constexpr int plain_records = 3000;    // many laps
 constexpr int race_was_reported = 66;  // how ThreadSanitizer ends a program
 
-// One reader that reads in place, one publisher that waits for it. Answers how many records were read, and intact.
+// One reader that reads in place, one publisher that waits for it. Answers how many records were
+// read, and intact.
 template <class A>
 std::uint64_t read_in_place() {
   lane_box box(false);
   std::atomic<bool> done{false};
   std::atomic<std::uint64_t> intact{0};
   lane_reader<A> r(box.memory, &box.pins[0], true);
-  if (!r.enter([&](std::uint64_t lowest) { return oldest_waypoint<A>(box.memory, lowest); })) return 0;
+  if (!r.enter([&](std::uint64_t lowest) { return oldest_waypoint<A>(box.memory, lowest); }))
+    return 0;
   std::jthread reading([&] {
     payload copy;
     struct {
@@ -408,9 +421,11 @@ std::uint64_t read_in_place() {
     return held_position<A>(box.pins[0], lane_box::key, tail, box.memory.capacity_bytes);
   };
   payload p;
-  const auto end = std::chrono::steady_clock::now() + 20s;  // a weakened reader may stop at nonsense
+  // a weakened reader may stop at nonsense
+  const auto end = std::chrono::steady_clock::now() + 20s;
   for (int n = 0; n < plain_records && std::chrono::steady_clock::now() < end;) {
-    p.make(static_cast<std::uint64_t>(n), 2 + static_cast<std::size_t>(n) % (payload_words_max - 2));
+    p.make(static_cast<std::uint64_t>(n),
+           2 + static_cast<std::size_t>(n) % (payload_words_max - 2));
     const auto head = head_of(p.bytes);
     const std::uint64_t total = head.shape.total_bytes();
     if (!w.has_room(total) && !w.reserve(total, lowest_pin)) {
@@ -426,7 +441,8 @@ std::uint64_t read_in_place() {
   return intact;
 }
 
-// Two publishers under the lane's lock, on a lane that nobody reads. Answers how many records there are.
+// Two publishers under the lane's lock, on a lane that nobody reads. Answers how many records there
+// are.
 template <class A>
 std::uint64_t publish_in_turn() {
   lane_box box(true);
@@ -453,9 +469,7 @@ std::uint64_t publish_in_turn() {
       if (n % 16 == 0) std::this_thread::yield();
     }
   };
-  {
-    std::jthread first(work, 1), second(work, 2);
-  }
+  { std::jthread first(work, 1), second(work, 2); }
   return sync::load_relaxed(box.header().turn.next_seq) - 1;
 }
 
@@ -483,12 +497,22 @@ void publish_weakened() {
   publish_in_turn<plain_payloads<sync::edge::lock, Missing>>();
   std::exit(0);
 }
-void expect_race(void (*of)()) { EXPECT_EXIT(of(), testing::ExitedWithCode(race_was_reported), "data race"); }
+void expect_race(void (*of)()) {
+  EXPECT_EXIT(of(), testing::ExitedWithCode(race_was_reported), "data race");
+}
 
-TEST_F(WeakenedLane, R1WithoutReleaseIsARace) { expect_race(&read_weakened<sync::edge::commit, half::release>); }
-TEST_F(WeakenedLane, R1WithoutAcquireIsARace) { expect_race(&read_weakened<sync::edge::commit, half::acquire>); }
-TEST_F(WeakenedLane, G2WithoutReleaseIsARace) { expect_race(&read_weakened<sync::edge::cursor, half::release>); }
-TEST_F(WeakenedLane, G2WithoutAcquireIsARace) { expect_race(&read_weakened<sync::edge::cursor, half::acquire>); }
+TEST_F(WeakenedLane, R1WithoutReleaseIsARace) {
+  expect_race(&read_weakened<sync::edge::commit, half::release>);
+}
+TEST_F(WeakenedLane, R1WithoutAcquireIsARace) {
+  expect_race(&read_weakened<sync::edge::commit, half::acquire>);
+}
+TEST_F(WeakenedLane, G2WithoutReleaseIsARace) {
+  expect_race(&read_weakened<sync::edge::cursor, half::release>);
+}
+TEST_F(WeakenedLane, G2WithoutAcquireIsARace) {
+  expect_race(&read_weakened<sync::edge::cursor, half::acquire>);
+}
 TEST_F(WeakenedLane, L1WithoutReleaseIsARace) { expect_race(&publish_weakened<half::release>); }
 TEST_F(WeakenedLane, L1WithoutAcquireIsARace) { expect_race(&publish_weakened<half::acquire>); }
 

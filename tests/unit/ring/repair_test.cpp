@@ -62,16 +62,19 @@ TEST_P(Repair, DropsARecordThatWasNotCommitted) {
   take_over();
   EXPECT_EQ(w.next_seq(), 2u);
   publish("b");
-  EXPECT_EQ(read(), (texts{"a", "b"})) << "the payload of the dead record is not taken for a record";
+  EXPECT_EQ(read(), (texts{"a", "b"}))
+      << "the payload of the dead record is not taken for a record";
 }
 
 TEST_P(Repair, DropsAnUnfinishedBatchWhole) {
   publish("a");
-  ASSERT_TRUE(put_batch(box, w, {"x1", "x2", "x3", "x4"}, false));  // members are marked, the first is not
+  // members are marked, the first is not
+  ASSERT_TRUE(put_batch(box, w, {"x1", "x2", "x3", "x4"}, false));
   take_over();
   EXPECT_EQ(w.next_seq(), 2u);
   EXPECT_EQ(read(), texts{"a"});
-  // The new record ends where a member of the batch lies, with the very sequence that is expected there.
+  // The new record ends where a member of the batch lies, with the very sequence that is expected
+  // there.
   publish("b");
   EXPECT_EQ(read(), texts{"b"});
   publish("c");
@@ -93,10 +96,12 @@ TEST_P(Repair, WritesTheWaypointThatIsMissing) {
 TEST_P(Repair, WalksFromAnOlderWaypointWhenTheNewestIsTorn) {
   for (int i = 0; i < 60; ++i) publish(std::string(80, 'x'));
   const std::uint64_t tail = w.tail();
-  sync::store_relaxed(box.memory.waypoint_of(newest_waypoint<hardware>(box.memory).position).position,
-                      layout::no_waypoint);
-  sync::store_relaxed(box.memory.waypoint_of(newest_waypoint<hardware>(box.memory).position).position,
-                      layout::no_waypoint);
+  sync::store_relaxed(
+      box.memory.waypoint_of(newest_waypoint<hardware>(box.memory).position).position,
+      layout::no_waypoint);
+  sync::store_relaxed(
+      box.memory.waypoint_of(newest_waypoint<hardware>(box.memory).position).position,
+      layout::no_waypoint);
   take_over();
   EXPECT_EQ(w.tail(), tail);
   EXPECT_EQ(w.next_seq(), 61u);
@@ -105,7 +110,8 @@ TEST_P(Repair, WalksFromAnOlderWaypointWhenTheNewestIsTorn) {
 TEST_P(Repair, WorksAfterManyLapsAndAgain) {
   std::uint64_t seq = 0;
   for (int round = 0; round < 50; ++round) {
-    for (int i = 0; i < 40; ++i, ++seq) publish(std::string(static_cast<std::size_t>(seq * 37 % 900), 'x'));
+    for (int i = 0; i < 40; ++i, ++seq)
+      publish(std::string(static_cast<std::size_t>(seq * 37 % 900), 'x'));
     const auto head = head_of(100);
     ASSERT_TRUE(box.reserve(w, head.shape.total_bytes()));
     w.write(0, head, 1, std::string(100, '\xff').data());
@@ -120,7 +126,8 @@ TEST_P(Repair, KeepsReadersLapCheckRight) {
   for (int i = 0; i < 100; ++i) publish("x");
   const std::uint64_t reserved = sync::load_relaxed(box.header().limits.reserved_end);
   take_over();
-  EXPECT_GE(sync::load_relaxed(box.header().limits.reserved_end), reserved) << "what was reserved may have been torn";
+  EXPECT_GE(sync::load_relaxed(box.header().limits.reserved_end), reserved)
+      << "what was reserved may have been torn";
 }
 
 TEST(RepairOfAGate, ForgetsTheCandidateOfADeadWriter) {
@@ -129,13 +136,15 @@ TEST(RepairOfAGate, ForgetsTheCandidateOfADeadWriter) {
   auto r = box.new_reader(0);
   ASSERT_TRUE(enter_oldest(r));
   ASSERT_TRUE(put(box, w, "a"));
-  sync::store_relaxed(box.header().limits.gate_limit, 1ull << 30);  // died before it looked at the readers
+  // died before it looked at the readers
+  sync::store_relaxed(box.header().limits.gate_limit, 1ull << 30);
   w = writer(box.memory);
   w.load_turn();
   w.repair();
   int written = 1;
   while (put(box, w, std::string(100, 'x'))) ++written;
-  EXPECT_EQ(read_all(r).size(), static_cast<std::size_t>(written)) << "the reader's pin was respected";
+  EXPECT_EQ(read_all(r).size(), static_cast<std::size_t>(written))
+      << "the reader's pin was respected";
 }
 
 class OpenRecord : public testing::Test {

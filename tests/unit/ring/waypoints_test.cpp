@@ -58,7 +58,8 @@ TEST_F(Waypoints, AreChosenByPosition) {
 TEST_F(Waypoints, AreChosenBySequenceAndByTime) {
   publish(400);
   const auto by_seq = [&](std::uint64_t seq, std::uint64_t from = 0) {
-    return last_waypoint_before<hardware>(box.memory, from, [&](const auto& e) { return e.seq <= seq; });
+    return last_waypoint_before<hardware>(box.memory, from,
+                                          [&](const auto& e) { return e.seq <= seq; });
   };
   EXPECT_EQ(by_seq(1).seq, 1u);
   EXPECT_EQ(by_seq(100).seq, 97u) << "blocks hold eight records each";
@@ -66,12 +67,14 @@ TEST_F(Waypoints, AreChosenBySequenceAndByTime) {
   EXPECT_EQ(by_seq(96).seq, 89u);
   EXPECT_EQ(by_seq(10'000).seq, 393u);
   EXPECT_EQ(by_seq(3, 20 * 1024).position, 20 * 1024u) << "none so old: the oldest allowed";
-  const auto by_time = last_waypoint_before<hardware>(box.memory, 0, [](const auto& e) { return e.time_ticks < 1000; });
+  const auto by_time = last_waypoint_before<hardware>(
+      box.memory, 0, [](const auto& e) { return e.time_ticks < 1000; });
   EXPECT_EQ(by_time.seq, 97u);
 }
 
 TEST_F(Waypoints, CarryTheHighestTimeSoFar) {
-  while (w.tail() < box.memory.block_bytes()) ASSERT_TRUE(put(box, w, "x", 1));  // a new lane's first waypoint stands
+  // a new lane's first waypoint stands
+  while (w.tail() < box.memory.block_bytes()) ASSERT_TRUE(put(box, w, "x", 1));
   ASSERT_TRUE(put(box, w, "x", 5000));
   publish(20);  // stamps far below
   EXPECT_EQ(newest_waypoint<hardware>(box.memory).time_ticks, 5000u);
@@ -82,7 +85,8 @@ TEST_F(Waypoints, ThatAreHalfWrittenOrNonsenseAreNotFound) {
   auto& point = box.header().waypoints[3];
   const std::uint64_t position = sync::load_relaxed(point.position);
   ASSERT_TRUE(read_waypoint<hardware>(box.memory, 3).found());
-  for (const std::uint64_t bad : {layout::no_waypoint, position + 1, position + 1024, std::uint64_t{0}}) {
+  for (const std::uint64_t bad :
+       {layout::no_waypoint, position + 1, position + 1024, std::uint64_t{0}}) {
     sync::store_relaxed(point.position, bad);
     EXPECT_FALSE(read_waypoint<hardware>(box.memory, 3).found()) << bad;
   }
@@ -97,7 +101,8 @@ TEST_F(Waypoints, LeadAReaderToEveryRecordFromThereOn) {
     const std::uint64_t wanted = 3000 - back;
     auto r = box.new_reader(0);
     ASSERT_TRUE(r.enter([&](std::uint64_t lowest) {
-      return last_waypoint_before<hardware>(box.memory, lowest, [&](const auto& e) { return e.seq <= wanted; });
+      return last_waypoint_before<hardware>(box.memory, lowest,
+                                            [&](const auto& e) { return e.seq <= wanted; });
     }));
     r.walk([&](const record_view& view) { return view.seq >= wanted; });
     EXPECT_EQ(r.next_seq(), wanted);

@@ -19,7 +19,9 @@ namespace {
 struct lonely : sync::peers {
   layout::life_cell cell{};
   bool all_alive = false;
-  const layout::life_cell* life_of(std::uint32_t) noexcept override { return all_alive ? &cell : nullptr; }
+  const layout::life_cell* life_of(std::uint32_t) noexcept override {
+    return all_alive ? &cell : nullptr;
+  }
   bool proven_gone(std::uint32_t) noexcept override { return !all_alive; }
   std::string describe(std::uint32_t id) override { return "process " + std::to_string(id); }
 };
@@ -51,7 +53,8 @@ class SubjectTable : public testing::Test {
   template <class T>
   void scribble(std::uint64_t offset, const T& value) {
     const int file = ::open(path().c_str(), O_RDWR | O_CLOEXEC);
-    ASSERT_EQ(::pwrite(file, &value, sizeof value, static_cast<off_t>(offset)), static_cast<ssize_t>(sizeof value));
+    ASSERT_EQ(::pwrite(file, &value, sizeof value, static_cast<off_t>(offset)),
+              static_cast<ssize_t>(sizeof value));
     ::close(file);
   }
 

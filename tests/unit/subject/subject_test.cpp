@@ -18,8 +18,8 @@ pattern parsed(std::string_view text) {
 }
 
 TEST(Subject, TakesDottedTokens) {
-  for (const std::string_view good : {"a", "md.eq.AAPL", "host.cpu.0.user", "a-b_c/d:e@f", "k\xc3\xa4se.\xe2\x82\xac",
-                                      "\xf0\x9f\x9a\x80"}) {
+  for (const std::string_view good : {"a", "md.eq.AAPL", "host.cpu.0.user", "a-b_c/d:e@f",
+                                      "k\xc3\xa4se.\xe2\x82\xac", "\xf0\x9f\x9a\x80"}) {
     EXPECT_TRUE(check(good)) << good;
     EXPECT_TRUE(is_valid(good)) << good;
   }
@@ -45,19 +45,20 @@ TEST_P(InvalidSubject, IsRefusedWithPositionAndReason) {
   EXPECT_NE(answer.error().why.find(reason), std::string::npos) << answer.error().why;
 }
 
-INSTANTIATE_TEST_SUITE_P(Flaws, InvalidSubject,
-                         testing::Values(flawed{"", 0, "empty"}, flawed{".a", 0, "token is empty"},
-                                         flawed{"a..b", 2, "token is empty"}, flawed{"a.", 2, "token is empty"},
-                                         flawed{"a.*", 2, "wildcards"}, flawed{"a.>", 2, "wildcards"},
-                                         flawed{"a#b", 1, "wildcards"}, flawed{"a b", 1, "spaces"},
-                                         flawed{"a\tb", 1, "control"}, flawed{std::string("a\0b", 3), 1, "control"},
-                                         flawed{"a\x7f", 1, "control"}, flawed{"ab\xff", 2, "UTF-8"},
-                                         flawed{"ab\xc3", 2, "UTF-8"},           // cut off
-                                         flawed{"a\xc0\x80", 1, "UTF-8"},        // overlong
-                                         flawed{"a\xe0\x80\x80", 1, "UTF-8"},    // overlong
-                                         flawed{"a\xed\xa0\x80", 1, "UTF-8"},    // surrogate
-                                         flawed{"a\xf4\x90\x80\x80", 1, "UTF-8"},  // beyond Unicode
-                                         flawed{"\x80", 0, "UTF-8"}, flawed{std::string(256, 'a'), 255, "longer"}));
+INSTANTIATE_TEST_SUITE_P(
+    Flaws, InvalidSubject,
+    testing::Values(flawed{"", 0, "empty"}, flawed{".a", 0, "token is empty"},
+                    flawed{"a..b", 2, "token is empty"}, flawed{"a.", 2, "token is empty"},
+                    flawed{"a.*", 2, "wildcards"}, flawed{"a.>", 2, "wildcards"},
+                    flawed{"a#b", 1, "wildcards"}, flawed{"a b", 1, "spaces"},
+                    flawed{"a\tb", 1, "control"}, flawed{std::string("a\0b", 3), 1, "control"},
+                    flawed{"a\x7f", 1, "control"}, flawed{"ab\xff", 2, "UTF-8"},
+                    flawed{"ab\xc3", 2, "UTF-8"},             // cut off
+                    flawed{"a\xc0\x80", 1, "UTF-8"},          // overlong
+                    flawed{"a\xe0\x80\x80", 1, "UTF-8"},      // overlong
+                    flawed{"a\xed\xa0\x80", 1, "UTF-8"},      // surrogate
+                    flawed{"a\xf4\x90\x80\x80", 1, "UTF-8"},  // beyond Unicode
+                    flawed{"\x80", 0, "UTF-8"}, flawed{std::string(256, 'a'), 255, "longer"}));
 
 class InvalidPattern : public testing::TestWithParam<flawed> {};
 
@@ -71,11 +72,12 @@ TEST_P(InvalidPattern, IsRefusedWithPositionAndReason) {
   EXPECT_NE(answer.error().why.find(reason), std::string::npos) << answer.error().why;
 }
 
-INSTANTIATE_TEST_SUITE_P(Flaws, InvalidPattern,
-                         testing::Values(flawed{"", 0, "empty"}, flawed{"a*", 1, "whole token"},
-                                         flawed{"*a", 0, "whole token"}, flawed{"a.**", 2, "whole token"},
-                                         flawed{"a.b#", 3, "whole token"}, flawed{">.a", 0, "last token"},
-                                         flawed{"a.>.b", 2, "last token"}, flawed{"a.#.", 4, "token is empty"}));
+INSTANTIATE_TEST_SUITE_P(
+    Flaws, InvalidPattern,
+    testing::Values(flawed{"", 0, "empty"}, flawed{"a*", 1, "whole token"},
+                    flawed{"*a", 0, "whole token"}, flawed{"a.**", 2, "whole token"},
+                    flawed{"a.b#", 3, "whole token"}, flawed{">.a", 0, "last token"},
+                    flawed{"a.>.b", 2, "last token"}, flawed{"a.#.", 4, "token is empty"}));
 
 TEST(Pattern, StarIsExactlyOneToken) {
   const pattern p = parsed("md.*.AAPL");
@@ -158,10 +160,11 @@ bool greater_is_last(const tokens& p) {
   return true;
 }
 
-// Two patterns of n and m tokens that overlap have a common subject of at most n + m tokens; `c` stands for any other
-// token.
+// Two patterns of n and m tokens that overlap have a common subject of at most n + m tokens; `c`
+// stands for any other token.
 template <std::size_t SubjectCount>
-void compare_with_reference(const std::vector<tokens>& patterns, const std::vector<tokens>& subjects) {
+void compare_with_reference(const std::vector<tokens>& patterns,
+                            const std::vector<tokens>& subjects) {
   ASSERT_EQ(subjects.size(), SubjectCount);
   std::vector<std::bitset<SubjectCount>> sets(patterns.size());
   std::vector<pattern> compiled;

@@ -1,5 +1,6 @@
 #pragma once
-/// buses: short forms for tests of the public API. What must work and does not ends the test with the error's text.
+/// buses: short forms for tests of the public API. What must work and does not ends the test with
+/// the error's text.
 
 #include <gtest/gtest.h>
 
@@ -34,13 +35,15 @@ template <class... Arguments>
 std::uint64_t send(bus::publisher& from, Arguments&&... arguments) {
   const bus::published done = from.publish(std::forward<Arguments>(arguments)...);
   if (!done)
-    throw std::runtime_error(std::string(bus::publish_status_name(done.status)) + ": " + from.last_error().message());
+    throw std::runtime_error(std::string(bus::publish_status_name(done.status)) + ": " +
+                             from.last_error().message());
   return done.sequence;
 }
 inline void send_to(bus::publisher& from, std::string_view subject, std::string_view text) {
   const bus::published done = from.publish_to(subject, text);
   if (!done)
-    throw std::runtime_error(std::string(bus::publish_status_name(done.status)) + ": " + from.last_error().message());
+    throw std::runtime_error(std::string(bus::publish_status_name(done.status)) + ": " +
+                             from.last_error().message());
 }
 
 /// Everything that is there now, as text.

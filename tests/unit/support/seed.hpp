@@ -10,7 +10,8 @@ namespace test {
 
 inline std::uint64_t seed() {
   const char* given = std::getenv("BUS_TEST_SEED");
-  const std::uint64_t value = given != nullptr ? std::strtoull(given, nullptr, 10) : std::random_device{}();
+  const std::uint64_t value =
+      given != nullptr ? std::strtoull(given, nullptr, 10) : std::random_device{}();
   std::printf("BUS_TEST_SEED=%llu\n", static_cast<unsigned long long>(value));
   return value;
 }

@@ -1,4 +1,5 @@
-// watchdog: no test of these programs may hang. Each one has a deadline, after which the process is ended by SIGALRM.
+// watchdog: no test of these programs may hang. Each one has a deadline, after which the process is
+// ended by SIGALRM.
 
 #include <gtest/gtest.h>
 #include <unistd.h>

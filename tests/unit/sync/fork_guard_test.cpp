@@ -40,7 +40,8 @@ TEST(ForkGuard, OfTheChildIsStrangeInTheGrandchild) {
 TEST(ProcessToken, ChangesInAForkedChild) {
   const std::uint32_t mine = process_token();
   EXPECT_EQ(process_token(), mine);
-  test::child child([&] { return process_token() != mine && process_token() == process_token() ? 0 : 1; });
+  test::child child(
+      [&] { return process_token() != mine && process_token() == process_token() ? 0 : 1; });
   EXPECT_TRUE(child.succeeded());
 }
 

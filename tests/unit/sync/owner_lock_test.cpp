@@ -21,7 +21,9 @@ struct made_up_peers : peers {
   std::atomic<bool> known{true};
   std::atomic<bool> gone{false};
   made_up_peers() { cell.word = alive_word; }
-  const layout::life_cell* life_of(std::uint32_t) noexcept override { return known ? &cell : nullptr; }
+  const layout::life_cell* life_of(std::uint32_t) noexcept override {
+    return known ? &cell : nullptr;
+  }
   bool proven_gone(std::uint32_t) noexcept override { return gone || !known; }
   std::string describe(std::uint32_t id) override { return std::to_string(id); }
   void die() { std::atomic_ref(cell.word).store(futex_owner_died); }
@@ -139,7 +141,9 @@ TEST(OwnerLock, OnlyOneWaiterTakesOver) {
       struct : peers {
         made_up_peers* dead;
         layout::life_cell living{};
-        const layout::life_cell* life_of(std::uint32_t id) noexcept override { return id == 9 ? &dead->cell : &living; }
+        const layout::life_cell* life_of(std::uint32_t id) noexcept override {
+          return id == 9 ? &dead->cell : &living;
+        }
         bool proven_gone(std::uint32_t id) noexcept override { return id == 9; }
         std::string describe(std::uint32_t) override { return {}; }
       } mine;
