@@ -59,7 +59,7 @@ bus::result<void> start_logging(const bus::configuration& settings) {
 }
 
 // One busd per bus, and one per directory.
-bus::result<void> take_office(bus::session_core& session) {
+bus::result<void> become_keeper(bus::session_core& session) {
   auto lock = session.directory->lock_changes();
   if (!lock) return std::move(lock.error());
   auto& keeper = session.directory->control().keeper;
@@ -73,7 +73,7 @@ bus::result<void> take_office(bus::session_core& session) {
   return {};
 }
 
-void leave_office(bus::session_core& session) {
+void stop_keeping(bus::session_core& session) {
   bus::sync::replace(session.directory->control().keeper, session.me->id(), 0);
 }
 
@@ -94,13 +94,13 @@ class signal_flag {
 };
 
 /// What the thread that keeps the bus and the one that waits for signals tell each other.
-struct office {
+struct keeper_role {
   signal_flag stop, ending, ended;
   std::atomic<std::uint64_t> steps{0};  // of writing the rest
   std::atomic<bool> owes{false};        // something may be in the rings that could be written
 };
 
-int keep(const bus::configuration& settings, office& of) {
+int keep(const bus::configuration& settings, keeper_role& of) {
   std::error_code failed;
   const std::filesystem::path data = std::filesystem::absolute(settings.data, failed);
   std::filesystem::create_directories(data, failed);
@@ -117,7 +117,7 @@ int keep(const bus::configuration& settings, office& of) {
 
   auto session = bus::session_core::open({settings.url, "busd", true});
   if (!session) return fail(session.error());
-  if (auto taken = take_office(**session); !taken) return fail(taken.error());
+  if (auto taken = become_keeper(**session); !taken) return fail(taken.error());
   int status = 0;
   {
     bus::streams::events events(*session);
@@ -135,7 +135,7 @@ int keep(const bus::configuration& settings, office& of) {
         });
     bus::streams::keeper keeper(*session, engine, directory);
     if (auto started = keeper.start(); !started) {
-      leave_office(**session);
+      stop_keeping(**session);
       return fail(started.error());
     }
     of.owes = true;
@@ -143,7 +143,7 @@ int keep(const bus::configuration& settings, office& of) {
         bus::client::keeper_socket_path((*session)->directory->path()),
         [&](const nlohmann::json& request) { return bus::control::answer(keeper, request); });
     if (!server) {
-      leave_office(**session);
+      stop_keeping(**session);
       return fail(server.error());
     }
     spdlog::info("keeps the bus '{}' in {} by {}", settings.bus, directory, keeper.status().disk);
@@ -162,7 +162,7 @@ int keep(const bus::configuration& settings, office& of) {
     }
     of.ending.raise();
     ::sd_notify(0, "STOPPING=1");
-    leave_office(**session);
+    stop_keeping(**session);
     keeper.stop();
     engine.finish();  // before anything of an order is waited for: that may never come
     of.owes = false;
@@ -186,7 +186,7 @@ int run(const bus::configuration& settings) {
   ::umask(077);
   const bus::os::fd signal_file(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
 
-  office of;
+  keeper_role of;
   int status = 0;
   std::thread keeping([&] {
     status = keep(settings, of);

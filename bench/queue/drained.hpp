@@ -6,8 +6,8 @@
 ///   filler::fill(payload, count)     returns when all of them wait in the queue
 ///   worker::worker(system, name, batch)
 ///   worker::take(sum&)               claims up to batch messages, adds up every byte,
-///   acknowledges; how many it has
-///                                    settled; 0: maybe there is nothing any more
+///                                    acknowledges; how many it has settled; 0: maybe there is
+///                                    nothing any more
 ///   worker::finish()                 returns when the system has the acknowledgements of
 ///   everything taken
 ///

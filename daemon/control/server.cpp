@@ -44,7 +44,7 @@ int server::descriptor() const noexcept {
 }
 
 // Whoever connects and says nothing makes place for others.
-bool server::make_place() {
+bool server::drop_silent_client() {
   join_done(false);
   if (connections_.size() < connections_max) return true;
   const auto silent = std::find_if(connections_.begin(), connections_.end(),
@@ -61,7 +61,7 @@ void server::accept() {
   while (auto socket = os::accept_local(listener_.get(), exhausted)) {
     const auto uid = os::peer_uid(socket->get());
     // Too many that all wait for an answer: they see the end of their connection, and say so.
-    if (!uid || *uid != os::user_id() || !make_place()) continue;
+    if (!uid || *uid != os::user_id() || !drop_silent_client()) continue;
     connection& made = connections_.emplace_back();
     made.socket = std::move(*socket);
     try {

@@ -42,7 +42,7 @@ class server {
   server(os::fd listener, std::string path, handler handle)
       : listener_(std::move(listener)), path_(std::move(path)), handle_(std::move(handle)) {}
   void serve(connection& of) const;
-  bool make_place();
+  bool drop_silent_client();
   void join_done(bool all);
 
   os::fd listener_;

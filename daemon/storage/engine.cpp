@@ -137,7 +137,7 @@ void engine::step() noexcept {
   if (finishes_ && options_.steps != nullptr) ++*options_.steps;
 }
 
-void engine::settle() {
+void engine::apply_results() {
   while (any_in_flight()) hand_out_answers(wait_for_disk_ns);
 }
 
@@ -181,7 +181,7 @@ void engine::housekeep(clock::time_point now) {
   }
   for (auto& lane : lanes_) {
     lane->housekeep(now);
-    if (const auto news = lane->take_news())
+    if (const auto news = lane->take_wake_request())
       told_(news->code == errc::ok         ? "recovered"
             : news->code == errc::no_space ? "full"
                                            : "failed",
@@ -200,9 +200,9 @@ void engine::sleep() noexcept {
     const std::lock_guard guard(mutex_);
     wanted = wanted || stop_ || !coming_.empty() || (!leaving_.empty() && !left_);
   }
-  const bool troubled =
-      std::any_of(lanes_.begin(), lanes_.end(), [](const auto& l) { return l->is_troubled(); });
-  const auto length = clock::now() - last_activity_ > quiet_for && !troubled ? long_nap : nap;
+  const bool has_problem =
+      std::any_of(lanes_.begin(), lanes_.end(), [](const auto& l) { return l->has_problem(); });
+  const auto length = clock::now() - last_activity_ > quiet_for && !has_problem ? long_nap : nap;
   if (!wanted) os::futex_wait(os::futex_half(bell), 1, length);
   sync::exchange_both(bell, 0);
 }
@@ -263,14 +263,14 @@ void engine::run_rounds() {
 void engine::write_what_is_left() {
   for (int rounds = 0; rounds < rounds_at_the_end; ++rounds) {
     const bool busy = round(clock::now());
-    settle();
+    apply_results();
     if (busy) continue;
     if (std::none_of(lanes_.begin(), lanes_.end(),
                      [](const auto& l) { return l->waits_for_space(); }))
       break;
     std::this_thread::sleep_for(std::chrono::milliseconds(1));  // until there is a file to go on in
   }
-  settle();
+  apply_results();
 }
 
 // What was published before is written.

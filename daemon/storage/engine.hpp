@@ -4,11 +4,11 @@
 /// come to it ready, and go from it whole.
 ///
 /// Invariants
-///   E1  Its thread waits for its disk, and for nothing else: no lock that is held over a system
-///       call, no path of a user, no allocation of space, no removal of what is large, no line of a
-///       log.
-///   E2  A logger is in the hands of one thread: of the keeper's until attach() and from detach()
-///       on, of the engine's in between.
+///   ENGINE-1  Its thread waits for its disk, and for nothing else: no lock that is held over a
+///       system call, no path of a user, no allocation of space, no removal of what is large, no
+///       line of a log.
+///   ENGINE-2  A logger is in the hands of one thread: of the keeper's until attach() and from
+///       detach() on, of the engine's in between.
 ///
 /// Threads    attach and detach from one, the rest from any; everything else happens in its own
 ///            thread
@@ -89,7 +89,7 @@ class engine {
   }
   bool round(clock::time_point now);
   void hand_out_answers(std::uint64_t wait_ns);
-  void settle();
+  void apply_results();
   void step() noexcept;
   bool any_in_flight() const noexcept;
   void sleep() noexcept;

@@ -5,9 +5,9 @@
 /// and after.
 ///
 /// Invariants
-///   C1  It never goes back.
-///   C2  up_s never counts more than has passed.
-///   C3  The wall clock moves off_s only, and only at the first look after a boot.
+///   CLOCK-1  It never goes back.
+///   CLOCK-2  up_s never counts more than has passed.
+///   CLOCK-3  The wall clock moves off_s only, and only at the first look after a boot.
 ///
 /// Threads    one
 

@@ -123,7 +123,7 @@ result<void> lane_log::raise_high_water(std::uint64_t seq, std::uint64_t step) {
   return {};
 }
 
-// W9. What a gap that no segment announces yet has taken is not durable.
+// LOG-9. What a gap that no segment announces yet has taken is not durable.
 void lane_log::note_bounds(layout::log_state& state) const noexcept {
   clock_.store(state);
   if (options_.spill) return;  // what its readers have had is gone without a word
@@ -207,7 +207,7 @@ int lane_log::drop_file(const std::string& path) {
 }
 
 result<void> lane_log::open_new_file(std::string& path, std::uint64_t tail_bytes) {
-  if (serves_) {  // W12
+  if (serves_) {  // LOG-12
     path = options_.take_spare(directory_, next_bytes_);
     const int file =
         path.empty() ? -EAGAIN : disk_.open(path, log::disk_mode::write, options_.direct);
@@ -321,7 +321,7 @@ result<void> lane_log::write_header(std::uint64_t base_seq, std::uint64_t bytes,
 // the last one, and only another one can take its place.
 result<void> lane_log::name_segment(const std::string& path, std::uint64_t base_seq,
                                     std::uint64_t gap_first, layout::log_gap reason) {
-  // W10
+  // LOG-10
   if (std::find(foreign_.begin(), foreign_.end(), base_seq) != foreign_.end()) {
     const std::string theirs = log::segment_path(directory_, base_seq);
     const int moved = disk_.rename(theirs, theirs + ".foreign-" + std::to_string(os::wall_ns()));
@@ -523,7 +523,7 @@ result<void> lane_log::close(std::optional<std::uint64_t> beyond) {
   synced = sync();
   if (!synced) return synced;
   layout::log_state state = state_;
-  // W5. The exact end, when it is one.
+  // LOG-5. The exact end, when it is one.
   if (beyond && !options_.spill && gap_reason_ == layout::log_gap::none) {
     state.high_water = written_seq_ + *beyond;
     state.flags |= layout::log_state_exact;

@@ -4,33 +4,34 @@
 /// (lane_log_upkeep.cpp).
 ///
 /// Invariants
-///   W1  One write is in flight at most, and it goes behind everything that was written before:
+///   LOG-1  One write is in flight at most, and it goes behind everything that was written before:
 ///       what a crash can take is a suffix.
-///   W2  durable_seq() names only what a sync that succeeded covered. It is said in a frame only
+///   LOG-2  durable_seq() names only what a sync that succeeded covered. It is said in a frame only
 ///       afterwards.
-///   W3  A segment that a write or a sync failed on is never written again. What was not durable is
-///       written anew, into a new segment, which takes its name only when all of it is durable.
-///   W4  No byte of a sector that holds something durable is written again (but for `state`, which
-///       has two copies).
-///   W5  No sequence is given out above high_water() of the state on disk.
-///   W6  Another file may take the name of a full segment: it gives the same bytes, and was durable
-///       before. A power loss leaves the one or the other.
-///   W7  A segment of which the disk cannot read a page is left as it is, with all its sequences:
+///   LOG-3  A segment that a write or a sync failed on is never written again. What was not durable
+///       is written anew, into a new segment, which takes its name only when all of it is durable.
+///   LOG-4  No byte of a sector that holds something durable is written again (but for `state`,
+///       which has two copies).
+///   LOG-5  No sequence is given out above high_water() of the state on disk.
+///   LOG-6  Another file may take the name of a full segment: it gives the same bytes, and was
+///       durable before. A power loss leaves the one or the other.
+///   LOG-7  A segment of which the disk cannot read a page is left as it is, with all its
+///   sequences:
 ///       one that begins below its last record would take from it what may be readable again.
-///   W9  `state` names what must be there: the base of the last segment, and a sequence up to which
-///       the log is durable. Neither is ever more than what a sync has covered. What retention
-///       removes is below first_seq of the state first. So whatever is missing otherwise is damage.
-///   W10 A segment whose header names another log, lane or sequence is not this log's: it is
-///   neither
-///       read nor written over.
-///   W11 Of a batch all records are there, or none: those above durable_seq() that are not the end
-///   of
-///       one, and have none behind them, are a torn write.
-///   W8  A copy that covers several full segments takes the name of the first. The others go only
-///       when that is durable: until then each still gives what is between it and the next one.
-///   W12 While it serves it takes only space that is there already, and gives space back elsewhere:
-///   its
-///       calls wait for writes, reads and syncs of its own files, and for nothing else.
+///   LOG-9  `state` names what must be there: the base of the last segment, and a sequence up to
+///       which the log is durable. Neither is ever more than what a sync has covered. What
+///       retention removes is below first_seq of the state first. So whatever is missing otherwise
+///       is damage.
+///   LOG-10 A segment whose header names another log, lane or sequence is not this log's: it is
+///       neither read nor written over.
+///   LOG-11 Of a batch all records are there, or none: those above durable_seq() that are not the
+///       end of one, and have none behind them, are a torn write.
+///   LOG-8  A copy that covers several full segments takes the name of the first. The others go
+///       only when that is durable: until then each still gives what is between it and the next
+///       one.
+///   LOG-12 While it serves it takes only space that is there already, and gives space back
+///   elsewhere:
+///       its calls wait for writes, reads and syncs of its own files, and for nothing else.
 ///
 /// Threads    one at a time
 /// Blocks     open, create and begin_epoch as long as it takes, and all calls while it does not
@@ -104,7 +105,7 @@ struct recovery_report {
   std::vector<log::damage> damages;
 };
 
-/// Limits of G5; 0: none.
+/// Limits of retention; 0: none.
 struct retention_limits {
   std::uint64_t max_age_ns = 0;
   std::uint64_t max_bytes = 0;
@@ -157,7 +158,7 @@ class lane_log {
   bool in_flight() const noexcept { return in_flight_.has_value(); }
   bool is_poisoned() const noexcept { return poisoned_; }
 
-  /// From now on W12 holds, for good.
+  /// From now on LOG-12 holds, for good.
   /// REQUIRES: prepare_spare, take_spare and close_later of the options
   void serve() noexcept { serves_ = true; }
   /// Is there space for `frame`? False: it is being made; ask again.
@@ -222,10 +223,10 @@ class lane_log {
   /// A full segment that nobody has settled, the oldest first.
   std::optional<std::uint64_t> next_full_segment() const;
   /// It stays as it is.
-  void settle_segment(std::uint64_t base_seq) noexcept {
+  void mark_compress_skipped(std::uint64_t base_seq) noexcept {
     settled_seq_ = std::max(settled_seq_, base_seq);
   }
-  /// The file `path` takes its place (W6). 0, or a negative errno: `path` is removed.
+  /// The file `path` takes its place (LOG-6). 0, or a negative errno: `path` is removed.
   int replace_segment(std::uint64_t base_seq, const std::string& path, std::uint64_t bytes);
 
   /// Of the full segments, and of the last one.
@@ -237,7 +238,7 @@ class lane_log {
   };
   /// The segments from the oldest on that are thinned, as their headers say.
   thinned_part thinned();
-  /// W8. 0, or a negative errno. What could not be used of the copies is removed.
+  /// LOG-8. 0, or a negative errno. What could not be used of the copies is removed.
   int replace_segments(const std::vector<thinned_segment>& copies);
 
   /// Everything is on disk, and says so. `beyond`: of what was given out nothing is missing but, at
@@ -305,7 +306,7 @@ class lane_log {
   layout::log_state state_{};
   std::deque<segment> segments_;
   std::uint64_t named_base_ = 0;        // the last segment whose name is durable
-  std::vector<std::uint64_t> foreign_;  // names of files that are not this log's (W10)
+  std::vector<std::uint64_t> foreign_;  // names of files that are not this log's (LOG-10)
   std::uint64_t settled_seq_ = 0;       // base of the last segment that was settled
   log::disk_file file_ = -1;
   std::uint32_t align_ = 512;

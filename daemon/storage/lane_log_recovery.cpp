@@ -1,5 +1,5 @@
-/// lane_log, recovery: what a log is when it is opened, and when a write of it failed. W1 - W11
-/// are those of lane_log.hpp.
+/// lane_log, recovery: what a log is when it is opened, and when a write of it failed. LOG-1 -
+/// LOG-11 are those of lane_log.hpp.
 
 #include <algorithm>
 #include <cerrno>
@@ -17,9 +17,10 @@ namespace {
 // A high water that was lost is below this, above what is known of it.
 constexpr std::uint64_t never_reached = 1ull << 32;
 
-// W5. After a stop in order the high water is what was given out, unless somebody published since.
+// LOG-5. After a stop in order the high water is what was given out, unless somebody published
+// since.
 // 0 or a negative errno.
-int settle_high_water(log::disk& on, const std::string& directory, layout::log_state& state) {
+int mend_high_water(log::disk& on, const std::string& directory, layout::log_state& state) {
   if ((state.flags & layout::log_state_exact) == 0) return 0;
   const int file = on.open(log::reopened_path(directory), log::disk_mode::read, false);
   if (file >= 0) on.close(file);
@@ -87,7 +88,7 @@ result<std::unique_ptr<lane_log>> lane_log::open(log::disk& on, std::string dire
     made->state_ = rebuilt;
   } else {
     made->state_ = *state;
-    failure = settle_high_water(on, made->directory_, made->state_);
+    failure = mend_high_water(on, made->directory_, made->state_);
     if (failure != 0) return made->failed(failure, "cannot open a log");
   }
   made->clock_.load(made->state_);
@@ -99,7 +100,7 @@ result<std::unique_ptr<lane_log>> lane_log::open(log::disk& on, std::string dire
   if (!recovered) return std::move(recovered.error());
   made->is_intact_ = report.damages.empty() && !report.state_rebuilt && !report.state_damaged &&
                      !made->has_unread_end();
-  // The copy that is whole may be the older one (W5).
+  // The copy that is whole may be the older one (LOG-5).
   if (report.state_rebuilt || report.state_damaged)
     made->state_.high_water = std::max(made->state_.high_water, made->next_seq_) + never_reached;
   if (made->has_unread_end()) made->resume_at(made->state_.high_water + 1);
@@ -119,7 +120,7 @@ result<std::unique_ptr<lane_log>> lane_log::open(log::disk& on, std::string dire
   if (failure == 0 && report.state_rebuilt) failure = on.sync_directory(made->directory_);
   if (failure != 0) return made->failed(failure, "cannot write the state of a log");
   // Removed on purpose, but for their files. Not before now: the state that was read may be known
-  // to the page cache only (W9).
+  // to the page cache only (LOG-9).
   if (!options.spill) made->drop_consumed(made->state_.first_seq);
   return made;
 }
@@ -133,7 +134,7 @@ result<lane_log::outlook> lane_log::look(log::disk& on, const std::string& direc
   int state_failure = 0;
   auto state = log::read_state(on, directory, state_failure, &damaged);
   if (failure == 0 && !state) failure = state_failure;
-  if (failure == 0) failure = settle_high_water(on, directory, *state);
+  if (failure == 0) failure = mend_high_water(on, directory, *state);
   if (failure != 0) return os::failure(-failure, "cannot look at the log in " + directory);
   const std::uint64_t from = history.bases().empty() ? 1 : history.bases().back();
   found.last_seq = std::max(from - 1, state->durable_upto);
@@ -159,7 +160,7 @@ result<lane_log::outlook> lane_log::look(log::disk& on, const std::string& direc
   return found;
 }
 
-// The segments that are this log's (W10), and what is missing in front of them (W9).
+// The segments that are this log's (LOG-10), and what is missing in front of them (LOG-9).
 result<void> lane_log::list(const std::vector<std::uint64_t>& bases, recovery_report& report) {
   bool announces_gap = false;
   for (const std::uint64_t base_seq : bases) {
@@ -191,7 +192,7 @@ result<void> lane_log::list(const std::vector<std::uint64_t>& bases, recovery_re
   return {};
 }
 
-// W9: the sequence that the log must reach.
+// LOG-9: the sequence that the log must reach.
 std::uint64_t lane_log::must_reach() const noexcept {
   if (options_.spill) return 0;
   return std::max(state_.durable_upto, state_.last_base != 0 ? state_.last_base - 1 : 0);
@@ -209,7 +210,7 @@ result<void> lane_log::begin_again(std::uint64_t fresh, recovery_report& report)
 }
 
 // Reads the last segment only: every other one was complete and durable before a newer one got its
-// name (W3).
+// name (LOG-3).
 result<void> lane_log::recover(recovery_report& report) {
   const std::uint64_t fresh = std::max<std::uint64_t>(state_.first_seq, 1);
   if (segments_.empty()) return begin_again(fresh, report);
@@ -277,7 +278,7 @@ result<void> lane_log::recover(recovery_report& report) {
     last = r.last;
     end = r.end;
   }
-  // W11: a batch that is not whole is a torn write, too.
+  // LOG-11: a batch that is not whole is a torn write, too.
   if (last > durable && !options_.spill && !options_.keeps_torn_batches) {
     std::uint64_t whole_last = base_seq - 1, whole_end = layout::log_header_bytes;
     bool ends_whole = false;
@@ -348,7 +349,7 @@ result<void> lane_log::recover(recovery_report& report) {
   return leave_unread(runs.back().last, report);
 }
 
-// W7. Neither a torn end nor a hole can be told from what the disk does not give.
+// LOG-7. Neither a torn end nor a hole can be told from what the disk does not give.
 result<void> lane_log::leave_unread(std::uint64_t last, recovery_report& report) {
   poisoned_ = false;
   // What can be read may be known to the page cache only.
@@ -373,7 +374,7 @@ void lane_log::resume_at(std::uint64_t seq) noexcept {
   gap_reason_ = is_gap ? layout::log_gap::corrupt : layout::log_gap::none;
 }
 
-// W3. From the files: the page cache has what the disk may not.
+// LOG-3. From the files: the page cache has what the disk may not.
 result<void> lane_log::restart() {
   in_flight_.reset();
   if (file_ >= 0) disk_.close(file_);
@@ -449,7 +450,8 @@ result<void> lane_log::copy_tail(std::uint64_t first, std::uint64_t last) {
     if (outcome == log::walk_outcome::end) break;
     if (outcome == log::walk_outcome::gap) continue;
     const bool follows = record.seq == frame.next_seq();
-    if (!follows && !options_.spill && record.seq > durable_seq_) break;  // a suffix is lost (W1)
+    if (!follows && !options_.spill && record.seq > durable_seq_)
+      break;  // a suffix is lost (LOG-1)
     if (!frame.fits(record.shape.total_bytes()) && follows && batch_count != 0 && in_batch) {
       // All of the batch goes into the next frame.
       frame.drop_to(batch_count, batch_bytes);
@@ -484,7 +486,7 @@ result<void> lane_log::copy_tail(std::uint64_t first, std::uint64_t last) {
     unread_from_ = first;
     return failed(-EIO, "cannot read the log");
   }
-  // W11: its end cannot be read any more
+  // LOG-11: its end cannot be read any more
   if (in_batch && copied > durable_seq_ && !options_.keeps_torn_batches) {
     frame.drop_to(batch_count, batch_bytes);
     copied = batch_seq - 1;

@@ -1,4 +1,4 @@
-/// lane_log, upkeep: what becomes of segments that are full. W6 is of lane_log.hpp.
+/// lane_log, upkeep: what becomes of segments that are full. LOG-6 is of lane_log.hpp.
 
 #include <algorithm>
 #include <cerrno>
@@ -75,21 +75,21 @@ std::size_t lane_log::retain(const retention_limits& limits) {
     if (!log::is_older(*begun, time, limits.max_age_ns)) break;
     old = i;
   }
-  std::uint64_t behind_first = 0;  // messages
+  std::uint64_t messages_after_first = 0;  // messages
   if (limits.max_messages != 0) {
-    behind_first = next_seq_ - std::min(next_seq_, segments_.back().base_seq);
-    for (std::size_t i = 1; i + 1 < segments_.size(); ++i) behind_first += records_of(i);
+    messages_after_first = next_seq_ - std::min(next_seq_, segments_.back().base_seq);
+    for (std::size_t i = 1; i + 1 < segments_.size(); ++i) messages_after_first += records_of(i);
   }
   for (std::uint64_t bytes = bytes_on_disk(); goes + 1 < segments_.size(); ++goes) {
     const bool is_large = limits.max_bytes != 0 && bytes > limits.max_bytes;
-    const bool is_many = limits.max_messages != 0 && behind_first >= limits.max_messages;
+    const bool is_many = limits.max_messages != 0 && messages_after_first >= limits.max_messages;
     if (!is_large && !is_many && goes >= old) break;
     bytes -= std::min(bytes, segments_[goes].bytes);
     if (limits.max_messages != 0 && goes + 2 < segments_.size())
-      behind_first -= std::min(behind_first, records_of(goes + 1));
+      messages_after_first -= std::min(messages_after_first, records_of(goes + 1));
   }
   if (goes == 0) return 0;
-  // W9: said first, and durably. What is gone otherwise is damage.
+  // LOG-9: said first, and durably. What is gone otherwise is damage.
   layout::log_state state = state_;
   state.first_seq = std::max(state.first_seq, segments_[goes].base_seq);
   if (store_state(state) != 0) return 0;
@@ -134,7 +134,7 @@ std::optional<std::uint64_t> lane_log::next_full_segment() const {
 
 int lane_log::replace_segment(std::uint64_t base_seq, const std::string& path,
                               std::uint64_t bytes) {
-  settle_segment(base_seq);
+  mark_compress_skipped(base_seq);
   const auto found =
       std::lower_bound(segments_.begin(), segments_.end(), base_seq,
                        [](const segment& one, std::uint64_t seq) { return one.base_seq < seq; });

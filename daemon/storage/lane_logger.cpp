@@ -23,7 +23,7 @@ constexpr const char* make_again =
     "record what only shared memory has (bus record '>' --all --to FILE), end the bus's processes, "
     "remove it (bus rm), and start busd: it goes on above everything that was ever given out";
 constexpr auto upkeep_again_after = std::chrono::minutes(1);  // when it failed
-constexpr int place_attempts = 1000;
+constexpr int position_attempts = 1000;
 constexpr std::uint64_t frame_overhead_bytes = 4096;  // head and padding of a frame, at most
 
 }  // namespace
@@ -72,8 +72,8 @@ lane_logger::~lane_logger() {
 }
 
 layout::log_health lane_logger::health() const noexcept {
-  if (trouble_)
-    return trouble_->code == errc::no_space ? layout::log_health::full : layout::log_health::failed;
+  if (problem_)
+    return problem_->code == errc::no_space ? layout::log_health::full : layout::log_health::failed;
   return full_ ? layout::log_health::full : layout::log_health::good;
 }
 
@@ -102,20 +102,20 @@ void lane_logger::set_full(bool yes) {
   announce_health();
 }
 
-void lane_logger::trouble(error why) {
+void lane_logger::report_problem(error why) {
   if (said_ != why.code) news_ = why;
   said_ = why.code;
-  trouble_ = std::move(why);
+  problem_ = std::move(why);
   retry_at_ = clock::now() + retry_every;
   drop_filling();
-  lost_place_ = true;
+  lost_position_ = true;
   announce_health();
 }
 
 // Behind record next_seq - 1, whatever it takes: from the newest waypoint before it.
-bool lane_logger::place_reader(std::uint64_t next_seq) {
+bool lane_logger::position_reader(std::uint64_t next_seq) {
   const auto& memory = lane_->memory();
-  for (int attempt = 0; attempt < place_attempts; ++attempt) {
+  for (int attempt = 0; attempt < position_attempts; ++attempt) {
     reader_ = ring::lane_reader<sync::hardware>(memory, nullptr, false);
     const bool entered = reader_.enter([&](std::uint64_t) {
       const auto entry = ring::last_waypoint_before<sync::hardware>(
@@ -133,7 +133,7 @@ bool lane_logger::place_reader(std::uint64_t next_seq) {
 result<void> lane_logger::take_over() {
   stored_position_ = sync::load_acquire(words().logged_position);
   if (log_->has_unread_end()) log_->resume_at(sync::load_acquire(words().logged_seq) + 1);
-  if (!spills() && !place_reader(log_->next_seq())) {
+  if (!spills() && !position_reader(log_->next_seq())) {
     // Nothing of the ring is in the way of a publisher any more, and nothing may be lost silently.
     const auto& memory = lane_->memory();
     const auto oldest = ring::oldest_waypoint<sync::hardware>(memory, stored_position_);
@@ -149,7 +149,7 @@ result<void> lane_logger::take_over() {
         errc::corrupt, 0, "stream '" + config_.name + "' lost messages",
         "the log in " + log_->directory() + " does not have what the ring has given up already",
         "bus stream gaps " + config_.name + " tells which"};
-    if (!place_reader(oldest.seq))
+    if (!position_reader(oldest.seq))
       return error{errc::busy, 0, "cannot go on with the log in " + log_->directory(),
                    "its place in the ring moves", "start busd again"};
   }
@@ -170,11 +170,11 @@ result<void> lane_logger::take_over() {
   facts_->health = health();
   if (config_.max_messages != 0 || config_.max_messages_per_subject != 0) log_->learn_counts();
   log_->serve();
-  tell_facts();
+  publish_facts();
   return {};
 }
 
-void lane_logger::tell_facts() noexcept {
+void lane_logger::publish_facts() noexcept {
   facts_->first_seq = log_->first_seq();
   facts_->written_seq = log_->written_seq();
   facts_->durable_seq = log_->durable_seq();
@@ -251,22 +251,24 @@ bool lane_logger::gather() {
     const auto outcome = reader_.poll(SIZE_MAX, into);
     if (outcome == ring::poll_outcome::corrupt || outcome == ring::poll_outcome::unsupported ||
         (outcome == ring::poll_outcome::lapped && !spills())) {
-      trouble({errc::corrupt, 0, "cannot log stream '" + config_.name + "'",
-               "at sequence " + std::to_string(reader_.next_seq()) +
-                   " its ring has no record: it was overwritten by something else than libbus",
-               make_again});
+      report_problem(
+          {errc::corrupt, 0, "cannot log stream '" + config_.name + "'",
+           "at sequence " + std::to_string(reader_.next_seq()) +
+               " its ring has no record: it was overwritten by something else than libbus",
+           make_again});
       return false;
     }
     if (outcome == ring::poll_outcome::lapped) {  // its readers went on meanwhile
       drop_filling();
-      lost_place_ = true;
+      lost_position_ = true;
       return false;
     }
     if (outcome != ring::poll_outcome::aborted && reader_.position() == from) break;
     if (outcome == ring::poll_outcome::empty) break;
   }
-  // K5. A batch is published as a whole, so it ends here unless the frame is full. The rest would
-  // be torn from it: it all goes into the next frame. One that fills a frame alone is of no libbus.
+  // LOGGER-5. A batch is published as a whole, so it ends here unless the frame is full. The rest
+  // would be torn from it: it all goes into the next frame. One that fills a frame alone is of no
+  // libbus.
   if (filling_->in_batch && filling_->batch_count != 0) {
     filling_->frame.drop_to(filling_->batch_count, filling_->batch_bytes);
     reader_.set_position(filling_->batch_position, filling_->batch_seq);
@@ -290,15 +292,16 @@ bool lane_logger::save_subjects() {
   for (std::uint64_t id = subjects_->count(); id <= highest_subject_; ++id) {
     auto text = stream_->subject_text(static_cast<std::uint32_t>(id));
     if (!text || text->empty()) {
-      trouble({errc::corrupt, 0, "cannot log stream '" + config_.name + "'",
-               "a record names subject " + std::to_string(id) + ", which nobody has registered",
-               make_again});
+      report_problem(
+          {errc::corrupt, 0, "cannot log stream '" + config_.name + "'",
+           "a record names subject " + std::to_string(id) + ", which nobody has registered",
+           make_again});
       return false;
     }
     more.push_back({std::string(*text), stream_->subject_type(static_cast<std::uint32_t>(id))});
   }
   auto added = subjects_->append(more);
-  if (!added) trouble(std::move(added.error()));
+  if (!added) report_problem(std::move(added.error()));
   log_->note_subjects(subjects_->count());
   return static_cast<bool>(added);
 }
@@ -306,7 +309,7 @@ bool lane_logger::save_subjects() {
 bool lane_logger::begin() {
   auto room = log_->has_room_for(filling_->frame);
   if (!room) {
-    trouble(std::move(room.error()));
+    report_problem(std::move(room.error()));
     return false;
   }
   waits_ = !*room;
@@ -315,13 +318,13 @@ bool lane_logger::begin() {
       filling_->frame.next_seq() + 2 * lane_->memory().capacity_bytes / layout::record_align,
       2 * lane_->memory().capacity_bytes / layout::record_align);
   if (!raised) {
-    trouble(std::move(raised.error()));
+    report_problem(std::move(raised.error()));
     return false;
   }
   auto begun = log_->begin(filling_->frame, syncs_each(), token_,
                            buffers_.registered() ? filling_->buffer : -1);
   if (!begun) {
-    trouble(std::move(begun.error()));
+    report_problem(std::move(begun.error()));
     return false;
   }
   flight_buffer_ = filling_->buffer;
@@ -331,7 +334,7 @@ bool lane_logger::begin() {
   return true;
 }
 
-// K1. The newest waypoint that is not above what is in the log.
+// LOGGER-1. The newest waypoint that is not above what is in the log.
 void lane_logger::publish_progress(std::uint64_t end_position) {
   const auto& memory = lane_->memory();
   if (end_position / memory.block_bytes() != stored_position_ / memory.block_bytes() ||
@@ -357,7 +360,7 @@ void lane_logger::finished(int failure) {
   const std::uint64_t end = flight_end_;
   buffers_.give_back(std::exchange(flight_buffer_, -1));
   if (log_->finished(failure) != 0) {
-    trouble(
+    report_problem(
         {failure == -ENOSPC || failure == -EDQUOT ? errc::no_space : errc::system, -failure,
          "cannot write the log of stream '" + config_.name + "'",
          "the disk answered with error " + std::to_string(-failure) + " in " + log_->directory(),
@@ -371,7 +374,7 @@ void lane_logger::finished(int failure) {
   marked_ = false;
   last_commit_ = clock::now();
   sync::store_release(words().logged_seq, log_->written_seq());                     // [D1]
-  if (syncs_each()) sync::store_release(words().durable_seq, log_->durable_seq());  // [D2] K2
+  if (syncs_each()) sync::store_release(words().durable_seq, log_->durable_seq());  // [D2] LOGGER-2
   publish_progress(end);
   all_is_well();
 }
@@ -392,15 +395,15 @@ bool lane_logger::choose_spill() {
   const std::uint64_t lag = tail - std::min(tail, laggard->position);
   // Begins when half of the ring is behind, ends when three quarters of it are free again.
   if (!in_log && lag < memory.capacity_bytes / (spilling_ ? 4 : 2)) return spilling_ = false;
-  if (spilling_ && !lost_place_) return true;
+  if (spilling_ && !lost_position_) return true;
   if (in_log) {
-    if (!place_reader(log_->next_seq())) return false;
+    if (!position_reader(log_->next_seq())) return false;
   } else {
     // Its position and sequence are two words: the record itself tells whether they belong
     // together.
     const std::uint64_t seq = laggard->next_seq;
     if (seq <= log_->written_seq()) {
-      if (!place_reader(log_->next_seq())) return false;
+      if (!position_reader(log_->next_seq())) return false;
     } else {
       if (laggard->position % layout::record_align != 0 ||
           sync::load_acquire(memory.word_at(laggard->position)) != seq)
@@ -409,11 +412,11 @@ bool lane_logger::choose_spill() {
       reader_.set_position(laggard->position, seq);
     }
   }
-  lost_place_ = false;
+  lost_position_ = false;
   return spilling_ = true;
 }
 
-void lane_logger::recover_from_trouble(clock::time_point now) {
+void lane_logger::recover_from_problem(clock::time_point now) {
   if (now < retry_at_) return;
   retry_at_ = now + retry_every;
   if (log_->is_poisoned()) {
@@ -421,31 +424,32 @@ void lane_logger::recover_from_trouble(clock::time_point now) {
     if (room && !*room) return;
     auto restarted = room ? log_->restart() : result<void>(std::move(room.error()));
     if (!restarted) {
-      trouble(std::move(restarted.error()));
+      report_problem(std::move(restarted.error()));
       return;
     }
   }
-  if (trouble_->code == errc::corrupt) return;  // of the ring: nothing of ours brings it back
-  trouble_.reset();
+  if (problem_->code == errc::corrupt) return;  // of the ring: nothing of ours brings it back
+  problem_.reset();
   sync::store_release(words().logged_seq, log_->written_seq());
   if (!spills() && config_.fsync != fsync_policy::never)
     sync::store_release(words().durable_seq, log_->durable_seq());
 }
 
 bool lane_logger::work(clock::time_point now) {
-  if (trouble_) {
-    recover_from_trouble(now);
-    if (trouble_) return false;
-    if (!spills() && !place_reader(log_->next_seq())) {  // K4
-      trouble({errc::corrupt, 0, "cannot log stream '" + config_.name + "'",
-               "its ring does not have sequence " + std::to_string(log_->next_seq()), make_again});
+  if (problem_) {
+    recover_from_problem(now);
+    if (problem_) return false;
+    if (!spills() && !position_reader(log_->next_seq())) {  // LOGGER-4
+      report_problem({errc::corrupt, 0, "cannot log stream '" + config_.name + "'",
+                      "its ring does not have sequence " + std::to_string(log_->next_seq()),
+                      make_again});
       return false;
     }
-    lost_place_ = spills();
+    lost_position_ = spills();
   }
   const bool idle = spills() && !filling_ && !choose_spill();
   const bool gathered = !idle && gather();
-  if (trouble_ || log_->in_flight()) return gathered;
+  if (problem_ || log_->in_flight()) return gathered;
   if (!filling_) {
     if (!gathered) all_is_well();  // else nobody would be let in who could bring something to write
     return gathered;
@@ -457,7 +461,7 @@ bool lane_logger::work(clock::time_point now) {
 }
 
 bool lane_logger::has_news() noexcept {
-  if (trouble_ || waits_) return false;
+  if (problem_ || waits_) return false;
   if (spills()) return spilling_;
   return filling_.has_value() || reader_.ready();
 }
@@ -476,7 +480,7 @@ void lane_logger::take_copies(clock::time_point now) {
           thinned_->bytes -= std::min(thinned_->bytes, before - log_->full_bytes());
         break;
       }
-      case compress_outcome::left: log_->settle_segment(compressed->what.base_seq); break;
+      case compress_outcome::left: log_->mark_compress_skipped(compressed->what.base_seq); break;
       case compress_outcome::stopped: break;
       case compress_outcome::failed: next_upkeep_ = now + upkeep_again_after; break;
     }
@@ -521,14 +525,14 @@ void lane_logger::set_config(const stream_config& config) {
 }
 
 result<void> lane_logger::sync() {
-  if (trouble_) return *trouble_;
+  if (problem_) return *problem_;
   return log_->written_seq() > log_->durable_seq() ? log_->sync() : result<void>();
 }
 
 void lane_logger::housekeep(clock::time_point now) {
   keep_up(now);
-  tell_facts();
-  if (trouble_ || log_->in_flight()) return;
+  publish_facts();
+  if (problem_ || log_->in_flight()) return;
   // Synced by an order, and not with a commit.
   if (!spills() && config_.fsync != fsync_policy::never &&
       sync::load_relaxed(words().durable_seq) < log_->durable_seq()) {
@@ -539,14 +543,14 @@ void lane_logger::housekeep(clock::time_point now) {
       log_->written_seq() > log_->durable_seq() && now - last_sync_ >= config_.fsync_interval) {
     last_sync_ = now;
     auto synced = log_->sync();
-    if (!synced) return trouble(std::move(synced.error()));
-    sync::store_release(words().durable_seq, log_->durable_seq());  // K2
+    if (!synced) return report_problem(std::move(synced.error()));
+    sync::store_release(words().durable_seq, log_->durable_seq());  // LOGGER-2
     publish_progress(stored_position_);
   }
   if (!marked_ && now - last_commit_ > mark_after) {
     marked_ = true;
     auto marked = log_->write_mark();
-    if (!marked) return trouble(std::move(marked.error()));
+    if (!marked) return report_problem(std::move(marked.error()));
   }
   if (now < next_retention_) return;
   if (spills())
@@ -557,20 +561,20 @@ void lane_logger::housekeep(clock::time_point now) {
     log_->retain({static_cast<std::uint64_t>(config_.max_age.count()), config_.max_bytes,
                   config_.max_messages});
   next_retention_ = now + (log_->is_dropping() ? drop_again_after : retention_every);
-  tell_readable();
-  tell_facts();
+  publish_readable();
+  publish_facts();
 }
 
 result<void> lane_logger::purge(std::uint64_t below) {
   auto purged = log_->purge(std::min(below, log_->next_seq()));
   next_retention_ = {};
-  tell_readable();
-  tell_facts();
+  publish_readable();
+  publish_facts();
   return purged;
 }
 
 // Also of what still lies in the ring.
-void lane_logger::tell_readable() noexcept {
+void lane_logger::publish_readable() noexcept {
   if (spills()) return;
   auto& readable = lane_->header().counters.readable_from;
   if (log_->first_seq() > sync::load_relaxed(readable))
@@ -578,7 +582,7 @@ void lane_logger::tell_readable() noexcept {
 }
 
 void lane_logger::stop_publishing() {
-  if (spills() || trouble_) return;
+  if (spills() || problem_) return;
   log_->forget_reopening();  // of a stop before this one
   // Before the fence: an exclusive publisher that ends meanwhile leaves the lane parked.
   sync::store_release(words().stopped, session_.me->id());  // another number at every stop
@@ -586,13 +590,14 @@ void lane_logger::stop_publishing() {
       client::raise_fence(*lane_, layout::lease_parked, session_.me->lock_word(), *session_.peers);
   if (fence == client::fence::busy) return sync::store_release(words().stopped, 0);
   session_.directory->announce_change(layout::change_kind::changed, config_.name);
-  // F2. A call that was begun before ends: in the time of the rounds that follow, or it counts.
+  // FENCE-2. A call that was begun before ends: in the time of the rounds that follow, or it
+  // counts.
   beyond_ = fence == client::fence::raised ? 0 : layout::largest_batch_messages;
 }
 
 void lane_logger::close() {
   // What could not be written was given out all the same.
-  if (trouble_ || filling_ || reader_.ready()) beyond_.reset();
+  if (problem_ || filling_ || reader_.ready()) beyond_.reset();
   auto closed = log_->close(beyond_);
   if (!closed) {
     news_ = std::move(closed.error());

@@ -2,14 +2,15 @@
 /// lane_logger: takes what is published to one lane and puts it into the lane's log.
 ///
 /// Invariants
-///   K1  logged_position never passes what is in the log (durable streams with fsync=batch: what is
-///       synced), and is always the position of a waypoint: so a busd that comes after this one
-///       finds its place in the ring again.
-///   K2  durable_seq never passes what a sync covered.
-///   K3  Before a sequence can be given out, a high water above it is on disk: publishers are at
-///       most one ring ahead of logged_position.
-///   K5  A batch lies in one frame. One that no buffer could hold was refused by its publisher.
-///   K4  After a failure it goes back, in the ring, to the first record that is not in the log.
+///   LOGGER-1  logged_position never passes what is in the log (durable streams with fsync=batch:
+///       what is synced), and is always the position of a waypoint: so a busd that comes after this
+///       one finds its place in the ring again.
+///   LOGGER-2  durable_seq never passes what a sync covered.
+///   LOGGER-3  Before a sequence can be given out, a high water above it is on disk: publishers are
+///       at most one ring ahead of logged_position.
+///   LOGGER-5  A batch lies in one frame. One that no buffer could hold was refused by its
+///   publisher. LOGGER-4  After a failure it goes back, in the ring, to the first record that is
+///   not in the log.
 ///
 /// Threads    one at a time: the keeper's until it is attached to the engine and after it was
 ///            detached, the engine's in between
@@ -71,9 +72,9 @@ class lane_logger {
   /// Something may be waiting in the ring.
   bool has_news() noexcept;
   bool in_flight() const noexcept { return log_->in_flight(); }
-  bool is_troubled() const noexcept { return trouble_.has_value() || waits_; }
+  bool has_problem() const noexcept { return problem_.has_value() || waits_; }
   /// What was gathered waits for the next segment, which is being made.
-  bool waits_for_space() const noexcept { return waits_ || (trouble_ && log_->is_poisoned()); }
+  bool waits_for_space() const noexcept { return waits_ || (problem_ && log_->is_poisoned()); }
   /// Nothing of the engine's is kept: what was gathered, and not begun, is gathered again.
   /// REQUIRES: not in flight
   void let_go() noexcept;
@@ -99,7 +100,7 @@ class lane_logger {
   const std::shared_ptr<lane_facts>& facts() const noexcept { return facts_; }
   /// Set once per trouble, and with `ok` when it is over: for the log line and the event; taken by
   /// the engine.
-  std::optional<error> take_news() noexcept { return std::exchange(news_, std::nullopt); }
+  std::optional<error> take_wake_request() noexcept { return std::exchange(news_, std::nullopt); }
 
  private:
   struct sink;
@@ -108,7 +109,7 @@ class lane_logger {
     log::frame_builder frame;
     std::uint64_t end_position = 0;
     std::uint64_t begin_position = 0, begin_seq = 0;
-    /// Where the batch began that was gathered last, when it is not whole yet (K5).
+    /// Where the batch began that was gathered last, when it is not whole yet (LOGGER-5).
     bool in_batch = false;
     std::uint64_t batch_position = 0, batch_seq = 0, batch_bytes = 0;
     std::uint32_t batch_count = 0;
@@ -119,17 +120,17 @@ class lane_logger {
   bool begin();
   void take_copies(clock::time_point now);
   void keep_up(clock::time_point now);
-  bool place_reader(std::uint64_t next_seq);
+  bool position_reader(std::uint64_t next_seq);
   bool choose_spill();
   void publish_progress(std::uint64_t end_position);
-  void trouble(error why);
-  void recover_from_trouble(clock::time_point now);
+  void report_problem(error why);
+  void recover_from_problem(clock::time_point now);
   void announce_health();
   void all_is_well();
-  void tell_readable() noexcept;
+  void publish_readable() noexcept;
   bool save_subjects();
   void drop_filling() noexcept;
-  void tell_facts() noexcept;
+  void publish_facts() noexcept;
   bool syncs_each() const noexcept {
     return lane_->memory().kept == layout::storage::durable && config_.fsync == fsync_policy::batch;
   }
@@ -157,9 +158,9 @@ class lane_logger {
   bool has_subject_ = false;
   bool spilling_ = false;
   bool full_ = false;
-  bool lost_place_ = false;
+  bool lost_position_ = false;
   bool waits_ = false;
-  std::optional<error> trouble_, news_;
+  std::optional<error> problem_, news_;
   errc said_ = errc::ok;  // the trouble that was told last
   clock::time_point retry_at_{}, last_sync_{}, last_commit_{}, next_retention_{}, next_upkeep_{},
       next_look_for_newcomers_{};

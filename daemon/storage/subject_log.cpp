@@ -91,9 +91,9 @@ result<subject_log> subject_log::open(log::disk& on, const std::string& stream_d
                  "put the file back from a backup and start busd again: nothing was changed "
                  "(bus stream verify --dir " +
                      stream_directory + ")"};
-  if (is_whole && count == first.prefix_count) {  // S3
+  if (is_whole && count == first.prefix_count) {  // SUBJECTS-3
     made.end_ = first.prefix_end;
-    auto cut = made.cut_behind(made.end_);
+    auto cut = made.truncate_after(made.end_);
     if (!cut) return std::move(cut.error());
   } else {
     if (failure == 0 && !is_whole) {
@@ -133,8 +133,8 @@ result<void> subject_log::write_whole(const std::string& path) {
   return {};
 }
 
-// S3. Whole entries there must not come back when others take the place of torn ones.
-result<void> subject_log::cut_behind(std::uint64_t end) {
+// SUBJECTS-3. Whole entries there must not come back when others take the place of torn ones.
+result<void> subject_log::truncate_after(std::uint64_t end) {
   const std::string path = log::subjects_path(directory_);
   const int file = disk_->open(path, log::disk_mode::write, false);
   if (file < 0) return os::failure(-file, "cannot open " + path);

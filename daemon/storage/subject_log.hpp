@@ -3,12 +3,12 @@
 /// names its subject by id: the subject is durable before the record is.
 ///
 /// Invariants
-///   S1  An entry is synced in `subjects` before a record that names it is written.
-///   S2  How many entries there must be is known from the lanes. When fewer are whole, the missing
-///       ones are taken from the copy, or from shared memory; when these do not have them either,
-///       no byte is changed and the stream is not opened.
-///   S3  What lies behind the entries that there must be was never named by any record: it is the
-///       rest of a write that a crash interrupted.
+///   SUBJECTS-1  An entry is synced in `subjects` before a record that names it is written.
+///   SUBJECTS-2  How many entries there must be is known from the lanes. When fewer are whole, the
+///       missing ones are taken from the copy, or from shared memory; when these do not have them
+///       either, no byte is changed and the stream is not opened.
+///   SUBJECTS-3  What lies behind the entries that there must be was never named by any record: it
+///       is the rest of a write that a crash interrupted.
 ///
 /// Threads    one
 
@@ -50,7 +50,7 @@ class subject_log {
       : disk_(&on), directory_(std::move(directory)), stream_id_(stream_id) {}
 
   result<void> write_whole(const std::string& path);
-  result<void> cut_behind(std::uint64_t end);
+  result<void> truncate_after(std::uint64_t end);
   void write_copy();
 
   log::disk* disk_;

@@ -236,9 +236,9 @@ class thinner {
     for (std::size_t i = 0; i < segments() && result_.failure == 0 && !stop_; ++i) {
       log::segment_reader reader(disk_);
       if (!open(i, reader)) break;
-      const bool begins_anew = !is_whole_[i] || reader.header()->gap_reason != 0 ||
-                               (writer && writer->bytes() >= what_.segment_bytes / 2);
-      if (begins_anew) finish();
+      const bool starts_segment = !is_whole_[i] || reader.header()->gap_reason != 0 ||
+                                  (writer && writer->bytes() >= what_.segment_bytes / 2);
+      if (starts_segment) finish();
       if (is_whole_[i] && !writer && result_.failure == 0) {
         const std::string base_path = log::segment_path(what_.directory, what_.bases[i]);
         thinned_segment& made = result_.made.emplace_back();

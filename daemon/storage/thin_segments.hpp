@@ -3,13 +3,13 @@
 /// their subject have superseded. Small ones become one on the way.
 ///
 /// Invariants
-///   T1  Of each subject the newest `keep` of the messages in these segments are kept, under their
-///       sequences, byte by byte; unless they are older than `max_age_ns`, by the lane's clock.
-///       Stamps decide nothing.
-///   T2  A segment that is not as it was written (damage, a page that cannot be read) is left as it
-///       is.
-///   T3  A segment that announces a gap stays the beginning of a segment.
-///   T4  The copies are synced, and cover whole segments, one behind the other.
+///   THIN-1  Of each subject the newest `keep` of the messages in these segments are kept, under
+///       their sequences, byte by byte; unless they are older than `max_age_ns`, by the lane's
+///       clock. Stamps decide nothing.
+///   THIN-2  A segment that is not as it was written (damage, a page that cannot be read) is left
+///       as it is.
+///   THIN-3  A segment that announces a gap stays the beginning of a segment.
+///   THIN-4  The copies are synced, and cover whole segments, one behind the other.
 ///
 /// Cost       reads the segments twice; 8 bytes of memory per subject of the stream
 /// Format     docs/format/log.md

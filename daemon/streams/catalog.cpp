@@ -47,7 +47,8 @@ result<void> catalog::prepare() {
   return {};
 }
 
-// C3: also when nothing was made just now. Lanes see to their own files when they are opened.
+// CATALOG-3: also when nothing was made just now. Lanes see to their own files when they are
+// opened.
 result<void> catalog::sync_all(const std::vector<std::string>& names) {
   for (const std::string& path : {directory_, directory_ + "/streams"})
     if (const int failure = disk_.sync_directory(path); failure != 0)
@@ -292,7 +293,7 @@ result<void> catalog::commit(const std::string& building, const definition& made
     storage::remove_tree(disk_, building);
   } else {
     failure = disk_.sync_directory(directory_ + "/streams");
-    // Its files stay until the next start: the name may be on the disk (C2).
+    // Its files stay until the next start: the name may be on the disk (CATALOG-2).
     if (failure != 0) (void)disk_.rename(path, building);
   }
   if (failure != 0)

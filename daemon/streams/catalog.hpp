@@ -7,12 +7,12 @@
 ///   streams/NAME/lane-N/...
 ///
 /// Invariants
-///   C1  A new stream takes its name when all of it is durable, and the name is durable when add()
-///       returns.
-///   C2  A stream loses its name first, and durably: a power loss never shows half of one.
-///   C3  What is served is durable: a busd that was killed may have left names and subjects that
-///       only the page cache knows, and nothing may be confirmed on top of them before they are
-///       synced.
+///   CATALOG-1  A new stream takes its name when all of it is durable, and the name is durable when
+///       add() returns.
+///   CATALOG-2  A stream loses its name first, and durably: a power loss never shows half of one.
+///   CATALOG-3  What is served is durable: a busd that was killed may have left names and subjects
+///       that only the page cache knows, and nothing may be confirmed on top of them before they
+///       are synced.
 ///
 /// Threads    one; read, building_for, make_own and forget from any
 
@@ -83,7 +83,7 @@ class catalog {
   /// may remove it; the next start does. Empty: it cannot be renamed, and is left to the next
   /// start.
   std::string let_go_of_aside(const std::string& name);
-  /// C3, of one stream.
+  /// CATALOG-3, of one stream.
   /// Errors: system
   result<void> sync_stream(const std::string& name);
 

@@ -84,12 +84,12 @@ result<void> keeper::add_stream(const stream_config& config) {
 
 // What follows runs in the admin's thread.
 result<void> keeper::add(const stream_config& config) {
-  auto possible = opener_.check_resources(config.name, client::lanes_at_birth(config));
+  auto possible = opener_.check_resources(config.name, client::lanes_when_created(config));
   if (!possible) return possible;
   definition made;
   made.config = config;
   made.stream_id = os::random_id();
-  made.lanes = client::lanes_at_birth(config);
+  made.lanes = client::lanes_when_created(config);
   {
     auto lock = session_->directory->lock_changes();
     if (!lock) return std::move(lock.error());
@@ -98,7 +98,7 @@ result<void> keeper::add(const stream_config& config) {
     auto added_log =
         opener_.logs().add(made, least_high_water(config), opener_.options_for(config));
     if (!added_log) return added_log;
-    client::birth with = session_->directory->new_birth();
+    client::create_params with = session_->directory->new_create_params();
     with.stream_id = made.stream_id;
     with.log_directory = opener_.logs().directory_of(config.name);
     auto added = session_->directory->add_stream(config, with);
@@ -313,7 +313,7 @@ result<void> keeper::add_lane(const std::string& name, std::uint32_t lane) {
 result<void> keeper::add_one_lane(const std::string& name, std::uint32_t lane) {
   const auto found = opener_.streams().find(name);
   if (found == opener_.streams().end()) return no_such(name);
-  opener::kept& stream = found->second;
+  opener::kept_stream& stream = found->second;
   if (stream.held) return *stream.held;
   if (lane != stream.made.lanes)
     return lane < stream.made.lanes

@@ -64,7 +64,7 @@ result<void> opener::start() {
   auto checked = check_directory(*all);
   if (!checked) return checked;
   for (const definition& made : *all) open_or_hold(made);
-  hold_those_of_others();
+  hold_unkept_streams();
   return {};
 }
 
@@ -87,10 +87,10 @@ bool opener::open_or_hold(const definition& made) {
   if (opened) opened = open(made);
   if (opened) return true;
   let_go(made.config.name);
-  kept& entry = streams_[made.config.name];
-  const bool is_news = !entry.held || entry.held->message() != opened.error().message();
+  kept_stream& entry = streams_[made.config.name];
+  const bool is_new_error = !entry.held || entry.held->message() != opened.error().message();
   constexpr auto first_wait = std::chrono::seconds(1), longest_wait = std::chrono::seconds(30);
-  entry.wait = is_news ? first_wait : std::min(entry.wait * 2, longest_wait);
+  entry.wait = is_new_error ? first_wait : std::min(entry.wait * 2, longest_wait);
   if (opened.error().code == errc::no_space) entry.wait = first_wait;
   const auto now = clock::now();
   // A disk that answers slowly is asked rarely: all other orders wait meanwhile.
@@ -102,8 +102,8 @@ bool opener::open_or_hold(const definition& made) {
     entry.held->fix = entry.held->code == errc::no_space
                           ? "free space in " + directory_ + ": busd tries again by itself"
                           : "see busd's messages; it tries again by itself";
-  if (is_news) spdlog::error("{}", entry.held->message());
-  if (auto held = hold(made, *entry.held); !held && is_news)
+  if (is_new_error) spdlog::error("{}", entry.held->message());
+  if (auto held = hold(made, *entry.held); !held && is_new_error)
     spdlog::error("{}", held.error().message());
   return false;
 }
@@ -124,7 +124,7 @@ result<void> opener::hold(const definition& made, const error& why) {
   }
   if (!os::surely_missing(ring_path)) return {};  // another stream has the name, and `why` says so
   const std::string path = catalog_.directory_of(name);
-  client::birth with = session_->directory->new_birth();
+  client::create_params with = session_->directory->new_create_params();
   with.stream_id = made.stream_id;
   with.epoch = made.epoch + 1;
   with.sealed = made.sealed;
@@ -214,7 +214,7 @@ result<void> opener::check_directory(const std::vector<definition>& ours) {
   return {};
 }
 
-void opener::hold_those_of_others() {
+void opener::hold_unkept_streams() {
   for (auto& [facts, link] : streams_with_logs()) {
     const std::string& name = facts.config.name;
     if (streams_.contains(name)) continue;
@@ -236,8 +236,8 @@ result<std::unique_ptr<storage::lane_log>> opener::open_log(const definition& ma
                                  report);
 }
 
-void opener::tell_recovery(const std::string& name, std::uint32_t lane,
-                           const storage::lane_log& log, const storage::recovery_report& report) {
+void opener::report_recovery(const std::string& name, std::uint32_t lane,
+                             const storage::lane_log& log, const storage::recovery_report& report) {
   spdlog::info(
       "stream {} lane {}: sequences {} to {}, {} segments, {} bytes read, {} records "
       "written again, {} bytes of a torn end cut",
@@ -310,7 +310,7 @@ result<void> opener::open(const definition& found) {
   for (std::uint32_t lane = 0; lane < made.lanes; ++lane) {
     auto opened = open_log(made, lane, reports[lane]);
     if (!opened) return std::move(opened.error());
-    tell_recovery(made.config.name, lane, **opened, reports[lane]);
+    report_recovery(made.config.name, lane, **opened, reports[lane]);
     subjects_needed = std::max(subjects_needed, (*opened)->subjects());
     logs.push_back(std::move(*opened));
   }
@@ -354,7 +354,7 @@ result<void> opener::open(const definition& found) {
     }
   }
   if (!is_there) {
-    client::birth with = session_->directory->new_birth();
+    client::create_params with = session_->directory->new_create_params();
     with.stream_id = made.stream_id;
     with.epoch = made.epoch;
     with.sealed = made.sealed;
@@ -389,7 +389,7 @@ result<void> opener::open(const definition& found) {
   }
   // Subjects are interned in an existing ring as well: its creator may have died before it did so.
   if (auto interned = intern(made, subjects->known()); !interned) return interned;
-  kept& entry = streams_[made.config.name];
+  kept_stream& entry = streams_[made.config.name];
   entry.made = made;
   entry.subjects = std::make_shared<storage::subject_log>(std::move(*subjects));
   auto now = client::read_stream_file(ring_path);
@@ -421,7 +421,7 @@ result<void> opener::open(const definition& found) {
 
 // The ring is mapped here, and not by the handle: that would keep its lock for as long.
 result<std::unique_ptr<storage::lane_logger>> opener::prepare(
-    kept& stream, std::uint32_t lane, std::unique_ptr<storage::lane_log> log,
+    kept_stream& stream, std::uint32_t lane, std::unique_ptr<storage::lane_log> log,
     const storage::recovery_report& report) {
   auto map = client::lane_map::open(stream.handle->directory(), stream.handle->facts(), lane, true);
   if (!map) return std::move(map.error());
@@ -440,7 +440,7 @@ result<std::unique_ptr<storage::lane_logger>> opener::prepare(
   return logger;
 }
 
-result<void> opener::open_lane(kept& stream, std::uint32_t lane,
+result<void> opener::open_lane(kept_stream& stream, std::uint32_t lane,
                                std::unique_ptr<storage::lane_log> log) {
   auto logger = prepare(stream, lane, std::move(log), {});
   if (!logger) return std::move(logger.error());

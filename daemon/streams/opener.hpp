@@ -27,7 +27,7 @@ class opener {
  public:
   using clock = std::chrono::steady_clock;
 
-  struct kept {
+  struct kept_stream {
     // while it cannot be opened: the epoch that some of its logs begun
     std::uint64_t begun_epoch = 0;
     definition made;
@@ -55,7 +55,8 @@ class opener {
   clock::time_point try_again();
   /// One more lane, with its log and its ring, is written from now on.
   /// Errors: as open
-  result<void> open_lane(kept& stream, std::uint32_t lane, std::unique_ptr<storage::lane_log> log);
+  result<void> open_lane(kept_stream& stream, std::uint32_t lane,
+                         std::unique_ptr<storage::lane_log> log);
 
   /// Nothing of it is written any more, until it is opened again.
   void let_go(const std::string& name);
@@ -73,14 +74,14 @@ class opener {
   storage::log_options options_for(const stream_config& config);
   void note_problem(error what);
   const std::vector<std::string>& problems() const noexcept { return problems_; }
-  std::map<std::string, kept>& streams() noexcept { return streams_; }
+  std::map<std::string, kept_stream>& streams() noexcept { return streams_; }
   catalog& logs() noexcept { return catalog_; }
 
  private:
   result<std::unique_ptr<storage::lane_log>> open_log(const definition& made, std::uint32_t lane,
                                                       storage::recovery_report& report);
-  void tell_recovery(const std::string& name, std::uint32_t lane, const storage::lane_log& log,
-                     const storage::recovery_report& report);
+  void report_recovery(const std::string& name, std::uint32_t lane, const storage::lane_log& log,
+                       const storage::recovery_report& report);
   std::optional<log::known_subject> subject_of_ring(const std::string& name, bool is_there,
                                                     std::uint32_t id);
   result<void> hold(const definition& made, const error& why);
@@ -88,8 +89,8 @@ class opener {
   result<void> intern(const definition& made, const std::vector<log::known_subject>& subjects);
   std::vector<std::pair<client::stream_facts, std::string>> streams_with_logs();
   result<void> check_directory(const std::vector<definition>& ours);
-  void hold_those_of_others();
-  result<std::unique_ptr<storage::lane_logger>> prepare(kept& stream, std::uint32_t lane,
+  void hold_unkept_streams();
+  result<std::unique_ptr<storage::lane_logger>> prepare(kept_stream& stream, std::uint32_t lane,
                                                         std::unique_ptr<storage::lane_log> log,
                                                         const storage::recovery_report& report);
   void keep_spare_files();
@@ -98,7 +99,7 @@ class opener {
   storage::engine& engine_;
   catalog catalog_;
   const std::string directory_;
-  std::map<std::string, kept> streams_;
+  std::map<std::string, kept_stream> streams_;
   std::vector<std::string> problems_;
   std::vector<os::fd> spare_files_;  // descriptors for taking back what failed for lack of them
 };

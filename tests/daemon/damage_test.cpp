@@ -4,10 +4,10 @@
 /// tests/storage/damage_test.cpp.)
 ///
 /// What must hold for every damage
-///   D1  Nobody gets what was not published under that sequence and subject, nothing twice, nothing
-///       out of order.
-///   D2  What a reader does not get it is told of: as a gap, or by a failure.
-///   D6  Nobody hangs.
+///   SERVING-1  Nobody gets what was not published under that sequence and subject, nothing twice,
+///       nothing out of order.
+///   SERVING-2  What a reader does not get it is told of: as a gap, or by a failure.
+///   SERVING-6  Nobody hangs.
 ///
 ///   BUS_DAMAGE_CASES=N   how many; each is one damage, read in every way
 ///   BUS_TEST_SEED=N      the first case, and so all others
@@ -69,11 +69,11 @@ class account {
     if (!wrong.empty()) return;
     const std::string what = "lane " + std::to_string(salt) + " #" + std::to_string(seq);
     if (salt >= lanes || seq == 0 || seq > messages)
-      wrong = what + " was never published (D1)";
+      wrong = what + " was never published (SERVING-1)";
     else if (text != contents_of(salt, seq) || subject != subject_of(stream_, seq))
-      wrong = what + " came with what another one held (D1)";
+      wrong = what + " came with what another one held (SERVING-1)";
     else if (seq <= last_[salt])
-      wrong = what + " came after " + std::to_string(last_[salt]) + " (D1)";
+      wrong = what + " came after " + std::to_string(last_[salt]) + " (SERVING-1)";
     if (!wrong.empty()) return;
     last_[salt] = seq;
     missing_[salt].erase(seq);
@@ -175,7 +175,7 @@ class LiveDamage : public one_busd {
       });
       if (count == 0 && !in.failure()) (void)in.wait(1ms);
       if (std::chrono::steady_clock::now() > end)
-        return to.first_missing() + " is missing, and nobody is told (D2, D6)";
+        return to.first_missing() + " is missing, and nobody is told (SERVING-2, SERVING-6)";
     }
     return to.wrong;
   }
@@ -206,7 +206,8 @@ class LiveDamage : public one_busd {
           ++count;
         }
         if (std::chrono::steady_clock::now() > end)
-          return seen.first_missing() + " is missing, and the recorder is not told (D2, D6)";
+          return seen.first_missing() +
+                 " is missing, and the recorder is not told (SERVING-2, SERVING-6)";
       }
       if (!writer->close()) return "the recording cannot be ended";
     }
@@ -239,7 +240,7 @@ class LiveDamage : public one_busd {
     const std::uint64_t lost = forgets_ == mistake::forgets_gaps ? 0 : replay->lost();
     if (to.wrong.empty() && !replay->failure() && count + lost < lanes * messages)
       return to.first_missing() + " is missing, and " + std::to_string(lost) + " are told, of " +
-             std::to_string(lanes * messages - count) + " (D2)";
+             std::to_string(lanes * messages - count) + " (SERVING-2)";
     return to.wrong;
   }
 

@@ -3,15 +3,14 @@
 /// Operational subset of RC11.
 ///
 ///   load      relaxed: any store in the history that is not older than the thread's view of the
-///   word; acquire: takes over
-///             the store's view as well; relaxed: keeps it for the next acquire fence
+///             word; acquire: takes over the store's view as well; relaxed: keeps it for the next
+///             acquire fence
 ///   store     becomes the newest of its word; release: carries the thread's view; relaxed: the
 ///   view of the last release fence read-modify-write  reads the newest; carries on the view of the
-///   store that it read (release sequence) fences    as in C++; seq_cst fences join one global view
-///   both ways copy_out  word by word, relaxed. A word may be read late, after later loads and
-///   relaxed stores of the same thread (load
-///             buffering), but before its next acquire or release fence, releasing store, or access
-///             to the same word
+///             store that it read (release sequence) fences    as in C++; seq_cst fences join one
+///             global view both ways copy_out  word by word, relaxed. A word may be read late,
+///             after later loads and relaxed stores of the same thread (load buffering), but before
+///             its next acquire or release fence, releasing store, or access to the same word
 ///
 /// Old values go together: a thread falls behind now and then, and for a while most of its loads
 /// answer what was newest at one moment of the past, as far as its view allows.

@@ -106,7 +106,7 @@ class publisher {
       if (owner != 0 && w_.m().killed(owner)) {
         w_.m().adopt_dead(owner);
         if (!bus::sync::take_over<access>(lock, seen, id_)) continue;
-        // With a lease the turn is its owner's, alive or dead: settle_lease decides.
+        // With a lease the turn is its owner's, alive or dead: take_over_lease decides.
         if (access::load(turn_words().lease, relaxed, edge::none) == 0) repair();
         return;
       }
@@ -123,8 +123,8 @@ class publisher {
     w_.check_turn(writer_, "after a repair");
   }
 
-  // REQUIRES: locked. As lane_port::settle_lease: afterwards no other process has the lease.
-  void settle_lease() {
+  // REQUIRES: locked. As lane_port::take_over_lease: afterwards no other process has the lease.
+  void take_over_lease() {
     using enum std::memory_order;
     const std::uint64_t lease = access::load(turn_words().lease, relaxed, edge::none);
     const auto owner = static_cast<std::uint32_t>(lease >> 32);
@@ -138,7 +138,7 @@ class publisher {
   void take_lease() {
     using enum std::memory_order;
     lock();
-    settle_lease();
+    take_over_lease();
     const std::uint64_t generation = access::load(turn_words().generation, relaxed, edge::none) + 1;
     access::store(turn_words().generation, generation, relaxed, edge::none);
     access::store(turn_words().lease, std::uint64_t{id_} << 32 | generation, relaxed, edge::none);
@@ -188,7 +188,7 @@ class publisher {
       if (plain_turn()) return;
       for (;;) {
         lock();
-        settle_lease();
+        take_over_lease();
         writer_.load_turn();
         w_.check_turn(writer_, "with the lock");
         if (has_room()) break;

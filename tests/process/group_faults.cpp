@@ -87,7 +87,7 @@ TEST_F(GroupFaults, WhatWasNeverStartedDoesNotFail) {
 
 TEST_F(GroupFaults, WhatTheRingLostIsToldOnceAndExactly) {
   constexpr std::uint64_t sent = 5000;
-  for (const fault seeded : {fault::none, fault::loss_untold}) {
+  for (const fault seeded : {fault::none, fault::loss_unreported}) {
     bus::sync::seeded = seeded;
     desk d(bus::overflow::drop_oldest);
     auto events = d.session->subscribe("_bus.event.group.lost");

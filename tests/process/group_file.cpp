@@ -7,7 +7,7 @@
 namespace test {
 
 using bus::layout::slot_state;
-using bus::layout::slot_truth;
+using bus::layout::slot_status;
 
 group_file::group_file(const scratch& place, const std::string& stream, const std::string& group) {
   const int file = ::open((place.stream(stream) + "/groups/" + group).c_str(), O_RDWR | O_CLOEXEC);
@@ -83,7 +83,7 @@ std::string group_file::facts() const {
       ", not collected " + std::to_string(not_collected()) + ", damaged " +
       std::to_string(header().damaged.load()) + "; slots";
   for (std::uint32_t i = 0, shown = 0; i < header().info.slot_count && shown < 12; ++i) {
-    const auto t = slot_truth::unpack(slot(i).truth.load());
+    const auto t = slot_status::unpack(slot(i).status.load());
     if (t.state == slot_state::free) continue;
     ++shown;
     text += " " + std::to_string(i) + ":state " + std::to_string(static_cast<int>(t.state)) +

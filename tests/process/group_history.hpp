@@ -5,14 +5,11 @@
 ///
 /// What it demands
 ///   1  Every message is settled once, or is a dead letter once, and never both; none is lost. An
-///   ack that
-///      answered ok has settled; one whose caller died in it may have.
+///      ack that answered ok has settled; one whose caller died in it may have.
 ///   2  Nobody gets a message while its holder could still settle it: it was given back, or its
-///   lease had
-///      ended, or its holder was dead. Of two holders one at most gets ok.
+///      lease had ended, or its holder was dead. Of two holders one at most gets ok.
 ///   3  Of one key (order key; of all, with order total) one message is out at a time, and without
-///   skipping
-///      in the order of the lane.
+///      skipping in the order of the lane.
 ///   4  The counts of the group are those of the history.
 
 #include <bus/bus.hpp>

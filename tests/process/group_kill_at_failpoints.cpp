@@ -113,7 +113,7 @@ void leave_a_dead_one(group_stage& on, failpoint at, std::uint64_t hit) {
 
 const std::vector<failpoint> plain_steps = {
     claim_begin,    claim_taking,     claim_slots,      claim_cursor,  claim_again,
-    claim_unlocked, settle_begin,     settle_listed,    settle_marked, settle_told,
+    claim_unlocked, settle_begin,     settle_listed,    settle_marked, settle_announced,
     collect_taken,  collect_unlinked, collect_freed,    return_marked, return_unlinked,
     member_joined,  member_returned,  member_collected, pin_raised};
 const std::vector<failpoint> time_steps = {extend_unlinked, timer_taken};

@@ -311,7 +311,7 @@ TEST_F(GroupLiveness, PublishersGoOnThoughSomebodyIsStoppedWhileItSettles) {
 TEST_F(GroupLiveness, ASettledMessageWhoseCollectorDiesIsCollectedAfterAll) {
   add_group();
   publish({"a"});
-  plan_->hold_at.store(failpoint::settle_told);
+  plan_->hold_at.store(failpoint::settle_announced);
   child settler([&] {
     auto session = bus::open(url("settler"));
     auto made = join(*session);
@@ -343,7 +343,7 @@ TEST_F(GroupLiveness, ASettledMessageWhoseCollectorDiesIsCollectedAfterAll) {
 // A repair throws its queue away, between the entry there and the decision: the decision is found
 // all the same. Without what says so it is not.
 TEST_F(GroupLiveness, AMessageThatIsSettledBehindTheBackOfARepairIsCollected) {
-  for (const auto seeded : {bus::sync::fault::none, bus::sync::fault::passed_over_untold}) {
+  for (const auto seeded : {bus::sync::fault::none, bus::sync::fault::passed_over_unlisted}) {
     add_group();
     publish({"a"});
     words_->ready.store(false);

@@ -77,16 +77,17 @@ TEST_F(GroupSeededBugs, AnAckOfAnOlderLease) {
 }
 
 TEST_F(GroupSeededBugs, ADeadLetterThatIsFreedBeforeItIsWritten) {
-  expect_caught(fault::letter_freed_too_early, small_group(), death_decided,
+  expect_caught(fault::dead_letter_freed_too_early, small_group(), death_decided,
                 {kind::lost, kind::sums});
 }
 
 TEST_F(GroupSeededBugs, ADeadLetterThatIsWrittenTwice) {
-  expect_caught(fault::letter_written_again, small_group(), death_written, {kind::dead_letters});
+  expect_caught(fault::dead_letter_written_again, small_group(), death_written,
+                {kind::dead_letters});
 }
 
 TEST_F(GroupSeededBugs, ASettledMessageThatNobodyCollects) {
-  expect_caught(fault::untold_never_collected, small_group(), settle_marked,
+  expect_caught(fault::unlisted_never_collected, small_group(), settle_marked,
                 {kind::lost, kind::other});
 }
 

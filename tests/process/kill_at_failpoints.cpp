@@ -400,7 +400,7 @@ void add_x(bus::session& by) { (void)by.add_stream(small_stream("x", overflow::b
 // nobody who was there before misses a message.
 TEST(KillAtFailpoints, CreatorOfALaneThatNobodyWasToldOf) {
   const alarm_guard watchdog(60);
-  for (const failpoint at : {create_lane_named, create_lane_told}) {
+  for (const failpoint at : {create_lane_named, create_lane_announced}) {
     untold s;
     s.dies_at(at, [](bus::session& by) { (void)by.publisher("l.victim"); });
     EXPECT_TRUE(s.arrives("l.second")) << name_of(at);

@@ -27,7 +27,7 @@ int compress_all(full_log& made) {
     const auto copy = storage::compress_segment(made.disk, made.directory, *base_seq,
                                                 made.log->log_id(), path, stop);
     if (copy.outcome != compress_outcome::done) {
-      made.log->settle_segment(*base_seq);
+      made.log->mark_compress_skipped(*base_seq);
       continue;
     }
     EXPECT_EQ(made.log->replace_segment(*base_seq, path, copy.bytes), 0);

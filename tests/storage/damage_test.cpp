@@ -2,13 +2,13 @@
 /// and people change files, and everything that reads it is asked. A model knows what was written.
 ///
 /// What must hold for every damage
-///   D1  No reader delivers what was not written under that sequence, and no subject gets another's
-///       name.
-///   D2  What a reader does not deliver it tells: as a gap, or by a failure.
-///   D3  verify_log does not call a log whole of which a message or a subject is missing or wrong.
-///   D4  A backup whose files differ from what was copied is not taken for whole.
-///   D5  Opening a log for writing removes nothing that could be read before, and never gives out a
-///       sequence again.
+///   DAMAGE-1  No reader delivers what was not written under that sequence, and no subject gets
+///       another's name.
+///   DAMAGE-2  What a reader does not deliver it tells: as a gap, or by a failure.
+///   DAMAGE-3  verify_log does not call a log whole of which a message or a subject is missing or
+///   wrong. DAMAGE-4  A backup whose files differ from what was copied is not taken for whole.
+///   DAMAGE-5  Opening a log for writing removes nothing that could be read before, and never gives
+///       out a sequence again.
 ///
 ///   BUS_DAMAGE_CASES=N   how many; each is one damage, read in every way
 ///   BUS_TEST_SEED=N      the first case, and so all others
@@ -330,18 +330,18 @@ lane_read read_lane(log::disk& disk, const std::string& directory, const stream_
         record.subject_id() != record.seq % subjects_each ||
         record.time_ns != time_of(record.seq)) {
       read.wrong =
-          where + "#" + std::to_string(record.seq) + " came with what another one held (D1)";
+          where + "#" + std::to_string(record.seq) + " came with what another one held (DAMAGE-1)";
       return read;
     }
     if (!read.seqs.insert(record.seq).second) {
-      read.wrong = where + "#" + std::to_string(record.seq) + " came twice (D1)";
+      read.wrong = where + "#" + std::to_string(record.seq) + " came twice (DAMAGE-1)";
       return read;
     }
   }
   read.complete = read.seqs.size() == lane.last;
   for (std::uint64_t seq = 1; !failed && seq <= lane.last; ++seq)
     if (!read.seqs.contains(seq) && !told.contains(seq)) {
-      read.wrong = where + "#" + std::to_string(seq) + " is missing, and nobody is told (D2)";
+      read.wrong = where + "#" + std::to_string(seq) + " is missing, and nobody is told (DAMAGE-2)";
       return read;
     }
   return read;
@@ -396,11 +396,11 @@ class damage_run {
     write_tree(directory, files);
     const auto checked = check_backup(directory);
     if (checked && checked->wrong.empty() && done.also.empty())
-      return done.text + ": the backup passes (D4)";
+      return done.text + ": the backup passes (DAMAGE-4)";
     const auto report = verify_log(directory);
     const bool is_log = file == "manifest" && done.removed;  // nothing says that it is a backup
     if (report && report->is_whole() && !is_log)
-      return done.text + ": verify_log calls the backup whole (D3)";
+      return done.text + ": verify_log calls the backup whole (DAMAGE-3)";
     return {};
   }
 
@@ -438,10 +438,10 @@ class damage_run {
       if (found->number > recorded || found->subject != "r." + std::to_string(found->number % 5) ||
           found->payload.size() != payload.size() ||
           std::memcmp(found->payload.data(), payload.data(), payload.size()) != 0)
-        return done.text + ": message " + std::to_string(found->number) + " is wrong (D1)";
+        return done.text + ": message " + std::to_string(found->number) + " is wrong (DAMAGE-1)";
     }
     if (count != recorded && !reader->failure())
-      return done.text + ": messages are missing, and nobody is told (D2)";
+      return done.text + ": messages are missing, and nobody is told (DAMAGE-2)";
     return {};
   }
 
@@ -503,34 +503,34 @@ class damage_run {
         subjects.prefix_count >= subjects_each;
     for (std::uint32_t id = 0; id < subjects_each && subjects_there; ++id)
       if (subjects.by_id[id]->text != subject_of(stream, id))
-        return "subject " + std::to_string(id) + " is another (D1)";
+        return "subject " + std::to_string(id) + " is another (DAMAGE-1)";
     const auto report = verify_log(directory);
     if (report && report->is_whole() && (!complete || !subjects_there))
-      return "verify_log calls it whole (D3)";
+      return "verify_log calls it whole (DAMAGE-3)";
     if (report && report->is_whole() && done.removed && !done.file.ends_with(".idx") &&
         !done.file.ends_with(".copy"))
-      return "a file is missing, and verify_log calls it whole (D3)";
+      return "a file is missing, and verify_log calls it whole (DAMAGE-3)";
     // As busd opens it.
     std::string mended;
     auto table = storage::subject_log::open(disk, directory, stream.id, subjects_each, {}, mended);
     if (table)
       for (std::uint32_t id = 0; id < subjects_each; ++id)
         if (id >= table->known().size() || table->known()[id].text != subject_of(stream, id))
-          return "busd takes another name for subject " + std::to_string(id) + " (D1)";
+          return "busd takes another name for subject " + std::to_string(id) + " (DAMAGE-1)";
     if (table && !subjects_there && mended.empty())
-      return "subjects were mended, and nobody is told (D2)";
+      return "subjects were mended, and nobody is told (DAMAGE-2)";
     for (std::uint32_t lane = 0; lane < stream.lanes.size(); ++lane) {
       storage::recovery_report recovered;
       auto log = storage::lane_log::open(disk, lane_of(directory, lane), {stream.id, 1, lane},
                                          options_here(), recovered);
       if (log && !before[lane].seqs.empty() && (*log)->next_seq() <= *before[lane].seqs.rbegin())
-        return "next_seq() is " + std::to_string((*log)->next_seq()) + " (D5)";
+        return "next_seq() is " + std::to_string((*log)->next_seq()) + " (DAMAGE-5)";
       if (log) log->reset();
       const lane_read after = read_lane(disk, lane_of(directory, lane), stream, lane, forgets_);
       if (!after.wrong.empty()) return "once busd opened it: " + after.wrong;
       for (const std::uint64_t seq : before[lane].seqs)
         if (!after.seqs.contains(seq))
-          return "#" + std::to_string(seq) + " could be read, and is removed (D5)";
+          return "#" + std::to_string(seq) + " could be read, and is removed (DAMAGE-5)";
     }
     return {};
   }

@@ -3,12 +3,12 @@
 /// happens.
 ///
 /// What the book says after any end
-///   B1  What was confirmed, and not removed since, is there as it was written.
-///   B2  What is there is a part of what was begun, without a hole: only a suffix is lost.
-///   B3  Nothing is there that was never begun, nothing twice, and every hole in the sequences is
-///       told.
-///   B5  Of a batch all records are there, or none.
-///   B4  next_seq() is above everything that was ever durable; after begin_epoch(), above
+///   LIFE-1  What was confirmed, and not removed since, is there as it was written.
+///   LIFE-2  What is there is a part of what was begun, without a hole: only a suffix is lost.
+///   LIFE-3  Nothing is there that was never begun, nothing twice, and every hole in the sequences
+///       is told.
+///   LIFE-5  Of a batch all records are there, or none.
+///   LIFE-4  next_seq() is above everything that was ever durable; after begin_epoch(), above
 ///       everything ever begun.
 
 #include <atomic>
@@ -73,7 +73,7 @@ struct found_records {
   std::string wrong;
 };
 
-/// Everything from `from` on, each record checked against its contents (B3).
+/// Everything from `from` on, each record checked against its contents (LIFE-3).
 inline found_records find_records(log::disk& disk, const std::string& directory,
                                   std::uint64_t from = 1, std::uint64_t limit = ~0ull) {
   found_records all;
@@ -116,7 +116,7 @@ inline found_records find_records(log::disk& disk, const std::string& directory,
   return all;
 }
 
-/// B1 and B2; empty: as it must be.
+/// LIFE-1 and LIFE-2; empty: as it must be.
 inline std::string differs_from(const log_book& book, const std::vector<begun_record>& found) {
   std::size_t first_due = 0, confirmed = 0;
   while (first_due < book.live.size() && book.live[first_due].seq < book.floor) ++first_due;
@@ -333,7 +333,7 @@ class log_life {
     const std::atomic<bool> stop{false};
     const auto copy =
         storage::compress_segment(disk_, directory(), *base_seq, log_->log_id(), path, stop);
-    if (copy.outcome == storage::compress_outcome::left) log_->settle_segment(*base_seq);
+    if (copy.outcome == storage::compress_outcome::left) log_->mark_compress_skipped(*base_seq);
     return copy.outcome == storage::compress_outcome::done &&
            log_->replace_segment(*base_seq, path, copy.bytes) == 0;
   }

@@ -3,13 +3,13 @@
 /// is left is started again, and judged.
 ///
 /// What must hold in every state
-///   P1  It starts: every definition and every log can be opened.
-///   P2  A stream whose add had returned is there, with a definition that is not older than the
-///       last one stored, all its lanes, and all records that were durable. One whose remove had
-///       returned is gone.
-///   P3  One in the middle is there as a whole or not at all; of directories that are half made or
-///       half removed nothing is left after the start.
-///   P4  What is served after a start stays, whatever fails then.
+///   START-1  It starts: every definition and every log can be opened.
+///   START-2  A stream whose add had returned is there, with a definition that is not older than
+///       the last one stored, all its lanes, and all records that were durable. One whose remove
+///       had returned is gone.
+///   START-3  One in the middle is there as a whole or not at all; of directories that are half
+///       made or half removed nothing is left after the start.
+///   START-4  What is served after a start stays, whatever fails then.
 ///
 ///   BUS_STORAGE_SECONDS=N   how long
 ///   BUS_TEST_SEED=N         the first life, and so all others
@@ -245,7 +245,7 @@ class stream_life {
     wrong_ = start_on(*left, catalog, found);
     if (wrong_.empty()) wrong_ = judge(said_, found);
     if (!wrong_.empty() || random_() % 4 != 0) return;
-    // P4.
+    // START-4.
     const book now = settled(found);
     nothing_kept once_more;
     const auto later = left->after_power_loss(once_more);

@@ -4,17 +4,15 @@
 ///
 /// What it takes for granted, and no more
 ///   - The device writes blocks of 512 bytes, in any order, at any time after the write; one that
-///   the power loss hits
-///     may be torn: a prefix or a suffix of it is new.
+///     the power loss hits may be torn: a prefix or a suffix of it is new.
 ///   - A file's blocks and length are durable after a sync of the file, its name after a sync of
-///   the directory. - A directory's name is durable after a sync of the directory that it is in,
-///   and all that is below it is gone
-///     without it. One whose parent is not on this disk is where the disk is mounted: it is always
-///     there.
+///     the directory. - A directory's name is durable after a sync of the directory that it is in,
+///     and all that is below it is gone without it. One whose parent is not on this disk is where
+///     the disk is mounted: it is always there.
 ///   - Operations on a directory reach the device in their order, each directory for itself.
 ///   - A sync that fails leaves what it covered readable, and perhaps on the device: no later sync
-///   makes it durable,
-///     unless it is written once more (what Linux does). Operations on a directory stay due.
+///     makes it durable, unless it is written once more (what Linux does). Operations on a
+///     directory stay due.
 ///
 /// Threads    one
 

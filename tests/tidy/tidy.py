@@ -7,6 +7,8 @@
 
 import pathlib
 import re
+import shutil
+import subprocess
 import sys
 import tempfile
 
@@ -27,7 +29,93 @@ ROOMS = {
 PUBLIC_FOR_ALL = {"bus/error.hpp", "bus/stream_config.hpp", "bus/export.hpp"}
 MEMORY_ORDER_ROOMS = {"sync", "ring"}
 SYSTEM_HEADER_FILES = {"libbus/src/sync/life.cpp", "libbus/src/log/posix_disk.cpp"}
-LINE_LIMITS = {"libbus": 120, "daemon": 120, "tests": 120, "bench": 120, "examples": 120, "tools": 160}
+DAEMON_ROOMS = {
+    "storage": set(),
+    "streams": {"storage"},
+    "control": {"streams"},
+    "": {"control", "streams", "storage"},  # main and its configuration
+}
+COLUMNS = {".hpp": 100, ".cpp": 100, ".h": 100, ".py": 120}
+FORMATTED = ("libbus", "daemon", "tools", "tests", "bench", "examples")
+FILE_LINES = 400
+FUNCTION_LINES = 70
+# What is longer today. A number may fall and never rise; what is short enough must leave the list.
+LONG_FILES = {
+    "daemon/storage/lane_log.cpp": 538,
+    "daemon/storage/lane_log_recovery.cpp": 499,
+    "daemon/storage/lane_logger.cpp": 611,
+    "daemon/streams/opener.cpp": 528,
+    "libbus/src/client/bus_directory.cpp": 581,
+    "libbus/src/client/group_files.cpp": 484,
+    "libbus/src/client/group_handle.cpp": 509,
+    "libbus/src/client/group_status.cpp": 523,
+    "libbus/src/client/lane_port.cpp": 591,
+    "libbus/src/client/publisher_core.cpp": 703,
+    "libbus/src/client/session.cpp": 740,
+    "libbus/src/client/source.cpp": 516,
+    "libbus/src/client/subscriber_core.cpp": 580,
+    "libbus/src/group/claim.hpp": 500,
+    "libbus/src/group/core_settling.cpp": 454,
+    "libbus/src/os/files.cpp": 424,
+    "libbus/src/ring/lane_reader.hpp": 515,
+    "libbus/src/ring/lane_writer.hpp": 415,
+    "tests/daemon/replay_test.cpp": 671,
+    "tests/process/group_liveness.cpp": 586,
+    "tests/process/kill_at_failpoints.cpp": 598,
+    "tests/process/liveness.cpp": 622,
+    "tests/process/stage.cpp": 506,
+    "tests/robust/damaged_files_test.cpp": 432,
+    "tests/robust/scribble_test.cpp": 411,
+    "tests/storage/compression_test.cpp": 430,
+    "tests/storage/damage_test.cpp": 584,
+    "tests/storage/lane_log_test.cpp": 483,
+    "tests/storage/log_life.hpp": 468,
+    "tests/storage/streams_power_loss_test.cpp": 440,
+    "tests/storage/thinning_test.cpp": 516,
+    "tests/support/simulated_disk.hpp": 693,
+    "tests/unit/client/group_test.cpp": 469,
+    "tests/unit/ring/lane_threads_test.cpp": 522,
+}
+LONG_FUNCTIONS = {
+    "bench/instructions/hot_path.cpp": [96],
+    "daemon/storage/lane_log.cpp": [71],
+    "daemon/storage/lane_log_recovery.cpp": [139, 93, 77],
+    "daemon/streams/opener.cpp": [134],
+    "examples/rolling_deploy.cpp": [71],
+    "libbus/src/client/consumer_claiming.cpp": [83],
+    "libbus/src/client/group_status.cpp": [78, 71],
+    "libbus/src/client/lane_port.cpp": [104],
+    "libbus/src/client/own_process.cpp": [75],
+    "libbus/src/client/publisher_core.cpp": [71],
+    "libbus/src/client/source.cpp": [105],
+    "libbus/src/client/statistics.cpp": [73],
+    "libbus/src/log/history.cpp": [87],
+    "libbus/src/sync/failpoint.cpp": [102],
+    "libbus/src/wire/stream_json.cpp": [76],
+    "tests/daemon/busd_kills.cpp": [108, 94],
+    "tests/daemon/traffic.cpp": [73],
+    "tests/fuzz/make_seeds.cpp": [93],
+    "tests/process/group_random_kills.cpp": [88],
+    "tests/process/kill_at_failpoints.cpp": [71],
+    "tests/process/random_kills.cpp": [97],
+    "tests/process/unseen_reader.cpp": [71],
+    "tests/robust/damaged_files_test.cpp": [80],
+    "tests/robust/group_scribble_test.cpp": [74],
+    "tests/robust/scribble_test.cpp": [91],
+    "tools/bus-top/main.cpp": [82],
+    "tools/bus-top/picture.cpp": [77],
+    "tools/bus/bench/beside.cpp": [101],
+    "tools/bus/bench/queue.cpp": [80, 77],
+    "tools/bus/command_bench.cpp": [117],
+    "tools/bus/command_log.cpp": [108],
+    "tools/bus/command_pub.cpp": [73],
+    "tools/bus/command_stream.cpp": [82],
+    "tools/bus/command_sub.cpp": [97],
+}
+# A tag begins its line, so that the eye and grep find it.
+TAG_IN_LINE = re.compile(r"^\s*//[/!]?.*[^\s,(/] (REQUIRES: |Errors: |Cost: |(Cost|Format|Lifetime|Threads) {3,})")
+# An invariant is defined once in the tree: `///   LOG-3  No byte ...`.
+INVARIANT = re.compile(r"^\s*///?\s{2,}([A-Z]+-\d+|[A-Z]\d+)\s+\S")
 WRITTEN_BY_HAND = ("libbus", "daemon", "tools", "tests", "bench", "examples", "cmake", "scripts")
 UNFINISHED = re.compile(r"\b(" + "|".join(["TO" + "DO", "FIX" + "ME", "XX" + "X"]) + r")\b")
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
@@ -103,12 +191,140 @@ def check_system_headers(root):
                 yield f"{where(root, path, number)}: <{target}> outside os/"
 
 
+def sources(root):
+    return [path for folder in FORMATTED for path in files(root, folder)]
+
+
 def check_line_length(root):
-    for folder, limit in LINE_LIMITS.items():
-        for path in files(root, folder, SOURCES + (".py",)):
+    for folder in FORMATTED:
+        for path in files(root, folder, tuple(COLUMNS)):
+            limit = COLUMNS[path.suffix]
             for number, line in lines(path):
                 if len(line) > limit:
                     yield f"{where(root, path, number)}: {len(line)} columns, at most {limit}"
+
+
+def check_format(root):
+    """clang-format, in the version that Debian 12 has, would change nothing."""
+    program = shutil.which("clang-format")
+    if program is None:
+        yield "clang-format is not installed (scripts/install-deps)"
+        return
+    paths = sources(root)
+    style = root / ".clang-format"
+    style = f"file:{style}" if style.is_file() else "Google"
+    for begin in range(0, len(paths), 64):
+        some = [str(path) for path in paths[begin:begin + 64]]
+        found = subprocess.run([program, "--dry-run", "-Werror", f"--style={style}", *some],
+                               capture_output=True, text=True)
+        told = set()
+        for line in found.stderr.splitlines():
+            place = re.match(r"(.+?):(\d+):\d+: error: ", line)
+            if place and place.group(1) not in told:
+                told.add(place.group(1))
+                path = pathlib.Path(place.group(1))
+                yield f"{where(root, path, int(place.group(2)))}: clang-format -i would change it"
+        if found.returncode != 0 and not told:
+            yield f"clang-format: {found.stderr.strip()[:200]}"
+
+
+def check_tags(root):
+    for path in sources(root):
+        for number, line in lines(path):
+            found = TAG_IN_LINE.match(line)
+            if found:
+                yield f"{where(root, path, number)}: '{found.group(1).strip()}' does not begin its line"
+
+
+def check_invariants(root):
+    """Every invariant has an id of its own."""
+    defined = {}
+    for path in sources(root):
+        for number, line in lines(path):
+            found = INVARIANT.match(line)
+            if found:
+                name = found.group(1)
+                if name in defined:
+                    yield f"{where(root, path, number)}: {name} is defined in {defined[name]}, too"
+                else:
+                    defined[name] = where(root, path, number)
+
+
+CONTROL = re.compile(r"^(else\s+)?(if|for|while|switch|do|catch|try|else|namespace|class|struct|enum|union|extern)\b")
+TEXT = re.compile(r'R"(\w*)\(.*?\)\1"|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])\'|//[^\n]*|/\*.*?\*/'
+                  r'|^[ \t]*#(?:\\\n|[^\n])*', re.S | re.M)
+
+
+def functions(text):
+    """(first line, lines) of each function; what is defined inside one belongs to it."""
+    text = TEXT.sub(lambda m: '""' + "\n" * m.group(0).count("\n"), text)
+    stack, statement, start, line, parens = [], "", 1, 1, 0
+    for char in text:
+        if char == "\n":
+            line += 1
+        if statement.strip() == "" and not char.isspace():
+            start, statement = line, ""
+        parens += {"(": 1, ")": -1}.get(char, 0)
+        if char == "{":
+            words = re.sub(r"\[\[.*?\]\]", " ", statement).strip()
+            words = re.sub(r"^(template\s*<[^{}]*>\s*)?(inline |static |typedef )*", "", words)
+            outside = re.sub(r"[=!<>]=|operator\S*|\([^()]*(\([^()]*\)[^()]*)*\)", "", words)
+            begins = (not any(item[0] for item in stack) and not CONTROL.match(words) and "(" in words
+                      and parens == 0 and "=" not in outside)
+            stack.append((begins, start, parens))
+            parens, statement = 0, ""
+        elif char == "}":
+            if stack:
+                begins, first, parens = stack.pop()
+                if begins:
+                    yield first, line - first + 1
+            statement = ""
+        elif char == ";" and parens == 0:
+            statement = ""
+        else:
+            statement += char
+
+
+def check_lengths(root):
+    """A file has one idea, a function fits a screen."""
+    files_left, functions_left = dict(LONG_FILES), dict(LONG_FUNCTIONS)
+    for path in sources(root):
+        name = str(path.relative_to(root))
+        text = path.read_text(encoding="utf-8")
+        count, limit = text.count("\n"), files_left.pop(name, FILE_LINES)
+        if count > limit:
+            yield f"{name}: {count} lines, at most {limit}"
+        elif limit > FILE_LINES and count <= FILE_LINES:
+            yield f"{name}: is short now, and leaves LONG_FILES"
+        long = sorted((n for _, n in functions(text) if n > FUNCTION_LINES), reverse=True)
+        allowed = functions_left.pop(name, [])
+        for index, length in enumerate(long):
+            limit = allowed[index] if index < len(allowed) else FUNCTION_LINES
+            if length > limit:
+                first = next(at for at, n in functions(text) if n == length)
+                yield f"{name}:{first}: a function of {length} lines, at most {limit}"
+        if len(long) < len(allowed):
+            yield f"{name}: has {len(long)} long functions, LONG_FUNCTIONS allows {len(allowed)}"
+    for name in list(files_left) + list(functions_left):
+        if (root / "tests/tidy/tidy.py").is_file():
+            yield f"tests/tidy/tidy.py: {name} does not exist any more"
+
+
+def check_daemon_rooms(root):
+    """Which room of the daemon may include which."""
+    source = root / "daemon"
+    for path in files(root, "daemon"):
+        parts = path.relative_to(source).parts
+        room = parts[0] if len(parts) > 1 else ""
+        if room not in DAEMON_ROOMS:
+            yield f"{path.relative_to(root)}: the room '{room}' is not in the daemon's table of rooms"
+            continue
+        for number, kind, target in includes(path):
+            if kind != '"' or not (source / target).is_file():
+                continue
+            other = target.split("/")[0] if "/" in target else ""
+            if other != room and other not in DAEMON_ROOMS[room]:
+                yield f"{where(root, path, number)}: '{room}' must not include '{other}' (\"{target}\")"
 
 
 def check_public_headers(root):
@@ -184,19 +400,21 @@ def check_pragma_once(root):
             yield f"{path.relative_to(root)}: a header starts with #pragma once"
 
 
-CHECKS = (check_rooms, check_memory_order, check_system_headers, check_line_length, check_public_headers,
-          check_tools_headers, check_unfinished, check_failpoints, check_pragma_once)
+CHECKS = (check_rooms, check_daemon_rooms, check_memory_order, check_system_headers, check_line_length, check_format,
+          check_tags, check_invariants, check_lengths, check_public_headers, check_tools_headers, check_unfinished,
+          check_failpoints, check_pragma_once)
 
 
 GOOD = {
+    ".clang-format": "BasedOnStyle: Google\nSortIncludes: false\nIncludeBlocks: Preserve\n",
     "libbus/include/bus/error.hpp": "#pragma once\n#include <string>\n",
     "libbus/include/bus/session.hpp": "#pragma once\n#include <bus/error.hpp>\n",
     "libbus/src/base/word.hpp": "#pragma once\n#include <atomic>\n",
     "libbus/src/layout/lane.hpp": '#pragma once\n#include "base/word.hpp"\n',
-    "libbus/src/os/files.hpp": "#pragma once\n#include <sys/mman.h>\n#include <bus/error.hpp>\n",
+    "libbus/src/os/files.hpp": "#pragma once\n#include <sys/mman.h>\n\n#include <bus/error.hpp>\n",
     "libbus/src/sync/words.hpp": '#pragma once\n#include "os/files.hpp"\nauto order = std::memory_order_relaxed;\n',
-    "libbus/src/sync/life.cpp": "#include <linux/futex.h>\n"
-                                "void f() { reach(failpoint::first); step(failpoint::second); }\n",
+    "libbus/src/sync/life.cpp": "#include <linux/futex.h>\nvoid f() {\n  reach(failpoint::first);\n"
+                                "  step(failpoint::second);\n}\n",
     "libbus/src/sync/failpoint.hpp": "#pragma once\n"
                                      "enum class failpoint : int {\n  first,  // one\n  second,\n  count\n};\n",
     "libbus/src/sync/failpoint.cpp": 'const char* names[] = {"first", "second"};\nconst char* none = "unknown";\n',
@@ -207,6 +425,10 @@ GOOD = {
     "tools/bus/commands.hpp": "#pragma once\n#include <string>\n",
     "tools/bus/bench/floor.cpp": "auto order = std::memory_order_release;\n",
     "tests/unit/a_test.cpp": "auto order = std::memory_order_release;\n",
+    "daemon/storage/log.hpp": '#pragma once\n#include "client/core.hpp"\n'
+                              "///   LOG-1  Nothing is lost.\n///   LOG-2  Nothing comes twice.\n",
+    "daemon/streams/keeper.hpp": '#pragma once\n#include "storage/log.hpp"\n/// Says (LOG-1).\n/// Errors: none\n',
+    "daemon/main.cpp": '#include "streams/keeper.hpp"\n',
 }
 
 # check -> trees that it must object to, each as the files that are added or replaced
@@ -231,9 +453,36 @@ BAD = {
         {"libbus/src/sync/bad.cpp": "#include <linux/futex.h>\n"},
     ],
     check_line_length: [
-        {"libbus/src/os/bad.cpp": "//" + "x" * 119 + "\n"},
-        {"tests/unit/bad.cpp": "//" + "x" * 119 + "\n"},
-        {"tools/bus/bad.cpp": "//" + "x" * 159 + "\n"},
+        {"libbus/src/os/bad.cpp": "//" + "x" * 99 + "\n"},
+        {"tests/unit/bad.cpp": "//" + "x" * 99 + "\n"},
+        {"tools/bus/bad.cpp": "//" + "x" * 99 + "\n"},
+    ],
+    check_format: [
+        {"libbus/src/os/bad.cpp": "int  x;\n"},
+        {"bench/bad.cpp": "int f(){return 1;}\n"},
+    ],
+    check_tags: [
+        {"libbus/src/os/bad.hpp": "#pragma once\n/// Opens it. Errors: none\n"},
+        {"libbus/src/os/bad.hpp": "#pragma once\n/// of the thread Cost       a load\n"},
+        {"daemon/bad.hpp": "#pragma once\n// Opens it. REQUIRES: the lock\n"},
+    ],
+    check_invariants: [
+        {"libbus/src/os/bad.hpp": "#pragma once\n///   LOG-1  Something else.\n"},
+        {"libbus/src/os/bad.hpp": "#pragma once\n///   R1  One.\n///   R1  Another.\n"},
+    ],
+    check_lengths: [
+        {"libbus/src/os/bad.cpp": "int x;\n" * 401},
+        {"libbus/src/os/bad.cpp": "int f() {\n" + "  g();\n" * 69 + "}\n"},
+        {"daemon/bad.cpp": "namespace bus {\nstruct s {\n  int f(int x = 0) const {\n" + "    g();\n" * 69
+                           + "  }\n};\n}\n"},
+        {"tests/unit/bad.cpp": "TEST(a, b) {\n" + "  g([] { h(); });\n" * 69 + "}\n"},
+        {"tests/unit/bad.cpp": "s::s() : a_{1}, b_(2) {\n" + "  g();\n" * 69 + "}\n"},
+    ],
+    check_daemon_rooms: [
+        {"daemon/storage/bad.cpp": '#include "streams/keeper.hpp"\n'},
+        {"daemon/streams/bad.cpp": '#include "control/server.hpp"\n', "daemon/control/server.hpp": "#pragma once\n"},
+        {"daemon/cellar/bad.cpp": "int x;\n"},
+        {"daemon/storage/bad.cpp": '#include "configuration.hpp"\n', "daemon/configuration.hpp": "#pragma once\n"},
     ],
     check_public_headers: [
         {"libbus/include/bus/bad.hpp": '#pragma once\n#include "layout/lane.hpp"\n'},
@@ -271,6 +520,8 @@ def plant(root, tree):
 
 def self_test():
     wrong = []
+    LONG_FILES.clear()
+    LONG_FUNCTIONS.clear()
     with tempfile.TemporaryDirectory() as folder:
         root = pathlib.Path(folder)
         plant(root, GOOD)

@@ -496,14 +496,14 @@ class DeadLetters(GroupsCase):
         super().setUp()
         self.group()
 
-    def bury(self, count=3):
+    def reap_process(self, count=3):
         for number in range(count):
             self.bus("pub", "t.a", f"payload {number}", "-H", f"n:{number}")
         self.bus("group", "next", "t", "g", "--count", count, "--exec", "echo no >&2; exit 1")
 
     def test_ls(self):
         self.assertRegex(self.bus("dlq", "ls").text, r"(?m)^t +g +0 +0 +-")
-        self.bury()
+        self.reap_process()
         self.group("--dlq", "none", name="h")
         text = self.bus("dlq", "ls").text
         self.assertRegex(text, r"(?m)^t +g +3 +3 +\S+ \S+ +rejected: exit status 1: no$")
@@ -515,7 +515,7 @@ class DeadLetters(GroupsCase):
         self.assertEqual(len(json.loads(self.bus("dlq", "ls", "t", "g", "--json").text)), 1)
 
     def test_show(self):
-        self.bury()
+        self.reap_process()
         self.bus("pub", "t.b", stdin=b"\xff\x00bin")
         self.work("exit 9")
         text = self.bus("dlq", "show", "t", "g", 2).text
@@ -530,7 +530,7 @@ class DeadLetters(GroupsCase):
         self.bus_fails("dlq", "show", "t", "g", "5", status=NOT_FOUND)
 
     def test_export(self):
-        self.bury(300)
+        self.reap_process(300)
         self.bus("pub", "t.b", stdin=b"\xff")
         self.work("exit 9")
         out = self.file("dead.jsonl")
@@ -543,7 +543,7 @@ class DeadLetters(GroupsCase):
         self.bus_fails("dlq", "export", "t", "g", "--out", str(out), status=CONFLICT)
 
     def test_drop(self):
-        self.bury()
+        self.reap_process()
         self.assertEqual(json.loads(self.bus("dlq", "drop", "t", "g", "--up-to", 2, "--json").text)["dropped"], 2)
         self.assertEqual([d["sequence"] for d in self.dead()], [3])
         self.bus_fails("dlq", "show", "t", "g", "1", status=NOT_FOUND)

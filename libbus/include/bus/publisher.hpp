@@ -5,8 +5,7 @@
 /// Threads    one thread per object; distinct objects are independent
 /// Processes  shared (default): any number per stream; exclusive: the sole writer of a lane
 /// Cost       exclusive publish: no system call, no lock, no read-modify-write, no allocation,
-/// O(payload).
-///            shared: the same inside a short critical section
+///            O(payload). shared: the same inside a short critical section
 /// Blocks     only on a stream with overflow=block, at most send_timeout; and for a lock holder
 /// that is stopped
 /// Lifetime   the session may be destroyed first

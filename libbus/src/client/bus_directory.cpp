@@ -29,7 +29,7 @@ constexpr std::uint64_t reserve_bytes = 64 * 1024;  // several processes with fe
 }  // namespace
 
 // Another user may have made something under the name of our bus: a link, or a directory of links.
-result<void> check_place(const bus_address& address) {
+result<void> check_parents(const bus_address& address) {
   const std::string path = address.directory();
   const auto refuse = [&](std::string why, std::string fix) {
     return error{errc::permission, 0, "cannot use the bus '" + address.name + "'", std::move(why),
@@ -75,7 +75,7 @@ result<std::unique_ptr<bus_directory>> bus_directory::open(const bus_address& ad
       auto dir = os::make_directory(path, 0700);
       if (!dir) return std::move(dir.error());
     }
-    if (auto checked = check_place(address); !checked) {
+    if (auto checked = check_parents(address); !checked) {
       if (os::surely_missing(path)) continue;  // removed this moment
       return std::move(checked.error());
     }
@@ -106,8 +106,8 @@ result<std::unique_ptr<bus_directory>> bus_directory::open(const bus_address& ad
                                              layout::control_file_bytes, control->bus_id,
                                              control->bus_id, os::wall_ns());
       control->clock_kind = os::best_clock_kind();
-      control->birth_raw_ns = os::raw_monotonic_ns();
-      control->birth_ticks = os::tick_clock(control->clock_kind, 0, 0).now();
+      control->created_raw_ns = os::raw_monotonic_ns();
+      control->created_ticks = os::tick_clock(control->clock_kind, 0, 0).now();
       sync::store_relaxed(control->generation, 1);
       // Not from 1: a bus that is made again must not use the numbers of the one before, whose
       // sessions may still be there.
@@ -150,7 +150,7 @@ result<void> bus_directory::load_control() {
     journal_ = change_journal(reinterpret_cast<layout::change_entry*>(
         control_map_.data() + layout::change_journal_offset));
   clock_ = os::tick_clock(
-      kind, header.birth_ticks, header.birth_raw_ns,
+      kind, header.created_ticks, header.created_raw_ns,
       reinterpret_cast<base::clock_eras*>(control_map_.data() + layout::clock_eras_offset));
   return {};
 }
@@ -161,7 +161,7 @@ std::uint64_t bus_directory::generation() const noexcept {
 
 std::uint64_t bus_directory::announce_change(layout::change_kind kind,
                                              std::string_view stream) noexcept {
-  const std::uint64_t now = sync::add_release(control().generation, 1) + 1;  // [J2]
+  const std::uint64_t now = sync::add_release(control().generation, 1) + 1;  // JOURNAL-2
   journal_.note(now, sync::makes(sync::fault::changes_misnamed) ? layout::change_kind::none : kind,
                 stream);
   os::futex_wake(os::futex_half(control().generation), INT_MAX);
@@ -173,7 +173,7 @@ std::uint64_t bus_directory::announce_change(layout::change_kind kind,
 class bus_directory::unfinished_change {
  public:
   explicit unfinished_change(bus_directory& of) noexcept : of_(of) {
-    (void)of_.tell_of_the_dead();
+    (void)of_.announce_for_the_dead();
     if (!sync::makes(sync::fault::dead_change_unmarked))
       sync::store_release(of_.control().unfinished, 1);
   }
@@ -200,7 +200,7 @@ bool bus_directory::may_be_changing() const noexcept {
 }
 
 // Told first: who dies in between leaves the mark.
-bool bus_directory::tell_of_the_dead() noexcept {
+bool bus_directory::announce_for_the_dead() noexcept {
   if (sync::load_acquire(control().unfinished) == 0) return false;
   announce_change();
   sync::store_release(control().unfinished, 0);
@@ -217,7 +217,7 @@ void bus_directory::note_announced(lane_map& lane, std::uint64_t generation) noe
 result<std::unique_ptr<bus_directory>> bus_directory::look(const bus_address& address) {
   std::unique_ptr<bus_directory> made(new bus_directory);
   made->path_ = address.directory();
-  if (auto checked = check_place(address); !checked) return std::move(checked.error());
+  if (auto checked = check_parents(address); !checked) return std::move(checked.error());
   auto loaded = made->load_control();
   if (!loaded) return std::move(loaded.error());
   return made;
@@ -309,8 +309,8 @@ result<std::shared_ptr<const stream_facts>> bus_directory::facts_of(const std::s
   return made;
 }
 
-birth bus_directory::birth_of(std::uint64_t stream_id) const noexcept {
-  birth made;
+create_params bus_directory::create_params_of(std::uint64_t stream_id) const noexcept {
+  create_params made;
   made.bus_id = bus_id_;
   made.stream_id = stream_id;
   made.clock_kind = clock_.kind();
@@ -421,7 +421,7 @@ bool bus_directory::note_claim(const std::string& name, std::uint64_t inode) {
 
 // REQUIRES: claims_mutex_, lock_changes()
 result<void> bus_directory::refresh_claims() {
-  (void)tell_of_the_dead();
+  (void)announce_for_the_dead();
   const std::uint64_t now = generation();
   const stream_changes changes = changes_between(claims_generation_, now);
   bool is_complete = true;
@@ -473,9 +473,9 @@ result<void> bus_directory::check_new_stream(const stream_config& config) {
   return {};
 }
 
-birth bus_directory::new_birth() const { return birth_of(os::random_id()); }
+create_params bus_directory::new_create_params() const { return create_params_of(os::random_id()); }
 
-result<void> bus_directory::add_stream(const stream_config& config, const birth& with) {
+result<void> bus_directory::add_stream(const stream_config& config, const create_params& with) {
   auto checked = check_new_stream(config);
   if (!checked) return checked;
   const std::string building =
@@ -492,7 +492,7 @@ result<void> bus_directory::add_stream(const stream_config& config, const birth&
   const std::uint64_t generation = mark.announce(layout::change_kind::changed, config.name);
   const std::string named = stream_path(config.name);
   if (const auto facts = read_stream_file(named))
-    for (std::uint32_t lane = 0; lane < lanes_at_birth(config); ++lane)
+    for (std::uint32_t lane = 0; lane < lanes_when_created(config); ++lane)
       if (const auto map = lane_map::open(named, *facts, lane, true, false))
         note_announced(**map, generation);
   return {};
@@ -503,7 +503,7 @@ result<void> bus_directory::change_stream(const stream_facts& to) {
   if (!os::exists(path))
     return error{errc::not_found, 0, "no stream '" + to.config.name + "'",
                  "this bus has none of that name", "bus stream ls"};
-  birth with = birth_of(to.stream_id);
+  create_params with = create_params_of(to.stream_id);
   with.epoch = to.epoch;
   with.sealed = to.sealed;
   with.held = to.held;
@@ -519,7 +519,7 @@ result<void> bus_directory::add_lane(const stream_facts& facts, std::uint32_t la
   if (!now || now->stream_id != facts.stream_id)
     return error{errc::closed, 0, "cannot add a lane to the stream '" + facts.config.name + "'",
                  "it was removed meanwhile", ""};
-  birth with = birth_of(facts.stream_id);
+  create_params with = create_params_of(facts.stream_id);
   with.epoch = facts.epoch;
   with.held = now->held;
   with.first_seqs.assign(lane + 1, first_seq);
@@ -541,7 +541,7 @@ result<void> bus_directory::announce_lane(const stream_facts& facts, lane_map& l
     if (!told && told.error().code == errc::no_space) return told;
   }
   const std::uint64_t generation = announce_change(layout::change_kind::changed, facts.config.name);
-  sync::reach(sync::failpoint::create_lane_told);
+  sync::reach(sync::failpoint::create_lane_announced);
   note_announced(lane, generation);
   return {};
 }

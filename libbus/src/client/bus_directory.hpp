@@ -33,7 +33,7 @@ class process_table;
 /// The bus is a directory of this user's, with directories of this user's in it, where nobody else
 /// can put another in its place.
 /// Errors: permission
-result<void> check_place(const bus_address& address);
+result<void> check_parents(const bus_address& address);
 
 error no_bus(const bus_address& address);
 
@@ -72,7 +72,7 @@ class bus_directory {
   bool may_be_changing() const noexcept;
   /// Announces what somebody who died had changed, and did not live to tell. False: nobody did.
   /// REQUIRES: lock_changes() is held.
-  bool tell_of_the_dead() noexcept;
+  bool announce_for_the_dead() noexcept;
   /// The bus lies at `aside` now, out of the way: tells those who have it mapped.
   void announce_removal(const std::string& aside) noexcept;
   /// Is this bus gone from its path, or are we gone from it?
@@ -104,11 +104,11 @@ class bus_directory {
 
   /// Errors: invalid_argument, conflict, no_space.
   /// REQUIRES for both: lock_changes() is held.
-  result<void> add_stream(const stream_config& config, const birth& with);
+  result<void> add_stream(const stream_config& config, const create_params& with);
   /// May it be added beside those that are there?
   /// Errors: invalid_argument, conflict
   result<void> check_new_stream(const stream_config& config);
-  birth new_birth() const;
+  create_params new_create_params() const;
   /// Those who are interested in a lane of it and have not come to it are waited for, so long at
   /// most: they find it among the leaving. Then its messages are gone.
   static constexpr std::chrono::milliseconds newcomers_patience{2000};
@@ -141,7 +141,7 @@ class bus_directory {
   static void note_announced(lane_map& lane, std::uint64_t generation) noexcept;
   void let_newcomers_in(const std::string& directory, std::chrono::milliseconds patience) noexcept;
   void close_lanes(const std::string& directory);
-  birth birth_of(std::uint64_t stream_id) const noexcept;
+  create_params create_params_of(std::uint64_t stream_id) const noexcept;
 
   std::uint32_t self_ = 0;
   std::uint64_t lock_word_ = 0;

@@ -48,7 +48,7 @@ void change_journal::note(std::uint64_t generation, layout::change_kind kind,
   if (!stream.empty())
     std::memcpy(name.words, stream.data(), std::min(stream.size(), sizeof name.words));
   layout::change_entry& entry = entries_[generation % layout::change_journal_entries];
-  // [J1] In any order: a reader believes only what the check is of.
+  // JOURNAL-1 In any order: a reader believes only what the check is of.
   for (std::size_t i = 0; i < name_words; ++i) sync::store_relaxed(entry.name[i], name.words[i]);
   sync::store_relaxed(entry.kind, static_cast<std::uint64_t>(kind));
   sync::store_relaxed(entry.check, check_of(generation, static_cast<std::uint64_t>(kind), name));

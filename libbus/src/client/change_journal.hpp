@@ -4,11 +4,11 @@
 /// that are named here only.
 ///
 /// Invariants
-///   J1  An entry is a shortcut, never the truth. It holds when its check is that of its
+///   JOURNAL-1  An entry is a shortcut, never the truth. It holds when its check is that of its
 ///       generation, kind and name; one that is not written yet, was written over, or makes no
 ///       sense means: look at all streams.
-///   J2  What is named was changed before its generation was given out: who acquires the generation
-///       sees it.
+///   JOURNAL-2  What is named was changed before its generation was given out: who acquires the
+///       generation sees it.
 ///
 /// Threads    any
 /// Processes  any number of writers; each generation has one

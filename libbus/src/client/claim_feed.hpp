@@ -31,8 +31,8 @@ struct claim_feed {
   bool is_simple = true;  // all were copied, and their subjects are known
   std::uint32_t lane = 0;
   source* from = nullptr;
-  ring::record_view puzzle{};            // of a subject that must be learned
-  std::vector<std::byte> puzzle_record;  // its headers, where they are in a record
+  ring::record_view unresolved{};            // of a subject that must be learned
+  std::vector<std::byte> unresolved_record;  // its headers, where they are in a record
 
   void enter(std::uint32_t index) noexcept {
     lane = index;
@@ -50,10 +50,10 @@ struct claim_feed {
   matched look_at(const ring::record_view& view) noexcept {
     const std::uint32_t id = view.subject_id();
     if (id != layout::inline_subject_id && from->subject_of(id).empty()) {
-      puzzle = view;
-      puzzle_record.assign(layout::record_header_bytes, std::byte{0});
-      puzzle_record.insert(puzzle_record.end(), view.header(),
-                           view.header() + view.shape.header_bytes);
+      unresolved = view;
+      unresolved_record.assign(layout::record_header_bytes, std::byte{0});
+      unresolved_record.insert(unresolved_record.end(), view.header(),
+                               view.header() + view.shape.header_bytes);
       return matched::unknown;
     }
     if (from->match_of(view) != source::match::yes) return matched::no;
@@ -111,10 +111,11 @@ struct claim_feed {
   /// Outside the lock: what could not be judged under it.
   void resolve() noexcept {
     if (from == nullptr) return;
-    if (core.why_ == group::nothing_because::unknown && puzzle.data != nullptr) {
+    if (core.why_ == group::nothing_because::unknown && unresolved.data != nullptr) {
       // Its bytes may be gone by now; the subject's number is all that counts.
       const ring::record_view view{
-          puzzle_record.data(), 0, puzzle.seq, puzzle.shape, puzzle.origin, puzzle.ticks, false};
+          unresolved_record.data(), 0,    unresolved.seq, unresolved.shape, unresolved.origin,
+          unresolved.ticks,         false};
       (void)from->match_of(view);
       if (from->failed) core.failure = std::move(from->failed);
       return;

@@ -82,7 +82,7 @@ bus::batch consumer::fetch(const fetch_options& options) {
   }
   if (!got.empty()) return got;
   core_->fetch(options.batch, options.max_bytes, options.wait, options.batch == 1);
-  core_->tell_gaps();
+  core_->report_gaps();
   got.leases_.reserve(core_->claimed().size());
   for (auto* entry = core_->take_ahead(); entry != nullptr; entry = core_->take_ahead())
     got.leases_.push_back(lease(entry));
@@ -95,7 +95,7 @@ std::optional<lease> consumer::next(std::chrono::nanoseconds wait) {
     auto* entry = core_->take_ahead();
     if (entry == nullptr) {
       const std::size_t count = core_->fetch(core_->options.prefetch, ~0ull, wait, true);
-      core_->tell_gaps();
+      core_->report_gaps();
       if (count == 0) return std::nullopt;
       entry = core_->take_ahead();
     }

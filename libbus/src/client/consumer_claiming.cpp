@@ -41,7 +41,7 @@ detail::lease_entry* consumer_core::new_entry(std::size_t bytes) noexcept {
 // Where the next record of the lane is, or will be. A position that something wrote over is found
 // out by the claim.
 const base::word* consumer_core::next_word(std::uint32_t lane,
-                                           const group::core::stand& at) const noexcept {
+                                           const group::core::lane_cursor& at) const noexcept {
   return &group_->lanes()[lane]->lane->memory().word_at(
       base::round_down(at.position, layout::record_align));
 }
@@ -49,7 +49,7 @@ const base::word* consumer_core::next_word(std::uint32_t lane,
 // Is there something at the group's position of this lane? A record that is being written is not:
 // its publisher may be stopped.
 bool consumer_core::has_next(std::uint32_t lane) const noexcept {
-  const auto at = group_->core().stand_of(lane);
+  const auto at = group_->core().cursor_of(lane);
   // relaxed: a reason to look; the claim acquires what it reads
   const std::uint64_t word = sync::load_relaxed(*next_word(lane, at));
   return word != 0 && word != (at.seq | layout::commit_open);
@@ -63,7 +63,7 @@ std::uint32_t consumer_core::next_lane() noexcept {
   if (const std::uint32_t first = group_->core().rescan_lane(); first < lanes.size()) return first;
   for (std::uint32_t lane = 0; lane < lanes.size(); ++lane) {
     if (!has_next(lane)) continue;
-    const auto at = group_->core().stand_of(lane);
+    const auto at = group_->core().cursor_of(lane);
     const auto* words = next_word(lane, at);
     const std::uint64_t ticks = sync::load_relaxed(words[3]);  // a choice only
     if (best == lanes.size() || ticks < oldest) best = lane, oldest = ticks;
@@ -102,7 +102,7 @@ nothing_because consumer_core::claim_lanes(std::size_t max, std::uint64_t now,
   std::size_t room = 0;
   if (paused > now) {
     why_ = nothing_because::paused;
-  } else if (!take_part() && !(watch_active(now, paused) && take_part())) {
+  } else if (!may_take_part() && !(watch_active(now, paused) && may_take_part())) {
     why_ = nothing_because::standby;
   } else {
     room = group_->memory().rules.ack == group::ack_rule::none
@@ -134,7 +134,7 @@ bool consumer_core::are_pins_due() noexcept {
   for (std::uint32_t lane = 0; lane < lanes.size(); ++lane) {
     const std::uint64_t lag = core.pin_lag(lane);
     const std::uint64_t capacity = core.lane_memory(lane).capacity_bytes;
-    due = due || lag >= capacity / 32 || is_waited_for(lane);
+    due = due || lag >= capacity / 32 || has_waiting_publisher(lane);
     if (lag >= capacity / 4 && claims_since_collect_ >= 4 && core.may_collect(member_))
       collect_all();
   }
@@ -216,12 +216,12 @@ void consumer_core::collect_all() noexcept {
   group_->unlock();
   if (more && sync::load_relaxed(group_->header().sleepers) != 0) group_->ring_bell();
   if (!lost_not_shown_.empty()) [[unlikely]]
-    tell_losses(now);
+    announce_losses(now);
   if (none) {
     // Where the next messages will be, unless somebody else takes them.
     watched_.clear();
     for (std::uint32_t lane = 0; lane < group_->lanes().size(); ++lane) {
-      const auto at = core.stand_of(lane);
+      const auto at = core.cursor_of(lane);
       watched_.emplace_back(next_word(lane, at), at.seq | layout::commit_open);
     }
     if (why_ == nothing_because::unknown || why_ == nothing_because::broken_lane) feed.resolve();
@@ -249,11 +249,11 @@ void consumer_core::take_losses() noexcept {
     if (options.on_gap) gaps_.push_back(one);
     lost_not_shown_.push_back(one);
   }
-  core.all_losses_told();
+  core.clear_losses();
 }
 
 // At most ten events a second: a group may lose its own events, too.
-void consumer_core::tell_losses(std::uint64_t now) noexcept {
+void consumer_core::announce_losses(std::uint64_t now) noexcept {
   if (now < next_loss_event_) return;
   next_loss_event_ = now + group_->ticks(std::chrono::milliseconds(100));
   for (std::uint32_t lane = 0; lane < group_->lanes().size(); ++lane) {
@@ -268,7 +268,7 @@ void consumer_core::tell_losses(std::uint64_t now) noexcept {
   lost_not_shown_.clear();
 }
 
-void consumer_core::tell_gaps() {
+void consumer_core::report_gaps() {
   while (!gaps_.empty()) {
     const gap one = gaps_.front();
     gaps_.erase(gaps_.begin());
@@ -279,7 +279,7 @@ void consumer_core::tell_gaps() {
 // Large messages are copied outside the lock: the lease holds them meanwhile.
 bool consumer_core::finish_copies() noexcept {
   std::erase_if(claimed_, [&](detail::lease_entry* entry) {
-    if (!entry->copied && !copy_later(*entry)) {
+    if (!entry->copied && !copy_outside_lock(*entry)) {
       free_entry(entry);
       return true;
     }
@@ -291,20 +291,20 @@ bool consumer_core::finish_copies() noexcept {
 }
 
 // False: the lease was lost meanwhile.
-bool consumer_core::copy_later(detail::lease_entry& entry) noexcept {
+bool consumer_core::copy_outside_lock(detail::lease_entry& entry) noexcept {
   const auto& slot = group_->memory().slots[entry.token.slot];
   const auto& memory = group_->lanes()[entry.lane]->lane->memory();
   const std::size_t bytes = entry.message.header_bytes() + entry.message.payload_bytes();
   std::byte* to = entry.memory.get();
   for (int attempt = 0; attempt < 8; ++attempt) {
     // [Q5] acquire: the copy in the arena that the place names.
-    const std::uint64_t place = sync::load_acquire(slot.place);
-    if ((place & layout::place_in_arena) != 0)
+    const std::uint64_t location = sync::load_acquire(slot.location);
+    if ((location & layout::location_in_arena) != 0)
       group::hold_arena(group_->memory())
-          .copy_out(to, static_cast<std::uint32_t>(place), layout::record_header_bytes, bytes);
+          .copy_out(to, static_cast<std::uint32_t>(location), layout::record_header_bytes, bytes);
     else
-      sync::hardware::copy_out(to, memory.at(place) + layout::record_header_bytes, bytes);
-    if (!sync::is_unchanged(slot.place, place)) continue;  // it moved while it was copied
+      sync::hardware::copy_out(to, memory.at(location) + layout::record_header_bytes, bytes);
+    if (!sync::is_unchanged(slot.location, location)) continue;  // it moved while it was copied
     return group_->core().is_held(entry.token);
   }
   return false;

@@ -56,7 +56,7 @@ result<void> consumer_core::join() {
            "end that one, or use mode failover"};
   }
   if (admitted) {
-    auto held = group_->take_hold();
+    auto held = group_->hold_publishers();
     if (!held) {
       admitted = false;
       why = std::move(held.error());
@@ -87,7 +87,7 @@ result<void> consumer_core::join() {
       sync::store_release(header.members_used, std::uint64_t{member} + 1);
     member_ = member;
     joined_ = true;
-    (void)take_part();
+    (void)may_take_part();
   }
   group_->unlock();
   if (!admitted) return why;
@@ -95,7 +95,7 @@ result<void> consumer_core::join() {
 }
 
 // REQUIRES: the lock. Is it this one that takes messages?
-bool consumer_core::take_part() noexcept {
+bool consumer_core::may_take_part() noexcept {
   if (group_->memory().rules.mode == group::mode_rule::shared) [[likely]]
     return true;
   auto& header = group_->header();
@@ -124,7 +124,7 @@ bool consumer_core::watch_active(std::uint64_t now, std::uint64_t paused) noexce
   std::uint64_t passed = 0;  // also what a filter passes over is progress
   for (std::uint32_t lane = 0; lane < group_->lanes().size(); ++lane) {
     has_work = has_work || has_next(lane);
-    passed += group_->core().stand_of(lane).seq;
+    passed += group_->core().cursor_of(lane).seq;
   }
   has_work = has_work && group_->core().window(1) != 0;
   auto& seen = watched_active_;
@@ -158,7 +158,7 @@ void consumer_core::leave() noexcept {
   group_->core().housekeep(group_->now());
   // What its user kept beyond its end goes back, too.
   (void)group_->core().member_died(member_, group_->now());
-  group_->core().member_gone(member_);
+  group_->core().member_left(member_);
   sync::store_release(group_->memory().members[member_].who, 0);
   sync::store_relaxed(header.last_member_ticks, group_->now());
   group_->update_pins(true);

@@ -68,7 +68,7 @@ struct consumer_core {
   std::size_t ack_all(detail::lease_entry& upto) noexcept;
   /// Calls on_gap for what was found to be lost. What that throws is passed on; the rest comes at
   /// the next call.
-  void tell_gaps();
+  void report_gaps();
   /// The lease object is gone.
   void give_up(detail::lease_entry* entry) noexcept;
 
@@ -90,12 +90,12 @@ struct consumer_core {
 
   result<void> join();
   void end_keeper() noexcept;
-  bool is_waited_for(std::uint32_t lane) const noexcept {
-    return group_->core().is_waited_for(lane);
+  bool has_waiting_publisher(std::uint32_t lane) const noexcept {
+    return group_->core().has_waiting_publisher(lane);
   }
-  bool is_waited_for() const noexcept;
+  bool has_waiting_publisher() const noexcept;
   void leave() noexcept;
-  bool take_part() noexcept;
+  bool may_take_part() noexcept;
   std::size_t claim(std::size_t max, std::uint64_t max_bytes, bool start_first,
                     std::uint64_t seen_ticks) noexcept;
   // REQUIRES for both: the lock.
@@ -105,10 +105,11 @@ struct consumer_core {
   group::nothing_because claim_lanes(std::size_t max, std::uint64_t now,
                                      detail::claim_feed& feed) noexcept;
   bool has_next(std::uint32_t lane) const noexcept;
-  const base::word* next_word(std::uint32_t lane, const group::core::stand& at) const noexcept;
+  const base::word* next_word(std::uint32_t lane,
+                              const group::core::lane_cursor& at) const noexcept;
   std::uint32_t next_lane() noexcept;
   void take_losses() noexcept;
-  void tell_losses(std::uint64_t now) noexcept;
+  void announce_losses(std::uint64_t now) noexcept;
   bool watch_active(std::uint64_t now, std::uint64_t paused) noexcept;
   bool is_gone() noexcept;
   std::optional<settle_result> refusal(const detail::lease_entry& entry) noexcept;
@@ -118,13 +119,13 @@ struct consumer_core {
            group_->is_current();
   }
   bool finish_copies() noexcept;
-  bool copy_later(detail::lease_entry& entry) noexcept;
+  bool copy_outside_lock(detail::lease_entry& entry) noexcept;
   void learn(detail::lease_entry& entry) noexcept;
   detail::lease_entry* new_entry(std::size_t bytes) noexcept;
   void free_entry(detail::lease_entry* entry) noexcept { free_entries_.push_back(entry); }
   template <class Settle>
   settle_result under_lock(detail::lease_entry& entry, Settle&& settle, bool ends) noexcept;
-  void after_settle(std::uint32_t lane) noexcept;
+  void after_ack(std::uint32_t lane) noexcept;
   void make_room(bool is_full) noexcept;
   bool are_pins_due() noexcept;
   bool is_held_up() const noexcept;

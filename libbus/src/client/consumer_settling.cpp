@@ -21,11 +21,11 @@ void consumer_core::ended(detail::lease_entry& entry) noexcept {
 }
 
 // A publisher may wait for the space, another consumer for the place in the window.
-void consumer_core::after_settle(std::uint32_t lane) noexcept {
+void consumer_core::after_ack(std::uint32_t lane) noexcept {
   if (sync::load_relaxed(group_->header().settle_sleepers) != 0) [[unlikely]]
     group_->ring_bell();
   const bool is_full = group_->core().take_queue_full();
-  if (is_full || is_waited_for(lane)) [[unlikely]]
+  if (is_full || has_waiting_publisher(lane)) [[unlikely]]
     make_room(is_full);
 }
 
@@ -81,7 +81,7 @@ settle_result consumer_core::ack(detail::lease_entry& entry) noexcept {
   }
   ++stats.settled;
   sync::bump(group_->memory().members[member_].settled, 1);
-  after_settle(entry.lane);
+  after_ack(entry.lane);
   return settle_result::ok;
 }
 
@@ -98,7 +98,7 @@ settle_result consumer_core::under_lock(detail::lease_entry& entry, Settle&& set
   }
   if (!group_->lock(lock_patience)) return settle_result::busy;
   const auto outcome = settle(group_->core());
-  if (is_waited_for()) group_->core().collect(member_);
+  if (has_waiting_publisher()) group_->core().collect(member_);
   group_->update_pins(false);
   group_->unlock();
   if (ends || outcome != group::settled::ok) ended(entry);
@@ -181,7 +181,7 @@ std::size_t consumer_core::ack_all(detail::lease_entry& upto) noexcept {
       ended(entry);
   stats.settled += count;
   sync::bump(group_->memory().members[member_].settled, count);
-  after_settle(upto.lane);
+  after_ack(upto.lane);
   return count;
 }
 

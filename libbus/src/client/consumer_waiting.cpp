@@ -83,9 +83,9 @@ bool consumer_core::wait(clock::time_point deadline, std::uint64_t& seen_ticks) 
   }
 }
 
-bool consumer_core::is_waited_for() const noexcept {
+bool consumer_core::has_waiting_publisher() const noexcept {
   for (std::uint32_t lane = 0; lane < group_->lanes().size(); ++lane)
-    if (is_waited_for(lane)) return true;
+    if (has_waiting_publisher(lane)) return true;
   return false;
 }
 
@@ -135,7 +135,7 @@ void consumer_core::sleep(clock::time_point deadline) noexcept {
     if (next_event_ != ~0ull)
       nap = std::min(nap, next_event_ > ticks ? group_->time(next_event_ - ticks) : 0ns);
     // What holds a publisher up may still have to be moved out of its way.
-    if (is_waited_for()) nap = std::min<std::chrono::nanoseconds>(nap, waited_for_bound);
+    if (has_waiting_publisher()) nap = std::min<std::chrono::nanoseconds>(nap, waited_for_bound);
     if (nap.count() > 0) os::futex_wait_any(words, nap);
     for (std::size_t i = 0; i < armed_.size(); ++i)
       client::hand_on_wake_up(group_->lanes()[i]->lane->readers(), armed_[i]);

@@ -394,7 +394,7 @@ result<std::shared_ptr<group_map>> group_map::open_file(const std::string& strea
   m.key_index = reinterpret_cast<base::field32*>(at + geometry.key_index);
   m.keys = reinterpret_cast<layout::group_key*>(at + geometry.keys);
   m.slots = reinterpret_cast<layout::group_slot*>(at + geometry.slots);
-  m.stories = reinterpret_cast<layout::group_slot_story*>(at + geometry.stories);
+  m.details = reinterpret_cast<layout::group_slot_details*>(at + geometry.details);
   m.chain = reinterpret_cast<base::field32*>(at + geometry.chain);
   m.blocks = at + geometry.blocks;
   m.slot_count = info.slot_count;
@@ -425,8 +425,8 @@ result<std::uint32_t> group_map::reserve_blocks(std::uint32_t from, std::uint32_
 }
 
 std::shared_ptr<const group_pins> group_pins::find(const std::string& stream_directory,
-                                                   std::uint64_t entry, bool& surely_gone) {
-  surely_gone = false;
+                                                   std::uint64_t entry, bool& surely_dead) {
+  surely_dead = false;
   const auto names = list_groups(stream_directory);
   if (!names) return nullptr;
   for (const std::string& name : *names) {
@@ -444,7 +444,7 @@ std::shared_ptr<const group_pins> group_pins::find(const std::string& stream_dir
     found->name_ = name;
     return found;
   }
-  surely_gone = true;
+  surely_dead = true;
   return nullptr;
 }
 

@@ -86,7 +86,7 @@ class group_pins {
   /// The group that stands in a readers table as `entry`. Null and no failure: there is none any
   /// more.
   static std::shared_ptr<const group_pins> find(const std::string& stream_directory,
-                                                std::uint64_t entry, bool& surely_gone);
+                                                std::uint64_t entry, bool& surely_dead);
   const ring::pin_words& pin(std::uint32_t lane) const noexcept {
     return reinterpret_cast<const ring::pin_words*>(map_.data() + layout::group_pins_offset)[lane];
   }

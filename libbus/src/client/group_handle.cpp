@@ -47,11 +47,11 @@ group_events& group_handle::events() {
 
 // Whichever call noticed it: a consumer hangs, or was too slow, and the person on call wants to
 // know.
-void group_handle::tell_events() noexcept {
+void group_handle::publish_events() noexcept {
   const auto name_of = [](const char* name) {
     return std::string_view(name, ::strnlen(name, sizeof(layout::group_member::name)));
   };
-  core_.tell_expired([&](const group::core::expired_lease& one) {
+  core_.drain_expired([&](const group::core::expired_lease& one) {
     events().expired(config().stream, config().name, layout::lane_of_origin(one.origin),
                      layout::seq_of_origin(one.origin), name_of(one.name));
   });
@@ -68,7 +68,7 @@ result<std::unique_ptr<group_handle>> group_handle::open(session_core& session,
   stream->remember(*map);
   std::unique_ptr<group_handle> made(new group_handle(session, std::move(stream), std::move(*map)));
   if (made->config().dead_letters) {
-    auto opened = made->open_letters();
+    auto opened = made->open_dead_letters();
     if (!opened) return std::move(opened.error());
   }
   if (!made->may_lock()) {
@@ -81,18 +81,18 @@ result<std::unique_ptr<group_handle>> group_handle::open(session_core& session,
   return made;
 }
 
-result<void> group_handle::open_letters() {
-  auto letters = session_.stream(dead_letter_stream(stream_->name(), config().name));
-  if (!letters) return std::move(letters.error());
-  auto lane = (*letters)->lane(0, true);
+result<void> group_handle::open_dead_letters() {
+  auto dead_letters = session_.stream(dead_letter_stream(stream_->name(), config().name));
+  if (!dead_letters) return std::move(dead_letters.error());
+  auto lane = (*dead_letters)->lane(0, true);
   if (!lane) return std::move(lane.error());
-  letters_lane_ = std::move(*lane);
-  letters_.emplace(memory_, letters_lane_->memory(), clock_, [this](std::uint32_t id) {
+  dead_letter_lane_ = std::move(*lane);
+  dead_letters_.emplace(memory_, dead_letter_lane_->memory(), clock_, [this](std::uint32_t id) {
     auto text = stream_->subject_text(id);
     return text ? *text : std::string_view();
   });
-  letters_gate_.emplace(letters_lane_, *session_.peers, (*letters)->directory());
-  core_.use_letters(&*letters_);
+  dead_letter_gate_.emplace(dead_letter_lane_, *session_.peers, (*dead_letters)->directory());
+  core_.use_dead_letters(&*dead_letters_);
   return {};
 }
 
@@ -155,7 +155,7 @@ result<void> group_handle::attach(std::uint32_t lane, const start& from) {
   auto entered = source.enter_through(pin, from);
   if (!entered) return entered;
   auto& cursor = memory_.cursors[lane];
-  core_.store_stand(lane, {source.reader.position(), source.reader.next_seq(), 0, 0});
+  core_.store_cursor(lane, {source.reader.position(), source.reader.next_seq(), 0, 0});
   sync::store_relaxed(cursor.first_seq, source.reader.next_seq());
   sync::store_release(cursor.attached, 1);
   return {};
@@ -163,7 +163,7 @@ result<void> group_handle::attach(std::uint32_t lane, const start& from) {
 
 // REQUIRES: the lock. Each lane began at its own last message: of all lanes only the newest is it.
 result<void> group_handle::begin_at_last() {
-  detail::source::settle_newest(lanes_);
+  detail::source::align_newest(lanes_);
   for (std::uint32_t lane = 0; lane < lanes_.size(); ++lane) {
     const std::uint64_t passed = std::exchange(lanes_[lane]->join_seq, 0);
     if (passed == 0) continue;
@@ -185,11 +185,11 @@ bool group_handle::lock_slowly(std::chrono::nanoseconds patience) {
       return false;
   }
   memory_.broken = false;
-  return sync::load_relaxed(header().damaged) == 0 || say_damaged();
+  return sync::load_relaxed(header().damaged) == 0 || fail_damaged();
 }
 
 // REQUIRES: the lock, which is given back.
-bool group_handle::say_damaged() {
+bool group_handle::fail_damaged() {
   sync::unlock(header().lock);
   failure = error{errc::corrupt, 0, "cannot use the group '" + config().name + "'",
                   "its state in shared memory is impossible: something wrote over it",
@@ -200,13 +200,13 @@ bool group_handle::say_damaged() {
 // What lies in a lane that is not known cannot be judged: lanes may have come since the last look.
 void group_handle::repair_after_death() noexcept {
   (void)learn_lanes();
-  if (letters_) letters_->repair();
+  if (dead_letters_) dead_letters_->repair();
   core_.repair();
 }
 
 // A record of that sequence is there, or the tail: found by walking from the last waypoint before.
 // Or it was overwritten, where that may be.
-bool group_handle::stands_on_a_record(std::uint32_t lane, const group::core::stand& at) noexcept {
+bool group_handle::is_at_a_record(std::uint32_t lane, const group::core::lane_cursor& at) noexcept {
   const auto& memory = lanes_[lane]->lane->memory();
   if (at.position % layout::record_align != 0 || at.seq == 0) return false;
   struct up_to {
@@ -253,16 +253,16 @@ bool group_handle::stands_on_a_record(std::uint32_t lane, const group::core::sta
 // may be handed out again; none is passed over.
 void group_handle::mend_cursor(std::uint32_t lane) noexcept {
   auto& cursor = memory_.cursors[lane];
-  if (stands_on_a_record(lane, core_.stand_of(lane))) return;
+  if (is_at_a_record(lane, core_.cursor_of(lane))) return;
   sync::store_release(cursor.which, ~sync::load_relaxed(cursor.which) & 1);
-  if (stands_on_a_record(lane, core_.stand_of(lane))) {
-    const std::uint64_t dropped = core_.stand_of(lane).dropped;
+  if (is_at_a_record(lane, core_.cursor_of(lane))) {
+    const std::uint64_t dropped = core_.cursor_of(lane).dropped;
     if (sync::load_relaxed(cursor.told) > dropped) sync::store_relaxed(cursor.told, dropped);
     return;
   }
   auto& source = *lanes_[lane];
   if (!source.enter_through(map_->pin(lane), start::all())) return;
-  core_.store_stand(lane, {source.reader.position(), source.reader.next_seq(), 0, 0});
+  core_.store_cursor(lane, {source.reader.position(), source.reader.next_seq(), 0, 0});
   sync::store_relaxed(cursor.first_seq, source.reader.next_seq());
   sync::store_relaxed(cursor.told, 0);
 }
@@ -279,7 +279,7 @@ result<std::uint32_t> group_handle::repair_by_hand() {
     unlock();
     return std::move(learned.error());
   }
-  if (letters_) letters_->repair();
+  if (dead_letters_) dead_letters_->repair();
   for (std::uint32_t lane = 0; lane < lanes_.size(); ++lane) {
     if (sync::load_relaxed(memory_.cursors[lane].attached) == 0) continue;
     if (auto announced = announce(lane); !announced) {
@@ -305,20 +305,20 @@ result<std::uint32_t> group_handle::repair_by_hand() {
 void group_handle::unlock() noexcept {
   if (memory_.broken) [[unlikely]]
     sync::store_relaxed(header().damaged, 1);
-  const bool news = core_.take_news();
-  const bool letters = core_.take_letters();
+  const bool news = core_.take_wake_request();
+  const bool dead_letters = core_.take_wrote_dead_letter();
   arena_low_ = memory_.lists().block_free < low_blocks && !arena_full_;
   sync::unlock(header().lock);
   sync::reach(sync::failpoint::claim_unlocked);
   if (news) ring_bell();
-  if (letters && letters_gate_) letters_gate_->wake_readers();
+  if (dead_letters && dead_letter_gate_) dead_letter_gate_->wake_readers();
   for (const std::uint32_t lane : ticked_)
     os::futex_wake(os::futex_half(map_->pin(lane).tick), INT_MAX);
   ticked_.clear();
   if (arena_low_) [[unlikely]]
     keep_arena_backed();
   if (core_.has_expired() || core_.has_deposed()) [[unlikely]]
-    tell_events();
+    publish_events();
 }
 
 void group_handle::update_pins(bool idle, std::uint32_t claims) noexcept {
@@ -359,17 +359,17 @@ bool group_handle::let_go_if_idle() {
   return idle;
 }
 
-result<void> group_handle::take_hold() {
+result<void> group_handle::hold_publishers() {
   sync::store_relaxed(header().last_member_ticks, now());
   if (sync::load_relaxed(header().released_ring) == 0) return {};
   for (std::uint32_t lane = 0; lane < lanes_.size(); ++lane) {
     auto& source = *lanes_[lane];
-    auto at = core_.stand_of(lane);
+    auto at = core_.cursor_of(lane);
     auto entered = source.enter_through(map_->pin(lane), start::by_sequence(at.seq));
     if (!entered) return entered;
     if (source.reader.next_seq() > at.seq)
       core_.note_lost(lane, at, at.seq, source.reader.next_seq() - at.seq);
-    core_.store_stand(
+    core_.store_cursor(
         lane, {source.reader.position(), source.reader.next_seq(), at.filtered, at.dropped});
   }
   sync::store_relaxed(header().released_ring, 0);
@@ -404,12 +404,12 @@ void group_handle::return_leases_of_dead() {
     const auto* life = session_.peers->life_of(process);
     if (life != nullptr && sync::read_life(*life) == sync::life_state::alive) continue;
     if (life == nullptr && session_.peers->state(process) == sync::life_state::alive) continue;
-    const bool gone = session_.peers->proven_gone(process);
+    const bool gone = session_.peers->proven_dead(process);
     if (!lock(std::chrono::milliseconds(100))) return;
     if (sync::load_relaxed(who) == seen) {
       core_.member_died(member, now());
       if (gone) {
-        core_.member_gone(member);
+        core_.member_left(member);
         sync::store_release(who, 0);
       }
       update_pins(true);
@@ -431,25 +431,25 @@ result<void> create_group(session_core& session, stream_handle& stream,
     return error{errc::conflict, 0, "cannot make the group '" + config.name + "'", "it exists",
                  "bus group info " + stream.name() + " " + config.name};
   if (config.dead_letters) {
-    stream_config letters;
-    letters.name = dead_letter_stream(stream.name(), config.name);
-    letters.subjects = {std::string(dead_letter_subjects) + stream.name() + "." + config.name};
-    letters.overflow = overflow::drop_oldest;  // for readers; nothing is overwritten
-    letters.max_message_bytes = stream.facts().config.max_message_bytes;
-    letters.max_subjects = 1024;
-    letters.max_readers = 64;
-    letters.ring_bytes = 8ull << 20;
-    while (letters.ring_bytes / layout::largest_record_share <
-           letters.max_message_bytes + layout::header_area_max_bytes + 4096)
-      letters.ring_bytes *= 2;
-    birth with = session.directory->new_birth();
+    stream_config dead_letters;
+    dead_letters.name = dead_letter_stream(stream.name(), config.name);
+    dead_letters.subjects = {std::string(dead_letter_subjects) + stream.name() + "." + config.name};
+    dead_letters.overflow = overflow::drop_oldest;  // for readers; nothing is overwritten
+    dead_letters.max_message_bytes = stream.facts().config.max_message_bytes;
+    dead_letters.max_subjects = 1024;
+    dead_letters.max_readers = 64;
+    dead_letters.ring_bytes = 8ull << 20;
+    while (dead_letters.ring_bytes / layout::largest_record_share <
+           dead_letters.max_message_bytes + layout::header_area_max_bytes + 4096)
+      dead_letters.ring_bytes *= 2;
+    create_params with = session.directory->new_create_params();
     with.sealed = true;  // nobody but the group writes there
-    auto made = session.directory->add_stream(letters, with);
+    auto made = session.directory->add_stream(dead_letters, with);
     if (!made && made.error().code != errc::conflict) return made;
-    auto opened = session.stream(letters.name);
+    auto opened = session.stream(dead_letters.name);
     if (!opened) return std::move(opened.error());
     auto interned =
-        (*opened)->intern(letters.subjects.front(), session.me->lock_word(), *session.peers);
+        (*opened)->intern(dead_letters.subjects.front(), session.me->lock_word(), *session.peers);
     if (!interned) return std::move(interned.error());
   }
   return create_group_file(stream.directory(), stream.facts(), config, session.directory->bus_id());
@@ -500,9 +500,9 @@ result<void> remove_group(session_core& session, stream_handle& stream, std::str
   } else {
     withdraw_lost_groups(stream);
   }
-  const std::string letters = dead_letter_stream(stream.name(), name);
-  if (os::exists(session.directory->stream_path(letters)))
-    return session.directory->remove_stream(letters);
+  const std::string dead_letters = dead_letter_stream(stream.name(), name);
+  if (os::exists(session.directory->stream_path(dead_letters)))
+    return session.directory->remove_stream(dead_letters);
   return {};
 }
 

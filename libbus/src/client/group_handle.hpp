@@ -45,7 +45,7 @@ class group_handle {
   bool lock(std::chrono::nanoseconds patience) {
     if (!try_lock()) [[unlikely]]
       return lock_slowly(patience);
-    return sync::load_relaxed(header().damaged) == 0 || say_damaged();
+    return sync::load_relaxed(header().damaged) == 0 || fail_damaged();
   }
   /// Also when the state is damaged.
   bool try_lock() noexcept {
@@ -72,7 +72,7 @@ class group_handle {
   /// REQUIRES: the lock. A consumer is here: publishers are held back again; what is gone by now is
   /// counted as dropped.
   /// Errors: corrupt, busy
-  result<void> take_hold();
+  result<void> hold_publishers();
   /// Consumers of processes that died: their leases go back, their places are free. System calls;
   /// takes the lock when there is one.
   /// Cost: a load per consumer while all live.
@@ -96,25 +96,27 @@ class group_handle {
         static_cast<std::int64_t>(static_cast<double>(ticks) * ns_per_tick_));
   }
   bool everything_matches() const noexcept { return everything_matches_; }
-  const std::shared_ptr<lane_map>& letters_lane() const noexcept { return letters_lane_; }
-  std::uint64_t letters_tail() noexcept { return letters_ ? letters_->tail() : 0; }
-  std::uint64_t letters_written() noexcept { return letters_ ? letters_->next_seq() - 1 : 0; }
+  const std::shared_ptr<lane_map>& dead_letter_lane() const noexcept { return dead_letter_lane_; }
+  std::uint64_t dead_letters_tail() noexcept { return dead_letters_ ? dead_letters_->tail() : 0; }
+  std::uint64_t dead_letters_written() noexcept {
+    return dead_letters_ ? dead_letters_->next_seq() - 1 : 0;
+  }
 
  private:
   group_handle(session_core& session, std::shared_ptr<stream_handle> stream,
                std::shared_ptr<group_map> map);
   bool lock_slowly(std::chrono::nanoseconds patience);
-  bool say_damaged();
-  result<void> open_letters();
+  bool fail_damaged();
+  result<void> open_dead_letters();
   result<void> learn_lanes();
-  bool stands_on_a_record(std::uint32_t lane, const group::core::stand& at) noexcept;
+  bool is_at_a_record(std::uint32_t lane, const group::core::lane_cursor& at) noexcept;
   void mend_cursor(std::uint32_t lane) noexcept;
   result<void> announce(std::uint32_t lane);
   result<void> attach(std::uint32_t lane, const start& from);
   result<void> begin_at_last();
   void repair_after_death() noexcept;
   void keep_arena_backed() noexcept;
-  void tell_events() noexcept;
+  void publish_events() noexcept;
 
   session_core& session_;
   std::shared_ptr<stream_handle> stream_;
@@ -124,9 +126,9 @@ class group_handle {
   double ns_per_tick_;
   detail::source::wish wish_;
   std::vector<std::unique_ptr<detail::source>> lanes_;
-  std::shared_ptr<lane_map> letters_lane_;
-  std::optional<group::dead_letters> letters_;
-  std::optional<writer_gate> letters_gate_;
+  std::shared_ptr<lane_map> dead_letter_lane_;
+  std::optional<group::dead_letters> dead_letters_;
+  std::optional<writer_gate> dead_letter_gate_;
   group::core core_;
   const base::word* generation_ = nullptr;
   std::uint64_t generation_seen_ = 0;

@@ -21,10 +21,10 @@ bool is_dead_letters(const stream_handle& stream) {
 // The one stream that has such subjects.
 result<std::shared_ptr<stream_handle>> stream_of(session_core& session, std::string_view subject,
                                                  const subject::pattern& pattern) {
-  const bool wants_letters = subject.starts_with(dead_letter_subjects);
+  const bool wants_dead_letters = subject.starts_with(dead_letter_subjects);
   std::shared_ptr<stream_handle> found;
   for (auto& stream : session.streams_now()) {
-    if (stream->is_default() || is_dead_letters(*stream) != wants_letters ||
+    if (stream->is_default() || is_dead_letters(*stream) != wants_dead_letters ||
         !stream->may_match(pattern))
       continue;
     if (found)

@@ -9,7 +9,7 @@
 namespace bus::client {
 
 using layout::slot_state;
-using layout::slot_truth;
+using layout::slot_status;
 using namespace std::chrono_literals;
 
 namespace {
@@ -56,7 +56,7 @@ std::uint64_t last_seq(detail::source& source) {
 void count_slots(group_handle& group, group_counts& counts) {
   const auto& m = group.memory();
   for (std::uint32_t index = 0; index < m.slot_count; ++index) {
-    switch (slot_truth::unpack(sync::load_acquire(m.slots[index].truth)).state) {
+    switch (slot_status::unpack(sync::load_acquire(m.slots[index].status)).state) {
       case slot_state::ready: ++counts.ready; break;
       case slot_state::leased: ++counts.leased; break;
       case slot_state::delayed: ++counts.delayed; break;
@@ -64,7 +64,7 @@ void count_slots(group_handle& group, group_counts& counts) {
       case slot_state::dying:
       case slot_state::moving: ++counts.dying; break;
       case slot_state::skipped:
-        counts.parked += layout::count_of_skipped(m.stories[index].skipped);
+        counts.parked += layout::count_of_skipped(m.details[index].skipped);
         break;
       default: break;
     }
@@ -74,7 +74,7 @@ void count_slots(group_handle& group, group_counts& counts) {
 
 void count_lanes(group_handle& group, group_counts& counts, std::uint64_t& passed) {
   for (std::uint32_t lane = 0; lane < group.lanes().size(); ++lane) {
-    auto at = group.core().stand_of(lane);
+    auto at = group.core().cursor_of(lane);
     const auto& memory = group.lanes()[lane]->lane->memory();
     // What the ring has lost already is not unclaimed: no claim will find it.
     if (memory.overwriting) {
@@ -186,7 +186,7 @@ result<group_info> describe_group(group_handle& group) {
   std::uint64_t passed = 0;
   count_lanes(group, info.counts, passed);
   count_slots(group, info.counts);
-  info.counts.dead = group.letters_written() + sync::load_relaxed(header.discarded);
+  info.counts.dead = group.dead_letters_written() + sync::load_relaxed(header.discarded);
   info.hold_used_bytes =
       (sync::load_relaxed(header.blocks_reserved) - group.memory().lists().block_free) *
       layout::group_block_bytes;
@@ -208,10 +208,10 @@ result<group_info> describe_group(group_handle& group) {
   const std::uint64_t paused = sync::load_relaxed(header.paused_until), now = group.now();
   info.paused = paused > now;
   if (info.paused && paused != ~0ull) info.paused_for = group.time(paused - now);
-  if (group.letters_lane())
+  if (group.dead_letter_lane())
     info.dead_letters_kept =
-        group.letters_written() + 1 -
-        std::max<std::uint64_t>(sync::load_relaxed(header.letters_floor_seq), 1);
+        group.dead_letters_written() + 1 -
+        std::max<std::uint64_t>(sync::load_relaxed(header.dead_letters_floor_seq), 1);
   auto oldest = peek_group(group, 1);
   if (oldest && !oldest->empty()) info.oldest_age = oldest->front().age;
   auto waiting = list_pending(group, 1'000'000);
@@ -251,7 +251,7 @@ result<std::vector<pending_message>> list_pending(group_handle& group, std::size
   std::vector<std::pair<std::uint32_t, std::uint32_t>> subjects;
   for (std::uint32_t index = 0; index < m.slot_count && all.size() < max; ++index) {
     const auto& slot = m.slots[index];
-    const auto t = slot_truth::unpack(sync::load_acquire(slot.truth));
+    const auto t = slot_status::unpack(sync::load_acquire(slot.status));
     if (t.state == slot_state::free || t.state == slot_state::settled ||
         t.state >= slot_state::skipped)
       continue;
@@ -279,12 +279,12 @@ result<std::vector<pending_message>> list_pending(group_handle& group, std::size
       const std::uint64_t begin = sync::load_relaxed(slot.since);
       one.held_for = since(begin);
       const std::uint64_t due = slot.heap_index != layout::no_index
-                                    ? std::uint64_t{m.stories[index].due}
+                                    ? std::uint64_t{m.details[index].due}
                                 : m.rules.ack_wait != 0 ? begin + m.rules.ack_wait
                                                         : now;
       one.remaining = group.time(due > now ? due - now : 0);
     } else if (t.state == slot_state::delayed) {
-      const std::uint64_t due = m.stories[index].due;
+      const std::uint64_t due = m.details[index].due;
       one.remaining = group.time(due > now ? due - now : 0);
     }
     subjects.emplace_back(static_cast<std::uint32_t>(all.size()),
@@ -340,7 +340,7 @@ result<std::vector<peeked_message>> peek_group(group_handle& group, std::size_t 
   const std::uint64_t now = clock.now();
   for (std::uint32_t lane = 0; lane < group.lanes().size(); ++lane) {
     auto& source = *group.lanes()[lane];
-    const auto at = group.core().stand_of(lane);
+    const auto at = group.core().cursor_of(lane);
     ring::lane_reader<sync::hardware> reader(source.lane->memory(), nullptr, false);
     reader.set_position(at.position, at.seq);
     struct sink_type {
@@ -408,12 +408,12 @@ result<std::vector<peeked_message>> peek_group(group_handle& group, std::size_t 
 result<std::vector<dead_letter>> list_dead_letters(group_handle& group, std::uint64_t from,
                                                    std::size_t max) {
   std::vector<dead_letter> all;
-  if (!group.letters_lane()) return all;
-  const auto& memory = group.letters_lane()->memory();
+  if (!group.dead_letter_lane()) return all;
+  const auto& memory = group.dead_letter_lane()->memory();
   const os::tick_clock clock = group.session().directory->clock();
-  const std::uint64_t floor = sync::load_acquire(group.header().letters_floor);
+  const std::uint64_t floor = sync::load_acquire(group.header().dead_letters_floor);
   const std::uint64_t floor_seq =
-      std::max<std::uint64_t>(sync::load_relaxed(group.header().letters_floor_seq), 1);
+      std::max<std::uint64_t>(sync::load_relaxed(group.header().dead_letters_floor_seq), 1);
   ring::lane_reader<sync::hardware> reader(memory, nullptr, false);
   reader.set_position(floor, floor_seq);
   const std::uint64_t first = std::max(from, floor_seq);
@@ -478,25 +478,25 @@ result<std::vector<dead_letter>> list_dead_letters(group_handle& group, std::uin
 }
 
 result<std::uint64_t> drop_dead_letters(group_handle& group, std::uint64_t sequence) {
-  if (!group.letters_lane()) return std::uint64_t{0};
+  if (!group.dead_letter_lane()) return std::uint64_t{0};
   if (!group.lock(patience)) return *group.failure;
   auto& header = group.header();
   const std::uint64_t before =
-      std::max<std::uint64_t>(sync::load_relaxed(header.letters_floor_seq), 1);
-  const std::uint64_t tail = group.letters_tail();
-  std::uint64_t position = sync::load_relaxed(header.letters_floor), seq = before;
-  const auto& memory = group.letters_lane()->memory();
+      std::max<std::uint64_t>(sync::load_relaxed(header.dead_letters_floor_seq), 1);
+  const std::uint64_t tail = group.dead_letters_tail();
+  std::uint64_t position = sync::load_relaxed(header.dead_letters_floor), seq = before;
+  const auto& memory = group.dead_letter_lane()->memory();
   if (position % layout::record_align != 0 || position + memory.capacity_bytes < tail)
-    position = tail, seq = group.letters_written() + 1;
+    position = tail, seq = group.dead_letters_written() + 1;
   for (; position < tail && seq <= sequence; ++seq) {
     const auto* words = &memory.word_at(position);
     if (sync::load_acquire(words[0]) != seq) break;
     position += layout::record_shape::unpack(sync::load_relaxed(words[1])).total_bytes();
   }
-  sync::store_relaxed(header.letters_floor_seq, seq);
-  sync::store_release(header.letters_floor, position);
-  sync::bump(header.letters_dropped, seq - before);
-  auto& readable = group.letters_lane()->header().counters.readable_from;
+  sync::store_relaxed(header.dead_letters_floor_seq, seq);
+  sync::store_release(header.dead_letters_floor, position);
+  sync::bump(header.dead_letters_dropped, seq - before);
+  auto& readable = group.dead_letter_lane()->header().counters.readable_from;
   if (seq > sync::load_relaxed(readable)) sync::store_release(readable, seq);
   group.core().housekeep(group.now());  // what waited for the room
   group.update_pins(true);

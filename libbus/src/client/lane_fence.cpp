@@ -17,7 +17,7 @@ fence raise_fence(lane_map& lane, std::uint64_t lease, std::uint64_t self,
   const std::uint64_t before = sync::load_relaxed(turn.lease);  // ordered by the lock
   const std::uint32_t owner = layout::lease_owner(before);
   fence done = fence::raised;
-  if (owner != 0 && !peers.proven_gone(owner)) {
+  if (owner != 0 && !peers.proven_dead(owner)) {
     done = fence::owned;
   } else {
     // A dead publisher's turn is repaired by whoever publishes next; a lane that is closed has

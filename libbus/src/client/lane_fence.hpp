@@ -3,10 +3,11 @@
 /// told.
 ///
 /// Invariants
-///   F1  What a shared publisher commits, it commits under the lane's lock, and not while the lease
-///       is one of those that nobody owns. So nothing is committed after the fence is raised.
-///   F2  An exclusive publisher that lives keeps its lease, and learns of the change by the bus's
-///       generation: it commits what it has begun, at most one call's messages, and nothing else.
+///   FENCE-1  What a shared publisher commits, it commits under the lane's lock, and not while the
+///       lease is one of those that nobody owns. So nothing is committed after the fence is raised.
+///   FENCE-2  An exclusive publisher that lives keeps its lease, and learns of the change by the
+///       bus's generation: it commits what it has begun, at most one call's messages, and nothing
+///       else.
 ///
 /// Threads    any
 
@@ -19,7 +20,7 @@ namespace bus::client {
 
 enum class fence : std::uint8_t {
   raised,
-  owned,  // a process that lives publishes exclusively (F2)
+  owned,  // a process that lives publishes exclusively (FENCE-2)
   busy,   // the lock is in the hands of a process that does not go on
 };
 

@@ -83,7 +83,7 @@ publish_status lane_port::lock(deadline until) noexcept {
                 "continue it (kill -CONT PID), or end it: its turn is then repaired"};
       return publish_status::busy;
     }
-    // With a lease the turn is its owner's, alive or dead: settle_lease decides.
+    // With a lease the turn is its owner's, alive or dead: take_over_lease decides.
     if (outcome == sync::lock_result::taken_over && sync::load_relaxed(turn.lease) == 0)
       writer_.repair();
   }
@@ -98,7 +98,7 @@ void lane_port::unlock() noexcept {
 
 // REQUIRES: locked. Afterwards nobody else has the lease, or the lane is unlocked again and the
 // answer is not ok.
-publish_status lane_port::settle_lease(deadline until) noexcept {
+publish_status lane_port::take_over_lease(deadline until) noexcept {
   auto& turn = lane_->header().turn;
   for (;;) {
     const std::uint64_t lease = sync::load_relaxed(turn.lease);  // ordered by the lock
@@ -143,7 +143,7 @@ publish_status lane_port::settle_lease(deadline until) noexcept {
           "end that publisher, or give the stream more lanes (bus stream add --lanes)"};
       return publish_status::conflict;
     }
-    if (session_.peers->proven_gone(owner)) {
+    if (session_.peers->proven_dead(owner)) {
       writer_.repair();
       sync::store_release(turn.lease, free_lease());  // [F1]
       continue;
@@ -213,7 +213,7 @@ publish_status lane_port::take_lease() {
   const auto until = clock::now() + lease_patience;
   publish_status status = lock(until);
   if (status != publish_status::ok) return status;
-  status = settle_lease(until);
+  status = take_over_lease(until);
   if (status != publish_status::ok) return status;
   auto& turn = lane_->header().turn;
   const std::uint64_t generation = sync::load_relaxed(turn.generation) + 1;
@@ -244,7 +244,7 @@ publish_status lane_port::make_room(std::uint64_t total) noexcept {
   }
 }
 
-void lane_port::settle_plain() noexcept {
+void lane_port::finish_plain() noexcept {
   if (writer_.is_preparation_due()) writer_.prepare_plain();
   gate_.wake_readers();
   sync::hardware::step(sync::failpoint::publish_woken);
@@ -297,7 +297,7 @@ publish_status lane_port::begin_turn(std::uint64_t total, turn_wait& wait) noexc
   if (sync::load_relaxed(turn.lease) != 0) [[unlikely]] {
     start_waiting();
     const publish_status status =
-        settle_lease(std::max(wait.until, wait.since + std::chrono::milliseconds(100)));
+        take_over_lease(std::max(wait.until, wait.since + std::chrono::milliseconds(100)));
     if (status != publish_status::ok) return status;
   }
   writer_.load_turn();
@@ -386,7 +386,7 @@ publish_status lane_port::when_full(std::uint64_t tail, std::uint64_t total, dea
     case overflow::drop_new: sync::add_relaxed(counters.dropped, 1); return publish_status::dropped;
     default: break;
   }
-  if (lane_->memory().has_log()) return when_log_is_behind(tail, total, until, since);
+  if (lane_->memory().has_log()) return when_log_lags(tail, total, until, since);
   if (gate_.slowest().is_newcomer && gate_.slowest().process_id == session_.me->id() &&
       gate_.slowest().thread == static_cast<std::uint64_t>(os::thread_id())) {
     note_holder(publish_status::would_deadlock, tail);
@@ -473,8 +473,8 @@ publish_status lane_port::when_out_of_sight(std::uint64_t tail, deadline until) 
 }
 
 // busd writes what is in the way; what a reader releases helps a lane that spills, too.
-publish_status lane_port::when_log_is_behind(std::uint64_t tail, std::uint64_t total,
-                                             deadline until, deadline since) noexcept {
+publish_status lane_port::when_log_lags(std::uint64_t tail, std::uint64_t total, deadline until,
+                                        deadline since) noexcept {
   auto& header = lane_->header();
   const std::uint64_t need = tail + total + layout::record_align;
   const auto has_room = [&](deadline now) {
@@ -540,7 +540,7 @@ bool lane_port::would_block(std::uint64_t total_bytes) noexcept {
     }
     base::relax();
   }
-  if (settle_lease(clock::now()) != publish_status::ok) return true;
+  if (take_over_lease(clock::now()) != publish_status::ok) return true;
   writer_.load_turn();
   const bool full = answer();
   writer_.store_turn();

@@ -6,7 +6,7 @@
 ///   1  Exclusive: the lease names this process and stays until close; the lane lock is not touched
 ///      in between.
 ///   2  Shared: between lock and unlock are loads, stores and the record. Waiting happens outside
-///      (I5). Only the look at a lease, which is rare, asks the kernel about its owner.
+///      (RING-5). Only the look at a lease, which is rare, asks the kernel about its owner.
 ///   3  Whoever finds the lock or the lease in the hands of a process that is proven gone repairs
 ///      before publishing.
 ///
@@ -45,7 +45,7 @@ class lane_port {
   [[gnu::always_inline]] bool is_plain(std::uint32_t payload_bytes) const noexcept {
     return writer_.is_plain(layout::record_shape{payload_bytes, 0, 0}.total_bytes());
   }
-  /// Its sequence. Not settled: settle_plain() comes next.
+  /// Its sequence. Not settled: finish_plain() comes next.
   /// REQUIRES: is_plain, exclusive, stamps are cycles, payload_bytes <= short_copy_max_bytes
   [[gnu::always_inline]] std::uint64_t put_plain(std::uint32_t payload_bytes, std::uint64_t origin,
                                                  const void* payload, bool& settled) noexcept {
@@ -57,7 +57,7 @@ class lane_port {
     settled = !writer_.is_preparation_due() && !gate_.may_have_sleepers();
     return seq;
   }
-  void settle_plain() noexcept;
+  void finish_plain() noexcept;
   bool stamps_are_cycles() const noexcept { return clock_.kind() == os::clock_cycles; }
 
   /// The same on a shared lane, settled.
@@ -195,7 +195,7 @@ class lane_port {
   void end_turn() noexcept;
   publish_status lock(deadline until) noexcept;
   void unlock() noexcept;
-  publish_status settle_lease(deadline until) noexcept;
+  publish_status take_over_lease(deadline until) noexcept;
   publish_status mark_reopened();
   publish_status fail_closed() noexcept;
   std::uint64_t free_lease() const noexcept;
@@ -206,8 +206,8 @@ class lane_port {
   publish_status when_full(std::uint64_t tail, std::uint64_t total, deadline until,
                            deadline since) noexcept;
   publish_status when_out_of_sight(std::uint64_t tail, deadline until) noexcept;
-  publish_status when_log_is_behind(std::uint64_t tail, std::uint64_t total, deadline until,
-                                    deadline since) noexcept;
+  publish_status when_log_lags(std::uint64_t tail, std::uint64_t total, deadline until,
+                               deadline since) noexcept;
   void note_holder(publish_status status, std::uint64_t tail);
 
   session_core& session_;

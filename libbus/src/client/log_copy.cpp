@@ -51,7 +51,7 @@ class log_copier {
     return failure;
   }
   // The copy ends with what was found in it; the log itself may have gone on since.
-  int settle_state(const lane_report& lane) {
+  int copy_state(const lane_report& lane) {
     const std::string directory = into_ + "/" + lane_name(lane.lane);
     int failure = 0;
     auto state = log::read_state(disk_, directory, failure);
@@ -195,7 +195,7 @@ result<log_report> copy_log(const std::string& directory, const std::string& to,
       return std::move(*found);
     }
     for (const lane_report& lane : (*found)->lanes)
-      if (failure == 0) failure = copier.settle_state(lane);
+      if (failure == 0) failure = copier.copy_state(lane);
     if (failure == 0) failure = copier.finish(**found);
   }
   if (failure == 0) failure = disk.rename(early, to);

@@ -116,7 +116,7 @@ result<lane_report> look_at_lane(log::disk& disk, const std::string& directory, 
   history.seek(history.due_seq());
   history.look_at_every_byte();
   // What lies beyond the end of a segment's own sequences is looked at, too: every byte counts.
-  std::uint64_t last_told = 0;
+  std::uint64_t last_reported = 0;
   for (log::logged_record record;;) {
     const auto outcome = history.next(record, ~0ull);
     if (outcome == log::walk_outcome::record) {
@@ -126,8 +126,8 @@ result<lane_report> look_at_lane(log::disk& disk, const std::string& directory, 
       if (record.subject_id() != layout::inline_subject_id)
         stream.subjects_needed =
             std::max(stream.subjects_needed, std::uint64_t{record.subject_id()} + 1);
-      if (progress && history.bytes_read() > last_told + step_bytes * 16)
-        progress(last_told = history.bytes_read());
+      if (progress && history.bytes_read() > last_reported + step_bytes * 16)
+        progress(last_reported = history.bytes_read());
       continue;
     }
     if (outcome == log::walk_outcome::gap) {

@@ -93,7 +93,7 @@ result<std::unique_ptr<own_process>> own_process::join(const std::string& proces
       os::remove_file(made->path_ + ".who");
     }
     os::forget_held(made->path_ + ".held");
-    sync::let_life_go(header->life);
+    sync::release_life(header->life);
     return std::move(named.error());
   }
   made->named_ = true;
@@ -107,13 +107,13 @@ own_process::~own_process() {
   os::remove_file(path_ + ".held");
   os::remove_file(path_ + ".who");
   os::forget_held(path_ + ".held");
-  sync::let_life_go(reinterpret_cast<layout::process_header*>(map_.data())->life);
+  sync::release_life(reinterpret_cast<layout::process_header*>(map_.data())->life);
 }
 
 void own_process::abandon() noexcept {
   if (!std::exchange(named_, false) || !guard_.same_process()) return;
   os::forget_held(path_ + ".held");
-  sync::let_life_go(reinterpret_cast<layout::process_header*>(map_.data())->life);
+  sync::release_life(reinterpret_cast<layout::process_header*>(map_.data())->life);
 }
 
 layout::slot& own_process::slot(std::uint32_t index) const noexcept {

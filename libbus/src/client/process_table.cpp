@@ -133,8 +133,8 @@ sync::life_state process_table::state(std::uint32_t id) {
   if (const auto p = find(id)) return sync::read_life(p->life());
   if (has_left(id)) return sync::life_state::left;
   const auto w = who_of(id);
-  return w && os::thread_is_gone(w->pid, w->life_thread) ? sync::life_state::dead
-                                                         : sync::life_state::alive;
+  return w && os::thread_has_ended(w->pid, w->life_thread) ? sync::life_state::dead
+                                                           : sync::life_state::alive;
 }
 
 const layout::life_cell* process_table::life_of(std::uint32_t id) noexcept {
@@ -142,14 +142,14 @@ const layout::life_cell* process_table::life_of(std::uint32_t id) noexcept {
   return p ? &p->life() : nullptr;  // stays mapped: known_ holds it
 }
 
-bool process_table::proven_gone(std::uint32_t id) noexcept {
+bool process_table::proven_dead(std::uint32_t id) noexcept {
   const auto p = find(id);
   if (!p) {
     // Its file may have been deleted while it lives: the mark beside it tells, as long as that is
     // there.
     if (has_left(id)) return os::is_held(mark_of(id)) == os::certainty::no;
     const auto w = who_of(id);
-    return w && os::thread_is_gone(w->pid, w->life_thread) && os::has_no_memory(w->pid);
+    return w && os::thread_has_ended(w->pid, w->life_thread) && os::has_no_memory(w->pid);
   }
   if (sync::read_life(p->life()) == sync::life_state::alive) return false;
   const auto& who = p->identity();
@@ -210,12 +210,12 @@ std::vector<std::uint32_t> process_table::ids() const {
 std::vector<std::uint32_t> process_table::gone() {
   auto found = ids();
   std::erase_if(found, [&](std::uint32_t id) {
-    return id == self_id_ || state(id) == sync::life_state::alive || !proven_gone(id);
+    return id == self_id_ || state(id) == sync::life_state::alive || !proven_dead(id);
   });
   return found;
 }
 
-void process_table::bury(std::span<const std::uint32_t> gone) {
+void process_table::reap_process(std::span<const std::uint32_t> gone) {
   for (const std::uint32_t id : gone) {
     os::remove_file(path_of(id));
     os::remove_file(mark_of(id));

@@ -61,7 +61,7 @@ class process_table final : public sync::peers {
   sync::life_state state(std::uint32_t id);
 
   const layout::life_cell* life_of(std::uint32_t id) noexcept override;
-  bool proven_gone(std::uint32_t id) noexcept override;
+  bool proven_dead(std::uint32_t id) noexcept override;
   bool uses_key(std::uint32_t id, std::uint32_t key) noexcept override;
   std::string describe(std::uint32_t id) override;
   /// Why find() is null, in words; empty: it is not.
@@ -73,7 +73,7 @@ class process_table final : public sync::peers {
   std::vector<std::uint32_t> gone();
   /// Removes the files of those, and doorbells and marks of processes that have left. Last of all:
   /// whoever dies before it leaves the dead to be found by the next one.
-  void bury(std::span<const std::uint32_t> gone);
+  void reap_process(std::span<const std::uint32_t> gone);
   std::vector<std::uint32_t> ids() const;
   const std::string& directory() const noexcept { return directory_; }
   const os::identity& self() const noexcept { return self_; }

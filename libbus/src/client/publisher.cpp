@@ -40,7 +40,7 @@ published publisher::publish(std::span<const std::byte> payload) noexcept {
   bool settled = true;
   const std::uint64_t sequence = core.publish_plain(payload, core.own_origin(), settled);
   if (!settled) [[unlikely]]
-    return core.settle(sequence);
+    return core.finish_fast(sequence);
   return {publish_status::ok, sequence};
 }
 
@@ -60,7 +60,7 @@ published publisher::publish_to(std::string_view subject, std::span<const std::b
   bool settled = true;
   const std::uint64_t sequence = core.publish_plain(payload, core.origin_of(id), settled);
   if (!settled) [[unlikely]]
-    return core.settle(sequence);
+    return core.finish_fast(sequence);
   return {publish_status::ok, sequence};
 }
 
@@ -72,7 +72,7 @@ published publisher::publish_to(known_subject& subject,
   bool settled = true;
   const std::uint64_t sequence = core.publish_plain(payload, core.origin_of(subject), settled);
   if (!settled) [[unlikely]]
-    return core.settle(sequence);
+    return core.finish_fast(sequence);
   return {publish_status::ok, sequence};
 }
 

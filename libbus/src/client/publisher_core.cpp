@@ -456,8 +456,8 @@ published publisher_core::confirmed(published outcome) noexcept {
   return {publish_status::unconfirmed, outcome.sequence};
 }
 
-published publisher_core::settle(std::uint64_t sequence) noexcept {
-  main_port->settle_plain();
+published publisher_core::finish_fast(std::uint64_t sequence) noexcept {
+  main_port->finish_plain();
   return {publish_status::ok, sequence};
 }
 

@@ -59,7 +59,7 @@ struct publisher_core {
     sync::bump(slot.bytes, payload.size());
     return sequence;
   }
-  published settle(std::uint64_t sequence) noexcept;
+  published finish_fast(std::uint64_t sequence) noexcept;
   bool knows(const known_subject& to) const noexcept { return to.acquaintance_ == acquaintance_; }
   std::uint64_t origin_of(const known_subject& to) const noexcept { return origin_of(to.id_); }
   published publish_to_new(known_subject& to, std::span<const std::byte> payload) noexcept;

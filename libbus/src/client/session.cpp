@@ -4,7 +4,7 @@
 
 #include "client/consumer_core.hpp"
 #include "client/group_status.hpp"
-#include "client/lane_troubles.hpp"
+#include "client/lane_problems.hpp"
 #include "client/publisher_core.hpp"
 #include "layout/group.hpp"
 #include "client/session_core.hpp"
@@ -236,13 +236,13 @@ result<void> session_core::add_stream(const stream_config& config) {
   }
   auto lock = directory->lock_changes();
   if (!lock) return std::move(lock.error());
-  return directory->add_stream(config, directory->new_birth());
+  return directory->add_stream(config, directory->new_create_params());
 }
 
 result<void> session_core::remove_stream(std::string_view name) {
   const auto facts = client::read_stream_file(directory->stream_path(name));
   if (facts && facts->config.storage != storage_class::memory) {
-    return tell_keeper({{"do", "remove_stream"}, {"name", name}});
+    return request_from_keeper({{"do", "remove_stream"}, {"name", name}});
   }
   auto lock = directory->lock_changes();
   if (!lock) return std::move(lock.error());
@@ -256,7 +256,7 @@ result<void> session_core::remove_stream(std::string_view name) {
   return removed;
 }
 
-result<void> session_core::tell_keeper(const nlohmann::json& request) {
+result<void> session_core::request_from_keeper(const nlohmann::json& request) {
   auto answer = ask_keeper(request);
   if (!answer) return std::move(answer.error());
   return {};
@@ -332,11 +332,11 @@ bool session_core::clear_up_after(std::vector<std::uint32_t> gone) {
   if (gone.empty()) return false;
   directory->sweep();
   // whoever waits for them may look
-  if (!directory->tell_of_the_dead()) directory->announce_change(layout::change_kind::none);
+  if (!directory->announce_for_the_dead()) directory->announce_change(layout::change_kind::none);
   forget_readers(gone);
   if (me && !others_live()) remove_ephemeral_streams();
   sync::reach(sync::failpoint::dead_cleared);
-  peers->bury(gone);
+  peers->reap_process(gone);
   return true;
 }
 
@@ -390,7 +390,7 @@ result<std::shared_ptr<session_core>> session_core::open(const session_options& 
     (void)core->peers->find(core->me->id());
     core->used_reserve_ = used_reserve;
     if (!used_reserve) core->directory->fill_reserve();
-    if (gone.empty()) core->peers->bury({});
+    if (gone.empty()) core->peers->reap_process({});
     // the next one does, when somebody else is at it
     else
       (void)core->clear_up_after(gone);
@@ -611,22 +611,22 @@ result<unsigned> session::repair_stream(std::string_view name) {
 }
 
 std::vector<error> session::troubles() const {
-  return core_->guard.same_process() ? client::find_troubles(*core_) : std::vector<error>();
+  return core_->guard.same_process() ? client::find_lane_problems(*core_) : std::vector<error>();
 }
 
 result<void> session::edit_stream(const stream_config& config) {
   if (!core_->guard.same_process()) return core_->forked_error();
-  return core_->tell_keeper({{"do", "edit_stream"}, {"stream", wire::to_json(config)}});
+  return core_->request_from_keeper({{"do", "edit_stream"}, {"stream", wire::to_json(config)}});
 }
 
 result<void> session::purge_stream(std::string_view name, std::uint64_t below) {
   if (!core_->guard.same_process()) return core_->forked_error();
-  return core_->tell_keeper({{"do", "purge_stream"}, {"name", name}, {"below", below}});
+  return core_->request_from_keeper({{"do", "purge_stream"}, {"name", name}, {"below", below}});
 }
 
 result<void> session::seal_stream(std::string_view name, bool sealed) {
   if (!core_->guard.same_process()) return core_->forked_error();
-  return core_->tell_keeper({{"do", "seal_stream"}, {"name", name}, {"sealed", sealed}});
+  return core_->request_from_keeper({{"do", "seal_stream"}, {"name", name}, {"sealed", sealed}});
 }
 
 result<backup_counts> session::restore_stream(std::string_view name, std::string_view directory,
@@ -716,7 +716,7 @@ result<void> remove_bus(std::string_view url, bool force) {
     return error{errc::not_found, 0, "no bus '" + address->name + "'", path + " does not exist",
                  "bus ls"};
   // Nothing of another user's is written to, or followed.
-  if (auto checked = client::check_place(*address); !checked) return checked;
+  if (auto checked = client::check_parents(*address); !checked) return checked;
   auto lock = os::file_lock::take(path + "/lock", 0600, std::chrono::seconds(5));
   if (!lock) return std::move(lock.error());
   client::process_table peers(path + "/processes", os::self(), 0);

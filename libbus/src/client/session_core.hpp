@@ -59,7 +59,7 @@ struct session_core final : std::enable_shared_from_this<session_core>, private 
   /// Errors: unavailable (no busd), timed_out, what busd answers
   result<nlohmann::json> ask_keeper(const nlohmann::json& request);
   /// The same, when nothing but yes is answered.
-  result<void> tell_keeper(const nlohmann::json& request);
+  result<void> request_from_keeper(const nlohmann::json& request);
 
   std::uint32_t next_object_id() noexcept;
   error forked_error() const;

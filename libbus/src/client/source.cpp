@@ -284,7 +284,7 @@ result<void> source::choose_last_per_subject() {
   return {};
 }
 
-void source::settle_newest(std::span<const std::unique_ptr<source>> sources) {
+void source::align_newest(std::span<const std::unique_ptr<source>> sources) {
   std::map<std::string_view, const newest_message*> last;
   for (const auto& one : sources)
     for (const auto& [subject, mine] : one->newest) {
@@ -501,7 +501,7 @@ bool source::has_ended() noexcept {
   const std::uint64_t lease = sync::load_acquire(lane->header().turn.lease);
   if (lease == layout::lease_closed) return true;
   const std::uint32_t owner = layout::lease_owner(lease);
-  if (owner != 0 && session->peers->proven_gone(owner)) return true;
+  if (owner != 0 && session->peers->proven_dead(owner)) return true;
   // An owner that does not come back, or a lock that could not be taken to close the lane.
   const auto now = std::chrono::steady_clock::now();
   if (draining_since == std::chrono::steady_clock::time_point{}) draining_since = now;

@@ -105,7 +105,7 @@ struct source {
   };
   std::map<std::string, newest_message, std::less<>> newest;
   /// Of all sources of a reader that have one, only the newest is the last.
-  static void settle_newest(std::span<const std::unique_ptr<source>> sources);
+  static void align_newest(std::span<const std::unique_ptr<source>> sources);
 
   bool ready() const noexcept;
   bool closed() const noexcept {

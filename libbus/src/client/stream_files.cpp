@@ -127,7 +127,7 @@ result<void> check_config(const stream_config& config) {
 }
 
 result<void> create_lane_files(const std::string& directory, const stream_config& config,
-                               std::uint32_t lane, const birth& with) {
+                               std::uint32_t lane, const create_params& with) {
   const std::uint64_t now = os::wall_ns();
   const std::uint64_t readers_bytes =
       base::round_up(layout::readers_offset + 8ull * config.max_readers, 4096);
@@ -178,7 +178,7 @@ result<void> create_lane_files(const std::string& directory, const stream_config
 
 namespace {
 
-void describe_stream(std::byte* at, const stream_config& config, const birth& with) {
+void describe_stream(std::byte* at, const stream_config& config, const create_params& with) {
   auto* header = new (at) layout::stream_header{};
   header->segment =
       layout::make_header(layout::segment_kind::stream, sizeof *header, layout::stream_file_bytes,
@@ -228,7 +228,7 @@ void describe_stream(std::byte* at, const stream_config& config, const birth& wi
 }  // namespace
 
 result<void> replace_stream_file(const std::string& directory, const stream_config& config,
-                                 const birth& with) {
+                                 const create_params& with) {
   const std::string next = directory + "/.stream.new";
   os::remove_file(next);
   auto made = create_named(directory, next, layout::stream_file_bytes, layout::stream_file_bytes,
@@ -237,7 +237,7 @@ result<void> replace_stream_file(const std::string& directory, const stream_conf
 }
 
 result<void> create_stream_files(const std::string& directory, const stream_config& config,
-                                 const birth& with) {
+                                 const create_params& with) {
   auto made = os::make_directory(directory, 0700);
   if (!made) return made;
   made = create_named(directory, directory + "/stream", layout::stream_file_bytes,
@@ -253,7 +253,7 @@ result<void> create_stream_files(const std::string& directory, const stream_conf
   if (!subjects) return std::move(subjects.error());
   made = os::give_name(subjects->get(), directory + "/subjects");
   if (!made) return made;
-  for (std::uint32_t lane = 0; lane < lanes_at_birth(config) && !with.without_lanes; ++lane) {
+  for (std::uint32_t lane = 0; lane < lanes_when_created(config) && !with.without_lanes; ++lane) {
     made = create_lane_files(directory, config, lane, with);
     if (!made) return made;
   }

@@ -38,7 +38,7 @@ struct stream_facts {
 /// Errors: invalid_argument
 result<void> check_config(const stream_config& config);
 
-struct birth {
+struct create_params {
   std::uint64_t bus_id = 0;
   std::uint64_t stream_id = 0;
   std::uint32_t clock_kind = 0;
@@ -58,14 +58,14 @@ struct birth {
 /// Makes DIRECTORY with all files of the stream.
 /// Errors: no_space, permission; the directory may be left half-made.
 result<void> create_stream_files(const std::string& directory, const stream_config& config,
-                                 const birth& with);
+                                 const create_params& with);
 /// One more lane. conflict: it exists.
 result<void> create_lane_files(const std::string& directory, const stream_config& config,
-                               std::uint32_t lane, const birth& with);
+                               std::uint32_t lane, const create_params& with);
 /// Over the old one: limits that changed.
 /// Errors: no_space, permission
 result<void> replace_stream_file(const std::string& directory, const stream_config& config,
-                                 const birth& with);
+                                 const create_params& with);
 /// Errors: not_found, corrupt, unsupported, permission
 result<stream_facts> read_stream_file(const std::string& directory);
 
@@ -111,7 +111,7 @@ class lane_map {
 };
 
 /// Lanes that are made with the stream; the others are added.
-constexpr std::uint32_t lanes_at_birth(const stream_config& config) noexcept {
+constexpr std::uint32_t lanes_when_created(const stream_config& config) noexcept {
   return config.mode == lane_mode::fixed ? config.lanes : 1;
 }
 std::string lane_path(const std::string& directory, std::uint32_t lane);

@@ -149,7 +149,7 @@ result<std::unique_ptr<subscriber_core>> subscriber_core::make(
   }
   core->refresh_sources(core->options.start);
   if (core->failure) return std::move(*core->failure);
-  detail::source::settle_newest(core->sources_);
+  detail::source::align_newest(core->sources_);
   return core;
 }
 

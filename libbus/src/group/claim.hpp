@@ -24,7 +24,7 @@ inline settled core::held(const lease_token& token, std::uint64_t& found) const 
   if (token.slot >= m_.slot_count) return settled::stale;
   const auto& slot = m_.slots[token.slot];
   // [Q1] acquire: what is read of the slot belongs to this state of it.
-  found = sync::load_acquire(slot.truth);
+  found = sync::load_acquire(slot.status);
   const bool is_generation = layout::generation_of(found) == token.generation ||
                              sync::makes(sync::fault::ack_without_generation);
   return is_generation && layout::state_of(found) == slot_state::leased &&
@@ -49,42 +49,42 @@ inline settled core::ack(const lease_token& token, std::uint32_t member) noexcep
     queue_full_ = listed == layout::group_settled::places;
   }
   // [Q1] the decision: a holder that was fenced meanwhile loses here.
-  while (!sync::replace(m_.slots[token.slot].truth, from,
+  while (!sync::replace(m_.slots[token.slot].status, from,
                         layout::with_state(from, slot_state::settled)))
     if (held(token, from) != settled::ok) return settled::stale;
   sync::reach(sync::failpoint::settle_marked);
   // [Q3] tail and decision before the looks at what tells of them; pairs with the one in collect.
-  sync::full_fence_behind_swap();
+  sync::full_fence_after_swap();
   auto& header = *m_.header;
   // A repair that threw the queue away may have passed the entry by.
   const bool is_passed = sync::load_relaxed(queue.head) - at - 1 < layout::group_settled::places &&
-                         sync::load_relaxed(m_.slots[token.slot].truth) ==
+                         sync::load_relaxed(m_.slots[token.slot].status) ==
                              layout::with_state(from, slot_state::settled);
   if ((listed > layout::group_settled::places || is_passed) &&
-      !sync::makes(sync::fault::passed_over_untold)) [[unlikely]] {
+      !sync::makes(sync::fault::passed_over_unlisted)) [[unlikely]] {
     sync::exchange_both(header.unlisted, 1);
-    sync::full_fence_behind_swap();
+    sync::full_fence_after_swap();
   }
   const std::uint64_t bit = 1ull << (member % 64);
   if ((sync::load_relaxed(header.settled_by) & bit) == 0) {
     sync::set_bits_both(header.settled_by, bit);
-    sync::full_fence_behind_swap();  // before the look at who sleeps
+    sync::full_fence_after_swap();  // before the look at who sleeps
   }
-  sync::reach(sync::failpoint::settle_told);
+  sync::reach(sync::failpoint::settle_announced);
   return settled::ok;
 }
 
-inline core::stand core::stand_of(std::uint32_t lane) const noexcept {
+inline core::lane_cursor core::cursor_of(std::uint32_t lane) const noexcept {
   const auto& cursor = m_.cursors[lane];
-  const auto& from = cursor.stand[sync::load_acquire(cursor.which) & 1];  // [Q2]
+  const auto& from = cursor.copy[sync::load_acquire(cursor.which) & 1];  // [Q2]
   return {sync::load_relaxed(from.position), sync::load_relaxed(from.seq),
           sync::load_relaxed(from.filtered), sync::load_relaxed(from.dropped)};
 }
 
-inline void core::store_stand(std::uint32_t lane, const stand& to) noexcept {
+inline void core::store_cursor(std::uint32_t lane, const lane_cursor& to) noexcept {
   auto& cursor = m_.cursors[lane];
   const std::uint64_t other = ~sync::load_relaxed(cursor.which) & 1;
-  auto& into = cursor.stand[other];
+  auto& into = cursor.copy[other];
   sync::store_relaxed(into.position, to.position);
   sync::store_relaxed(into.seq, to.seq);
   sync::store_relaxed(into.filtered, to.filtered);
@@ -96,10 +96,10 @@ inline void core::store_stand(std::uint32_t lane, const stand& to) noexcept {
 inline bool core::update_pin(std::uint32_t lane) noexcept {
   if (lanes_[lane].header == nullptr || lanes_[lane].overwriting) return false;
   const auto& cursor = m_.cursors[lane];
-  const auto& at = cursor.stand[sync::load_acquire(cursor.which) & 1];  // [Q2]
+  const auto& at = cursor.copy[sync::load_acquire(cursor.which) & 1];  // [Q2]
   std::uint64_t lowest = sync::load_relaxed(at.position);
   const std::uint32_t first = cursor.ring_first;
-  if (first != no_index) lowest = std::min(lowest, sync::load_relaxed(m_.slot(first).place));
+  if (first != no_index) lowest = std::min(lowest, sync::load_relaxed(m_.slot(first).location));
   auto& words = pin(lane);
   const std::uint64_t before = sync::load_relaxed(words.cursor);
   if (lowest == before) return false;
@@ -115,7 +115,7 @@ inline bool core::update_pin(std::uint32_t lane) noexcept {
 inline std::uint64_t core::pin_lag(std::uint32_t lane) const noexcept {
   if (lanes_[lane].header == nullptr || lanes_[lane].overwriting) return 0;
   const auto& cursor = m_.cursors[lane];
-  const auto& at = cursor.stand[sync::load_acquire(cursor.which) & 1];  // [Q2]
+  const auto& at = cursor.copy[sync::load_acquire(cursor.which) & 1];  // [Q2]
   return sync::load_relaxed(at.position) - sync::load_relaxed(pin(lane).cursor);
 }
 
@@ -125,7 +125,7 @@ inline void core::relieve(std::uint32_t lane, std::uint32_t claims) noexcept {
   if (first == no_index || memory.header == nullptr) return;
   // A little ahead of the tail: only a reason to act.
   const std::uint64_t end = sync::load_relaxed(memory.header->limits.reserved_end);
-  if (sync::load_relaxed(m_.slot(first).place) + memory.capacity_bytes / 2 <= end) [[unlikely]]
+  if (sync::load_relaxed(m_.slot(first).location) + memory.capacity_bytes / 2 <= end) [[unlikely]]
     relieve_ring(lane, end, claims);
 }
 
@@ -138,16 +138,16 @@ inline void core::unlink_lease(layout::group_slot& slot, std::uint32_t index) no
 }
 
 inline void core::leave_ring(layout::group_slot& slot, std::uint32_t index) noexcept {
-  if ((sync::load_relaxed(slot.place) & layout::place_in_arena) != 0) return;
+  if ((sync::load_relaxed(slot.location) & layout::location_in_arena) != 0) return;
   in_ring(m_, layout::lane_of_origin(sync::load_relaxed(slot.origin))).remove(slot, index);
 }
 
 inline void core::drop_record(layout::group_slot& slot, std::uint32_t index) noexcept {
-  if ((sync::load_relaxed(slot.place) & layout::place_in_arena) != 0)
+  if ((sync::load_relaxed(slot.location) & layout::location_in_arena) != 0)
     drop_copy(index);
   else
     leave_ring(slot, index);
-  if (m_.story(index).reason_bytes != 0) [[unlikely]]
+  if (m_.details_of(index).reason_bytes != 0) [[unlikely]]
     drop_reason(index);
 }
 
@@ -165,7 +165,7 @@ inline std::uint32_t core::new_slot(std::uint32_t lane, const ring::record_view&
   const std::uint32_t index = take_free(m_);
   if (index >= m_.slot_count) return no_index;
   auto& slot = m_.slots[index];
-  std::uint64_t place = view.position;
+  std::uint64_t location = view.position;
   if (lanes_[lane].overwriting) {
     const std::uint64_t bytes = layout::record_header_bytes +
                                 std::uint64_t{view.shape.header_bytes} + view.shape.payload_bytes;
@@ -177,18 +177,18 @@ inline std::uint32_t core::new_slot(std::uint32_t lane, const ring::record_view&
     // The record may be overwritten while it is copied: then it is undone, by what the copy says.
     const std::uint64_t words[] = {view.seq, view.shape.pack()};
     std::memcpy(hold_arena(m_).block(first), words, sizeof words);
-    place = layout::place_in_arena | first;
+    location = layout::location_in_arena | first;
   }
   sync::store_relaxed(slot.origin, layout::pack_origin_of(lane, view.seq));
-  sync::store_relaxed(slot.place, place);
+  sync::store_relaxed(slot.location, location);
   sync::store_relaxed(slot.key, key);
   slot.heap_index = no_index;
-  auto& story = m_.stories[index];
-  if (story.first_ticks != 0 || story.reason_bytes != 0) {
-    story = {};
-    story.reason_block = no_index;
+  auto& details = m_.details[index];
+  if (details.first_ticks != 0 || details.reason_bytes != 0) {
+    details = {};
+    details.reason_block = no_index;
   }
-  if ((place & layout::place_in_arena) == 0)
+  if ((location & layout::location_in_arena) == 0)
     in_ring(m_, lane).push_back(slot, index);
   else
     slot.ring_previous = slot.ring_next = no_index;
@@ -256,7 +256,7 @@ struct core::claim_sink {
     if (index == no_index) return stop(nothing_because::slots);
     last = index;
     if (sync::makes(sync::fault::cursor_before_slots))
-      c.store_stand(lane, {view.position + view.shape.total_bytes(), view.seq + 1, 0, 0});
+      c.store_cursor(lane, {view.position + view.shape.total_bytes(), view.seq + 1, 0, 0});
     sync::reach(sync::failpoint::claim_taking);
     if (key != 0) {
       switch (c.admit_key(index, busy)) {
@@ -271,14 +271,14 @@ struct core::claim_sink {
     auto& slot = c.m_.slots[index];
     // by the lock
     const std::uint32_t generation =
-        slot_truth::next_generation(layout::generation_of(sync::load_relaxed(slot.truth)));
+        slot_status::next_generation(layout::generation_of(sync::load_relaxed(slot.status)));
     sync::store_relaxed(slot.since, now);  // ordered by the truth
     leases(c.m_).push_back(slot, index);
     ++c.m_.lists().lease_count;
     one.number = c.next_number();
-    c.store_truth(slot, {slot_state::leased, feed.starts(), member, 1, 0, generation});
+    c.store_status(slot, {slot_state::leased, feed.starts(), member, 1, 0, generation});
     one.token = {index, generation, layout::pack_origin_of(lane, view.seq)};
-    one.place = sync::load_relaxed(slot.place);
+    one.location = sync::load_relaxed(slot.location);
     feed.take(view, one);
     ++taken;
     return ring::verdict::taken;
@@ -350,7 +350,7 @@ nothing_because core::claim(std::uint32_t lane, std::uint32_t member, std::uint3
                             std::uint64_t now, Reader& reader, Feed& feed) noexcept {
   const bool by_key = m_.rules.order == order_rule::key;
   if (by_key && m_.lists().rescan_first != 0) return rescan(lane, reader, feed);
-  stand at = stand_of(lane);
+  lane_cursor at = cursor_of(lane);
   if (at.position % layout::record_align != 0) {
     m_.broken = true;
     return nothing_because::empty;
@@ -383,7 +383,7 @@ nothing_because core::claim(std::uint32_t lane, std::uint32_t member, std::uint3
   at.position = reader.position();
   at.seq = reader.next_seq();
   at.filtered += sink.filtered;
-  store_stand(lane, at);
+  store_cursor(lane, at);
   sync::reach(sync::failpoint::claim_cursor);
   return sink.why;
 }
@@ -432,19 +432,19 @@ nothing_because core::rescan(std::uint32_t lane, Reader& reader, Feed& feed) noe
   auto& slot = m_.slot(skip);
   const std::uint64_t origin = sync::load_relaxed(slot.origin);
   const std::uint64_t key = sync::load_relaxed(slot.key);
-  const std::uint64_t place = sync::load_relaxed(slot.place);
-  if (place % layout::record_align != 0) m_.broken = true;
+  const std::uint64_t location = sync::load_relaxed(slot.location);
+  if (location % layout::record_align != 0) m_.broken = true;
   if (layout::lane_of_origin(origin) != lane || m_.broken) return nothing_because::empty;
-  const stand at = stand_of(lane);
-  reader.set_position(place, layout::seq_of_origin(origin));
+  const lane_cursor at = cursor_of(lane);
+  reader.set_position(location, layout::seq_of_origin(origin));
   rescan_sink<Feed> sink{*this, feed, lane, key, at.seq, skip};
   ring::poll_outcome outcome = reader.poll(looked_at_once + 1, sink);
   while (outcome == ring::poll_outcome::aborted) outcome = reader.poll(looked_at_once + 1, sink);
   if (reader.position() >= at.position) sink.reached_end = true;
-  go_on_from(skip, sink.reached_end, reader.position(), reader.next_seq(), sink.found);
+  continue_from(skip, sink.reached_end, reader.position(), reader.next_seq(), sink.found);
   if (sink.needs_learning) return nothing_because::unknown;
   // No slot for what was found: it is looked at again when one is free.
-  if (!sink.reached_end && reader.position() == place) return nothing_because::slots;
+  if (!sink.reached_end && reader.position() == location) return nothing_because::slots;
   return outcome == ring::poll_outcome::more || outcome == ring::poll_outcome::empty
              ? nothing_because::rescanning
              : nothing_because::broken_lane;
@@ -462,16 +462,16 @@ std::uint32_t core::claim_ready(std::uint32_t member, std::uint32_t max, std::ui
       break;
     }
     auto& slot = m_.slots[index];
-    slot_truth t = truth(index);
+    slot_status t = status(index);
     if (t.state != slot_state::ready) {
       m_.broken = true;
       break;
     }
     claimed one;
-    one.token = {index, (t.generation + 1) & slot_truth::generation_mask,
+    one.token = {index, (t.generation + 1) & slot_status::generation_mask,
                  sync::load_relaxed(slot.origin)};
-    one.place = sync::load_relaxed(slot.place);
-    one.acquired = std::min(t.acquired + 1, slot_truth::count_max);
+    one.location = sync::load_relaxed(slot.location);
+    one.acquired = std::min(t.acquired + 1, slot_status::count_max);
     one.failed = t.failed;
     one.number = next_number();
     const bool starts = feed.starts();  // before the feed counts it
@@ -483,13 +483,13 @@ std::uint32_t core::claim_ready(std::uint32_t member, std::uint32_t max, std::ui
     t.acquired = one.acquired;
     ++t.generation;
     sync::store_relaxed(slot.since, now);
-    auto& story = m_.story(index);
-    story.due = 0;
-    story.lease_begin = 0;
-    if (story.first_ticks == 0) story.first_ticks = now;
+    auto& details = m_.details_of(index);
+    details.due = 0;
+    details.lease_begin = 0;
+    if (details.first_ticks == 0) details.first_ticks = now;
     leases(m_).push_back(slot, index);
     ++m_.lists().lease_count;
-    store_truth(index, t);
+    store_status(index, t);
     sync::reach(sync::failpoint::claim_again);
     if (t.acquired > 1) sync::bump(m_.header->counters.redelivered, 1);
     ++count;

@@ -15,10 +15,10 @@ constexpr std::uint32_t relieved_while_waited_for = 128;
 
 // ---------------------------------------------------------------- without the lock
 
-settled core::held(const lease_token& token, slot_truth& found) const noexcept {
+settled core::held(const lease_token& token, slot_status& found) const noexcept {
   std::uint64_t word = 0;
   const settled outcome = held(token, word);
-  found = slot_truth::unpack(word);
+  found = slot_status::unpack(word);
   return outcome;
 }
 
@@ -28,13 +28,13 @@ bool core::is_held(const lease_token& token) const noexcept {
 }
 
 settled core::start(const lease_token& token) noexcept {
-  slot_truth from;
+  slot_status from;
   do {
     if (held(token, from) != settled::ok) return settled::stale;
     if (from.started) return settled::ok;
-    slot_truth to = from;
+    slot_status to = from;
     to.started = true;
-    if (sync::replace(m_.slots[token.slot].truth, from.pack(), to.pack())) return settled::ok;
+    if (sync::replace(m_.slots[token.slot].status, from.pack(), to.pack())) return settled::ok;
   } while (true);
 }
 
@@ -44,7 +44,7 @@ bool core::empty_ring(std::uint32_t lane) noexcept {
   std::uint32_t index = m_.cursors[lane].ring_first;
   for (std::uint32_t steps = 0; index != no_index && steps < m_.slot_count; ++steps) {
     const std::uint32_t next = m_.slot(index).ring_next;
-    if (truth(index).state == slot_state::skipped || !copy_out_of_ring(index)) return false;
+    if (status(index).state == slot_state::skipped || !copy_out_of_ring(index)) return false;
     index = next;
   }
   return !m_.broken;
@@ -59,9 +59,9 @@ void core::relieve_ring(std::uint32_t lane, std::uint64_t end, std::uint32_t cla
                                  : relieved_while_waited_for;
   for (std::uint32_t i = 0; i < most && index != no_index; ++i) {
     const auto& slot = m_.slot(index);
-    if (m_.broken || sync::load_relaxed(slot.place) + memory.capacity_bytes / 2 > end) return;
+    if (m_.broken || sync::load_relaxed(slot.location) + memory.capacity_bytes / 2 > end) return;
     const std::uint32_t next = slot.ring_next;
-    const slot_state state = truth(index).state;
+    const slot_state state = status(index).state;
     // its member may have been stopped before it told of it
     if (state == slot_state::settled)
       collect_slot(m_.slot(index), index);
@@ -87,18 +87,19 @@ void core::add_blocks(std::uint32_t from, std::uint32_t count) noexcept {
 
 void core::insert_in_ring(std::uint32_t behind, std::uint32_t index) noexcept {
   const auto& slot = m_.slot(index);
-  const std::uint64_t place = sync::load_relaxed(slot.place);
+  const std::uint64_t location = sync::load_relaxed(slot.location);
   for (std::uint32_t next = m_.slot(behind).ring_next, steps = 0;
-       next != no_index && sync::load_relaxed(m_.slot(next).place) < place && steps < m_.slot_count;
+       next != no_index && sync::load_relaxed(m_.slot(next).location) < location &&
+       steps < m_.slot_count;
        next = m_.slot(next).ring_next, ++steps)
     behind = next;
-  in_ring(m_, layout::lane_of_origin(sync::load_relaxed(slot.origin))).insert_behind(behind, index);
+  in_ring(m_, layout::lane_of_origin(sync::load_relaxed(slot.origin))).insert_after(behind, index);
 }
 
 // The last one made: it is nowhere but in the lists that new_slot, admit_key and a claim put it in.
 void core::undo_slot(std::uint32_t index) noexcept {
   auto& slot = m_.slots[index];
-  slot_truth t = truth(index);
+  slot_status t = status(index);
   if (t.state == slot_state::leased) unlink_lease(m_.slot(index), index);
   if (const std::uint64_t key = sync::load_relaxed(slot.key); key != 0) {
     key_table keys(m_);
@@ -122,7 +123,7 @@ void core::undo_slot(std::uint32_t index) noexcept {
   }
   drop_record(m_.slot(index), index);
   t.state = slot_state::free;
-  store_truth(index, t);
+  store_status(index, t);
   put_free(m_, m_.slot(index), index);
   sync::reach(sync::failpoint::claim_undone);
 }
@@ -144,9 +145,9 @@ layout::record_shape core::shape_of(const layout::group_slot& slot) const noexce
 
 void core::read_record(const layout::group_slot& slot, std::uint64_t offset, std::byte* to,
                        std::uint64_t bytes) const noexcept {
-  const std::uint64_t place = sync::load_relaxed(slot.place);
-  if ((place & layout::place_in_arena) != 0) {
-    hold_arena(m_).copy_out(to, static_cast<std::uint32_t>(place), offset, bytes);
+  const std::uint64_t location = sync::load_relaxed(slot.location);
+  if ((location & layout::location_in_arena) != 0) {
+    hold_arena(m_).copy_out(to, static_cast<std::uint32_t>(location), offset, bytes);
     return;
   }
   const std::uint32_t lane = layout::lane_of_origin(sync::load_relaxed(slot.origin));
@@ -154,33 +155,33 @@ void core::read_record(const layout::group_slot& slot, std::uint64_t offset, std
     m_.broken = true;
     return;
   }
-  sync::hardware::copy_out(to, lanes_[lane].at(place) + offset, bytes);
+  sync::hardware::copy_out(to, lanes_[lane].at(location) + offset, bytes);
 }
 
 void core::drop_copy(std::uint32_t index) noexcept {
   const auto& slot = m_.slot(index);
   const auto shape = shape_of(slot);
   hold_arena(m_).drop(
-      static_cast<std::uint32_t>(sync::load_relaxed(slot.place)),
+      static_cast<std::uint32_t>(sync::load_relaxed(slot.location)),
       layout::record_header_bytes + std::uint64_t{shape.header_bytes} + shape.payload_bytes);
 }
 
 void core::drop_reason(std::uint32_t index) noexcept {
-  auto& story = m_.story(index);
-  hold_arena(m_).drop(story.reason_block, std::min<std::uint32_t>(story.reason_bytes, 4096));
-  story.reason_bytes = 0;
+  auto& details = m_.details_of(index);
+  hold_arena(m_).drop(details.reason_block, std::min<std::uint32_t>(details.reason_bytes, 4096));
+  details.reason_bytes = 0;
 }
 
 bool core::copy_out_of_ring(std::uint32_t index) noexcept {
   auto& slot = m_.slot(index);
-  const std::uint64_t place = sync::load_relaxed(slot.place);
+  const std::uint64_t location = sync::load_relaxed(slot.location);
   const std::uint32_t lane = layout::lane_of_origin(sync::load_relaxed(slot.origin));
-  if ((place & layout::place_in_arena) != 0) return true;
+  if ((location & layout::location_in_arena) != 0) return true;
   if (!knows_lane(lane)) return false;
   const auto shape = shape_of(slot);
   if (m_.broken) return false;
   const std::uint32_t first = hold_arena(m_).put(
-      lanes_[lane].at(place),
+      lanes_[lane].at(location),
       layout::record_header_bytes + std::uint64_t{shape.header_bytes} + shape.payload_bytes);
   if (first == no_index) return false;
   sync::reach(sync::failpoint::hold_copied);
@@ -188,7 +189,7 @@ bool core::copy_out_of_ring(std::uint32_t index) noexcept {
   sync::reach(sync::failpoint::hold_left_ring);
   // [Q5] release: the copy before the place names it; pairs with the acquire of a holder that looks
   // whether its record moved.
-  sync::store_release(slot.place, layout::place_in_arena | first);
+  sync::store_release(slot.location, layout::location_in_arena | first);
   sync::bump(m_.header->counters.held_copies, 1);
   return true;
 }

@@ -3,22 +3,22 @@
 /// crash left of them.
 ///
 /// Invariants
-///   Q0  A message at or above the cursor is unclaimed; below it and in no slot it is settled,
+///   GROUP-0  A message at or above the cursor is unclaimed; below it and in no slot it is settled,
 ///       filtered, dropped, or a dead letter.
-///   Q1  The truth about a message is one word. leased -> settled is the only change without the
-///       lock, a compare-and-swap by the holder; every change away from leased is one, too: exactly
-///       one wins, and the generation makes whoever held it before `stale`.
-///   Q2  Slots are filled first, then the cursor is stored: a slot at or above its lane's cursor is
-///       void. So a crash in a claim claims nothing.
-///   Q3  Whoever holds the lock may collect any settled slot. Where they are the queues of the
+///   GROUP-1  The truth about a message is one word. leased -> settled is the only change without
+///       the lock, a compare-and-swap by the holder; every change away from leased is one, too:
+///       exactly one wins, and the generation makes whoever held it before `stale`.
+///   GROUP-2  Slots are filled first, then the cursor is stored: a slot at or above its lane's
+///       cursor is void. So a crash in a claim claims nothing.
+///   GROUP-3  Whoever holds the lock may collect any settled slot. Where they are the queues of the
 ///       members say, which is a hint: an entry is written before the decision, so that no settled
 ///       slot is missing there, and one whose slot is not settled under that generation is passed
 ///       over; one whose lease still stands is waited for. Who finds its queue full, or its entry
 ///       passed over, says `unlisted`: then all leases are looked at.
-///   Q4  A dead letter is announced (move_intent), decided (moving), written, and only then its
-///       slot is freed: after a crash it is in the dead letters, or will be, exactly once.
-///   Q5  The record of a slot is in its lane's ring, held by the group's pin, or in the arena.
-///   Q6  Of one key at most one message is out: ready, leased, or delayed while on_fail=block.
+///   GROUP-4  A dead letter is announced (move_intent), decided (moving), written, and only then
+///       its slot is freed: after a crash it is in the dead letters, or will be, exactly once.
+///   GROUP-5  The record of a slot is in its lane's ring, held by the group's pin, or in the arena.
+///   GROUP-6  Of one key at most one message is out: ready, leased, or delayed while on_fail=block.
 ///
 /// REQUIRES the group's lock for everything but ack, start and check.
 /// Nothing here waits or enters the kernel, and nothing but repair allocates.
@@ -49,7 +49,7 @@ struct lease_token {
 /// One message as it was handed out.
 struct claimed {
   lease_token token;
-  std::uint64_t place = 0;
+  std::uint64_t location = 0;
   std::uint32_t acquired = 0;  // this time included
   std::uint32_t failed = 0;
   std::uint64_t number = 0;  // of the lease: rises in the group
@@ -68,9 +68,9 @@ enum class nothing_because : std::uint8_t {
 };
 
 /// Where dead letters go. Implemented by dead_letters; null in tests of what never dies.
-class letter_sink {
+class dead_letter_sink {
  public:
-  struct letter {
+  struct dead_letter {
     std::uint32_t attempts = 0;
     std::uint64_t first_ticks = 0;  // handed out first
     std::uint32_t lane = 0;
@@ -81,12 +81,12 @@ class letter_sink {
     layout::record_shape shape{};     // of the record, as it was checked
     std::string_view member, reason;  // who had it last, and what was wrong
   };
-  virtual ~letter_sink() = default;
+  virtual ~dead_letter_sink() = default;
   /// The sequence that the next letter gets.
   virtual std::uint64_t next_seq() noexcept = 0;
   virtual bool has_room(std::uint64_t record_bytes) noexcept = 0;
   /// REQUIRES: has_room
-  virtual void append(const letter& l) noexcept = 0;
+  virtual void append(const dead_letter& l) noexcept = 0;
   /// A buffer for a record in one piece. Null: it is too large for it.
   virtual std::byte* scratch(std::uint64_t bytes) noexcept = 0;
 };
@@ -101,9 +101,10 @@ inline constexpr std::uint64_t intent_mask = (1ull << 40) - 1;
 
 class core {
  public:
-  core(group_memory& memory, letter_sink* letters) noexcept : m_(memory), letters_(letters) {}
+  core(group_memory& memory, dead_letter_sink* dead_letters) noexcept
+      : m_(memory), dead_letters_(dead_letters) {}
 
-  void use_letters(letter_sink* letters) noexcept { letters_ = letters; }
+  void use_dead_letters(dead_letter_sink* dead_letters) noexcept { dead_letters_ = dead_letters; }
   /// The lanes as this process has them mapped.
   void know_lane(std::uint32_t lane, const ring::lane_memory& memory) noexcept {
     lanes_[lane] = memory;
@@ -173,7 +174,7 @@ class core {
   /// Its leases go back. Returns how many.
   std::uint32_t member_died(std::uint32_t member, std::uint64_t now) noexcept;
   /// No thread of it stores any more: what it settled last, and told nobody, is collected.
-  void member_gone(std::uint32_t member) noexcept;
+  void member_left(std::uint32_t member) noexcept;
   /// Takes the place of one that is gone.
   void member_joins(std::uint32_t member) noexcept;
 
@@ -186,7 +187,7 @@ class core {
   void add_blocks(std::uint32_t from, std::uint32_t count) noexcept;
 
   /// Does a publisher wait for space in the lane?
-  bool is_waited_for(std::uint32_t lane) const noexcept {
+  bool has_waiting_publisher(std::uint32_t lane) const noexcept {
     return sync::load_relaxed(lanes_[lane].header->counters.waiting) != 0;
   }
   /// Bytes that lie between the pin and what was claimed.
@@ -200,17 +201,17 @@ class core {
   /// When housekeep has something to do; ~0: no time is known.
   std::uint64_t next_event() const noexcept;
 
-  struct stand {
+  struct lane_cursor {
     std::uint64_t position = 0, seq = 0, filtered = 0, dropped = 0;
   };
-  stand stand_of(std::uint32_t lane) const noexcept;
+  lane_cursor cursor_of(std::uint32_t lane) const noexcept;
   /// Messages that were passed over are to be looked at in this lane first; no_index: none are.
   std::uint32_t rescan_lane() const noexcept {
     const std::uint32_t first = m_.lists().rescan_first;
     return first == 0 ? no_index
                       : layout::lane_of_origin(sync::load_relaxed(m_.slot(first - 1).origin));
   }
-  void store_stand(std::uint32_t lane, const stand& to) noexcept;
+  void store_cursor(std::uint32_t lane, const lane_cursor& to) noexcept;
 
   ring::pin_words& pin(std::uint32_t lane) const noexcept {
     return reinterpret_cast<ring::pin_words*>(m_.pins)[lane];
@@ -224,7 +225,7 @@ class core {
   layout::record_shape shape_of(const layout::group_slot& slot) const noexcept;
 
   /// Something became ready, or a place in the window free: whoever sleeps shall look.
-  bool take_news() noexcept { return std::exchange(news_, false); }
+  bool take_wake_request() noexcept { return std::exchange(wake_consumers_, false); }
   /// Leases that ended at `ack_wait` since the last call, oldest first. When as many as there is
   /// room for are not told yet, the next ones wait.
   struct expired_lease {
@@ -235,7 +236,7 @@ class core {
   };
   bool has_expired() const noexcept { return expired_count_ != 0; }
   template <class Tell>
-  void tell_expired(Tell&& tell) noexcept {
+  void drain_expired(Tell&& tell) noexcept {
     const std::uint32_t count = std::exchange(expired_count_, 0);
     for (std::uint32_t i = 0; i < count; ++i) tell(expired_[i]);
   }
@@ -254,7 +255,8 @@ class core {
     std::uint64_t first = 0, count = 0;
   };
   /// REQUIRES for all: the lock. Counts a loss, and notes it until a consumer is told.
-  void note_lost(std::uint32_t lane, stand& at, std::uint64_t first, std::uint64_t count) noexcept {
+  void note_lost(std::uint32_t lane, lane_cursor& at, std::uint64_t first,
+                 std::uint64_t count) noexcept {
     auto& cursor = m_.cursors[lane];
     if (at.dropped == sync::load_relaxed(cursor.told))
       sync::store_relaxed(cursor.lost_first, first);
@@ -263,26 +265,26 @@ class core {
   }
   void look_for_losses() noexcept { has_lost_ = true; }
   bool has_lost() const noexcept { return has_lost_; }
-  void all_losses_told() noexcept { has_lost_ = false; }
+  void clear_losses() noexcept { has_lost_ = false; }
   /// What no consumer was told of yet; from now on it was.
   loss take_loss(std::uint32_t lane) noexcept;
   /// A dead letter was written: its readers shall look.
-  bool take_letters() noexcept { return std::exchange(wrote_letter_, false); }
+  bool take_wrote_dead_letter() noexcept { return std::exchange(wrote_dead_letter_, false); }
 
  private:
   friend struct repairer;
   template <class Feed>
   struct claim_sink;
 
-  slot_truth truth(std::uint32_t index) const noexcept {
-    return slot_truth::unpack(sync::load_acquire(m_.slot(index).truth));
+  slot_status status(std::uint32_t index) const noexcept {
+    return slot_status::unpack(sync::load_acquire(m_.slot(index).status));
   }
-  static void store_truth(layout::group_slot& slot, slot_truth to) noexcept {
+  static void store_status(layout::group_slot& slot, slot_status to) noexcept {
     // [Q1] release: the other fields before the word that makes them count.
-    sync::store_release(slot.truth, to.pack());
+    sync::store_release(slot.status, to.pack());
   }
-  void store_truth(std::uint32_t index, slot_truth to) const noexcept {
-    store_truth(m_.slot(index), to);
+  void store_status(std::uint32_t index, slot_status to) const noexcept {
+    store_status(m_.slot(index), to);
   }
   // Before the truth that makes the lease: no number is given twice, whoever dies.
   std::uint64_t next_number() noexcept {
@@ -290,8 +292,8 @@ class core {
     sync::store_relaxed(m_.header->claims, number);
     return number;
   }
-  bool leave_lease(std::uint32_t index, slot_truth from, slot_truth to) noexcept;
-  settled held(const lease_token& token, slot_truth& found) const noexcept;
+  bool leave_lease(std::uint32_t index, slot_status from, slot_status to) noexcept;
+  settled held(const lease_token& token, slot_status& found) const noexcept;
   settled held(const lease_token& token, std::uint64_t& found) const noexcept;
 
   // Alone with this bit it need not be told of its own: it is not cleared for that.
@@ -309,23 +311,23 @@ class core {
   void drop_reason(std::uint32_t index) noexcept;
   void relieve_ring(std::uint32_t lane, std::uint64_t end, std::uint32_t claims) noexcept;
   bool copy_out_of_ring(std::uint32_t index) noexcept;
-  bool fail(std::uint32_t index, slot_truth old, const std::uint64_t* delay, death last,
+  bool fail(std::uint32_t index, slot_status old, const std::uint64_t* delay, death last,
             std::uint64_t now) noexcept;
-  bool return_unstarted(std::uint32_t index, slot_truth t) noexcept;
-  void to_ready(std::uint32_t index, slot_truth to, bool in_front) noexcept;
-  void to_delayed(std::uint32_t index, slot_truth to, std::uint64_t due) noexcept;
+  bool return_unstarted(std::uint32_t index, slot_status t) noexcept;
+  void to_ready(std::uint32_t index, slot_status to, bool in_front) noexcept;
+  void to_delayed(std::uint32_t index, slot_status to, std::uint64_t due) noexcept;
   void timer_due(std::uint32_t index, std::uint64_t now) noexcept;
-  void to_death(std::uint32_t index, slot_truth to, death why) noexcept;
-  void decide_move(std::uint32_t index, slot_truth t, std::uint64_t number) noexcept;
+  void to_death(std::uint32_t index, slot_status to, death why) noexcept;
+  void decide_move(std::uint32_t index, slot_status t, std::uint64_t number) noexcept;
   bool try_move(std::uint32_t index) noexcept;
   void finish_move(std::uint32_t index) noexcept;
-  void lease_expired(std::uint32_t index, slot_truth t, std::uint64_t now) noexcept;
+  void lease_expired(std::uint32_t index, slot_status t, std::uint64_t now) noexcept;
   void note_failure(std::uint32_t index, std::uint32_t owner, std::string_view reason) noexcept;
   std::uint64_t backoff_of(std::uint32_t failed, std::uint64_t salt) const noexcept;
 
   void release_key(std::uint32_t index) noexcept;
   void promote(layout::group_key* entry) noexcept;
-  void park(layout::group_key& entry, std::uint32_t index, slot_truth t) noexcept;
+  void park(layout::group_key& entry, std::uint32_t index, slot_status t) noexcept;
   enum class admission : std::uint8_t { out, parked, passed_over, no_room };
   /// `entry`: of its key; null: that is free. If not, the slot waits, or stands for all that were
   /// passed over.
@@ -339,8 +341,8 @@ class core {
   /// A message that was passed over, in a slot now: out when its key is free, else parked.
   void take_up(std::uint32_t index) noexcept;
   /// What is passed over begins later from now on, or nothing is any more.
-  void go_on_from(std::uint32_t skip, bool nothing_left, std::uint64_t position, std::uint64_t seq,
-                  std::uint32_t found) noexcept;
+  void continue_from(std::uint32_t skip, bool nothing_left, std::uint64_t position,
+                     std::uint64_t seq, std::uint32_t found) noexcept;
   std::uint32_t new_slot(std::uint32_t lane, const ring::record_view& view,
                          std::uint64_t key) noexcept;
   void undo_slot(std::uint32_t index) noexcept;
@@ -348,14 +350,14 @@ class core {
   void insert_in_ring(std::uint32_t behind, std::uint32_t index) noexcept;
 
   group_memory& m_;
-  letter_sink* letters_;
+  dead_letter_sink* dead_letters_;
   ring::lane_memory lanes_[layout::group_lanes_max] = {};
   struct known_key {
     std::uint64_t origin = 0, position = 0, key = 0;
   };
   known_key known_keys_[keys_ahead];  // of messages that come soon
-  bool news_ = false;
-  bool wrote_letter_ = false;
+  bool wake_consumers_ = false;
+  bool wrote_dead_letter_ = false;
   bool queue_full_ = false;
   bool has_lost_ = false;
   std::uint32_t deposed_ = no_index;

@@ -1,4 +1,4 @@
-/// core, keys: who may go out, who waits for whom, and who was passed over. Q6 is of core.hpp.
+/// core, keys: who may go out, who waits for whom, and who was passed over. GROUP-6 is of core.hpp.
 
 #include "group/claim.hpp"
 #include "group/core.hpp"
@@ -32,9 +32,9 @@ void core::promote(layout::group_key* entry) noexcept {
     if (entry->parked == 0) entry->first = entry->last = 0;
     --m_.lists().parked_count;
     entry->holder = index + 1;
-    slot_truth t = truth(index);
+    slot_status t = status(index);
     t.state = slot_state::ready;
-    store_truth(index, t);
+    store_status(index, t);
     sync::reach(sync::failpoint::key_promoted);
     to_ready(index, t, false);
     return;
@@ -46,7 +46,7 @@ void core::promote(layout::group_key* entry) noexcept {
     m_.slot(entry->skip - 1).next = m_.lists().rescan_first;
     m_.lists().rescan_first = entry->skip;
     sync::reach(sync::failpoint::key_to_rescan);
-    news_ = true;
+    wake_consumers_ = true;
     return;
   }
   key_table(m_).remove(entry);
@@ -56,11 +56,11 @@ bool core::is_passed_over(const layout::group_key& key, std::uint32_t lane) noex
   const auto& skip = m_.slot(key.skip - 1);
   if (layout::lane_of_origin(sync::load_relaxed(skip.origin)) != lane) return false;
   // Counted when the cursor is stored: a crash before that takes it back.
-  auto& story = m_.story(key.skip - 1);
-  const std::uint64_t cursor = stand_of(lane).seq, skipped = story.skipped;
+  auto& details = m_.details_of(key.skip - 1);
+  const std::uint64_t cursor = cursor_of(lane).seq, skipped = details.skipped;
   const std::uint64_t count = layout::count_of_skipped(skipped);
-  if (!layout::was_counted_at(skipped, cursor)) sync::store_release(story.skipped_before, count);
-  sync::store_release(story.skipped, layout::pack_skipped(count + 1, cursor));
+  if (!layout::was_counted_at(skipped, cursor)) sync::store_release(details.skipped_before, count);
+  sync::store_release(details.skipped, layout::pack_skipped(count + 1, cursor));
   return true;
 }
 
@@ -73,7 +73,7 @@ core::admission core::admit_key(std::uint32_t index, layout::group_key* entry) n
     return admission::out;
   }
   if (entry->skip != 0) return admission::no_room;  // passed over in another lane
-  slot_truth t = truth(index);
+  slot_status t = status(index);
   ++t.generation;
   t.started = false;
   t.owner = t.acquired = t.failed = 0;
@@ -82,12 +82,13 @@ core::admission core::admit_key(std::uint32_t index, layout::group_key* entry) n
     return admission::parked;
   }
   // A ring that overwrites keeps nothing that could be looked at again.
-  if ((sync::load_relaxed(slot.place) & layout::place_in_arena) != 0) return admission::no_room;
+  if ((sync::load_relaxed(slot.location) & layout::location_in_arena) != 0)
+    return admission::no_room;
   t.state = slot_state::skipped;
-  m_.story(index).skipped = layout::pack_skipped(
-      1, stand_of(layout::lane_of_origin(sync::load_relaxed(slot.origin))).seq);
+  m_.details_of(index).skipped = layout::pack_skipped(
+      1, cursor_of(layout::lane_of_origin(sync::load_relaxed(slot.origin))).seq);
   entry->skip = index + 1;
-  store_truth(index, t);
+  store_status(index, t);
   sync::reach(sync::failpoint::claim_passed_over);
   return admission::passed_over;
 }
@@ -98,12 +99,12 @@ void core::take_up(std::uint32_t index) noexcept {
   layout::group_key* entry = keys.find(sync::load_relaxed(slot.key));
   if (entry == nullptr) entry = keys.add(sync::load_relaxed(slot.key));
   if (entry == nullptr) return;
-  slot_truth t = truth(index);
+  slot_status t = status(index);
   if (t.state == slot_state::free) t = {slot_state::free, false, 0, 0, 0, t.generation + 1};
   if (entry->holder == 0) {
     entry->holder = index + 1;
     t.state = slot_state::ready;
-    store_truth(index, t);
+    store_status(index, t);
     to_ready(index, t, false);
     return;
   }
@@ -111,7 +112,7 @@ void core::take_up(std::uint32_t index) noexcept {
 }
 
 // Behind the others that wait for this key.
-void core::park(layout::group_key& entry, std::uint32_t index, slot_truth t) noexcept {
+void core::park(layout::group_key& entry, std::uint32_t index, slot_status t) noexcept {
   t.state = slot_state::parked;
   m_.slot(index).next = 0;
   if (entry.parked++ == 0)
@@ -120,13 +121,13 @@ void core::park(layout::group_key& entry, std::uint32_t index, slot_truth t) noe
     m_.slot(entry.last - 1).next = index + 1;
   entry.last = index + 1;
   ++m_.lists().parked_count;
-  store_truth(index, t);
+  store_status(index, t);
 }
 
 // The new place is in a slot before the old one is freed: of two the later counts, and slots of the
 // key at or above the only one are void. So a crash repeats the look, and hands out nothing twice.
-void core::go_on_from(std::uint32_t skip, bool nothing_left, std::uint64_t position,
-                      std::uint64_t seq, std::uint32_t found) noexcept {
+void core::continue_from(std::uint32_t skip, bool nothing_left, std::uint64_t position,
+                         std::uint64_t seq, std::uint32_t found) noexcept {
   auto& old = m_.slot(skip);
   const std::uint32_t lane = layout::lane_of_origin(sync::load_relaxed(old.origin));
   layout::group_key* entry = key_table(m_).find(sync::load_relaxed(old.key));
@@ -141,26 +142,26 @@ void core::go_on_from(std::uint32_t skip, bool nothing_left, std::uint64_t posit
     if (index >= m_.slot_count) return;  // next time
     auto& slot = m_.slots[index];
     sync::store_relaxed(slot.origin, layout::pack_origin_of(lane, seq));
-    sync::store_relaxed(slot.place, position);
+    sync::store_relaxed(slot.location, position);
     sync::store_relaxed(slot.key, sync::load_relaxed(old.key));
     slot.heap_index = no_index;
-    m_.stories[index] = {};
-    m_.stories[index].reason_block = no_index;
-    const std::uint64_t left = layout::count_of_skipped(m_.story(skip).skipped) - found;
-    m_.stories[index].skipped_before = left;
-    m_.stories[index].skipped = layout::pack_skipped(left, stand_of(lane).seq);
-    slot_truth t = truth(index);
+    m_.details[index] = {};
+    m_.details[index].reason_block = no_index;
+    const std::uint64_t left = layout::count_of_skipped(m_.details_of(skip).skipped) - found;
+    m_.details[index].skipped_before = left;
+    m_.details[index].skipped = layout::pack_skipped(left, cursor_of(lane).seq);
+    slot_status t = status(index);
     t = {slot_state::skipped, false, 0, 0, 0, t.generation + 1};
-    store_truth(index, t);
+    store_status(index, t);
     insert_in_ring(skip, index);
     now = index;
     sync::reach(sync::failpoint::rescan_placed);
   }
   entry->skip = nothing_left ? 0 : now + 1;
   drop_record(m_.slot(skip), skip);
-  slot_truth t = truth(skip);
+  slot_status t = status(skip);
   t.state = slot_state::free;
-  store_truth(skip, t);
+  store_status(skip, t);
   sync::reach(sync::failpoint::rescan_freed);
   put_free(m_, m_.slot(skip), skip);
   entry->look_again(!nothing_left && found == 0);

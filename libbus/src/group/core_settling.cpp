@@ -17,7 +17,7 @@ constexpr int timers_at_once = 256;
 
 // REQUIRES: it is settled.
 void core::collect_slot(layout::group_slot& slot, std::uint32_t index) noexcept {
-  if (m_.lists().lease_count >= m_.rules.max_ack_pending) news_ = true;
+  if (m_.lists().lease_count >= m_.rules.max_ack_pending) wake_consumers_ = true;
   unlink_lease(slot, index);
   sync::reach(sync::failpoint::collect_unlinked);
   finish(slot, index);
@@ -43,12 +43,12 @@ void core::collect_slot(layout::group_slot& slot, std::uint32_t index) noexcept 
       return;
     }
     auto& slot = m_.slots[index];
-    const std::uint64_t truth = sync::load_acquire(slot.truth);  // [Q1]
-    if (layout::generation_of(truth) != layout::generation_of_settled(entry)) continue;
-    if (layout::state_of(truth) == slot_state::settled) [[likely]]
+    const std::uint64_t status = sync::load_acquire(slot.status);  // [Q1]
+    if (layout::generation_of(status) != layout::generation_of_settled(entry)) continue;
+    if (layout::state_of(status) == slot_state::settled) [[likely]]
       collect_slot(slot, index);
-    else if (layout::state_of(truth) == slot_state::leased &&
-             !sync::makes(sync::fault::passed_over_untold))
+    else if (layout::state_of(status) == slot_state::leased &&
+             !sync::makes(sync::fault::passed_over_unlisted))
       break;
   }
   // [Q3] release: the entries were read before they may be written again; pairs with the acquire
@@ -64,7 +64,7 @@ void core::collect(std::uint32_t member) noexcept {
   const bool all =
       sync::load_relaxed(header.unlisted) != 0 && sync::exchange_both(header.unlisted, 0) != 0;
   // [Q3] what told of them before the looks at tails and decisions; pairs with the one in ack.
-  sync::full_fence_behind_swap();
+  sync::full_fence_after_swap();
   const auto used = static_cast<std::uint32_t>(
       std::min<std::uint64_t>(sync::load_acquire(header.members_used), m_.member_count));
   for (std::uint32_t one = 0; one < used; ++one)
@@ -78,13 +78,13 @@ std::uint32_t core::collect_unlisted() noexcept {
   std::uint32_t index = m_.lists().lease_first;
   for (std::uint32_t steps = 0; index != no_index && steps < m_.slot_count; ++steps) {
     const std::uint32_t next = m_.slot(index).lease_next;
-    if (truth(index).state == slot_state::settled) collect_slot(m_.slot(index), index), ++count;
+    if (status(index).state == slot_state::settled) collect_slot(m_.slot(index), index), ++count;
     index = next;
   }
   // Leases with a time of their own are among the timers; removing one moves others.
   for (std::uint32_t at = 0; at < m_.lists().timer_count && at < m_.slot_count;) {
     const std::uint32_t slot = m_.timers[at].slot;
-    if (slot < m_.slot_count && truth(slot).state == slot_state::settled)
+    if (slot < m_.slot_count && status(slot).state == slot_state::settled)
       collect_slot(m_.slot(slot), slot), ++count;
     else
       ++at;
@@ -96,17 +96,17 @@ std::uint32_t core::collect_unlisted() noexcept {
 void core::finish(layout::group_slot& slot, std::uint32_t index) noexcept {
   drop_record(slot, index);
   if (m_.rules.order == order_rule::key) release_key(index);
-  auto& truth = slot.truth;
-  sync::store_release(truth, layout::with_state(sync::load_relaxed(truth), slot_state::free));
+  auto& status = slot.status;
+  sync::store_release(status, layout::with_state(sync::load_relaxed(status), slot_state::free));
   sync::reach(sync::failpoint::collect_freed);
   put_free(m_, slot, index);
 }
 
 // False: it was settled meanwhile.
-bool core::leave_lease(std::uint32_t index, slot_truth from, slot_truth to) noexcept {
+bool core::leave_lease(std::uint32_t index, slot_status from, slot_status to) noexcept {
   to.started = false;
   to.generation = from.generation + 1;
-  if (!sync::replace(m_.slot(index).truth, from.pack(), to.pack())) return false;  // [Q1]
+  if (!sync::replace(m_.slot(index).status, from.pack(), to.pack())) return false;  // [Q1]
   sync::reach(sync::failpoint::return_marked);
   unlink_lease(m_.slot(index), index);
   sync::reach(sync::failpoint::return_unlinked);
@@ -127,9 +127,9 @@ std::uint64_t core::backoff_of(std::uint32_t failed, std::uint64_t salt) const n
 // For the record of death, should it come to that: who had it last, and what was wrong.
 void core::note_failure(std::uint32_t index, std::uint32_t owner,
                         std::string_view reason) noexcept {
-  auto& story = m_.story(index);
-  if (story.first_ticks == 0) story.first_ticks = sync::load_relaxed(m_.slot(index).since);
-  if (story.reason_bytes != 0) drop_reason(index);
+  auto& details = m_.details_of(index);
+  if (details.first_ticks == 0) details.first_ticks = sync::load_relaxed(m_.slot(index).since);
+  if (details.reason_bytes != 0) drop_reason(index);
   char text[sizeof(layout::group_member::name) + 1 + reason_max_bytes];
   const char* name = owner < m_.member_count ? m_.members[owner].name : "";
   std::size_t bytes = ::strnlen(name, sizeof(layout::group_member::name));
@@ -138,24 +138,24 @@ void core::note_failure(std::uint32_t index, std::uint32_t owner,
   reason = reason.substr(0, reason_max_bytes);
   if (!reason.empty()) std::memcpy(text + bytes, reason.data(), reason.size());
   bytes += reason.size();
-  story.reason_block = hold_arena(m_).put(reinterpret_cast<const std::byte*>(text), bytes);
-  if (story.reason_block != no_index) story.reason_bytes = static_cast<std::uint32_t>(bytes);
+  details.reason_block = hold_arena(m_).put(reinterpret_cast<const std::byte*>(text), bytes);
+  if (details.reason_block != no_index) details.reason_bytes = static_cast<std::uint32_t>(bytes);
 }
 
 // What was leased comes back, and counts. False: its holder settled it meanwhile, or started it.
-bool core::fail(std::uint32_t index, slot_truth old, const std::uint64_t* delay, death last,
+bool core::fail(std::uint32_t index, slot_status old, const std::uint64_t* delay, death last,
                 std::uint64_t now) noexcept {
-  slot_truth to = old;
-  to.failed = std::min(old.failed + 1, slot_truth::failed_max);
+  slot_status to = old;
+  to.failed = std::min(old.failed + 1, slot_status::failed_max);
   const bool dies =
       m_.rules.max_deliver > 0 && to.failed >= static_cast<std::uint32_t>(m_.rules.max_deliver);
   const std::uint64_t wait = delay != nullptr ? *delay : backoff_of(to.failed, now ^ old.pack());
-  auto& story = m_.story(index);
+  auto& details = m_.details_of(index);
   if (dies) {
-    story.death = static_cast<std::uint32_t>(last);
+    details.death = static_cast<std::uint32_t>(last);
     to.state = slot_state::dying;
   } else {
-    story.due = now + wait;
+    details.due = now + wait;
     to.state = wait == 0 ? slot_state::ready : slot_state::delayed;
   }
   if (!leave_lease(index, old, to)) return false;
@@ -171,8 +171,8 @@ bool core::fail(std::uint32_t index, slot_truth old, const std::uint64_t* delay,
 }
 
 // What nobody began to work on comes back as if it had never been handed out.
-bool core::return_unstarted(std::uint32_t index, slot_truth t) noexcept {
-  slot_truth to = t;
+bool core::return_unstarted(std::uint32_t index, slot_status t) noexcept {
+  slot_status to = t;
   to.state = slot_state::ready;
   if (!leave_lease(index, t, to)) return false;
   sync::bump(m_.header->counters.returned_unstarted, 1);
@@ -180,7 +180,7 @@ bool core::return_unstarted(std::uint32_t index, slot_truth t) noexcept {
   return true;
 }
 
-void core::lease_expired(std::uint32_t index, slot_truth t, std::uint64_t now) noexcept {
+void core::lease_expired(std::uint32_t index, slot_status t, std::uint64_t now) noexcept {
   const std::uint64_t origin = sync::load_relaxed(m_.slot(index).origin);
   if (!t.started && !sync::makes(sync::fault::unstarted_fails)) {
     if (!return_unstarted(index, t)) return;
@@ -207,32 +207,32 @@ void core::lease_expired(std::uint32_t index, slot_truth t, std::uint64_t now) n
 
 void core::depose(std::uint32_t member) noexcept {
   sync::store_relaxed(m_.header->active, 0);
-  news_ = true;
+  wake_consumers_ = true;
   deposed_ = member;
   if (member < m_.member_count)
     std::memcpy(deposed_name_, m_.members[member].name, sizeof deposed_name_ - 1);
 }
 
 // REQUIRES: the truth says so already.
-void core::to_ready(std::uint32_t index, slot_truth, bool in_front) noexcept {
+void core::to_ready(std::uint32_t index, slot_status, bool in_front) noexcept {
   if (in_front)
     ready_queue(m_).push_front(index);
   else
     ready_queue(m_).push_back(index);
-  news_ = true;
+  wake_consumers_ = true;
 }
 
-void core::to_delayed(std::uint32_t index, slot_truth, std::uint64_t due) noexcept {
+void core::to_delayed(std::uint32_t index, slot_status, std::uint64_t due) noexcept {
   timers(m_).add(index, due);
   ++m_.lists().delayed_count;
-  news_ = true;                   // a place in the window, and a new time to wake at
+  wake_consumers_ = true;         // a place in the window, and a new time to wake at
   (void)copy_out_of_ring(index);  // no room: it pins the ring
   if (m_.rules.on_fail == fail_rule::skip || sync::makes(sync::fault::key_released_early))
     release_key(index);
 }
 
 void core::timer_due(std::uint32_t index, std::uint64_t now) noexcept {
-  slot_truth t = truth(index);
+  slot_status t = status(index);
   if (t.state == slot_state::leased) return lease_expired(index, t, now);  // with a time of its own
   if (t.state == slot_state::settled) return collect_slot(m_.slot(index), index);
   timers(m_).remove(index);
@@ -248,7 +248,7 @@ void core::timer_due(std::uint32_t index, std::uint64_t now) noexcept {
     return;
   }
   t.state = slot_state::ready;
-  store_truth(index, t);
+  store_status(index, t);
   to_ready(index, t, false);
 }
 
@@ -277,7 +277,7 @@ void core::run_events(std::uint64_t now) noexcept {
     const std::uint32_t index = m_.lists().lease_first;
     if (index == no_index || m_.broken || expired_count_ == std::size(expired_)) return;
     if (sync::load_relaxed(m_.slot(index).since) + m_.rules.ack_wait > now) return;
-    const slot_truth t = truth(index);
+    const slot_status t = status(index);
     if (t.state == slot_state::settled)
       collect_slot(m_.slot(index), index);
     else if (t.state == slot_state::leased)
@@ -289,7 +289,7 @@ void core::run_events(std::uint64_t now) noexcept {
 
 settled core::nack(const lease_token& token, std::uint64_t now, const std::uint64_t* delay,
                    std::string_view reason) noexcept {
-  slot_truth old;
+  slot_status old;
   if (held(token, old) != settled::ok) return settled::stale;
   note_failure(token.slot, old.owner, reason);
   sync::bump(m_.header->counters.nacked, 1);
@@ -297,9 +297,9 @@ settled core::nack(const lease_token& token, std::uint64_t now, const std::uint6
 }
 
 settled core::release(const lease_token& token) noexcept {
-  slot_truth old;
+  slot_status old;
   if (held(token, old) != settled::ok) return settled::stale;
-  slot_truth to = old;
+  slot_status to = old;
   to.state = slot_state::ready;
   if (!leave_lease(token.slot, old, to)) return settled::stale;
   sync::bump(m_.header->counters.released, 1);
@@ -312,13 +312,13 @@ settled core::release(const lease_token& token) noexcept {
 }
 
 settled core::reject(const lease_token& token, std::string_view reason) noexcept {
-  slot_truth old;
+  slot_status old;
   if (held(token, old) != settled::ok) return settled::stale;
   note_failure(token.slot, old.owner, reason);
-  slot_truth to = old;
+  slot_status to = old;
   to.state = slot_state::dying;
-  to.failed = std::min(old.failed + 1, slot_truth::failed_max);
-  m_.story(token.slot).death = static_cast<std::uint32_t>(death::rejected);
+  to.failed = std::min(old.failed + 1, slot_status::failed_max);
+  m_.details_of(token.slot).death = static_cast<std::uint32_t>(death::rejected);
   if (!leave_lease(token.slot, old, to)) return settled::stale;
   sync::bump(m_.header->counters.rejected, 1);
   to.started = false;
@@ -329,14 +329,14 @@ settled core::reject(const lease_token& token, std::string_view reason) noexcept
 
 settled core::extend(const lease_token& token, std::uint64_t now,
                      const std::uint64_t* duration) noexcept {
-  slot_truth t;
+  slot_status t;
   if (held(token, t) != settled::ok) return settled::stale;
   auto& slot = m_.slot(token.slot);
-  auto& story = m_.story(token.slot);
-  if (story.lease_begin == 0) story.lease_begin = sync::load_relaxed(slot.since);
-  if (story.first_ticks == 0) story.first_ticks = story.lease_begin;
+  auto& details = m_.details_of(token.slot);
+  if (details.lease_begin == 0) details.lease_begin = sync::load_relaxed(slot.since);
+  if (details.first_ticks == 0) details.first_ticks = details.lease_begin;
   if (m_.rules.ack_wait == 0) return settled::ok;
-  const std::uint64_t last = std::uint64_t{story.lease_begin} + m_.rules.max_lease;
+  const std::uint64_t last = std::uint64_t{details.lease_begin} + m_.rules.max_lease;
   const std::uint64_t due =
       std::min(now + (duration != nullptr ? *duration : m_.rules.ack_wait), last);
   if (slot.heap_index != no_index)
@@ -346,10 +346,10 @@ settled core::extend(const lease_token& token, std::uint64_t now,
   sync::reach(sync::failpoint::extend_unlinked);
   if (duration == nullptr && due != last) {
     sync::store_relaxed(slot.since, now);
-    story.due = 0;
+    details.due = 0;
     leases(m_).push_back(slot, token.slot);
   } else {
-    story.due = due;
+    details.due = due;
     timers(m_).add(token.slot, due);
   }
   sync::bump(m_.header->counters.extended, 1);
@@ -362,13 +362,13 @@ std::uint32_t core::ack_all(std::uint32_t member, std::uint32_t lane, std::uint6
   for (std::uint32_t steps = 0; index != no_index && steps < m_.slot_count; ++steps) {
     const auto& slot = m_.slot(index);
     const std::uint32_t next = slot.lease_next;
-    const slot_truth t = truth(index);
+    const slot_status t = status(index);
     const std::uint64_t origin = sync::load_relaxed(slot.origin);
     if (t.state == slot_state::leased && t.owner == member &&
         layout::lane_of_origin(origin) == lane && layout::seq_of_origin(origin) <= seq) {
-      slot_truth to = t;
+      slot_status to = t;
       to.state = slot_state::settled;
-      if (sync::replace(m_.slot(index).truth, t.pack(), to.pack())) {
+      if (sync::replace(m_.slot(index).status, t.pack(), to.pack())) {
         unlink_lease(m_.slot(index), index);
         finish(m_.slot(index), index);
         ++count;
@@ -383,7 +383,7 @@ std::uint32_t core::member_died(std::uint32_t member, std::uint64_t now) noexcep
   collect();
   std::uint32_t count = 0;
   const auto back = [&](std::uint32_t index) {
-    const slot_truth t = truth(index);
+    const slot_status t = status(index);
     if (t.state != slot_state::leased || t.owner != member) return;
     ++count;
     if (!t.started) {
@@ -413,7 +413,7 @@ std::uint32_t core::member_died(std::uint32_t member, std::uint64_t now) noexcep
 
 bool core::has_lease_of(std::uint32_t member) const noexcept {
   const auto is_its = [&](std::uint32_t index) {
-    const slot_truth t = truth(index);
+    const slot_status t = status(index);
     return t.state == slot_state::leased && t.owner == member;
   };
   std::uint32_t index = m_.lists().lease_first;
@@ -429,18 +429,18 @@ bool core::has_lease_of(std::uint32_t member) const noexcept {
 
 core::loss core::take_loss(std::uint32_t lane) noexcept {
   auto& cursor = m_.cursors[lane];
-  const std::uint64_t dropped = stand_of(lane).dropped, told = sync::load_relaxed(cursor.told);
-  if (dropped <= told || sync::makes(sync::fault::loss_untold)) return {};
+  const std::uint64_t dropped = cursor_of(lane).dropped, told = sync::load_relaxed(cursor.told);
+  if (dropped <= told || sync::makes(sync::fault::loss_unreported)) return {};
   sync::store_relaxed(cursor.told, dropped);
   return {sync::load_relaxed(cursor.lost_first), dropped - told};
 }
 
-void core::member_gone(std::uint32_t member) noexcept {
+void core::member_left(std::uint32_t member) noexcept {
   // Whoever takes the place next is not the active member for that.
   if (sync::load_relaxed(m_.header->active) >> 32 == std::uint64_t{member} + 1 &&
       !sync::makes(sync::fault::place_stays_active))
     sync::store_relaxed(m_.header->active, 0);
-  if (sync::makes(sync::fault::untold_never_collected)) return;
+  if (sync::makes(sync::fault::unlisted_never_collected)) return;
   collect_from(member);
   collect_unlisted();
   sync::reach(sync::failpoint::member_collected);

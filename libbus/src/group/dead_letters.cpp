@@ -53,7 +53,7 @@ bool dead_letters::has_room(std::uint64_t record_bytes) noexcept {
                                                ring::lane_writer<sync::hardware>::zero_window_bytes,
                                            lane.block_bytes());
   const std::uint64_t floor =
-      std::min(sync::load_relaxed(memory_.header->letters_floor), writer_.tail());
+      std::min(sync::load_relaxed(memory_.header->dead_letters_floor), writer_.tail());
   return end <= floor + lane.capacity_bytes;
 }
 
@@ -63,7 +63,7 @@ std::byte* dead_letters::scratch(std::uint64_t bytes) noexcept {
   return scratch_.data();
 }
 
-void dead_letters::append(const letter& l) noexcept {
+void dead_letters::append(const dead_letter& l) noexcept {
   std::uint64_t words[4];
   std::memcpy(words, l.record, sizeof words);
   const layout::record_shape& shape = l.shape;  // not what the record says by now

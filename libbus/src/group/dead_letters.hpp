@@ -3,7 +3,7 @@
 /// holder of the group's lock; the lane's own lock is never taken.
 ///
 /// A dead letter is the message as it was, with the record of its death as headers. Nothing that
-/// was not dropped by hand is overwritten: what lies above `letters_floor` stays.
+/// was not dropped by hand is overwritten: what lies above `dead_letters_floor` stays.
 ///
 /// REQUIRES the group's lock for everything.
 
@@ -18,7 +18,7 @@
 
 namespace bus::group {
 
-class dead_letters final : public letter_sink {
+class dead_letters final : public dead_letter_sink {
  public:
   /// Text of a subject of the stream; empty: not known.
   using subject_text = std::function<std::string_view(std::uint32_t id)>;
@@ -28,7 +28,7 @@ class dead_letters final : public letter_sink {
 
   std::uint64_t next_seq() noexcept override;
   bool has_room(std::uint64_t record_bytes) noexcept override;
-  void append(const letter& l) noexcept override;
+  void append(const dead_letter& l) noexcept override;
   std::byte* scratch(std::uint64_t bytes) noexcept override;
 
   /// After a holder of the lock died.

@@ -20,7 +20,7 @@ namespace bus::group {
 
 using layout::no_index;
 using layout::slot_state;
-using layout::slot_truth;
+using layout::slot_status;
 
 enum class ack_rule : std::uint32_t { each = 1, none = 2, cumulative = 3 };
 enum class order_rule : std::uint32_t { none = 1, key = 2, total = 3 };
@@ -55,7 +55,7 @@ struct group_memory {
   base::field32* key_index = nullptr;
   layout::group_key* keys = nullptr;
   layout::group_slot* slots = nullptr;
-  layout::group_slot_story* stories = nullptr;
+  layout::group_slot_details* details = nullptr;
   base::field32* chain = nullptr;  // of the hold arena: the next block
   std::byte* blocks = nullptr;
   // From the validated header; never read from shared memory again.
@@ -70,14 +70,14 @@ struct group_memory {
     if (index < slot_count) [[likely]]
       return slots[index];
     broken = true;
-    static thread_local layout::group_slot nobody;
-    return nobody;
+    static thread_local layout::group_slot out_of_range;
+    return out_of_range;
   }
-  layout::group_slot_story& story(std::uint32_t index) const noexcept {
+  layout::group_slot_details& details_of(std::uint32_t index) const noexcept {
     if (index < slot_count) [[likely]]
-      return stories[index];
+      return details[index];
     broken = true;
-    static thread_local layout::group_slot_story nothing;
+    static thread_local layout::group_slot_details nothing;
     return nothing;
   }
   layout::group_lists& lists() const noexcept { return header->lists; }

@@ -4,9 +4,9 @@
 /// that looking for a key touches one line of a small table, and guesses nothing.
 ///
 /// Invariants
-///   T1  A place is 0, or the number of the key's entry, + 1, below as many bits of the key's hash
-///       as there is room for: an entry that is not looked for is hardly ever looked at.
-///   T2  The last word of a line counts the keys in lines behind it whose home is it or a line
+///   KEYS-1  A place is 0, or the number of the key's entry, + 1, below as many bits of the key's
+///       hash as there is room for: an entry that is not looked for is hardly ever looked at.
+///   KEYS-2  The last word of a line counts the keys in lines behind it whose home is it or a line
 ///       before it: a search ends where it is 0.
 ///
 /// Two keys with one hash are one key: they are in order with each other, too.

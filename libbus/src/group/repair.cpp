@@ -1,5 +1,5 @@
 // What a holder of the lock that died may have left: indexes that are half changed. Slots and
-// cursors are whole by Q1 and Q2; everything else is made of them.
+// cursors are whole by GROUP-1 and GROUP-2; everything else is made of them.
 
 #include <algorithm>
 #include <vector>
@@ -22,7 +22,7 @@ struct repairer {
   // What slots say of themselves, read once: something may write over them meanwhile, and a sort
   // that is told two things of one slot does not end.
   struct copied {
-    std::uint64_t place = 0, origin = 0, since = 0, key = 0;
+    std::uint64_t location = 0, origin = 0, since = 0, key = 0;
   };
   std::vector<copied> copies;
   std::uint32_t nonsense = 0;
@@ -36,7 +36,7 @@ struct repairer {
         copies(of.memory().slot_count) {}
 
   std::uint64_t origin(std::uint32_t index) const noexcept { return copies[index].origin; }
-  std::uint64_t place(std::uint32_t index) const noexcept { return copies[index].place; }
+  std::uint64_t location(std::uint32_t index) const noexcept { return copies[index].location; }
   std::uint32_t lane(std::uint32_t index) const noexcept {
     return layout::lane_of_origin(origin(index));
   }
@@ -74,13 +74,13 @@ struct repairer {
       m.broken = true;
       return kind::good;
     }
-    const auto stand = c.stand_of(at);
+    const auto lane_cursor = c.cursor_of(at);
     const std::uint64_t seq = layout::seq_of_origin(origin(index));
-    if (seq >= stand.seq) return kind::unclaimed;  // Q2
+    if (seq >= lane_cursor.seq) return kind::unclaimed;  // GROUP-2
     if (seq < sync::load_relaxed(m.cursors[at].first_seq)) return kind::bad;
     const auto& memory = c.lane_memory(at);
-    if ((place(index) & layout::place_in_arena) != 0) {
-      const auto first = static_cast<std::uint32_t>(place(index));
+    if ((location(index) & layout::location_in_arena) != 0) {
+      const auto first = static_cast<std::uint32_t>(location(index));
       if (first >= m.block_count) return kind::bad;
       std::uint64_t words[3];
       hold_arena(m).copy_out(reinterpret_cast<std::byte*>(words), first, 0, sizeof words);
@@ -93,14 +93,14 @@ struct repairer {
                  ? kind::good
                  : kind::bad;
     }
-    if (place(index) % layout::record_align != 0 || place(index) >= stand.position ||
-        stand.position - place(index) > memory.capacity_bytes + memory.capacity_bytes / 2)
+    if (location(index) % layout::record_align != 0 || location(index) >= lane_cursor.position ||
+        lane_cursor.position - location(index) > memory.capacity_bytes + memory.capacity_bytes / 2)
       return kind::bad;
-    const std::uint64_t word = sync::load_relaxed(memory.word_at(place(index)));
+    const std::uint64_t word = sync::load_relaxed(memory.word_at(location(index)));
     // From where on a key was passed over: what an aborted publisher left may lie there.
     if (state == slot_state::skipped && word == (seq | layout::commit_aborted)) return kind::good;
     const auto shape = layout::record_shape::unpack(
-        sync::load_relaxed(memory.word_at(place(index) + sizeof(layout::word))));
+        sync::load_relaxed(memory.word_at(location(index) + sizeof(layout::word))));
     return word == seq && is_sane(shape, memory) ? kind::good : kind::bad;
   }
 
@@ -111,9 +111,9 @@ struct repairer {
            sync::load_relaxed(m.cursors[at].attached) != 0;
   }
 
-  void forget(std::uint32_t index, slot_truth t) noexcept {
+  void forget(std::uint32_t index, slot_status t) noexcept {
     t.state = slot_state::free;
-    sync::store_release(m.slots[index].truth, t.pack());
+    sync::store_release(m.slots[index].status, t.pack());
   }
 
   void drop_indexes() noexcept {
@@ -133,9 +133,9 @@ struct repairer {
       auto& slot = m.slots[index];
       slot.heap_index = no_index;
       slot.lease_previous = slot.lease_next = slot.ring_previous = slot.ring_next = no_index;
-      slot_truth t = slot_truth::unpack(sync::load_acquire(slot.truth));
+      slot_status t = slot_status::unpack(sync::load_acquire(slot.status));
       if (t.pack() != 0) m.lists().slots_used = slots_used = index + 1;
-      copies[index] = {sync::load_relaxed(slot.place), sync::load_relaxed(slot.origin),
+      copies[index] = {sync::load_relaxed(slot.location), sync::load_relaxed(slot.origin),
                        sync::load_relaxed(slot.since), sync::load_relaxed(slot.key)};
       if (t.state == slot_state::free) continue;
       if (is_out_of_reach(index)) {
@@ -155,10 +155,10 @@ struct repairer {
           continue;
         }
         t.state = slot_state::dying;
-        sync::store_release(slot.truth, t.pack());
+        sync::store_release(slot.status, t.pack());
       }
       keep_text(index);
-      if ((place(index) & layout::place_in_arena) == 0) in_rings.push_back(index);
+      if ((location(index) & layout::location_in_arena) == 0) in_rings.push_back(index);
       if (copies[index].key != 0) keyed.push_back(index);
       switch (t.state) {
         case slot_state::settled:
@@ -166,7 +166,7 @@ struct repairer {
         case slot_state::ready: ready.push_back(index); break;
         case slot_state::dying: dying.push_back(index); break;
         case slot_state::delayed:
-          timers(m).add(index, m.stories[index].due);
+          timers(m).add(index, m.details[index].due);
           ++m.lists().delayed_count;
           break;
         case slot_state::skipped: take_back_uncounted(index); break;
@@ -177,49 +177,49 @@ struct repairer {
 
   // What a claim passed over whose cursor was never stored is passed over again.
   void take_back_uncounted(std::uint32_t index) noexcept {
-    auto& story = m.stories[index];
+    auto& details = m.details[index];
     if (lane(index) >= layout::group_lanes_max) return;
-    const std::uint64_t cursor = c.stand_of(lane(index)).seq;
-    const std::uint64_t skipped = story.skipped;
+    const std::uint64_t cursor = c.cursor_of(lane(index)).seq;
+    const std::uint64_t skipped = details.skipped;
     if (layout::was_counted_at(skipped, cursor))
-      story.skipped = layout::pack_skipped(story.skipped_before, cursor);
+      details.skipped = layout::pack_skipped(details.skipped_before, cursor);
   }
 
-  // Q4: did the dead letter that was announced for this slot come to be?
+  // GROUP-4: did the dead letter that was announced for this slot come to be?
   bool was_written(std::uint32_t index) noexcept {
     const std::uint64_t intent = sync::load_relaxed(m.header->move_intent);
-    if ((intent & 0xffffff) != index || sync::makes(sync::fault::letter_written_again))
+    if ((intent & 0xffffff) != index || sync::makes(sync::fault::dead_letter_written_again))
       return false;
     const std::uint64_t now = m.rules.dead_letters
-                                  ? (c.letters_ != nullptr ? c.letters_->next_seq() : 0)
+                                  ? (c.dead_letters_ != nullptr ? c.dead_letters_->next_seq() : 0)
                                   : sync::load_relaxed(m.header->discarded);
     return (now & intent_mask) != intent >> 24;
   }
   void release_chain(std::uint32_t index) {
-    if ((place(index) & layout::place_in_arena) == 0) return;
-    for (std::uint32_t at = static_cast<std::uint32_t>(place(index));
+    if ((location(index) & layout::location_in_arena) == 0) return;
+    for (std::uint32_t at = static_cast<std::uint32_t>(location(index));
          at < m.block_count && used_blocks[at]; at = m.chain[at])
       used_blocks[at] = false;
   }
   void keep_text(std::uint32_t index) {
-    auto& story = m.stories[index];
-    const std::uint32_t bytes = story.reason_bytes;
+    auto& details = m.details[index];
+    const std::uint32_t bytes = details.reason_bytes;
     if (bytes == 0) return;
-    if (bytes > 1024 || !take_chain(story.reason_block, bytes)) story.reason_bytes = 0;
+    if (bytes > 1024 || !take_chain(details.reason_block, bytes)) details.reason_bytes = 0;
   }
 
   void link() {
     const auto by_seq = [&](std::uint32_t a, std::uint32_t b) { return origin(a) < origin(b); };
     std::sort(in_rings.begin(), in_rings.end(),
-              [&](std::uint32_t a, std::uint32_t b) { return place(a) < place(b); });
+              [&](std::uint32_t a, std::uint32_t b) { return location(a) < location(b); });
     for (const std::uint32_t index : in_rings)
       in_ring(m, lane(index)).push_back(m.slot(index), index);
     std::sort(leased.begin(), leased.end(),
               [&](std::uint32_t a, std::uint32_t b) { return copies[a].since < copies[b].since; });
     for (const std::uint32_t index : leased) {
       // Of an extended one: it ends at a time of its own.
-      if (m.stories[index].due != 0 && m.stories[index].lease_begin != 0)
-        timers(m).add(index, m.stories[index].due);
+      if (m.details[index].due != 0 && m.details[index].lease_begin != 0)
+        timers(m).add(index, m.details[index].due);
       else
         leases(m).push_back(m.slot(index), index);
       ++m.lists().lease_count;
@@ -228,7 +228,7 @@ struct repairer {
     for (const std::uint32_t index : dying) dying_queue(m).push_back(index);
     link_keys();
     for (const std::uint32_t index : ready)
-      if (c.truth(index).state == slot_state::ready) ready_queue(m).push_back(index);
+      if (c.status(index).state == slot_state::ready) ready_queue(m).push_back(index);
   }
 
   void link_keys() {
@@ -247,13 +247,13 @@ struct repairer {
   void link_key(std::uint64_t key, const std::vector<std::uint32_t>& all) {
     std::uint32_t skip = no_index;
     for (const std::uint32_t index : all) {
-      if (c.truth(index).state != slot_state::skipped) continue;
+      if (c.status(index).state != slot_state::skipped) continue;
       if (skip != no_index) drop(skip);  // of two the later counts
       skip = index;
     }
     // Who is out has the key, whatever else was made ready by who died.
     const auto is_out = [&](std::uint32_t index) {
-      const slot_truth t = c.truth(index);
+      const slot_status t = c.status(index);
       return t.state == slot_state::leased || t.state == slot_state::settled ||
              (t.state == slot_state::delayed && m.rules.on_fail == fail_rule::block);
     };
@@ -261,7 +261,7 @@ struct repairer {
     key_table keys(m);
     layout::group_key* entry = nullptr;
     for (const std::uint32_t index : all) {
-      const slot_truth t = c.truth(index);
+      const slot_status t = c.status(index);
       if (index == skip || t.state == slot_state::free || t.state == slot_state::dying) continue;
       if (skip != no_index && t.acquired == 0 && lane(index) == lane(skip) &&
           layout::seq_of_origin(origin(index)) >= layout::seq_of_origin(origin(skip))) {
@@ -276,9 +276,9 @@ struct repairer {
         continue;
       }
       if (t.state == slot_state::ready) {
-        slot_truth parked = t;
+        slot_status parked = t;
         parked.state = slot_state::parked;
-        sync::store_release(m.slots[index].truth, parked.pack());
+        sync::store_release(m.slots[index].status, parked.pack());
       }
       m.slots[index].next = 0;
       if (entry->parked++ == 0)
@@ -298,7 +298,7 @@ struct repairer {
     release_chain(index);
     c.leave_ring(m.slot(index), index);
     std::erase(ready, index);
-    forget(index, c.truth(index));
+    forget(index, c.status(index));
   }
 
   bool makes_sense(const layout::group_settled& queue) const noexcept {
@@ -313,7 +313,7 @@ struct repairer {
 
   void free_the_rest() noexcept {
     for (std::uint32_t index = slots_used; index-- != 0;)
-      if (c.truth(index).state == slot_state::free) put_free(m, m.slot(index), index);
+      if (c.status(index).state == slot_state::free) put_free(m, m.slot(index), index);
     auto& l = m.lists();
     const auto blocks = static_cast<std::uint32_t>(
         std::min<std::uint64_t>(sync::load_relaxed(m.header->blocks_reserved), m.block_count));
@@ -351,7 +351,7 @@ std::uint32_t core::repair(const std::function<bool(std::uint32_t)>& knows_subje
     if (knows_lane(lane) && sync::load_relaxed(m_.cursors[lane].attached) != 0) update_pin(lane);
   sync::bump(m_.header->counters.repaired, 1);
   sync::store_relaxed(m_.header->damaged, m_.broken ? 1 : 0);
-  news_ = true;
+  wake_consumers_ = true;
   sync::reach(sync::failpoint::group_repaired);
   return r.nonsense;
 }

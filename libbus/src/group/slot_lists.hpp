@@ -97,7 +97,7 @@ struct linked_list {
       memory.slot(behind).*Next = index;
     last = index;
   }
-  void insert_behind(std::uint32_t behind, std::uint32_t index) const noexcept {
+  void insert_after(std::uint32_t behind, std::uint32_t index) const noexcept {
     auto& slot = memory.slot(index);
     const std::uint32_t next = memory.slot(behind).*Next;
     slot.*Previous = behind;

@@ -20,8 +20,8 @@ struct control_header {
   std::uint64_t bus_id;
   std::uint32_t clock_kind;
   std::uint32_t reserved;
-  std::uint64_t birth_ticks;
-  std::uint64_t birth_raw_ns;
+  std::uint64_t created_ticks;
+  std::uint64_t created_raw_ns;
   // rises whenever a stream or lane comes or goes; low half is a futex
   alignas(128) base::word generation;
   // 1: the whole bus was removed by force; 2: somebody found its files deleted. A reason to look;

@@ -40,7 +40,7 @@ enum class slot_state : std::uint32_t {
 };
 
 /// The truth about one message, in one word.
-struct slot_truth {
+struct slot_status {
   slot_state state = slot_state::free;
   bool started = false;
   std::uint32_t owner = 0;       // member
@@ -61,7 +61,7 @@ struct slot_truth {
            std::uint64_t{failed & failed_max} << 29 |
            std::uint64_t{generation & generation_mask} << 39;
   }
-  static constexpr slot_truth unpack(std::uint64_t packed) noexcept {
+  static constexpr slot_status unpack(std::uint64_t packed) noexcept {
     return {static_cast<slot_state>(packed & 0xf),
             (packed >> 4 & 1) != 0,
             static_cast<std::uint32_t>(packed >> 5 & 0xfff),
@@ -72,24 +72,24 @@ struct slot_truth {
 };
 
 /// Parts of a packed truth, where only they are needed.
-constexpr slot_state state_of(std::uint64_t truth) noexcept {
-  return static_cast<slot_state>(truth & 0xf);
+constexpr slot_state state_of(std::uint64_t status) noexcept {
+  return static_cast<slot_state>(status & 0xf);
 }
-constexpr std::uint32_t generation_of(std::uint64_t truth) noexcept {
-  return static_cast<std::uint32_t>(truth >> 39);
+constexpr std::uint32_t generation_of(std::uint64_t status) noexcept {
+  return static_cast<std::uint32_t>(status >> 39);
 }
-constexpr std::uint64_t with_state(std::uint64_t truth, slot_state to) noexcept {
-  return (truth & ~0xfull) | static_cast<std::uint64_t>(to);
+constexpr std::uint64_t with_state(std::uint64_t status, slot_state to) noexcept {
+  return (status & ~0xfull) | static_cast<std::uint64_t>(to);
 }
-static_assert(generation_of(slot_truth{.generation = 77}.pack()) == 77);
+static_assert(generation_of(slot_status{.generation = 77}.pack()) == 77);
 
 /// 64 bytes, one line: all that claim and settle touch.
 struct alignas(64) group_slot {
-  base::word truth;   // slot_truth. leased -> settled by the holder without the lock  edge Q1
-  base::word origin;  // sequence:56 | lane:8
-  base::word place;   // position in the ring; with bit 63: first block in the hold arena
-  base::word since;   // ticks: leased since, or extended at
-  base::word key;     // hash of the key; 0 = none
+  base::word status;    // slot_status. leased -> settled by the holder without the lock  edge Q1
+  base::word origin;    // sequence:56 | lane:8
+  base::word location;  // position in the ring; with bit 63: first block in the hold arena
+  base::word since;     // ticks: leased since, or extended at
+  base::word key;       // hash of the key; 0 = none
   // Under the lock.
   base::field32 next;  // of the list that the state says: free, ready, parked, dying
   base::field32 lease_previous, lease_next;
@@ -100,7 +100,7 @@ static_assert(sizeof(group_slot) == 64);
 static_assert(offsetof(group_slot, key) == 32);
 static_assert(offsetof(group_slot, heap_index) == 60);
 
-inline constexpr std::uint64_t place_in_arena = 1ull << 63;
+inline constexpr std::uint64_t location_in_arena = 1ull << 63;
 constexpr std::uint64_t pack_origin_of(std::uint32_t lane, std::uint64_t seq) noexcept {
   return seq << 8 | lane;
 }
@@ -110,7 +110,7 @@ constexpr std::uint32_t lane_of_origin(std::uint64_t origin) noexcept {
 constexpr std::uint64_t seq_of_origin(std::uint64_t origin) noexcept { return origin >> 8; }
 
 /// What only messages that failed, or wait, need to know. Under the lock.
-struct alignas(64) group_slot_story {
+struct alignas(64) group_slot_details {
   base::field64 due;          // ticks; of a delayed one, or of a lease with a time of its own
   base::field64 first_ticks;  // first time handed out
   base::field64 lease_begin;  // of an extended lease: when it was claimed
@@ -124,7 +124,7 @@ struct alignas(64) group_slot_story {
   base::field64 skipped_before;
   base::field64 reserved_too;
 };
-static_assert(sizeof(group_slot_story) == 64);
+static_assert(sizeof(group_slot_details) == 64);
 constexpr std::uint64_t pack_skipped(std::uint64_t count, std::uint64_t cursor_seq) noexcept {
   return (count & 0xffffffffu) | cursor_seq << 32;
 }
@@ -189,14 +189,14 @@ constexpr std::uint32_t generation_of_settled(std::uint64_t entry) noexcept {
 
 /// Where the group stands in a lane: everything at or above is unclaimed. Two copies, so that one
 /// store changes all of it.
-struct group_stand {
+struct group_position {
   base::word position;
   base::word seq;
   base::word filtered;  // messages below that did not match
   base::word dropped;   // messages below that the ring had lost
 };
 struct alignas(128) group_cursor {
-  group_stand stand[2];
+  group_position copy[2];
   base::word which;      // 0 or 1: the copy that counts                           edge Q2
   base::word attached;   // the lane was entered; 0: not yet
   base::word first_seq;  // where the group began
@@ -256,13 +256,14 @@ struct group_counters {
 struct group_header {
   segment_header segment;
   group_info info;
-  alignas(128) base::word lock;        // as a lane's lock                                   edge L1
-  base::word damaged;                  // 1: something impossible was met; `bus group repair`
-  alignas(128) base::word settled_by;  // members, bit = number % 64, that settled something  Q3
-  base::word unlisted;                 // 1: some of it is in no queue of theirs
-  alignas(128) base::word bell;        // low half a futex: rises when something may be claimed
-  base::word sleepers;                 // consumers that sleep, or are about to
-  base::word settle_sleepers;          // those of them that wait for a message to be settled
+  alignas(128) base::word lock;  // as a lane's lock                                   edge L1
+  base::word damaged;            // 1: something impossible was met; `bus group repair`
+  alignas(128) base::word
+      settled_by;                // members, bit = number % 64, that settled something (GROUP-3)
+  base::word unlisted;           // 1: some of it is in no queue of theirs
+  alignas(128) base::word bell;  // low half a futex: rises when something may be claimed
+  base::word sleepers;           // consumers that sleep, or are about to
+  base::word settle_sleepers;    // those of them that wait for a message to be settled
   alignas(128) base::word paused_until;  // ticks; 0 = not paused, ~0 = until resumed
   base::word active;                     // exclusive and failover: member + 1:32 | token:32
   base::word tokens;                     // fencing tokens given out
@@ -275,9 +276,9 @@ struct group_header {
   base::word begun;                      // 1: all lanes that there were at first are entered
   alignas(128) base::word move_intent;   // slot:24 | low bits of the dead letter's sequence:40
   base::word discarded;                  // dead letters that dlq=none dropped: count:40 | seq:24
-  base::word letters_floor;              // position in the dead-letter lane: below, dropped
-  base::word letters_floor_seq;
-  base::word letters_dropped;
+  base::word dead_letters_floor;         // position in the dead-letter lane: below, dropped
+  base::word dead_letters_floor_seq;
+  base::word dead_letters_dropped;
   alignas(128) group_lists lists;
   alignas(128) group_counters counters;
 };
@@ -302,7 +303,7 @@ static_assert(group_members_offset % 4096 == 0);
 
 /// Where the tables lie.
 struct group_geometry {
-  std::uint64_t settled = 0, timers = 0, key_index = 0, keys = 0, slots = 0, stories = 0, chain = 0,
+  std::uint64_t settled = 0, timers = 0, key_index = 0, keys = 0, slots = 0, details = 0, chain = 0,
                 blocks = 0, total = 0;
 
   /// Each busy key has a slot; without order=key there are none.
@@ -318,8 +319,8 @@ struct group_geometry {
     g.key_index = g.timers + page(slots * sizeof(group_timer));
     g.keys = g.key_index + page(keys * sizeof(std::uint32_t));
     g.slots = g.keys + page(keys_of(slots, keys) * sizeof(group_key));
-    g.stories = g.slots + page(slots * sizeof(group_slot));
-    g.chain = g.stories + page(slots * sizeof(group_slot_story));
+    g.details = g.slots + page(slots * sizeof(group_slot));
+    g.chain = g.details + page(slots * sizeof(group_slot_details));
     g.blocks = g.chain + page(blocks * sizeof(std::uint32_t));
     g.total = g.blocks + page(std::uint64_t{blocks} * group_block_bytes);
     return g;

@@ -84,8 +84,8 @@ struct alignas(128) lane_turn {
   // exclusive publisher: process id:32 | generation:32, 0 = none; or closed, or parked. Changed
   // under the lock
   word lease;
-  word tail;      // derived (I4); valid while no dead process holds the lock or the lease
-  word next_seq;  // derived (I4)
+  word tail;      // derived (RING-4); valid while no dead process holds the lock or the lease
+  word next_seq;  // derived (RING-4)
   word zero_end;
   word next_block;  // position from which the next waypoint is due
   word time_max;
@@ -123,7 +123,7 @@ struct alignas(128) lane_durability {
   word stopped;
 };
 
-/// First record that starts in a block of capacity/64 bytes. Lane is entered only here (I3). A
+/// First record that starts in a block of capacity/64 bytes. Lane is entered only here (RING-3). A
 /// small seqlock: position is `no_waypoint` while seq and time change.
 struct waypoint {
   word position;  // edge P1

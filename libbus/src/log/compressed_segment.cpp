@@ -94,7 +94,7 @@ int compressed_segment::read_table(std::uint64_t file_bytes, bool& found) {
   return 0;
 }
 
-// Z3. A head that proves itself tells where the next one is.
+// BLOCKS-3. A head that proves itself tells where the next one is.
 int compressed_segment::find_blocks() {
   std::vector<std::byte> chunk(1 << 20);
   std::uint64_t from = 0, until = 0;  // what the chunk holds
@@ -157,7 +157,7 @@ int compressed_segment::load(std::size_t index, std::span<std::byte, log_block_b
     good = unpack({stored_.data(), static_cast<std::size_t>(got)},
                   first_block + index * log_block_bytes, into);
   }
-  if (!good) std::fill(into.begin(), into.end(), lost_byte);  // Z2
+  if (!good) std::fill(into.begin(), into.end(), lost_byte);  // BLOCKS-2
   return 0;
 }
 

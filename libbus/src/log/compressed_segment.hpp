@@ -2,10 +2,10 @@
 /// compressed_segment: gives the bytes of a compressed segment as they were written.
 ///
 /// Invariants
-///   Z1  A block is given out only when it proves itself: sizes are checked before they are used,
-///       and no block is larger than log_block_bytes.
-///   Z2  Instead of a block that does not, lost_byte comes: what other blocks hold is found.
-///   Z3  Without the table the blocks are found by their heads.
+///   BLOCKS-1  A block is given out only when it proves itself: sizes are checked before they are
+///       used, and no block is larger than log_block_bytes.
+///   BLOCKS-2  Instead of a block that does not, lost_byte comes: what other blocks hold is found.
+///   BLOCKS-3  Without the table the blocks are found by their heads.
 ///
 /// Threads    one
 /// Format     docs/format/log.md

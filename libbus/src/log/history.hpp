@@ -3,9 +3,9 @@
 /// goes on appending.
 ///
 /// Invariants
-///   H1  Records come in rising order, each sequence at most once.
-///   H2  Every sequence between two records that does not come is part of a reported gap.
-///   H3  Nothing above `limit` is looked at: it may be half written.
+///   HISTORY-1  Records come in rising order, each sequence at most once.
+///   HISTORY-2  Every sequence between two records that does not come is part of a reported gap.
+///   HISTORY-3  Nothing above `limit` is looked at: it may be half written.
 ///
 /// Threads    one
 

@@ -103,7 +103,7 @@ const std::byte* segment_reader::need(std::uint64_t offset, std::uint64_t bytes,
   return buffer_.data();
 }
 
-// D4: another one while a record refers to the present one.
+// READER-4: another one while a record refers to the present one.
 std::byte* segment_reader::writable_buffer(std::uint64_t bytes) {
   if (!buffer_.is_unique()) std::swap(buffer_, spare_);
   if (!buffer_.is_unique() || buffer_.size() < bytes)
@@ -142,7 +142,7 @@ bool segment_reader::try_frame(std::uint64_t at) {
 }
 
 walk_outcome segment_reader::next(logged_record& found) {
-  if (expected_ > buffer_limit_) buffer_bytes_ = 0;  // D4
+  if (expected_ > buffer_limit_) buffer_bytes_ = 0;  // READER-4
   for (;;) {
     std::uint64_t available = 0;
     if (at_ + unit > file_bytes_) {

@@ -2,12 +2,13 @@
 /// segment_reader: walks one segment file, record by record, and finds its way again behind damage.
 ///
 /// Invariants
-///   D1  A record is handed out only when its checksum holds for the sequence it is handed out as.
-///   D2  Behind damage every unit is tried: what is intact there is found, and the sequences in
-///       between are reported.
-///   D3  What is not zero and belongs to nothing is reported, too.
-///   D4  A buffer that a record refers to is never written again. What is read ahead counts only up
-///       to the sequence that was surely written when it was read: it is read again beyond that.
+///   READER-1  A record is handed out only when its checksum holds for the sequence it is handed
+///       out as. READER-2  Behind damage every unit is tried: what is intact there is found, and
+///       the sequences in between are reported.
+///   READER-3  What is not zero and belongs to nothing is reported, too.
+///   READER-4  A buffer that a record refers to is never written again. What is read ahead counts
+///       only up to the sequence that was surely written when it was read: it is read again beyond
+///       that.
 ///
 /// Threads    one
 

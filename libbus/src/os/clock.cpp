@@ -53,9 +53,12 @@ std::uint64_t wall_ns() noexcept { return read_clock(CLOCK_REALTIME); }
 std::uint64_t boot_ns() noexcept { return read_clock(CLOCK_BOOTTIME); }
 std::uint64_t raw_monotonic_ns() noexcept { return read_clock(CLOCK_MONOTONIC_RAW); }
 
-tick_clock::tick_clock(std::uint32_t kind, std::uint64_t birth_ticks, std::uint64_t birth_raw_ns,
-                       base::clock_eras* eras)
-    : kind_(kind), birth_ticks_(birth_ticks), birth_raw_ns_(birth_raw_ns), process_(::getpid()) {
+tick_clock::tick_clock(std::uint32_t kind, std::uint64_t created_ticks,
+                       std::uint64_t created_raw_ns, base::clock_eras* eras)
+    : kind_(kind),
+      created_ticks_(created_ticks),
+      created_raw_ns_(created_raw_ns),
+      process_(::getpid()) {
   if (eras != nullptr)
     eras_ = std::shared_ptr<base::clock_eras>(std::shared_ptr<void>(), eras);
   else if (kind != clock_wall)
@@ -66,8 +69,8 @@ double tick_clock::ns_per_tick() const noexcept {
   if (kind_ != clock_cycles) return 1.0;
   // 10 ms of baseline make the frequency right to some parts in a hundred thousand.
   std::uint64_t ns = 0;
-  while ((ns = raw_monotonic_ns() - birth_raw_ns_) < 10'000'000) base::relax();
-  const std::uint64_t ticks = base::cycle_counter() - birth_ticks_;
+  while ((ns = raw_monotonic_ns() - created_raw_ns_) < 10'000'000) base::relax();
+  const std::uint64_t ticks = base::cycle_counter() - created_ticks_;
   return ticks == 0 ? 1.0 : static_cast<double>(ns) / static_cast<double>(ticks);
 }
 
@@ -119,7 +122,7 @@ bool tick_clock::is_forked() const noexcept { return process_ != ::getpid(); }
 
 tick_clock::era tick_clock::first_guess(const sample& now) const noexcept {
   const double rate = ns_per_tick();
-  return {birth_ticks_, era{now.ticks, now.wall, rate}.wall_at(birth_ticks_), rate};
+  return {created_ticks_, era{now.ticks, now.wall, rate}.wall_at(created_ticks_), rate};
 }
 
 // Whoever meets an era that is not complete completes it. False: something wrote over it.
@@ -154,7 +157,7 @@ std::size_t tick_clock::read_eras(known_eras& found, const sample& now) const no
   std::size_t count = 0;
   if (!is_forked()) {
     if (eras_->of[0].from.load() == 0)
-      set_once(eras_->of[0].from, std::max<std::uint64_t>(birth_ticks_, 1));
+      set_once(eras_->of[0].from, std::max<std::uint64_t>(created_ticks_, 1));
     while (count < base::clock_eras_max && eras_->of[count].from.load() != 0) {
       const era before = count != 0                             ? found[count - 1]
                          : eras_->of[0].ns_per_tick.load() == 0 ? first_guess(now)
@@ -185,12 +188,12 @@ std::uint64_t tick_clock::to_wall_ns(std::uint64_t ticks) const noexcept {
   if (kind_ == clock_wall) return ticks;
   struct remembered {
     const base::clock_eras* of;
-    std::uint64_t birth, begin, bytes;
+    std::uint64_t create_params, begin, bytes;
     era known;
   };
   thread_local remembered last{};
-  if (last.of == eras_.get() && last.birth == birth_ticks_ && ticks - last.begin < last.bytes)
-      [[likely]]
+  if (last.of == eras_.get() && last.create_params == created_ticks_ &&
+      ticks - last.begin < last.bytes) [[likely]]
     return last.known.wall_at(ticks);
   const sample now = take_sample();
   known_eras all;
@@ -200,7 +203,7 @@ std::uint64_t tick_clock::to_wall_ns(std::uint64_t ticks) const noexcept {
   const std::uint64_t begin = at == 0 ? 0 : all[at].from;
   const std::uint64_t believed = now.ticks + ticks_of(believed_ns, all[at].ns_per_tick);
   const std::uint64_t end = at + 1 < count ? std::min(all[at + 1].from, believed) : believed;
-  last = {eras_.get(), birth_ticks_, begin, end > begin ? end - begin : 0, all[at]};
+  last = {eras_.get(), created_ticks_, begin, end > begin ? end - begin : 0, all[at]};
   return all[at].wall_at(ticks);
 }
 

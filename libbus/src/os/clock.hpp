@@ -30,7 +30,7 @@ class tick_clock {
  public:
   tick_clock() = default;
   /// `eras` stay as long as the clock and its copies. Null: they have eras of their own.
-  tick_clock(std::uint32_t kind, std::uint64_t birth_ticks, std::uint64_t birth_raw_ns,
+  tick_clock(std::uint32_t kind, std::uint64_t created_ticks, std::uint64_t created_raw_ns,
              base::clock_eras* eras = nullptr);
 
   std::uint32_t kind() const noexcept { return kind_; }
@@ -63,8 +63,8 @@ class tick_clock {
   bool is_forked() const noexcept;
 
   std::uint32_t kind_ = clock_wall;
-  std::uint64_t birth_ticks_ = 0;
-  std::uint64_t birth_raw_ns_ = 0;
+  std::uint64_t created_ticks_ = 0;
+  std::uint64_t created_raw_ns_ = 0;
   int process_ = 0;  // the eras are not there in a forked child
   std::shared_ptr<base::clock_eras> eras_;
 };

@@ -110,7 +110,7 @@ bool all_threads_exiting(std::int64_t pid, std::uint64_t start_time) noexcept {
   return all && listed >= leader.threads;
 }
 
-bool thread_is_gone(std::int64_t pid, std::int64_t thread) noexcept {
+bool thread_has_ended(std::int64_t pid, std::int64_t thread) noexcept {
   return ::syscall(SYS_tgkill, static_cast<pid_t>(pid), static_cast<pid_t>(thread), 0) != 0 &&
          errno == ESRCH;
 }

@@ -22,7 +22,7 @@ bool all_threads_exiting(std::int64_t pid, std::uint64_t start_time) noexcept;
 /// Exactly one thread, and it is not known to be leaving.
 /// No thread of that number is in that process any more. Needs no descriptor.
 /// REQUIRES: both are of this pid namespace, and the thread is not the process's first.
-bool thread_is_gone(std::int64_t pid, std::int64_t thread) noexcept;
+bool thread_has_ended(std::int64_t pid, std::int64_t thread) noexcept;
 /// No thread of the process can store any more: it has no memory, or does not exist. Needs no
 /// descriptor.
 /// REQUIRES: as above

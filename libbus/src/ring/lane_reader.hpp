@@ -3,13 +3,13 @@
 /// shared but a pin.
 ///
 /// Invariants
-///   I3  It enters at a waypoint and walks; its position is always the start of a record or the
-///   tail. I2  On a lane that may overwrite it, what was read counts only after reserved_end was
-///   looked at again: the order is
-///       read, fence, look.
-///   R   A record is delivered when its commit word equals the sequence expected: so never twice,
-///   never out of order, and a
-///       difference between two sequences is exactly what was lost.
+///   RING-6  The reader enters at a waypoint and walks: its position is always the start of a
+///           record, or the tail.
+///   RING-7  On a lane that may overwrite it, what was read counts only after reserved_end was
+///           loaded again: read, fence, look.
+///   RING-8  A record is delivered when its commit word equals the expected sequence. So no record
+///           comes twice or out of order, and a difference between two sequences is exactly what
+///           was lost.
 ///
 /// Threads    one at a time
 /// Cost       a record: one acquire load of its own first word; no store until release()
@@ -65,8 +65,8 @@ class lane_reader {
   static constexpr std::uint64_t prefetch_largest_bytes = 2048;  // the processor does it for larger
   /// How much of a payload a reader that keeps up fetches while it looks at the head.
   static constexpr std::uint64_t prefetch_payload_bytes = 1024;
-  static constexpr std::size_t behind_budget = 32;
-  static constexpr std::uint32_t behind_polls = 6;
+  static constexpr std::size_t lagging_budget = 32;
+  static constexpr std::uint32_t lagging_polls = 6;
 
   lane_reader() = default;
   /// `pin` may be null: such a reader is never waited for. `gating` asks to be waited for on a
@@ -355,7 +355,7 @@ inline std::uint64_t lane_reader<A>::poll_plain(std::size_t& budget, Sink& sink,
   std::size_t left = budget;
   // A reader that is behind fetches lines that nobody writes any more; one that keeps up would take
   // them from the publisher.
-  const bool behind = full_polls_ == behind_polls;
+  const bool behind = full_polls_ == lagging_polls;
   while (left != 0 && at < pause) {
     const auto* words = reinterpret_cast<const layout::word*>(at);
     // [R1] acquire: pairs with the release of the commit word in lane_writer::publish_plain and
@@ -385,8 +385,8 @@ inline std::uint64_t lane_reader<A>::poll_plain(std::size_t& budget, Sink& sink,
     ++seq;
     left -= decision == verdict::taken ? 1 : 0;
   }
-  const bool full = (left == 0 || at >= pause) && budget >= behind_budget;
-  full_polls_ = full ? std::min(full_polls_ + 1, behind_polls) : 0;
+  const bool full = (left == 0 || at >= pause) && budget >= lagging_budget;
+  full_polls_ = full ? std::min(full_polls_ + 1, lagging_polls) : 0;
   position_ += static_cast<std::uint64_t>(at - start);
   next_seq_ = seq;
   budget = left;

@@ -2,11 +2,11 @@
 /// lane_writer: the publishing side of one lane. No system call, no allocation, no waiting.
 ///
 /// Invariants (docs/memory_model.md names the edges)
-///   I1  The word at the tail position is 0 until a record is committed there.
-///   I2  Only bytes below reserved_end - capacity may be torn or overwritten.
-///   I3  A lane is entered only at a waypoint, then walked.
-///   I4  {tail, next_seq} are derived: repair finds them by walking from the newest waypoint.
-///   I5  Nothing waits while it holds the lane lock: `reserve` answers false instead.
+///   RING-1  The word at the tail position is 0 until a record is committed there.
+///   RING-2  Only bytes below reserved_end - capacity may be torn or overwritten.
+///   RING-3  A lane is entered only at a waypoint, then walked.
+///   RING-4  {tail, next_seq} are derived: repair finds them by walking from the newest waypoint.
+///   RING-5  Nothing waits while it holds the lane lock: `reserve` answers false instead.
 ///
 /// Threads    one at a time: exclusive publishers own the lane by a lease, shared ones call under
 /// the lane lock
@@ -251,7 +251,7 @@ void lane_writer<A>::commit(std::uint64_t total_bytes, std::uint64_t count,
   using enum std::memory_order;
   const std::uint64_t first = tail_;
   const std::uint64_t end = first + total_bytes;
-  if (end >= zero_end_) {                                        // I1 for the next tail
+  if (end >= zero_end_) {                                        // RING-1 for the next tail
     A::store(lane_.word_at(end), 0, relaxed, sync::edge::none);  // ordered by the commit
     zero_end_ = end + layout::record_align;
   }
@@ -291,7 +291,7 @@ inline std::uint64_t lane_writer<A>::publish_plain(std::uint32_t payload_bytes,
   fill(at + layout::record_header_bytes);
   A::store(words[3], stamp(), relaxed, sync::edge::none);
   A::step(sync::failpoint::publish_payload);
-  // [R1] release: as in commit; the word behind was zeroed before an earlier one (I1).
+  // [R1] release: as in commit; the word behind was zeroed before an earlier one (RING-1).
   A::store(words[0], seq, release, sync::edge::commit);
   A::step(sync::failpoint::publish_committed);
   tail_ = tail;
@@ -311,7 +311,7 @@ void lane_writer<A>::zero_ahead() noexcept {
   using enum std::memory_order;
   if (zero_end_ >= tail_ + zero_window_bytes / 2) return;
   const std::uint64_t stop = base::round_down(std::min(tail_ + zero_window_bytes, reserved_end_),
-                                              layout::record_align);  // I2
+                                              layout::record_align);  // RING-2
   if (zero_end_ >= stop) return;
   // relaxed: the next commit orders it [R1]. The second mapping makes the window contiguous.
   std::byte* at = lane_.at(zero_end_);
@@ -373,7 +373,7 @@ void lane_writer<A>::repair() noexcept {
     if (shape.total_bytes() > lane_.largest_bytes()) break;
     if ((commit & layout::commit_open) != 0) {
       // Its bytes may be under a reader's eyes: they are skipped for ever, the sequence goes to the
-      // next record (I1).
+      // next record (RING-1).
       const std::uint64_t end = tail_ + shape.total_bytes();
       if (end + layout::record_align > reserved_end_) break;
       A::store(lane_.word_at(end), 0, relaxed, sync::edge::none);  // ordered by the store below

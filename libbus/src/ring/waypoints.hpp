@@ -1,5 +1,5 @@
 #pragma once
-/// waypoints: the only places where a lane is entered (I3).
+/// waypoints: the only places where a lane is entered (RING-3).
 
 #include "ring/lane_memory.hpp"
 #include "sync/access.hpp"

@@ -133,7 +133,7 @@ result<std::optional<interned>> subject_table::intern(std::string_view subject, 
       return error{errc::busy, 0, "cannot add the subject '" + std::string(subject) + "'",
                    "the subject table is held by " + others.describe(holder),
                    "continue or end that process"};
-    // a dead owner left nothing to repair (T1)
+    // a dead owner left nothing to repair (TABLE-1)
   }
   sync::hardware::step(sync::failpoint::intern_locked);
   auto outcome = append(subject, hash);

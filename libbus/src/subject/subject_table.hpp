@@ -3,9 +3,9 @@
 /// what it means.
 ///
 /// Invariants
-///   T1  An entry is complete before `used_bytes` covers it, and never changes afterwards (its type
-///   is set once). T2  Memory is reserved before it is written, so a full tmpfs is an answer and
-///   never a SIGBUS.
+///   TABLE-1  An entry is complete before `used_bytes` covers it, and never changes afterwards. Its
+///            type is set once.
+///   TABLE-2  Memory is reserved before it is written: a full tmpfs is an error and never SIGBUS.
 /// A writer that dies leaves nothing: what `used_bytes` does not cover is written over.
 ///
 /// Threads    intern and refresh under the owner's mutex (client/stream_handle); views stay valid

@@ -153,7 +153,7 @@ std::int64_t life_thread(const layout::life_cell& cell) noexcept {
          FUTEX_TID_MASK;
 }
 
-void let_life_go(layout::life_cell& cell) noexcept {
+void release_life(layout::life_cell& cell) noexcept {
   auto found = keeper_of_this_process();
   if (!found) return;
   keeper& k = **found;

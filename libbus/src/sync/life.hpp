@@ -22,7 +22,7 @@ namespace bus::sync {
 /// REQUIRES: hold_life()
 std::int64_t life_thread(const layout::life_cell& cell) noexcept;
 result<void> hold_life(layout::life_cell& cell);
-void let_life_go(layout::life_cell& cell) noexcept;
+void release_life(layout::life_cell& cell) noexcept;
 
 /// Whom the thread that holds this process's life calls about once a second. It looks at the
 /// kernel's answers only: no waiting, no exceptions.

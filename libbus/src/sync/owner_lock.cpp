@@ -40,7 +40,7 @@ lock_result wait_lock(word& lock, std::uint64_t self,
     // null: it left, or cannot be looked at now
     const layout::life_cell* life = others.life_of(holder);
     const bool gone = life == nullptr || read_life(*life) != life_state::alive;
-    if (gone && others.proven_gone(holder)) {
+    if (gone && others.proven_dead(holder)) {
       if (take_over<hardware>(lock, seen, self)) {
         hardware::step(failpoint::lock_taken_over);
         return lock_result::taken_over;

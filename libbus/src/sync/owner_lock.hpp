@@ -5,10 +5,10 @@
 ///
 /// Invariants
 ///   1  The word changes from an id to another id only after the first process was proven gone
-///      (peers::proven_gone): its last store is behind us.
+///      (peers::proven_dead): its last store is behind us.
 ///   2  Whoever takes it over that way is told so and must repair what the lock guards before using
 ///      it.
-///   3  Nobody waits for anything else while holding it (I5, ring/lane_writer.hpp).
+///   3  Nobody waits for anything else while holding it (RING-5, ring/lane_writer.hpp).
 ///   4  Who sleeps on it looks again after longest_sleep: the bit that it set may be lost, when it
 ///      was set in the very moment of an unlock. So an unlock that nobody waits for is a store, and
 ///      not an exchange, which would cost every message.

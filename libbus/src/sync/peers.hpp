@@ -16,7 +16,7 @@ class peers {
   virtual const layout::life_cell* life_of(std::uint32_t process_id) noexcept = 0;
   /// Stronger than a dead life word: no thread of it can store any more. May take some system
   /// calls.
-  virtual bool proven_gone(std::uint32_t process_id) noexcept = 0;
+  virtual bool proven_dead(std::uint32_t process_id) noexcept = 0;
   /// Does this process, which lives, sign its locks with `key`? True when it cannot be looked at.
   virtual bool uses_key(std::uint32_t, std::uint32_t) noexcept { return true; }
   virtual std::string describe(std::uint32_t process_id) = 0;

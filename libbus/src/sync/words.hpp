@@ -74,7 +74,7 @@ inline void full_fence() noexcept { hardware::fence(std::memory_order_seq_cst, e
 
 /// [Q3] The same, behind an operation above that reads and writes one word at once; where that is a
 /// full fence already, it costs nothing.
-inline void full_fence_behind_swap() noexcept {
+inline void full_fence_after_swap() noexcept {
 #if defined(__x86_64__)
   std::atomic_signal_fence(std::memory_order_seq_cst);
 #else

@@ -79,8 +79,8 @@ TEST(TickClock, KeepsTheOrderOfStamps) {
 TEST(TickClock, TellsTheTimeOfAStampOnceAndForAll) {
   base::clock_eras eras{};
   const std::uint32_t kind = best_clock_kind();
-  const std::uint64_t birth = tick_clock(kind, 0, 0).now(), raw = raw_monotonic_ns();
-  const tick_clock one(kind, birth, raw, &eras), other(kind, birth, raw, &eras);
+  const std::uint64_t create_params = tick_clock(kind, 0, 0).now(), raw = raw_monotonic_ns();
+  const tick_clock one(kind, create_params, raw, &eras), other(kind, create_params, raw, &eras);
   const std::uint64_t ticks = one.now(), told = one.to_wall_ns(ticks);
   for (int i = 0; i < 3; ++i) {
     std::uint64_t there = 0;
@@ -128,12 +128,12 @@ TEST(TickClock, ShowsAStepThatComesWhileAnotherIsAnnounced) {
 
 TEST(TickClock, SurvivesErasThatWereWrittenOver) {
   const std::uint32_t kind = best_clock_kind();
-  const std::uint64_t birth = tick_clock(kind, 0, 0).now(), raw = raw_monotonic_ns();
+  const std::uint64_t create_params = tick_clock(kind, 0, 0).now(), raw = raw_monotonic_ns();
   for (const std::uint64_t nonsense :
        {0ull, 1ull, ~0ull, 1ull << 63, 0x7ff8000000000000ull, 0x3fd0000000000000ull}) {
     base::clock_eras eras{};
     for (auto& era : eras.of) era.from = era.wall_ns = era.ns_per_tick = nonsense;
-    const tick_clock clock(kind, birth, raw, &eras);
+    const tick_clock clock(kind, create_params, raw, &eras);
     for (const std::uint64_t value : {std::uint64_t{0}, clock.now(), ~std::uint64_t{0}}) {
       (void)clock.to_wall_ns(value);
       (void)clock.from_wall_ns(value);

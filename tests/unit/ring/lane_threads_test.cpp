@@ -269,7 +269,7 @@ struct living_peers : sync::peers {
   layout::life_cell cell{};
   living_peers() { cell.word = 4711; }
   const layout::life_cell* life_of(std::uint32_t) noexcept override { return &cell; }
-  bool proven_gone(std::uint32_t) noexcept override { return false; }
+  bool proven_dead(std::uint32_t) noexcept override { return false; }
   std::string describe(std::uint32_t) override { return {}; }
 };
 

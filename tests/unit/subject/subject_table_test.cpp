@@ -22,7 +22,7 @@ struct lonely : sync::peers {
   const layout::life_cell* life_of(std::uint32_t) noexcept override {
     return all_alive ? &cell : nullptr;
   }
-  bool proven_gone(std::uint32_t) noexcept override { return !all_alive; }
+  bool proven_dead(std::uint32_t) noexcept override { return !all_alive; }
   std::string describe(std::uint32_t id) override { return "process " + std::to_string(id); }
 };
 

@@ -21,25 +21,25 @@ TEST(Life, IsAliveWhileHeldAndLeftAfterwards) {
   ASSERT_TRUE(hold_life(shared->cell));
   EXPECT_EQ(read_life(shared->cell), life_state::alive);
   EXPECT_NE(life_value(shared->cell), 0u);
-  let_life_go(shared->cell);
+  release_life(shared->cell);
   EXPECT_EQ(read_life(shared->cell), life_state::left);
 }
 
 TEST(Life, HoldsManyCellsAndLetsGoOfEachAlone) {
   test::shared_value<std::array<layout::life_cell, 5>> cells;
   for (auto& cell : *cells) ASSERT_TRUE(hold_life(cell));
-  let_life_go((*cells)[2]);
-  let_life_go((*cells)[0]);
+  release_life((*cells)[2]);
+  release_life((*cells)[0]);
   for (std::size_t i = 0; i < 5; ++i)
     EXPECT_EQ(read_life((*cells)[i]), i == 0 || i == 2 ? life_state::left : life_state::alive) << i;
-  for (const std::size_t i : {1u, 3u, 4u}) let_life_go((*cells)[i]);
+  for (const std::size_t i : {1u, 3u, 4u}) release_life((*cells)[i]);
 }
 
 TEST(Life, OutlivesTheThreadThatTookIt) {
   test::shared_value<shared_life> shared;
   std::thread([&] { EXPECT_TRUE(hold_life(shared->cell)); }).join();
   EXPECT_EQ(read_life(shared->cell), life_state::alive);
-  let_life_go(shared->cell);
+  release_life(shared->cell);
 }
 
 TEST(Life, OfAKilledProcessShowsItsDeath) {
@@ -84,7 +84,7 @@ TEST(Life, IsNotInheritedByAForkedChild) {
   test::child child([] { return 0; });
   EXPECT_TRUE(child.succeeded());
   EXPECT_EQ(read_life(shared->cell), life_state::alive) << "the child's end is not ours";
-  let_life_go(shared->cell);
+  release_life(shared->cell);
 }
 
 }  // namespace

@@ -24,7 +24,7 @@ struct made_up_peers : peers {
   const layout::life_cell* life_of(std::uint32_t) noexcept override {
     return known ? &cell : nullptr;
   }
-  bool proven_gone(std::uint32_t) noexcept override { return gone || !known; }
+  bool proven_dead(std::uint32_t) noexcept override { return gone || !known; }
   std::string describe(std::uint32_t id) override { return std::to_string(id); }
   void die() { std::atomic_ref(cell.word).store(futex_owner_died); }
 };
@@ -144,7 +144,7 @@ TEST(OwnerLock, OnlyOneWaiterTakesOver) {
         const layout::life_cell* life_of(std::uint32_t id) noexcept override {
           return id == 9 ? &dead->cell : &living;
         }
-        bool proven_gone(std::uint32_t id) noexcept override { return id == 9; }
+        bool proven_dead(std::uint32_t id) noexcept override { return id == 9; }
         std::string describe(std::uint32_t) override { return {}; }
       } mine;
       mine.dead = &others;

@@ -14,7 +14,7 @@
 #include <functional>
 #include <thread>
 
-#include "kept_bus.hpp"
+#include "private_bus.hpp"
 #include "scenarios.hpp"
 
 namespace bench {
@@ -135,7 +135,7 @@ enum company : std::size_t { alone, readers, preads };
 }  // namespace
 
 bus::result<beside_report> run_beside(const beside_options& options) {
-  kept_bus here(options.directory, 1);
+  private_bus here(options.directory, 1);
   if (here.failure()) return *here.failure();
   const auto config = stream_of(options.bytes);
   auto added = here.session().add_stream(config);

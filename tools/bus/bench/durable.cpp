@@ -1,5 +1,5 @@
 #include "disk_floor.hpp"
-#include "kept_bus.hpp"
+#include "private_bus.hpp"
 #include "scenarios.hpp"
 
 namespace bench {
@@ -8,7 +8,7 @@ using namespace std::chrono_literals;
 using clock = std::chrono::steady_clock;
 
 bus::result<durable_report> run_durable(const durable_options& options) {
-  kept_bus here(options.directory, 1);
+  private_bus here(options.directory, 1);
   if (here.failure()) return *here.failure();
   auto added = here.session().add_stream(stream_of(options.bytes, options.storage));
   if (!added) return std::move(added.error());
@@ -77,7 +77,7 @@ bus::result<durable_report> run_durable(const durable_options& options) {
 }
 
 bus::result<replay_report> run_replay(const replay_options& options) {
-  kept_bus here(options.directory, 1);
+  private_bus here(options.directory, 1);
   if (here.failure()) return *here.failure();
   auto added = here.session().add_stream(stream_of(options.bytes));
   if (!added) return std::move(added.error());

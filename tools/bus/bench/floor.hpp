@@ -5,9 +5,8 @@
 ///   line_round_trip   one cache line between two processes, busy polling
 ///   futex_round_trip  two processes that sleep and wake each other
 ///   minimal_ring      the simplest ring that could carry the records: 32-byte header with a commit
-///   word, packed to 64 bytes, one
-///                     writer, one reader, every byte written and read; no subject, no stamp, no
-///                     recovery
+///                     word, packed to 64 bytes, one writer, one reader, every byte written and
+///                     read; no subject, no stamp, no recovery
 
 #include <atomic>
 #include <cstdint>

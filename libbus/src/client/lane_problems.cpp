@@ -1,4 +1,4 @@
-#include "client/lane_troubles.hpp"
+#include "client/lane_problems.hpp"
 
 #include <algorithm>
 #include <thread>
@@ -78,7 +78,7 @@ void judge(session_core& session, const sample& one, std::vector<error>& found) 
 
 }  // namespace
 
-std::vector<error> find_troubles(session_core& session) {
+std::vector<error> find_lane_problems(session_core& session) {
   std::vector<error> found;
   std::vector<sample> samples;
   for (const auto& stream : session.streams())
@@ -130,7 +130,7 @@ result<unsigned> repair_lanes(session_core& session, stream_handle& stream) {
     const std::uint64_t lease = sync::load_relaxed(header.turn.lease);  // ordered by the lock
     const std::uint32_t owner = layout::lease_owner(lease);
     const bool is_free = lease == layout::lease_closed || is_unclaimed(session, stream, **map) ||
-                         (owner != 0 && session.peers->proven_gone(owner));
+                         (owner != 0 && session.peers->proven_dead(owner));
     const bool was_closed = is_closed(**map);
     if (is_free || (outcome == sync::lock_result::taken_over && owner == 0)) {
       ring::lane_writer<sync::hardware>((*map)->memory()).repair();

@@ -1,5 +1,5 @@
 #pragma once
-/// kept_bus: a bus with a busd for one measurement, and the stream that is measured on it.
+/// private_bus: a bus with a busd for one measurement, and the stream that is measured on it.
 
 #include <bus/bus.hpp>
 
@@ -15,13 +15,13 @@ inline double seconds_since(std::chrono::steady_clock::time_point begin) {
 }
 
 /// A bus of this run's own, a busd that keeps it, a directory on the disk that is measured.
-class kept_bus {
+class private_bus {
  public:
   /// busd runs on `core`.
-  kept_bus(const std::string& directory, int core);
-  ~kept_bus();
-  kept_bus(const kept_bus&) = delete;
-  kept_bus& operator=(const kept_bus&) = delete;
+  private_bus(const std::string& directory, int core);
+  ~private_bus();
+  private_bus(const private_bus&) = delete;
+  private_bus& operator=(const private_bus&) = delete;
 
   const std::optional<bus::error>& failure() const { return failure_; }
   bus::session& session() { return *session_; }

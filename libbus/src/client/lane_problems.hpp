@@ -1,5 +1,5 @@
 #pragma once
-/// lane_troubles: words of lanes that block somebody, or that cannot be true: seen by `bus doctor`,
+/// lane_problems: words of lanes that block somebody, or that cannot be true: seen by `bus doctor`,
 /// put right by `bus stream repair`.
 ///
 /// Threads    any
@@ -11,7 +11,7 @@
 namespace bus::client {
 
 /// Looks several times, some milliseconds apart: a lock that is in use moves.
-std::vector<error> find_troubles(session_core& session);
+std::vector<error> find_lane_problems(session_core& session);
 
 /// How many lanes were put right.
 /// Errors: busy (who has the lane does not go on), not_found

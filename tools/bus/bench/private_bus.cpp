@@ -1,4 +1,4 @@
-#include "kept_bus.hpp"
+#include "private_bus.hpp"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -24,7 +24,7 @@ std::string find_busd() {
 
 }  // namespace
 
-kept_bus::kept_bus(const std::string& directory, int core) {
+private_bus::private_bus(const std::string& directory, int core) {
   std::string pattern = directory + "/bus-bench-XXXXXX";
   if (::mkdtemp(pattern.data()) == nullptr) {
     failure_ = {bus::errc::permission, errno, "cannot make a directory in " + directory,
@@ -58,7 +58,7 @@ kept_bus::kept_bus(const std::string& directory, int core) {
     std::this_thread::sleep_for(5ms);
   }
 }
-kept_bus::~kept_bus() {
+private_bus::~private_bus() {
   session_ = bus::error{};
   if (child_ > 0) {
     ::kill(child_, SIGTERM);
