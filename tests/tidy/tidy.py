@@ -57,8 +57,6 @@ LONG_FILES = {
     "libbus/src/group/claim.hpp": 500,
     "libbus/src/group/core_settling.cpp": 454,
     "libbus/src/os/files.cpp": 424,
-    "libbus/src/ring/lane_reader.hpp": 515,
-    "libbus/src/ring/lane_writer.hpp": 415,
     "tests/daemon/replay_test.cpp": 671,
     "tests/process/group_liveness.cpp": 586,
     "tests/process/kill_at_failpoints.cpp": 598,

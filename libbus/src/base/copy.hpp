@@ -50,10 +50,10 @@ inline constexpr std::size_t short_copy_max_bytes = 512;
       detail::copy_ends<8>(to, from, count);
     } else if (count >= 4) {
       detail::copy_ends<4>(to, from, count);
+    } else if (count >= 2) {
+      detail::copy_ends<2>(to, from, count);
     } else if (count != 0) {
       to[0] = from[0];
-      to[count / 2] = from[count / 2];
-      to[count - 1] = from[count - 1];
     }
     return;
   }

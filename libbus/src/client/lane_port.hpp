@@ -42,14 +42,14 @@ class lane_port {
   bool exclusive() const noexcept { return exclusive_; }
 
   /// One record without headers goes the shortest way when there is room and nothing else is due.
-  [[gnu::always_inline]] bool is_plain(std::uint32_t payload_bytes) const noexcept {
-    return writer_.is_plain(layout::record_shape{payload_bytes, 0, 0}.total_bytes());
+  [[gnu::always_inline]] bool is_plain(std::uint64_t payload_bytes) const noexcept {
+    return writer_.is_plain(layout::plain_record_bytes(payload_bytes));
   }
   /// Its sequence. Not settled: finish_plain() comes next.
   /// REQUIRES: is_plain, exclusive, stamps are cycles, payload_bytes <= short_copy_max_bytes
-  [[gnu::always_inline]] std::uint64_t put_plain(std::uint32_t payload_bytes, std::uint64_t origin,
+  [[gnu::always_inline]] std::uint64_t put_plain(std::uint64_t payload_bytes, std::uint64_t origin,
                                                  const void* payload, bool& settled) noexcept {
-    const std::uint64_t total = layout::record_shape{payload_bytes, 0, 0}.total_bytes();
+    const std::uint64_t total = layout::plain_record_bytes(payload_bytes);
     const std::uint64_t seq = writer_.publish_plain(
         payload_bytes, total, origin,
         [&](std::byte* to) { sync::hardware::copy_short_in(to, payload, payload_bytes); },

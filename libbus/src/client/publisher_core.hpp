@@ -39,7 +39,7 @@ struct publisher_core {
   [[gnu::always_inline]] bool is_plain(std::span<const std::byte> payload) const noexcept {
     return payload.size() < plain_below_ && session_guard_.same_process() &&
            sync::load_acquire(*generation_word) == generation_seen &&
-           main_port->is_plain(static_cast<std::uint32_t>(payload.size()));
+           main_port->is_plain(payload.size());
   }
   /// Of a subject that publish_to has met, or subject_cache::unknown.
   std::uint32_t known_id(std::string_view to) const noexcept { return ids_.find(to); }
@@ -52,8 +52,8 @@ struct publisher_core {
   /// REQUIRES: is_plain(payload)
   [[gnu::always_inline]] std::uint64_t publish_plain(std::span<const std::byte> payload,
                                                      std::uint64_t origin, bool& settled) noexcept {
-    const std::uint64_t sequence = main_port->put_plain(static_cast<std::uint32_t>(payload.size()),
-                                                        origin, payload.data(), settled);
+    const std::uint64_t sequence =
+        main_port->put_plain(payload.size(), origin, payload.data(), settled);
     layout::slot& slot = *slot_words_;
     sync::bump(slot.messages, 1);
     sync::bump(slot.bytes, payload.size());

@@ -89,6 +89,11 @@ struct record_shape {
   }
 };
 
+/// The same of a record without headers; 64 bits, for a caller that has checked the size.
+constexpr std::uint64_t plain_record_bytes(std::uint64_t payload_bytes) noexcept {
+  return base::round_up(record_header_bytes + payload_bytes, record_align);
+}
+
 /// Of word 2: 31 bits of it. The highest bit says that the payload has the type that its subject
 /// has in the table of subjects: a typed publisher of that subject sent it.
 inline constexpr std::uint32_t publisher_id_mask = 0x7fffffffu;

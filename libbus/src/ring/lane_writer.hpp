@@ -33,9 +33,10 @@ class lane_writer {
  public:
   /// Words up to this far ahead of the tail are zeroed behind a commit, so that a commit needs no
   /// store in front of it.
-  static constexpr std::uint64_t zero_window_bytes = 1024;
+  static constexpr std::uint64_t zero_window_bytes = 2048;
 
-  explicit lane_writer(const lane_memory& lane) noexcept : lane_(lane) {}
+  explicit lane_writer(const lane_memory& lane) noexcept
+      : lane_(lane), offset_mask_(lane.capacity_bytes - 1) {}
 
   const lane_memory& lane() const noexcept { return lane_; }
   std::uint64_t tail() const noexcept { return tail_; }
@@ -57,7 +58,7 @@ class lane_writer {
   /// Nothing but the record is due: room is reserved, the word behind it is zero already, and no
   /// waypoint falls on it.
   bool is_plain(std::uint64_t total_bytes) const noexcept {
-    return tail_ + total_bytes + layout::record_align <= plain_end_;
+    return tail_ + total_bytes <= plain_end_;
   }
   /// Write and commit of one record without headers in the fewest steps. Returns its sequence.
   /// Whoever calls it calls prepare_plain() afterwards when is_preparation_due().
@@ -65,12 +66,12 @@ class lane_writer {
   /// came before, and holds up what comes after.
   /// REQUIRES: is_plain(total_bytes)
   template <class Fill, class Stamp>
-  [[gnu::always_inline]] std::uint64_t publish_plain(std::uint32_t payload_bytes,
+  [[gnu::always_inline]] std::uint64_t publish_plain(std::uint64_t payload_bytes,
                                                      std::uint64_t total_bytes,
                                                      std::uint64_t origin, Fill&& fill,
                                                      Stamp&& stamp) noexcept;
 
-  bool is_preparation_due() const noexcept { return tail_ + plain_margin_bytes > plain_end_; }
+  bool is_preparation_due() const noexcept { return tail_ > prepare_from_; }
   void prepare_plain() noexcept;
 
   bool has_room(std::uint64_t total_bytes) const noexcept {
@@ -92,7 +93,7 @@ class lane_writer {
 
   /// Gives a written record its time. Best the last before the commit: see publish_plain.
   void stamp(std::uint64_t offset, std::uint64_t ticks) noexcept {
-    auto* words = &lane_.word_at(tail_ + offset);
+    auto* words = &word_at(tail_ + offset);
     A::store(words[3], ticks, std::memory_order_relaxed, sync::edge::none);  // as write_head
   }
 
@@ -103,14 +104,17 @@ class lane_writer {
   /// Gives record `index` (> 0) of a batch its sequence; nobody can reach it before the first is
   /// committed.
   void mark_member(std::uint64_t offset, std::uint64_t index) noexcept {
-    A::store(lane_.word_at(tail_ + offset), next_seq_ + index, std::memory_order_relaxed,
+    A::store(word_at(tail_ + offset), next_seq_ + index, std::memory_order_relaxed,
              sync::edge::none);
     A::step(sync::failpoint::batch_record);
   }
 
   /// Bytes above the tail were or will be written that no commit follows: the zeroes there count no
   /// more.
-  void forget_zeroes() noexcept { zero_end_ = plain_end_ = tail_; }
+  void forget_zeroes() noexcept {
+    zero_end_ = tail_;
+    limit_plain(tail_);
+  }
 
   /// Early reading: shows the record at the tail while its payload is still being written.
   /// Exclusive lanes only.
@@ -128,8 +132,22 @@ class lane_writer {
   // Prepares before a plain record of this size would not fit.
   static constexpr std::uint64_t plain_margin_bytes = 256;
   void zero_ahead() noexcept;
+  // Of the word after a record, too: nothing else is due below `end`.
+  void limit_plain(std::uint64_t end) noexcept {
+    plain_end_ = end - std::min(end, layout::record_align);
+    prepare_from_ = end - std::min(end, plain_margin_bytes);
+  }
+
+  // As those of lane_memory, with the mask at hand: an instruction less for each record.
+  std::byte* byte_at(std::uint64_t position) const noexcept {
+    return lane_.data + (position & offset_mask_);
+  }
+  layout::word& word_at(std::uint64_t position) const noexcept {
+    return *reinterpret_cast<layout::word*>(byte_at(position));
+  }
 
   lane_memory lane_;
+  std::uint64_t offset_mask_;
   std::uint64_t tail_ = 0;
   std::uint64_t next_seq_ = 1;
   std::uint64_t zero_end_ = 0;      // words at record boundaries in [tail, zero_end) are 0
@@ -137,7 +155,9 @@ class lane_writer {
   std::uint64_t gate_limit_ = 0;
   std::uint64_t time_max_ = 0;
   std::uint64_t next_block_ = 0;  // position from which the next waypoint is due
-  std::uint64_t plain_end_ = 0;   // the lowest of reserved_end, zero_end and next_block
+  // Where plain records end at the latest, and from which tail on that is moved.
+  std::uint64_t plain_end_ = 0;
+  std::uint64_t prepare_from_ = 0;
 };
 
 template <class A>
@@ -154,7 +174,7 @@ void lane_writer<A>::load_turn() noexcept {
   gate_limit_ = A::load(limits.gate_limit, relaxed, sync::edge::none);
   next_block_ = A::load(turn.next_block, relaxed, sync::edge::none);
   if (!turn_is_sane()) repair();  // scribbled over: what the records say counts
-  plain_end_ = std::min({reserved_end_, zero_end_, next_block_});
+  limit_plain(std::min({reserved_end_, zero_end_, next_block_}));
   // [R2] another publisher's reservation, seen under the lock, before what we write into it.
   A::fence(release, sync::edge::reserve);
 }
@@ -221,7 +241,7 @@ template <class A>
 std::byte* lane_writer<A>::write_head(std::uint64_t offset, const record_head& head,
                                       std::uint64_t ticks) noexcept {
   using enum std::memory_order;
-  std::byte* at = lane_.at(tail_ + offset);
+  std::byte* at = byte_at(tail_ + offset);
   auto* words = reinterpret_cast<layout::word*>(at);
   // relaxed: the commit word orders them [R1]
   A::store(words[1], head.shape.pack(), relaxed, sync::edge::none);
@@ -251,14 +271,14 @@ void lane_writer<A>::commit(std::uint64_t total_bytes, std::uint64_t count,
   using enum std::memory_order;
   const std::uint64_t first = tail_;
   const std::uint64_t end = first + total_bytes;
-  if (end >= zero_end_) {                                        // RING-1 for the next tail
-    A::store(lane_.word_at(end), 0, relaxed, sync::edge::none);  // ordered by the commit
+  if (end >= zero_end_) {                                  // RING-1 for the next tail
+    A::store(word_at(end), 0, relaxed, sync::edge::none);  // ordered by the commit
     zero_end_ = end + layout::record_align;
   }
   A::step(sync::failpoint::publish_before_commit);
   // [R1] release: records, and the zero behind them, before the commit word; pairs with the acquire
   // in lane_reader::poll.
-  A::store(lane_.word_at(first), next_seq_, release, sync::edge::commit);
+  A::store(word_at(first), next_seq_, release, sync::edge::commit);
   A::step(sync::failpoint::publish_committed);
   const std::uint64_t seq = next_seq_;
   tail_ = end;
@@ -272,23 +292,25 @@ void lane_writer<A>::commit(std::uint64_t total_bytes, std::uint64_t count,
     write_waypoint<A>(lane_, {first, seq, time_max_});
     next_block_ = base::round_up(first + 1, lane_.block_bytes());
   }
-  plain_end_ = std::min({reserved_end_, zero_end_, next_block_});
+  limit_plain(std::min({reserved_end_, zero_end_, next_block_}));
 }
 
 template <class A>
 template <class Fill, class Stamp>
-inline std::uint64_t lane_writer<A>::publish_plain(std::uint32_t payload_bytes,
+inline std::uint64_t lane_writer<A>::publish_plain(std::uint64_t payload_bytes,
                                                    std::uint64_t total_bytes, std::uint64_t origin,
                                                    Fill&& fill, Stamp&& stamp) noexcept {
   using enum std::memory_order;
-  const std::uint64_t tail = tail_ + total_bytes, seq = next_seq_;
-  std::byte* at = lane_.at(tail_);
+  const std::uint64_t tail = tail_ + total_bytes;
+  std::byte* at = byte_at(tail_);
   auto* words = reinterpret_cast<layout::word*>(at);
   // relaxed: the commit word orders them [R1]
   A::store(words[1], payload_bytes, relaxed, sync::edge::none);
   A::store(words[2], origin, relaxed, sync::edge::none);
   A::step(sync::failpoint::publish_header);
   fill(at + layout::record_header_bytes);
+  // Loaded here: it would take a register from the copy.
+  const std::uint64_t seq = next_seq_;
   A::store(words[3], stamp(), relaxed, sync::edge::none);
   A::step(sync::failpoint::publish_payload);
   // [R1] release: as in commit; the word behind was zeroed before an earlier one (RING-1).
@@ -303,7 +325,7 @@ inline std::uint64_t lane_writer<A>::publish_plain(std::uint32_t payload_bytes,
 template <class A>
 void lane_writer<A>::prepare_plain() noexcept {
   zero_ahead();
-  plain_end_ = std::min({reserved_end_, zero_end_, next_block_});
+  limit_plain(std::min({reserved_end_, zero_end_, next_block_}));
 }
 
 template <class A>
@@ -314,8 +336,8 @@ void lane_writer<A>::zero_ahead() noexcept {
                                               layout::record_align);  // RING-2
   if (zero_end_ >= stop) return;
   // relaxed: the next commit orders it [R1]. The second mapping makes the window contiguous.
-  std::byte* at = lane_.at(zero_end_);
-#pragma GCC unroll 4
+  std::byte* at = byte_at(zero_end_);
+#pragma GCC unroll 8
   for (std::uint64_t left = stop - zero_end_; left != 0;
        left -= layout::record_align, at += layout::record_align)
     A::store(*reinterpret_cast<layout::word*>(at), 0, relaxed, sync::edge::none);
@@ -328,88 +350,25 @@ void lane_writer<A>::show_open(std::uint64_t total_bytes) noexcept {
   using enum std::memory_order;
   const std::uint64_t end = tail_ + total_bytes;
   if (end >= zero_end_) {
-    A::store(lane_.word_at(end), 0, relaxed, sync::edge::none);  // ordered by the store below
+    A::store(word_at(end), 0, relaxed, sync::edge::none);  // ordered by the store below
     zero_end_ = end + layout::record_align;
   }
   // [R1] release: head and progress word before the open commit word; pairs with the acquire in
   // lane_reader::poll.
-  A::store(lane_.word_at(tail_), next_seq_ | layout::commit_open, release, sync::edge::commit);
+  A::store(word_at(tail_), next_seq_ | layout::commit_open, release, sync::edge::commit);
   A::step(sync::failpoint::open_record);
 }
 
 template <class A>
 void lane_writer<A>::show_progress(std::uint64_t progress_offset,
                                    std::uint64_t payload_bytes) noexcept {
-  auto& progress = *reinterpret_cast<layout::word*>(lane_.at(tail_) + progress_offset);
+  auto& progress = *reinterpret_cast<layout::word*>(byte_at(tail_) + progress_offset);
   // [O1] release: the payload so far before the progress word; pairs with the acquire in
   // open_payload::available.
   A::store(progress, payload_bytes, std::memory_order_release, sync::edge::progress);
   A::step(sync::failpoint::open_progress);
 }
 
-template <class A>
-void lane_writer<A>::repair() noexcept {
-  using enum std::memory_order;
-  A::step(sync::failpoint::repair_begin);
-  auto& limits = lane_.header->limits;
-  const entry_point from = newest_waypoint<A>(lane_);
-  tail_ = from.found() ? from.position : 0;
-  next_seq_ = from.found() ? from.seq : 1;
-  time_max_ = from.time_ticks;
-  reserved_end_ = A::load(limits.reserved_end, relaxed,
-                          sync::edge::none);  // the dead process is behind us [L1]
-  const std::uint64_t oldest = tail_;
-  // Without any waypoint the very first is missing, too.
-  std::uint64_t due = from.found() ? base::round_up(tail_ + 1, lane_.block_bytes()) : 0;
-  for (;;) {
-    if (tail_ - oldest > lane_.capacity_bytes || tail_ + layout::record_align > reserved_end_)
-      break;
-    const auto* words = &lane_.word_at(tail_);
-    // [R1] acquire: pairs with the release of the commit word.
-    const std::uint64_t commit = A::load(words[0], acquire, sync::edge::commit);
-    const std::uint64_t seq = commit & layout::sequence_mask;
-    if (seq != next_seq_) break;
-    const auto shape = layout::record_shape::unpack(A::load(words[1], relaxed, sync::edge::none));
-    if (shape.total_bytes() > lane_.largest_bytes()) break;
-    if ((commit & layout::commit_open) != 0) {
-      // Its bytes may be under a reader's eyes: they are skipped for ever, the sequence goes to the
-      // next record (RING-1).
-      const std::uint64_t end = tail_ + shape.total_bytes();
-      if (end + layout::record_align > reserved_end_) break;
-      A::store(lane_.word_at(end), 0, relaxed, sync::edge::none);  // ordered by the store below
-      // [R1] release: the zero behind before the abort; pairs with the acquire in
-      // lane_reader::poll.
-      A::store(lane_.word_at(tail_), seq | layout::commit_aborted, release, sync::edge::commit);
-      A::add(lane_.header->counters.aborted, 1, relaxed, sync::edge::none);  // a statistic
-    } else if ((commit & layout::commit_aborted) == 0) {
-      time_max_ = std::max(time_max_, A::load(words[3], relaxed, sync::edge::none));
-      if (tail_ >= due) {
-        // Missing: its publisher died between commit and waypoint.
-        write_waypoint<A>(lane_, {tail_, seq, time_max_});
-        A::step(sync::failpoint::repair_waypoint);
-      }
-      due = base::round_up(tail_ + 1, lane_.block_bytes());
-      ++next_seq_;
-    }
-    tail_ += shape.total_bytes();
-  }
-  A::step(sync::failpoint::repair_walked);
-  // scribbled over: the next reservation says it anew
-  if (reserved_end_ < tail_ || reserved_end_ - tail_ > lane_.capacity_bytes + zero_window_bytes)
-    reserved_end_ = tail_;
-  // words of an unfinished batch may lie beyond: each next tail is zeroed before its commit
-  zero_end_ = tail_;
-  // The limit may be a dead publisher's candidate (reserve, step 1): nothing above reserved_end was
-  // taken, so start there.
-  gate_limit_ = reserved_end_;
-  // [G1] release: what was reserved before the limit; pairs with the acquire in lane_reader's
-  // attach.
-  A::store(limits.gate_limit, gate_limit_, release, sync::edge::gate);
-  next_block_ = due;
-  plain_end_ = tail_;
-  A::add(lane_.header->counters.repaired, 1, relaxed, sync::edge::none);  // a statistic
-  store_turn();
-  A::step(sync::failpoint::repair_end);
-}
-
 }  // namespace bus::ring
+
+#include "ring/lane_repair.hpp"
