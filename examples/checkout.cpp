@@ -19,6 +19,7 @@ namespace {
 using namespace std::chrono_literals;
 using example::expect;
 using example::must;
+using example::note;
 
 constexpr std::uint64_t orders_total = 2000;
 
@@ -68,7 +69,7 @@ void take_payments(const std::string& bus_name) {
   std::optional<bus::publisher> gate;
   work(bus_name, "orders", "payment", [&](bus::session& session, bus::lease& order, auto number) {
     if (is_declined(number)) {
-      order.reject("card declined");  // another attempt would not help
+      note(order.reject("card declined"));  // another attempt would not help
       return;
     }
     if (!gate) gate.emplace(must(session.publisher("paid.order")));
@@ -77,17 +78,18 @@ void take_payments(const std::string& bus_name) {
 }
 void send_emails(const std::string& bus_name) {
   work(bus_name, "paid", "email", [](auto&, bus::lease& order, auto number) {
-    if (has_no_address(number)) order.reject("no such address");
+    if (has_no_address(number)) note(order.reject("no such address"));
   });
 }
 void update_inventory(const std::string& bus_name) {
   work(bus_name, "paid", "inventory", [](auto&, bus::lease& order, auto number) {
-    if (is_short_of_stock_data(number) && order.failed() == 0) order.nack({}, "database is away");
+    if (is_short_of_stock_data(number) && order.failed() == 0)
+      note(order.nack({}, "database is away"));
   });
 }
 void look_for_fraud(const std::string& bus_name) {
   work(bus_name, "paid", "fraud", [](auto&, bus::lease& order, auto number) {
-    if (breaks_the_score(number)) order.nack({}, "score is not a number");
+    if (breaks_the_score(number)) note(order.nack({}, "score is not a number"));
   });
 }
 

@@ -38,6 +38,13 @@ inline void must(bus::published done, const bus::publisher& by) {
   if (!done) throw std::runtime_error(by.last_error().message());
 }
 
+/// A lease may have ended before it is settled: another worker has the message then, and this one
+/// has nothing more to do.
+inline void note(bus::settle_result outcome) {
+  if (outcome != bus::settle_result::ok)
+    std::fprintf(stderr, "not settled here: %s\n", bus::settle_result_name(outcome));
+}
+
 /// What the example promises. A promise that does not hold ends it with status 1.
 inline void expect(bool holds, const std::string& promise) {
   if (!holds) throw std::runtime_error("this does not hold: " + promise);

@@ -12,6 +12,7 @@ namespace {
 using namespace std::chrono_literals;
 using example::expect;
 using example::must;
+using example::note;
 
 constexpr int users = 100, with_plan = 60, until_alarm = 80;
 
@@ -43,7 +44,7 @@ void bill(const std::string& bus_name, bool needs_plan) {
     const std::string_view text = signup.text();
     // not nack(): it would fail again each time
     if (needs_plan && text.find(' ') == text.npos)
-      signup.reject("no plan");
+      note(signup.reject("no plan"));
     else
       must(invoices.publish(text.substr(0, text.find(' '))), invoices);
   });

@@ -12,6 +12,7 @@ namespace {
 using namespace std::chrono_literals;
 using example::expect;
 using example::must;
+using example::note;
 
 constexpr int rounds = 10, good_each = 40, flaky_each = 10, down_each = 9, gone_each = 1;
 constexpr int attempts_max = 4;
@@ -48,12 +49,12 @@ void send_hooks(const std::string& bus_name) {
     if (status == 200) must(delivered.publish(hook.subject()), delivered);
     // the sink said when
     else if (status == 429)
-      hook.nack(5ms, "429 too many requests");
+      note(hook.nack(5ms, "429 too many requests"));
     else if (status == 410)
-      hook.reject("410 gone");
+      note(hook.reject("410 gone"));
     // after the back-off
     else
-      hook.nack({}, "503 unavailable");
+      note(hook.nack({}, "503 unavailable"));
   });
 }
 

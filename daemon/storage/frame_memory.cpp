@@ -9,12 +9,6 @@
 
 namespace bus::storage {
 
-namespace {
-
-constexpr std::size_t page = 4096;
-
-}  // namespace
-
 frame_memory::frame_memory(std::size_t bytes)
     : data_(static_cast<std::byte*>(std::aligned_alloc(page, base::round_up(bytes, page)))),
       bytes_(base::round_up(bytes, page)) {

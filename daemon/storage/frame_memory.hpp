@@ -6,6 +6,9 @@
 
 namespace bus::storage {
 
+/// What direct writes and headers are multiples of.
+inline constexpr std::size_t page = 4096;
+
 class frame_memory {
  public:
   /// Zeroes; rounded up to whole pages.

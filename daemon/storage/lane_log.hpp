@@ -1,7 +1,7 @@
 #pragma once
-/// lane_log: the writing side of one lane's log: frames into segments (lane_log.cpp), what a crash
-/// or a failure left (lane_log_recovery.cpp), what becomes of full segments
-/// (lane_log_upkeep.cpp).
+/// lane_log: the writing side of one lane's log: frames (lane_log.cpp) into segments
+/// (lane_log_segments.cpp), what a crash left (lane_log_recovery.cpp), how it continues after a
+/// failure (lane_log_restart.cpp), what becomes of full segments (lane_log_upkeep.cpp).
 ///
 /// Invariants
 ///   LOG-1  One write is in flight at most, and it goes behind everything that was written before:
@@ -49,6 +49,7 @@
 
 #include <bus/error.hpp>
 
+#include "base/assert.hpp"
 #include "log/disk.hpp"
 #include "log/format.hpp"
 #include "log/history.hpp"
@@ -160,7 +161,10 @@ class lane_log {
 
   /// From now on LOG-12 holds, for good.
   /// REQUIRES: prepare_spare, take_spare and close_later of the options
-  void serve() noexcept { serves_ = true; }
+  void serve() noexcept {
+    BUS_ASSERT(options_.prepare_spare && options_.take_spare && options_.close_later);
+    serves_ = true;
+  }
   /// Is there space for `frame`? False: it is being made; ask again.
   /// REQUIRES before begin() of a log that serves: true.
   /// Errors: no_space, system

@@ -4,6 +4,7 @@
 #include <cerrno>
 
 #include "storage/lane_log.hpp"
+#include "base/assert.hpp"
 
 namespace bus::storage {
 
@@ -32,6 +33,7 @@ void lane_log::keep_clock(std::uint64_t max_age_ns) {
 
 // REQUIRES: it is full
 std::uint64_t lane_log::records_of(std::size_t index) {
+  BUS_ASSERT(index + 1 < segments_.size(), index, segments_.size());
   segment& one = segments_[index];
   if (one.records) return *one.records;
   const auto header_of = [&](std::uint64_t base_seq) {

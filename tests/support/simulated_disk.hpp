@@ -633,9 +633,8 @@ class simulated_disk : public log::disk {
     for (const auto& [index, unsynced] : file.unsynced) {
       const block_fate fate = decides.of_block(unsynced.versions.size());
       if (index >= made->cached.size()) continue;
-      const auto version = [&](std::size_t number) {
-        return number == 0 ? at(file.durable, index)
-                           : unsynced.versions[std::min(number, unsynced.versions.size()) - 1];
+      const auto version = [&, block = index, &late = unsynced.versions](std::size_t number) {
+        return number == 0 ? at(file.durable, block) : late[std::min(number, late.size()) - 1];
       };
       made->cached[index] = version(fate.version);
       if (fate.torn_at == 0) continue;

@@ -41,9 +41,7 @@ FILE_LINES = 400
 FUNCTION_LINES = 70
 # What is longer today. A number may fall and never rise; what is short enough must leave the list.
 LONG_FILES = {
-    "daemon/storage/lane_log.cpp": 538,
-    "daemon/storage/lane_log_recovery.cpp": 499,
-    "daemon/storage/lane_logger.cpp": 611,
+    "daemon/storage/lane_logger.cpp": 470,
     "daemon/streams/opener.cpp": 528,
     "libbus/src/client/bus_directory.cpp": 581,
     "libbus/src/client/group_files.cpp": 484,
@@ -76,8 +74,9 @@ LONG_FILES = {
 }
 LONG_FUNCTIONS = {
     "bench/instructions/hot_path.cpp": [96],
-    "daemon/storage/lane_log.cpp": [71],
-    "daemon/storage/lane_log_recovery.cpp": [139, 93, 77],
+    "daemon/storage/lane_log_segments.cpp": [71],
+    "daemon/storage/lane_log_recovery.cpp": [139, 93],
+    "daemon/storage/lane_log_restart.cpp": [77],
     "daemon/streams/opener.cpp": [134],
     "examples/rolling_deploy.cpp": [71],
     "libbus/src/client/consumer_claiming.cpp": [83],

@@ -60,12 +60,12 @@ struct consumer_options {
   std::string name = {};  ///< shown by `bus group info`; default: the process's
 };
 
-enum class settle_result : std::uint8_t {
-  ok,
-  stale_lease,  ///< it went back: the lease expired, its consumer is gone, or was taken for dead
-  already_settled,  ///< settled or given back by this very lease, before
-  busy,             ///< the group's lock is held by a process that is stopped; try again
-  closed,           ///< the group, its stream, or the bus is gone: nothing was settled
+enum class [[nodiscard]] settle_result : std::uint8_t{
+    ok,
+    stale_lease,  ///< it went back: the lease expired, its consumer is gone, or was taken for dead
+    already_settled,  ///< settled or given back by this very lease, before
+    busy,             ///< the group's lock is held by a process that is stopped; try again
+    closed,           ///< the group, its stream, or the bus is gone: nothing was settled
 };
 BUS_EXPORT const char* settle_result_name(settle_result outcome) noexcept;
 

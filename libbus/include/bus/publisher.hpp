@@ -47,7 +47,7 @@ enum class publish_status : std::uint8_t {
 
 BUS_EXPORT const char* publish_status_name(publish_status status) noexcept;
 
-struct published {
+struct [[nodiscard]] published {
   publish_status status = publish_status::ok;
   std::uint64_t sequence = 0;  ///< of the message, or the first of a batch; 0 unless ok
 

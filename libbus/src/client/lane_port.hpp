@@ -17,6 +17,7 @@
 
 #include <bus/publisher.hpp>
 
+#include "base/assert.hpp"
 #include "client/session_core.hpp"
 #include "client/writer_gate.hpp"
 #include "ring/lane_writer.hpp"
@@ -49,6 +50,7 @@ class lane_port {
   /// REQUIRES: is_plain, exclusive, stamps are cycles, payload_bytes <= short_copy_max_bytes
   [[gnu::always_inline]] std::uint64_t put_plain(std::uint64_t payload_bytes, std::uint64_t origin,
                                                  const void* payload, bool& settled) noexcept {
+    BUS_ASSERT_HOT(exclusive_ && stamps_are_cycles(), lane_->index());
     const std::uint64_t total = layout::plain_record_bytes(payload_bytes);
     const std::uint64_t seq = writer_.publish_plain(
         payload_bytes, total, origin,

@@ -95,12 +95,12 @@ struct source {
     std::uint64_t stamp = 0;
     bool of_log = false;  // the stamp is the wall clock
 
-    bool is_before(const newest_message& other, const os::tick_clock& clock) const noexcept {
+    bool is_before(const newest_message& other, const os::tick_clock& by) const noexcept {
       if (of_log == other.of_log) return stamp < other.stamp;
-      return wall(clock) < other.wall(clock);
+      return wall(by) < other.wall(by);
     }
-    std::uint64_t wall(const os::tick_clock& clock) const noexcept {
-      return of_log ? stamp : clock.to_wall_ns(stamp);
+    std::uint64_t wall(const os::tick_clock& by) const noexcept {
+      return of_log ? stamp : by.to_wall_ns(stamp);
     }
   };
   std::map<std::string, newest_message, std::less<>> newest;

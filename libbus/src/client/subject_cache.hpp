@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/assert.hpp"
 #include "base/hash.hpp"
 #include "layout/record.hpp"
 
@@ -33,6 +34,7 @@ class subject_cache {
   }
   /// REQUIRES: not known yet
   void add(std::string_view text, std::uint32_t id) {
+    BUS_ASSERT(find(text) == unknown, id);
     if (entries_.size() < 2 * (used_ + 1)) grow();
     entry fresh{base::hash_bytes(text), id, static_cast<std::uint32_t>(text.size()), {}};
     if (text.size() <= sizeof fresh.text) {

@@ -16,6 +16,7 @@
 #include <string_view>
 #include <utility>
 
+#include "base/assert.hpp"
 #include "base/bits.hpp"
 #include "layout/record.hpp"
 
@@ -104,6 +105,7 @@ class header_area_builder {
   explicit header_area_builder(std::byte* buffer) noexcept : buffer_(buffer) {}
 
   void extension(std::uint64_t bit, std::uint64_t value) noexcept {
+    BUS_ASSERT(!has_begun_, bit);
     map_ |= bit, values_[std::countr_zero(bit) & 15] = value;
   }
   void inline_subject(std::string_view subject) noexcept {
@@ -112,6 +114,8 @@ class header_area_builder {
   }
   /// REQUIRES: extensions and subject are set. Only single-word extensions are written today.
   void begin_user_headers() noexcept {
+    BUS_ASSERT(!has_begun_, size_);
+    has_begun_ = true;
     size_ = 0;
     if (map_ == 0) return;
     put(&map_, 8);
@@ -122,6 +126,7 @@ class header_area_builder {
   }
   /// False: too long.
   bool user_header(std::string_view key, std::string_view value) noexcept {
+    BUS_ASSERT(has_begun_ || map_ == 0, map_);
     user_bytes_ += 4 + key.size() + value.size();
     if (key.empty() || key.size() > 255 || value.size() > 0xffff ||
         user_bytes_ > user_headers_max_bytes)
@@ -156,6 +161,7 @@ class header_area_builder {
 
   std::byte* buffer_;
   std::size_t size_ = 0;
+  bool has_begun_ = false;  // user headers: extensions and subject are complete
   std::size_t user_bytes_ = 0;
   std::uint64_t map_ = 0;
   std::uint64_t values_[16] = {};

@@ -10,6 +10,8 @@
 #include <new>
 #include <utility>
 
+#include "base/assert.hpp"
+
 namespace bus::log {
 
 class chunk_ref {
@@ -49,7 +51,10 @@ class chunk_ref {
   std::size_t size() const noexcept { return head_ != nullptr ? head_->bytes : 0; }
   const std::byte* data() const noexcept { return reinterpret_cast<const std::byte*>(head_ + 1); }
   /// REQUIRES: is_unique()
-  std::byte* writable() noexcept { return reinterpret_cast<std::byte*>(head_ + 1); }
+  std::byte* writable() noexcept {
+    BUS_ASSERT(is_unique(), size());
+    return reinterpret_cast<std::byte*>(head_ + 1);
+  }
 
  private:
   static constexpr std::align_val_t alignment{64};

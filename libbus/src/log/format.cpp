@@ -1,4 +1,5 @@
 #include "log/format.hpp"
+#include "base/assert.hpp"
 
 #include <charconv>
 
@@ -6,6 +7,7 @@ namespace bus::log {
 
 std::optional<logged_record> parse_record(std::uint32_t seed, std::uint64_t seq,
                                           const std::byte* at, std::uint64_t available) noexcept {
+  BUS_ASSERT(available >= layout::log_unit, available);
   std::uint64_t words[4];
   std::memcpy(words, at, sizeof words);
   if (static_cast<std::uint32_t>(words[0]) != static_cast<std::uint32_t>(seq)) return std::nullopt;

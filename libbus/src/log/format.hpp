@@ -15,6 +15,7 @@
 #include <span>
 #include <string>
 
+#include "base/assert.hpp"
 #include "base/bits.hpp"
 #include "base/crc32c.hpp"
 #include "layout/log.hpp"
@@ -153,8 +154,9 @@ class frame_builder {
   template <class Copy>
   void add(const layout::record_shape& shape, std::uint64_t origin, std::uint64_t time_ns,
            Copy&& copy) noexcept {
-    std::byte* at = buffer_.data() + used_;
     const std::uint64_t total = shape.total_bytes();
+    BUS_ASSERT(fits(total), used_, total, buffer_.size());
+    std::byte* at = buffer_.data() + used_;
     // The last unit first: what the copy leaves of it is padding.
     std::memset(at + total - layout::log_unit, 0, layout::log_unit);
     const std::uint64_t words[3] = {shape.pack(), origin, time_ns};
@@ -170,6 +172,7 @@ class frame_builder {
   }
   /// Takes the last `count` records back.
   void drop_to(std::uint32_t count, std::uint64_t used_bytes) noexcept {
+    BUS_ASSERT(count <= count_ && used_bytes <= used_, count, count_, used_bytes, used_);
     count_ = count;
     used_ = used_bytes;
   }

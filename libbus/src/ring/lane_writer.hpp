@@ -14,6 +14,7 @@
 
 #include <algorithm>
 
+#include "base/assert.hpp"
 #include "ring/lane_memory.hpp"
 #include "ring/waypoints.hpp"
 #include "sync/access.hpp"
@@ -260,6 +261,7 @@ std::byte* lane_writer<A>::write_head(std::uint64_t offset, const record_head& h
 template <class A>
 void lane_writer<A>::write(std::uint64_t offset, const record_head& head, std::uint64_t ticks,
                            const void* payload) noexcept {
+  BUS_ASSERT_HOT(has_room(offset + head.shape.total_bytes()), offset, tail_, reserved_end_);
   std::byte* at = write_head(offset, head, ticks);
   A::copy_in(at, payload, head.shape.payload_bytes);
   A::step(sync::failpoint::publish_payload);
@@ -301,6 +303,7 @@ inline std::uint64_t lane_writer<A>::publish_plain(std::uint64_t payload_bytes,
                                                    std::uint64_t total_bytes, std::uint64_t origin,
                                                    Fill&& fill, Stamp&& stamp) noexcept {
   using enum std::memory_order;
+  BUS_ASSERT_HOT(is_plain(total_bytes), total_bytes, tail_, plain_end_);
   const std::uint64_t tail = tail_ + total_bytes;
   std::byte* at = byte_at(tail_);
   auto* words = reinterpret_cast<layout::word*>(at);

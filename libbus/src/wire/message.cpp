@@ -3,6 +3,7 @@
 #include <array>
 #include <cstring>
 
+#include "base/assert.hpp"
 #include "wire/stream_json.hpp"
 
 namespace bus::wire {
@@ -20,6 +21,7 @@ error broken(std::string why) {
 
 std::string pack(const json& message) {
   const std::string body = message.dump(-1, ' ', false, json::error_handler_t::replace);
+  BUS_ASSERT(body.size() <= largest_body_bytes, body.size());
   const std::array<std::uint32_t, 3> head{magic, version, static_cast<std::uint32_t>(body.size())};
   std::string packed(head_bytes, '\0');
   std::memcpy(packed.data(), head.data(), head_bytes);

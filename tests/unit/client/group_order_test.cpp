@@ -18,7 +18,7 @@ TEST_F(Group, TheWindowBoundsWhatIsOut) {
   auto out = c.fetch(10, 0s);
   EXPECT_EQ(out.size(), 3u);
   EXPECT_EQ(c.fetch(10, 0s).size(), 0u);
-  out[1].ack();
+  EXPECT_EQ(out[1].ack(), settle_result::ok);
   auto more = c.fetch(10, 0s);
   ASSERT_EQ(more.size(), 1u);
   EXPECT_EQ(more[0].text(), "3");
@@ -31,7 +31,7 @@ TEST_F(Group, DelayedMessagesDoNotUseUpTheWindow) {
   for (int i = 0; i < 100; ++i) {
     auto one = c.next(0s);
     ASSERT_EQ(text_of(one), std::to_string(i));
-    one->nack(1h);
+    EXPECT_EQ(one->nack(1h), settle_result::ok);
   }
   EXPECT_EQ(info().counts.delayed, 100u);
   expect_sums(100);
@@ -48,18 +48,18 @@ TEST_F(Group, KeepsTheOrderOfAKeyAndLetsOthersPass) {
   ASSERT_EQ(text_of(b0), "b0");
   ASSERT_EQ(text_of(without), "without");
   EXPECT_FALSE(c.next(0s));
-  a0->ack();
+  EXPECT_EQ(a0->ack(), settle_result::ok);
   auto a1 = c.next(0s);
   ASSERT_EQ(text_of(a1), "a1");
-  a1->release();
+  EXPECT_EQ(a1->release(), settle_result::ok);
   a1 = c.next(0s);
   ASSERT_EQ(text_of(a1), "a1");
-  a1->nack(10ms);
+  EXPECT_EQ(a1->nack(10ms), settle_result::ok);
   EXPECT_FALSE(c.next(0s)) << "on_fail=block: those behind it wait";
   for (const char* text : {"a1", "a2", "a3", "a4"}) {
     auto next = c.next(1s);
     ASSERT_EQ(text_of(next), text);
-    next->ack();
+    EXPECT_EQ(next->ack(), settle_result::ok);
   }
   expect_sums(7);
 }
@@ -69,16 +69,16 @@ TEST_F(Group, WithSkipARetryDoesNotHoldItsKey) {
   auto c = join({.order = group_order::key, .on_fail = on_fail::skip});
   for (int i = 0; i < 3; ++i) publish_key("a", "a" + std::to_string(i));
   auto a0 = c.next(0s);
-  a0->nack(20ms);
+  EXPECT_EQ(a0->nack(20ms), settle_result::ok);
   auto a1 = c.next(0s);
   ASSERT_EQ(text_of(a1), "a1");
   std::this_thread::sleep_for(30ms);
   EXPECT_FALSE(c.next(0s)) << "its retry is due, but a1 is out";
-  a1->ack();
+  EXPECT_EQ(a1->ack(), settle_result::ok);
   for (const char* text : {"a0", "a2"}) {
     auto next = c.next(0s);
     ASSERT_EQ(text_of(next), text);
-    next->ack();
+    EXPECT_EQ(next->ack(), settle_result::ok);
   }
   expect_sums(3);
 }
@@ -96,19 +96,19 @@ TEST_F(Group, AHotKeyDoesNotHoldUpTheRest) {
   std::size_t cold = 0;
   for (auto one = c.next(0s); one; one = c.next(0s)) {
     ASSERT_EQ(one->text(), "cold");
-    one->ack();
+    EXPECT_EQ(one->ack(), settle_result::ok);
     ++cold;
   }
   EXPECT_EQ(cold, 299u);
   expect_sums(3299);
-  first->ack();
+  EXPECT_EQ(first->ack(), settle_result::ok);
   for (int i = 1; i < 3000; ++i) {
     auto one = c.next(0s);
     ASSERT_EQ(text_of(one), std::to_string(i));
     if (i % 100 == 0) {
       ASSERT_FALSE(c.next(0s));
     }
-    one->ack();
+    EXPECT_EQ(one->ack(), settle_result::ok);
   }
   EXPECT_FALSE(c.next(0s));
   EXPECT_EQ(info().counts.settled, 3299u);
@@ -126,13 +126,13 @@ TEST_F(Group, WhatIsLookedAtAgainIsNotOverwritten) {
   publish_key("cold", "cold");
   auto cold = c.next(0s);
   ASSERT_EQ(text_of(cold), "cold");
-  first->ack();
+  EXPECT_EQ(first->ack(), settle_result::ok);
   for (int i = 1; i < 20; ++i) {
     auto one = c.next(0s);
     ASSERT_EQ(text_of(one), std::to_string(i));
     while (i == 3 && out_->publish(std::string(400, 'x'))) {  // all are found now: fill the ring
     }
-    one->ack();
+    EXPECT_EQ(one->ack(), settle_result::ok);
   }
   EXPECT_EQ(cold->ack(), settle_result::ok);
   EXPECT_EQ(info().counts.parked + info().counts.leased, 0u);
@@ -145,14 +145,14 @@ TEST_F(Group, TotalOrderIsOneAtATime) {
   auto one = a.next(0s);
   ASSERT_TRUE(one);
   EXPECT_FALSE(b.next(0s));
-  one->nack(30ms);
+  EXPECT_EQ(one->nack(30ms), settle_result::ok);
   EXPECT_FALSE(b.next(0s)) << "what failed holds up the rest";
   auto again = b.next(1s);
   ASSERT_EQ(text_of(again), "0");
-  again->ack();
+  EXPECT_EQ(again->ack(), settle_result::ok);
   auto next = a.next(0s);
   ASSERT_EQ(text_of(next), "1");
-  next->ack();
+  EXPECT_EQ(next->ack(), settle_result::ok);
 }
 
 // With so many keys they are looked for ahead, at a guessed place: records of other sizes must not
@@ -249,7 +249,7 @@ TEST_F(Group, SeveralLanesAreTakenInTheOrderOfTime) {
   for (int i = 0; i < 30; ++i) {
     auto one = c.next(0s);
     ASSERT_EQ(text_of(one), std::to_string(i));
-    one->ack();
+    EXPECT_EQ(one->ack(), settle_result::ok);
   }
   expect_sums(30);
 }

@@ -21,7 +21,7 @@ TEST_F(Group, HoldsPublishersBackWhatNobodyClaimed) {
   for (int i = 0; i < sent; ++i) {
     auto one = c.next(0s);
     ASSERT_TRUE(one) << i;
-    one->ack();
+    EXPECT_EQ(one->ack(), settle_result::ok);
   }
   EXPECT_FALSE(c.next(0s));
   EXPECT_TRUE(out_->publish("on it goes"));
@@ -46,7 +46,7 @@ TEST_F(Group, AMessageThatIsOutDoesNotPinTheRing) {
   ASSERT_EQ(text_of(again), "0");
   EXPECT_EQ(again->acquired(), 2u);
   EXPECT_EQ(again->failed(), 0u);
-  again->ack();
+  EXPECT_EQ(again->ack(), settle_result::ok);
   expect_sums(500);
 }
 
@@ -85,9 +85,12 @@ TEST_F(Group, OverwritingStreamsLoseTheUnclaimedOnlyAndCountThem) {
   EXPECT_EQ(held[3].release(), settle_result::ok);
   auto again = c.next(0s);
   ASSERT_EQ(text_of(again), "3") << "what is out is kept";
-  again->ack();
+  EXPECT_EQ(again->ack(), settle_result::ok);
   std::size_t got = 0;
-  for (auto one = c.next(0s); one; one = c.next(0s)) one->ack(), ++got;
+  for (auto one = c.next(0s); one; one = c.next(0s)) {
+    EXPECT_EQ(one->ack(), settle_result::ok);
+    ++got;
+  }
   EXPECT_GT(got, 100u);
   const auto counts = info().counts;
   EXPECT_EQ(counts.dropped + got + 5, 3010u);
@@ -195,9 +198,9 @@ TEST_F(Group, SurvivesARepairAtAnyTime) {
     if (i % 3 == 0)
       out.push_back(std::move(*one));
     else if (i % 3 == 1)
-      one->ack();
+      EXPECT_EQ(one->ack(), settle_result::ok);
     else
-      one->release();
+      EXPECT_EQ(one->release(), settle_result::ok);
     const auto repaired = bus_->repair_group("orders", "workers");
     ASSERT_TRUE(repaired) << repaired.error().message();
     ASSERT_EQ(*repaired, 0u);
@@ -210,7 +213,7 @@ TEST_F(Group, SurvivesARepairAtAnyTime) {
     seen.insert(std::string(one->text()));
     ASSERT_GT(value, last.contains(value % 7) ? last[value % 7] : -1);
     last[value % 7] = value;
-    one->ack();
+    EXPECT_EQ(one->ack(), settle_result::ok);
     if (value % 13 == 0) {
       ASSERT_EQ(*bus_->repair_group("orders", "workers"), 0u);
     }
@@ -241,7 +244,10 @@ TEST_F(Group, WithoutConsumersItLetsPublishersGoInTheEnd) {
   EXPECT_EQ(info().counts.delayed, 1u) << "what waits for its retry stays";
   auto c = join({});
   std::uint64_t got = 0;
-  for (auto one = c.next(0s); one; one = c.next(0s)) one->ack(), ++got;
+  for (auto one = c.next(0s); one; one = c.next(0s)) {
+    EXPECT_EQ(one->ack(), settle_result::ok);
+    ++got;
+  }
   EXPECT_GT(got, 40u);
   const auto counts = info().counts;
   EXPECT_GT(counts.dropped, 100u);

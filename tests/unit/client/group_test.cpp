@@ -54,7 +54,7 @@ TEST_F(Group, EachGroupGetsEverything) {
     for (int i = 0; i < 5; ++i) {
       auto one = c->next(0s);
       ASSERT_EQ(text_of(one), std::to_string(i));
-      one->ack();
+      EXPECT_EQ(one->ack(), settle_result::ok);
     }
 }
 
@@ -75,7 +75,7 @@ TEST_F(Group, ReturnsWhatFailedAfterTheBackOffAndBuriesItInTheEnd) {
   EXPECT_EQ(one->ack(), settle_result::already_settled);
   auto other = c.next(0s);
   ASSERT_EQ(text_of(other), "1") << "others flow meanwhile";
-  other->ack();
+  EXPECT_EQ(other->ack(), settle_result::ok);
   one = c.next(5s);
   ASSERT_EQ(text_of(one), "0");
   EXPECT_GE(std::chrono::steady_clock::now() - begin, 29ms);
@@ -131,7 +131,7 @@ TEST_F(Group, DeadLettersCanBeReadAsAStreamAndNobodyElseWritesThem) {
   auto letters = bus_->subscribe("_dlq.orders.workers", {.start = start::all()});
   ASSERT_TRUE(letters);
   publish(0, 1);
-  c.next(0s)->reject("no");
+  EXPECT_EQ(c.next(0s)->reject("no"), settle_result::ok);
   auto seen = letters->next(1s);
   ASSERT_TRUE(seen);
   EXPECT_EQ(seen->text(), "0");
@@ -144,7 +144,7 @@ TEST_F(Group, WithoutDeadLettersTheyAreDroppedAndCounted) {
   add_stream();
   auto c = join({.dead_letters = false});
   publish(0, 3);
-  for (int i = 0; i < 3; ++i) c.next(0s)->reject("no");
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(c.next(0s)->reject("no"), settle_result::ok);
   EXPECT_EQ(info().counts.dead, 3u);
   expect_sums(3);
   EXPECT_FALSE(bus_->stream("orders.workers.dlq"));
@@ -251,7 +251,7 @@ TEST_F(Group, FiltersBySubjectAndHeaders) {
   for (const char* text : {"yes", "too"}) {
     auto one = c.next(0s);
     ASSERT_EQ(text_of(one), text);
-    one->ack();
+    EXPECT_EQ(one->ack(), settle_result::ok);
   }
   EXPECT_FALSE(c.next(0s));
   EXPECT_EQ(info("eu").counts.filtered, 2u);
@@ -268,7 +268,7 @@ TEST_F(Group, ASparseFilterIsSearchedToItsEnd) {
     ASSERT_TRUE(sender->publish("found"));
     auto one = c.next(0s);
     ASSERT_EQ(text_of(one), "found");
-    one->ack();
+    EXPECT_EQ(one->ack(), settle_result::ok);
     EXPECT_EQ(info("rare").counts.filtered, static_cast<std::uint64_t>(before));
     expect_sums(static_cast<std::uint64_t>(before) + 1, "rare");
     out_.reset();
@@ -308,7 +308,7 @@ TEST_F(Group, PeekShowsWhatComesNextInTheOrderOfClaims) {
               (*all)[std::min<std::size_t>(i, 6)].payload);
     auto next = c.next(0s);
     EXPECT_EQ(text_of(next), std::to_string(i));
-    if (next) next->ack();
+    EXPECT_TRUE(!next || next->ack() == settle_result::ok);
   }
 }
 
@@ -339,7 +339,7 @@ TEST_F(Group, StartsAtTheLastOfAllLanes) {
   for (const char* expected : {"5", "6", "nothing"}) {
     auto one = c.next(0s);
     EXPECT_EQ(text_of(one), expected);
-    if (one) one->ack();
+    EXPECT_TRUE(!one || one->ack() == settle_result::ok);
   }
 }
 
@@ -371,7 +371,7 @@ TEST_F(Group, WhatAConsumerLeavesBehindGoesBack) {
   std::map<std::string, std::uint32_t> failed;
   for (auto one = c.next(0s); one; one = c.next(0s)) {
     failed[std::string(one->text())] = one->failed();
-    one->ack();
+    EXPECT_EQ(one->ack(), settle_result::ok);
   }
   EXPECT_EQ(failed.size(), 6u);
   EXPECT_EQ(failed["0"], 1u) << "let go without being settled";
@@ -404,7 +404,7 @@ TEST_F(Group, WhoSpinsHearsOfAResumeToo) {
     auto one = c.next(10s);
     later.join();
     ASSERT_EQ(text_of(one), "7");
-    one->ack();
+    EXPECT_EQ(one->ack(), settle_result::ok);
   }
 }
 

@@ -55,7 +55,7 @@ TEST_P(Loan, PublishesWhatWasBuiltInPlace) {
 
 TEST_P(Loan, IsInvisibleUntilCommitAndGoneWithoutIt) {
   {
-    bus::loan abandoned = loan("abandoned", 4000);
+    [[maybe_unused]] const bus::loan abandoned = loan("abandoned", 4000);
     EXPECT_TRUE(drain(*s).empty());
   }
   send(*p, "after");

@@ -86,7 +86,8 @@ bus::result<samples> product_round_trip(const rtt_options& options, int near_cor
     if (!side) return report_failure(side.error()), 1;
     for (std::uint64_t i = 0; i < trips; ++i) {
       sink = sink + receive(*side, options.block);
-      side->out.publish(std::string_view(payload.data(), payload.size()));
+      if (!side->out.publish(std::string_view(payload.data(), payload.size())))
+        return report_failure(side->out.last_error()), 1;
     }
     return 0;
   });
@@ -101,7 +102,8 @@ bus::result<samples> product_round_trip(const rtt_options& options, int near_cor
   for (std::uint64_t i = 0; i < trips; ++i) {
     const std::uint64_t begin = ticks();
     std::memset(payload.data(), static_cast<int>(i), payload.size());
-    side->out.publish(std::string_view(payload.data(), payload.size()));
+    if (!side->out.publish(std::string_view(payload.data(), payload.size())))
+      return side->out.last_error();
     sink = sink + receive(*side, options.block);
     measured.add(ticks() - begin);
   }
