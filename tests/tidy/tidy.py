@@ -57,7 +57,7 @@ LONG_FILES = {
     "libbus/src/os/files.cpp": 424,
     "tests/daemon/replay_test.cpp": 671,
     "tests/process/group_liveness.cpp": 586,
-    "tests/process/kill_at_failpoints.cpp": 598,
+    "tests/process/kill_at_failpoints.cpp": 600,
     "tests/process/liveness.cpp": 622,
     "tests/process/stage.cpp": 506,
     "tests/robust/damaged_files_test.cpp": 432,
