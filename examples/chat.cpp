@@ -1,8 +1,8 @@
-/// chat: messages of each user in order, of thousands of users at once, by four workers.
+/// chat: four workers process messages of thousands of users, each user's messages in order.
 ///
-/// The group has order `key`, and the key is the user: of one user one message is out at a time.
-/// There are no partitions, so a hot user holds nobody up: its first message is stuck at a worker
-/// here until all the others have been shown.
+/// The group has order `key`, and the key is the user: one message of a user is out at a time.
+/// There are no partitions, so a hot user does not delay others: here its first message is stuck at
+/// a worker until the messages of all others have been shown.
 
 #include "example.hpp"
 
@@ -28,7 +28,7 @@ void declare(bus::session& session) {
   }
 }
 
-/// The number of a message counts the messages of its user.
+/// `number` counts the messages of the user.
 void send(bus::publisher& chat, const std::string& user, int number) {
   const bus::header headers[] = {{"key", user}};
   must(chat.publish_to("chat." + user, std::to_string(number), headers), chat);
@@ -51,7 +51,7 @@ void show_messages(const std::string& bus_name) {
   });
 }
 
-/// Reads until `count` messages have been shown; each must be the next one of its user.
+/// Reads `count` shown messages and checks that each is the next one of its user.
 void watch(bus::subscriber& screen, int count, bool hot, std::map<std::string, int>& last) {
   for (int i = 0; i < count; ++i) {
     const auto shown = screen.next(20s);

@@ -1,12 +1,12 @@
-/// checkout: an order passes the payment gate, then goes to three groups at once, and to analytics
-/// that nobody waits for.
+/// checkout: an order passes the payment gate, then goes to three groups at once, and to analytics,
+/// which holds no publisher back.
 ///
 ///   orders -- payment --> paid --+-- email       an address does not exist: dead letter at once
 ///                                +-- inventory   the database is away: retried until it is back
 ///                                +-- fraud       one score always fails: dead letter after three
 ///                                +-- analytics   a subscriber that may miss messages
 ///
-/// Each group is a process, payment two; each group has its own pace and its own dead letters.
+/// Each group has one worker process, payment two; each has its own pace and its own dead letters.
 
 #include "example.hpp"
 
@@ -30,10 +30,10 @@ bool breaks_the_score(std::uint64_t order) { return order % 500 == 1; }
 
 constexpr std::uint64_t declined = orders_total / 100, paid = orders_total - declined;
 
-/// What an operator does once: here, or with `bus stream add` and `bus group add`.
+/// Setup that an operator does once: here, or with `bus stream add` and `bus group add`.
 void declare(bus::session& session) {
   bus::stream_config stream;
-  stream.overflow = bus::overflow::block;  // an order is never lost: the shop would wait
+  stream.overflow = bus::overflow::block;  // no order is lost: the shop waits
   stream.ring_bytes = 64u << 10;
   stream.max_message_bytes = 4u << 10;
   for (const char* name : {"orders", "paid"}) {
@@ -54,7 +54,7 @@ void declare(bus::session& session) {
   }
 }
 
-/// The loop of every worker. What returns is acknowledged, unless it settled the message itself.
+/// The loop of every worker. A message is acknowledged when `handle` returns without settling it.
 void work(const std::string& bus_name, const char* stream, const char* group,
           const std::function<void(bus::session&, bus::lease&, std::uint64_t)>& handle) {
   bus::session session = must(bus::open(bus_name));
@@ -73,7 +73,7 @@ void take_payments(const std::string& bus_name) {
       return;
     }
     if (!gate) gate.emplace(must(session.publisher("paid.order")));
-    must(gate->publish(order.text()), *gate);  // only then it is acknowledged
+    must(gate->publish(order.text()), *gate);  // acknowledged only after this
   });
 }
 void send_emails(const std::string& bus_name) {
@@ -104,14 +104,14 @@ bool is_everything_done(const bus::session& session) {
   return is_done(session, "orders", "payment");
 }
 
-/// Looks up only when everything is over, and is told what it missed.
+/// Begins to read only when all orders are done, and gets the number of missed messages as gaps.
 void analyse(const std::string& bus_name) {
   bus::session session = must(bus::open(bus_name));
   std::uint64_t seen = 0, missed = 0;
   bus::subscriber_options options;
   options.name = "analytics";
   options.start = bus::start::all();
-  options.gate = false;  // it never holds anybody back
+  options.gate = false;  // never holds a publisher back
   options.on_gap = [&](const bus::gap& gap) { missed += gap.count; };
   bus::subscriber orders = must(session.subscribe("paid.>", options));
   example::wait_until([&] { return is_everything_done(session); }, "all orders are done");
@@ -154,7 +154,7 @@ void checkout() {
   for (std::uint64_t order = 1; order <= orders_total; ++order)
     must(shop.publish(std::to_string(order)), shop);
 
-  analytics.join("analytics");  // it waits for all the others
+  analytics.join("analytics");  // it waits for all groups
   for (auto* worker : {&payment, &more_payment, &email, &inventory, &fraud}) worker->end("worker");
   report(session, "orders", "payment", declined, "rejected", "card declined");
   report(session, "paid", "email", orders_total / 200, "rejected", "no such address");

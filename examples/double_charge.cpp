@@ -1,12 +1,12 @@
-/// double_charge: two holders of one message, and one charge.
+/// double_charge: two holders of one message, but one charge.
 ///
-/// A worker is stopped in the middle of its work, longer than its lease lasts. Another one gets the
-/// message and does the work. Then the first goes on where it was, and knows of nothing. No queue
-/// can prevent that; two things make it harmless:
+/// A worker is stopped in the middle of its work for longer than its lease lasts. Another worker
+/// gets the message and does the work. Then the first one resumes, unaware of this. No queue can
+/// prevent that; two things make it harmless:
 ///
-///   the ledger   takes a charge of an order once (the business key), and refuses that of a lease
-///                that is older than one it has seen (the fencing token)
-///   the settle   of the late one answers stale_lease
+///   the ledger   charges an order once (the business key), and refuses a lease that is older than
+///                one it has seen for the order (the fencing token)
+///   ack()        of the late worker returns stale_lease
 
 #include "example.hpp"
 
@@ -29,11 +29,11 @@ const char* name(charged outcome) {
                                       : "refused: an old lease";
 }
 
-/// Later is higher, among all leases that the group ever gave.
+/// A later lease of the group has a higher fence.
 std::uint64_t fence_of(const bus::lease& order) { return order.fencing_token(); }
 
-/// Stands for a table of a database. One word per order, changed as in one transaction: the highest
-/// fence that was seen, and whether the order is charged.
+/// Simulates a database table. Each order has one word, changed as in one transaction: the highest
+/// fence seen, and whether the order is charged.
 class ledger {
  public:
   charged charge(std::uint64_t order, std::uint64_t fence) {
@@ -62,8 +62,8 @@ ledger& shared_ledger() {
 
 enum class stops { never, before_the_charge, after_the_charge };
 
-/// Takes one order. Asking held() first saves work; it cannot replace the ledger, for the worker
-/// may be stopped right behind it.
+/// Processes one order. Checking held() first saves work, but cannot replace the ledger, because
+/// the worker may be stopped right after the check.
 void take_one(const std::string& bus_name, ledger& book, const char* who, stops where,
               charged expected, bus::settle_result settled) {
   bus::session session = must(bus::open(bus_name));
@@ -92,7 +92,7 @@ void double_charge() {
   bus::group_config group;
   group.name = "billing";
   group.stream = "orders";
-  group.ack_wait = 100ms;  // short, so that this does not take long; 30 s unless set
+  group.ack_wait = 100ms;  // short, to keep the example short; default 30 s
   group.backoff = {0ms};
   must(session.add_group(group));
   bus::publisher shop = must(session.publisher("orders.placed"));

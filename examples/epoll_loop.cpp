@@ -1,8 +1,7 @@
-/// epoll_loop: subscribers among other descriptors. Two subscribers and a timer in one epoll loop,
-/// one thread, no polling.
+/// epoll_loop: two subscribers and a timer in one epoll loop, in one thread, without busy polling.
 ///
-/// The protocol: take all that is there; arm() each subscriber; sleep in epoll_wait() only when
-/// each arm() said true; when a subscriber's descriptor is readable, drain() it; begin again.
+/// The protocol: take all messages; arm() each subscriber; sleep in epoll_wait() only if every
+/// arm() returned true; drain() each subscriber whose descriptor is readable; repeat.
 
 #include "example.hpp"
 
@@ -23,7 +22,7 @@ constexpr int prices_total = 3000;
 constexpr int orders_total = 300;
 constexpr auto tick = 100ms;
 
-/// The other process: prices all the time, an order now and then.
+/// The other process: publishes prices, and an order after every tenth price.
 void publish(const std::string& bus_name) {
   bus::session session = must(bus::open(bus_name));
   bus::publisher prices = must(session.publisher("prices.EURUSD"));

@@ -1,6 +1,6 @@
 #pragma once
-/// example: the few lines that all examples share: errors as exceptions, a bus of this run's own,
-/// other processes.
+/// example: code that all examples share: errors as exceptions, a private bus for each run, child
+/// processes.
 
 #include <bus/bus.hpp>
 
@@ -22,8 +22,8 @@
 
 namespace example {
 
-/// The value, or an exception with the text for people. No exception comes from the library itself:
-/// results carry errors.
+/// Returns the value, or throws the error text. The library itself does not throw: its results
+/// carry errors.
 template <class T>
 T must(bus::result<T> made) {
   if (!made) throw std::runtime_error(made.error().message());
@@ -33,7 +33,7 @@ inline void must(bus::result<void> done) {
   if (!done) throw std::runtime_error(done.error().message());
 }
 
-/// Publishing answers with a small status; the words for people are in last_error().
+/// Publishing returns a small status; last_error() has the text for people.
 inline void must(bus::published done, const bus::publisher& by) {
   if (!done) throw std::runtime_error(by.last_error().message());
 }
@@ -45,12 +45,12 @@ inline void note(bus::settle_result outcome) {
     std::fprintf(stderr, "not settled here: %s\n", bus::settle_result_name(outcome));
 }
 
-/// What the example promises. A promise that does not hold ends it with status 1.
+/// Checks a promise of the example. If it does not hold, the example ends with status 1.
 inline void expect(bool holds, const std::string& promise) {
   if (!holds) throw std::runtime_error("this does not hold: " + promise);
 }
 
-/// Waits until `true_now()`; for things that others do soon.
+/// Waits until `true_now()` holds, at most 20 seconds; else throws.
 template <class Condition>
 void wait_until(Condition&& true_now, const char* what) {
   for (const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20); !true_now();
@@ -59,7 +59,7 @@ void wait_until(Condition&& true_now, const char* what) {
       throw std::runtime_error(std::string(what) + ": not within 20 seconds");
 }
 
-/// True when a subscriber of that name reads the bus: any process may ask what `bus ps` shows.
+/// True when a subscriber of that name reads the bus. Any process can query what `bus ps` shows.
 inline bool is_subscribed(const bus::session& session, std::string_view name) {
   for (const auto& process : must(session.processes()))
     for (const auto& reader : process.readers)
@@ -67,9 +67,9 @@ inline bool is_subscribed(const bus::session& session, std::string_view name) {
   return false;
 }
 
-/// The name of a bus for this run alone, and its removal at the end. A program that joins a bus
-/// which others use as well just says bus::open(), or bus::open("trading"). BUS_ROOT names the
-/// directory of all buses; it is /dev/shm unless set.
+/// Names a bus for this run alone, and removes it at the end. A program that joins a bus which
+/// others use as well calls bus::open(), or bus::open("trading"). BUS_ROOT is the directory of all
+/// buses, /dev/shm by default.
 class bus_of_this_run {
  public:
   explicit bus_of_this_run(const std::string& program)
@@ -99,7 +99,7 @@ class process {
     if (pid_ < 0) throw std::runtime_error("cannot fork");
     if (pid_ != 0) return;
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (::getppid() != parent) ::_exit(1);  // it died before we could ask to be told
+    if (::getppid() != parent) ::_exit(1);  // the parent died before the prctl()
     int status = 1;
     try {
       work();
@@ -114,14 +114,15 @@ class process {
   process& operator=(const process&) = delete;
   ~process() { kill(); }
 
-  /// True when it has ended; without waiting for it.
+  /// True when the process has ended. Does not wait.
   bool ended() { return pid_ <= 0 || reap(WNOHANG); }
-  /// Ends it at once, wherever it is: kill -9.
+  /// Kills the process at once (kill -9) and waits for its end.
   void kill() {
     send(SIGKILL);
     if (pid_ > 0) reap(0);
   }
-  /// Asks it to end, and waits for that. Throws unless it succeeded, or had not yet begun.
+  /// Sends SIGTERM and waits for the end of the process. Throws unless it exited with status 0, or
+  /// the signal killed it before it handled SIGTERM.
   void end(const char* who) {
     send(SIGTERM);
     if (pid_ > 0) reap(0);
@@ -130,7 +131,7 @@ class process {
   void send(int signal) {
     if (pid_ > 0) ::kill(pid_, signal);
   }
-  /// Waits until it is stopped, as by SIGSTOP.
+  /// Waits until the process is stopped, as by SIGSTOP.
   void wait_stopped(const char* who) {
     int status = 0;
     while (::waitpid(pid_, &status, WUNTRACED) < 0 && errno == EINTR) {
@@ -139,7 +140,7 @@ class process {
     pid_ = -1;
     throw std::runtime_error(std::string("the ") + who + " ended");
   }
-  /// Waits for its end. Throws unless it succeeded.
+  /// Waits for the end of the process. Throws unless it exited with status 0.
   void join(const char* who) {
     if (pid_ > 0) reap(0);
     if (!WIFEXITED(status_) || WEXITSTATUS(status_) != 0)
@@ -160,7 +161,7 @@ class process {
   int status_ = 0;
 };
 
-/// From now on SIGTERM ends the waits and loops of `worker`: it finishes what it has in hand.
+/// From now on SIGTERM ends the waits and loops of `worker`. It finishes its current message first.
 inline void stop_on_sigterm(bus::consumer& worker) {
   static bus::consumer* stopped_by_signal = nullptr;
   stopped_by_signal = &worker;
@@ -169,7 +170,7 @@ inline void stop_on_sigterm(bus::consumer& worker) {
   ::sigaction(SIGTERM, &action, nullptr);
 }
 
-/// main() of every example: what it throws is printed, and the exit status says so.
+/// The main() of every example: prints an exception, and returns the exit status.
 template <class Work>
 int run(Work&& work) {
   try {

@@ -1,11 +1,11 @@
 /// market_data: quotes as typed structs, an early subscriber, and a late joiner that misses
 /// nothing.
 ///
-/// Three processes. The publisher sends quotes of five symbols. The early subscriber follows from
-/// the first. The late joiner comes when half of them are out: the newest quote of one symbol at
-/// once (start::last), then the whole history that the ring still has (start::all), which runs into
-/// the live quotes without a gap: a message is written once, history and live are two positions in
-/// one ring.
+/// Three processes. The publisher sends quotes of five symbols. The early subscriber reads from the
+/// first quote on. The late joiner starts when half of them are published. It reads the newest
+/// quote of one symbol at once (start::last), then the history that the ring still has
+/// (start::all), which continues with the live quotes without a gap: a message is written once, and
+/// history and live quotes are two positions in one ring.
 
 #include "example.hpp"
 
@@ -24,9 +24,8 @@ using example::is_subscribed;
 using example::must;
 using example::wait_until;
 
-/// What crosses the border between processes: trivially copyable, no pointers. The id and the
-/// layout are checked: a subscriber that was compiled with another struct gets type_mismatch
-/// instead of nonsense.
+/// The message type: trivially copyable, no pointers. The id and the layout are checked: a
+/// subscriber compiled with another struct gets type_mismatch instead of garbage.
 struct quote {
   static constexpr std::string_view bus_type = "quote/1";
   static constexpr std::string_view bus_layout =
@@ -46,10 +45,10 @@ void declare_stream(bus::session& session) {
   bus::stream_config config;
   config.name = "md";
   config.subjects = {"md.>"};
-  // followers hold the publisher back rather than miss a quote
+  // subscribers hold the publisher back rather than miss a quote
   config.overflow = bus::overflow::block;
-  config.ring_bytes = 8u << 20;      // keeps all quotes of this example, for who comes late
-  must(session.add_stream(config));  // the same declaration twice is fine
+  config.ring_bytes = 8u << 20;      // holds all quotes of this example, for the late joiner
+  must(session.add_stream(config));  // declaring the same stream twice is fine
 }
 
 void publish_quotes(const std::string& bus_name) {
@@ -71,8 +70,8 @@ void publish_quotes(const std::string& bus_name) {
   }
 }
 
-/// Reads up to the last quote. Every number follows the one before: nothing missed, nothing twice,
-/// in order.
+/// Reads up to the last quote. The numbers are consecutive: no quote is missed, repeated or out of
+/// order.
 std::uint64_t follow(bus::typed_subscriber<quote>& quotes) {
   std::uint64_t number = 0, received = 0;
   while (number < quotes_total) {
@@ -113,7 +112,7 @@ void join_late(const std::string& bus_name) {
   std::printf("late joiner: AAPL stands at %.2f / %.2f (quote %llu)\n", now->bid, now->ask,
               static_cast<unsigned long long>(now->number));
 
-  // All that was, then all that comes.
+  // The history, then the live quotes.
   bus::subscriber_options history;
   history.start = bus::start::all();
   auto quotes = must(bus::typed_subscriber<quote>::open(session, "md.eq.*", history));

@@ -2,9 +2,9 @@
 ///
 ///   pingpong [TRIPS]     default 200000
 ///
-/// Each direction is a stream of its own, so that each side can be the exclusive publisher of its
-/// stream: such a publisher takes no lock. Both sides declare both streams: whoever comes first
-/// makes them, and nobody has to be started first.
+/// Each direction is a separate stream, so that each side is the exclusive publisher of its stream
+/// and takes no lock. Both sides declare both streams: the first one creates them, so the sides can
+/// start in any order.
 
 #include "example.hpp"
 
@@ -26,7 +26,7 @@ void declare_streams(bus::session& session) {
     bus::stream_config config;
     config.name = name;
     config.subjects = {name};
-    // nothing may be lost, so a full ring makes its publisher wait
+    // no message may be lost: a publisher waits while the ring is full
     config.overflow = bus::overflow::block;
     must(session.add_stream(config));
   }
@@ -40,13 +40,13 @@ bus::publisher exclusive_publisher(bus::session& session, const char* subject) {
 
 bus::subscriber subscriber_of(bus::session& session, const char* subject) {
   bus::subscriber_options options;
-  options.start = bus::start::all();  // the first ping may be there before we are
-  // spins for some microseconds, then sleeps; busy_spin has a core to itself
+  options.start = bus::start::all();  // the first ping may precede the subscriber
+  // spins for 20 us, then sleeps; busy_spin would occupy a core
   options.wait = bus::wait_strategy::adaptive;
   return must(session.subscribe(subject, options));
 }
 
-/// The far process: sends back whatever comes.
+/// The far process: sends every message back.
 void echo(const std::string& bus_name, std::uint64_t trips) {
   bus::session session = must(bus::open(bus_name));
   declare_streams(session);

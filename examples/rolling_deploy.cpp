@@ -1,8 +1,8 @@
-/// rolling_deploy: all workers are replaced while jobs come in, some of them by kill -9. Nothing is
-/// lost, and nothing that was acknowledged is done again.
+/// rolling_deploy: all workers are replaced while jobs come in, some of them by kill -9. No job is
+/// lost, and no acknowledged job is done again.
 ///
-/// A worker says on the stream `events` when it starts a job and when its acknowledgement was
-/// taken. All events are in one order, so whoever reads them sees every promise kept or broken.
+/// A worker publishes on the stream `events` when it starts a job and when its acknowledgement has
+/// succeeded. All events have one order, so the reader sees whether each promise is kept.
 
 #include "example.hpp"
 
@@ -26,7 +26,7 @@ void declare(bus::session& session) {
     stream.name = name;
     stream.subjects = {stream.name + ".>"};
     if (stream.name == "jobs") {
-      stream.ring_bytes = 64u << 10;  // smaller than the load: the source waits for the workers
+      stream.ring_bytes = 64u << 10;  // smaller than the load: the source waits for workers
       stream.max_message_bytes = 4u << 10;
     }
     must(session.add_stream(stream));
@@ -34,11 +34,11 @@ void declare(bus::session& session) {
   bus::group_config group;
   group.name = "workers";
   group.stream = "jobs";
-  group.backoff = {0ms};  // what a killed worker had in hand comes back at once
+  group.backoff = {0ms};  // the message of a killed worker is retried at once
   must(session.add_group(group));
 }
 
-/// Jobs without end, until somebody says that it is enough.
+/// Publishes jobs until a message arrives on `enough`.
 void publish_jobs(const std::string& bus_name) {
   bus::session session = must(bus::open(bus_name));
   bus::subscriber enough = must(session.subscribe("enough", {.start = bus::start::all()}));
@@ -57,7 +57,7 @@ void work(const std::string& bus_name, const std::string& name) {
   const auto tell = [&](const char* subject, std::string_view job) {
     must(events.publish_to(subject, job, headers), events);
   };
-  // run() would do; this one wants to know what the acknowledgement said.
+  // run() would do, but this loop needs the result of ack().
   while (auto job = worker.next(1h)) {
     tell("events.started", job->text());
     std::this_thread::sleep_for(200us);  // the work
@@ -69,7 +69,7 @@ void work(const std::string& bus_name, const std::string& name) {
 struct worker {
   std::string name;
   std::optional<example::process> process;
-  int started = 0;  // since it was replaced last
+  int started = 0;  // since its last replacement
   int version = 0;
 };
 

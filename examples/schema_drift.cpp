@@ -1,6 +1,6 @@
 /// schema_drift: publishers begin to leave out a field that one worker needs. The first dead letter
-/// raises the alarm; the worker is replaced by one that can do without; the dead letters are
-/// published again. No message is lost, none is done twice.
+/// raises an alarm. A worker that does not need the field replaces the old one, and the dead
+/// letters are published again. No message is lost or processed twice.
 
 #include "example.hpp"
 
@@ -29,7 +29,7 @@ void declare(bus::session& session) {
   must(session.add_group(group));
 }
 
-/// "user plan", and later on only "user".
+/// Publishes "USER PLAN", and after the drift only "USER".
 void sign_up(bus::publisher& signups, int user) {
   const std::string text = std::to_string(user);
   must(signups.publish(user <= with_plan ? text + " gold" : text), signups);
@@ -42,7 +42,7 @@ void bill(const std::string& bus_name, bool needs_plan) {
   example::stop_on_sigterm(worker);
   worker.run([&](bus::lease& signup) {
     const std::string_view text = signup.text();
-    // not nack(): it would fail again each time
+    // not nack(): every retry would fail
     if (needs_plan && text.find(' ') == text.npos)
       note(signup.reject("no plan"));
     else
@@ -50,8 +50,8 @@ void bill(const std::string& bus_name, bool needs_plan) {
   });
 }
 
-/// Publishes dead letters again to where they came from, and drops them. All groups of the stream
-/// get them again: a group that did them already needs to tell by their content, or a header.
+/// Publishes the dead letters again to their original subjects, and drops them. All groups of the
+/// stream get them again: a group that has done them must recognize them, by content or a header.
 std::size_t redrive(bus::session& session) {
   const auto letters = must(session.dead_letters("signups", "billing"));
   if (letters.empty()) return 0;
@@ -61,7 +61,7 @@ std::size_t redrive(bus::session& session) {
     for (const auto& [key, value] : letter.headers) headers.push_back({key, value});
     must(again.publish_to(letter.subject, letter.payload, headers), again);
   }
-  // Only those that were published again: others may have come meanwhile.
+  // Only those that were published again: new ones may have arrived meanwhile.
   must(session.drop_dead_letters("signups", "billing", letters.back().sequence));
   return letters.size();
 }

@@ -1,5 +1,5 @@
-/// webhook: deliveries to sinks that are flaky, down or gone. What waits for its retry does not use
-/// the ring: the source is never held back, and the deliveries to others flow.
+/// webhook: deliveries to sinks that are flaky, down or gone. Messages that wait for a retry do not
+/// use the ring: the source is never held back, and deliveries to other sinks continue.
 
 #include "example.hpp"
 
@@ -21,19 +21,19 @@ void declare(bus::session& session) {
   bus::stream_config stream;
   stream.name = "hooks";
   stream.subjects = {"hooks.>"};
-  stream.overflow = bus::overflow::reject;  // a source that had to wait would be told at once
-  stream.ring_bytes = 64u << 10;            // room for some rounds, not for all
+  stream.overflow = bus::overflow::reject;  // a full ring makes the source fail at once
+  stream.ring_bytes = 64u << 10;            // space for some rounds, not for all
   stream.max_message_bytes = 4u << 10;
   must(session.add_stream(stream));
   bus::group_config group;
   group.name = "senders";
   group.stream = "hooks";
   group.max_deliver = attempts_max;
-  group.backoff = {30ms, 60ms, 120ms};  // seconds and minutes, in earnest
+  group.backoff = {30ms, 60ms, 120ms};  // in production: seconds and minutes
   must(session.add_group(group));
 }
 
-/// Stands for the sink's answer to a POST.
+/// Simulates the sink's HTTP status for a POST.
 int post(std::string_view sink, std::uint32_t failed_before) {
   if (sink == "hooks.flaky") return failed_before < 2 ? 429 : 200;
   return sink == "hooks.down" ? 503 : sink == "hooks.gone" ? 410 : 200;
@@ -47,12 +47,12 @@ void send_hooks(const std::string& bus_name) {
   worker.run([&](bus::lease& hook) {
     const int status = post(hook.subject(), hook.failed());
     if (status == 200) must(delivered.publish(hook.subject()), delivered);
-    // the sink said when
+    // the sink gave the delay
     else if (status == 429)
       note(hook.nack(5ms, "429 too many requests"));
     else if (status == 410)
       note(hook.reject("410 gone"));
-    // after the back-off
+    // retried after the back-off
     else
       note(hook.nack({}, "503 unavailable"));
   });

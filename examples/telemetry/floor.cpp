@@ -1,5 +1,5 @@
-/// The fastest that this machine can hand something from one process to another, without a bus: a
-/// word in shared memory that the other spins on, and a futex that the other sleeps on.
+/// floor: the lowest latency between two processes on this machine without a bus: through a word in
+/// shared memory on which the other process spins, and through a futex on which it sleeps.
 
 #include <linux/futex.h>
 #include <sched.h>

@@ -1,8 +1,8 @@
 #pragma once
-/// histogram: counts of durations in buckets that are 3 % wide. No allocation, so that it can live
-/// in shared memory.
+/// histogram: counts of durations in buckets that are 3 % wide. It does not allocate, so it can be
+/// placed in shared memory.
 ///
-/// Threads    one writer; read when the writer has ended
+/// Threads    one writer; read after the writer has exited
 
 #include <array>
 #include <bit>
@@ -19,7 +19,7 @@ class histogram {
   }
   std::uint64_t total() const noexcept { return total_; }
 
-  /// The duration in ns that `share` (0..1) of all do not exceed, 3 % exact. 0 when there are none.
+  /// The duration in ns that `share` (0..1) of all durations do not exceed, to within 3 %. 0: none.
   double at(double share) const noexcept {
     const auto wanted = static_cast<std::uint64_t>(share * static_cast<double>(total_));
     std::uint64_t seen = 0;
@@ -31,7 +31,7 @@ class histogram {
   }
 
  private:
-  // Values below 32 have a bucket each; above, each power of two has 32.
+  // Each value below 32 has its own bucket; above, each power of two has 32 buckets.
   static constexpr unsigned bits = 5;
   static constexpr std::size_t per_octave = 1u << bits;
 

@@ -20,7 +20,7 @@ std::uint64_t number(std::string_view text) {
   return value;
 }
 
-/// Takes the next word off `rest`; empty at the end.
+/// Removes the next word from `rest` and returns it; empty at the end.
 std::string_view next_word(std::string_view& rest) {
   const std::size_t begin = rest.find_first_not_of(" \t");
   if (begin == std::string_view::npos) return rest = {};
@@ -57,7 +57,7 @@ class decimal {
   std::size_t size_;
 };
 
-/// Emits PREFIX.NAME.FIGURE for several figures of one thing.
+/// Emits PREFIX.NAME.FIGURE for several figures of one object.
 class group {
  public:
   group(const kernel_figures::sink& emit, std::string& subject, std::string_view prefix,
@@ -97,7 +97,7 @@ kernel_figures::kernel_figures() : proc_(::opendir("/proc"), &::closedir) {
   if (!proc_) throw std::runtime_error("cannot read /proc");
 }
 
-/// Empty when there is no such file: a process may have ended, a container may hide things.
+/// Empty if there is no such file: a process may have exited, a container may hide files.
 std::string_view kernel_figures::read(const std::string& path) {
   text_.resize(64 * 1024);
   const int file = ::openat(::dirfd(proc_.get()), path.c_str(), O_RDONLY | O_CLOEXEC);
@@ -189,10 +189,10 @@ void kernel_figures::processes(const sink& emit) {
 void kernel_figures::process(std::string_view pid, const sink& emit) {
   static const auto page_bytes = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
   const std::string path(pid);
-  // PID (NAME) STATE ...: the name may hold anything, so its end is the last parenthesis.
+  // PID (NAME) STATE ...: the name may contain any character, so the last ) ends it.
   const std::string_view stat = read(path + "/stat");
   const std::size_t begin = stat.find('('), end = stat.rfind(')');
-  // it has ended
+  // it has exited
   if (begin == std::string_view::npos || end == std::string_view::npos || end < begin) return;
   const std::string name(stat.substr(begin + 1, end - begin - 1));
   std::string_view rest = stat.substr(end + 1);

@@ -1,5 +1,5 @@
 #pragma once
-/// kernel_figures: this machine's live figures, as the kernel has them now.
+/// kernel_figures: this machine's current figures from the kernel.
 ///
 ///   host.cpu.N.{user,system,idle}   ticks since boot; N = 0, 1, ... and `all`
 ///   host.mem.{total,free,available,buffers,cached,swap_free}   bytes
@@ -18,7 +18,7 @@
 
 namespace telemetry {
 
-/// A name as one token of a subject: what a token cannot hold becomes `_`.
+/// A name as one token of a subject: characters other than letters, digits, - and _ become `_`.
 std::string token(std::string_view name);
 
 class kernel_figures {
@@ -29,7 +29,7 @@ class kernel_figures {
   kernel_figures(const kernel_figures&) = delete;
   kernel_figures& operator=(const kernel_figures&) = delete;
 
-  /// Reads everything once; calls `emit` for each figure as soon as it is read.
+  /// Reads all figures once; calls `emit` for each as soon as it is read.
   void sweep(const sink& emit);
 
  private:
@@ -42,8 +42,8 @@ class kernel_figures {
   std::string_view read(const std::string& path);
 
   std::unique_ptr<DIR, int (*)(DIR*)> proc_;
-  std::string text_;     // of the file read last
-  std::string subject_;  // being built
+  std::string text_;     // of the last file read
+  std::string subject_;  // the subject being built
 };
 
 }  // namespace telemetry

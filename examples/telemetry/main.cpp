@@ -1,12 +1,12 @@
-/// telemetry: this machine's own live figures on a bus.
+/// telemetry: publishes live figures of this machine on a bus.
 ///
 ///   telemetry [--seconds N]     default 5
 ///
-/// One process reads the kernel's figures many times a second and publishes each under its subject
-/// (kernel_figures.hpp). Two subscriber processes receive them: a fast one with two patterns, and a
-/// deliberately slow one that takes everything and loses most of it, since the ring is small and
-/// its stream overwrites the oldest. At the end: rates, latencies beside this machine's floor, and
-/// the sums: what was published is what was delivered plus what was reported lost, to the message.
+/// One process reads the kernel's figures up to 200 times a second and publishes each under its
+/// subject (kernel_figures.hpp). Two subscriber processes receive them: a fast one with two
+/// patterns, and a deliberately slow one that reads all and loses most, since the ring is small and
+/// the stream drops the oldest. The report shows rates, latencies beside this machine's floor, and
+/// the sums: published messages = delivered messages + reported losses, exactly.
 
 #include <charconv>
 #include <chrono>
@@ -28,19 +28,20 @@ run_state* interruptible = nullptr;  // for the signal handler
 
 void end_at(int signal) { interruptible->stop = signal; }
 
-/// Ctrl-C ends the run early, with a report and without leaving the bus behind.
+/// Ctrl-C ends the run early, with a report, and still removes the bus.
 void handle_signals(run_state& state) {
   interruptible = &state;
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) std::signal(signal, end_at);
   std::signal(SIGPIPE, SIG_IGN);
 }
 
-/// Ctrl-C reaches all processes of a terminal; these end when the publisher has told them so.
+/// Ctrl-C reaches all processes of a terminal. These ignore it: the parent stops the publisher, and
+/// the publisher's last message stops the subscribers.
 void ignore_signals() {
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) std::signal(signal, SIG_IGN);
 }
 
-/// Waits for `process`, which is about to end by itself.
+/// Waits for `process` to exit by itself; throws after 20 s.
 void join(example::process& process, const char* who) {
   for (const auto end = std::chrono::steady_clock::now() + 20s; !process.ended();
        std::this_thread::sleep_for(1ms))
@@ -61,7 +62,7 @@ int run(double seconds) {
       work(bus.name(), *state);
     };
   };
-  // Forked before any of them opens a session.
+  // Forked before any process opens a session.
   example::process publisher(in_process(telemetry::run_publisher));
   example::process fast(in_process(telemetry::run_fast_subscriber));
   example::process slow(in_process(telemetry::run_slow_subscriber));

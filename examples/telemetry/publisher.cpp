@@ -16,7 +16,7 @@ void run_publisher(const std::string& bus_name, run_state& state) {
   bus::stream_config config;
   config.name = stream_name;
   config.subjects = {"host.>"};
-  // no subscriber, however slow, ever delays the publisher
+  // no subscriber, however slow, holds the publisher back
   config.overflow = bus::overflow::drop_oldest;
   config.ring_bytes = ring_bytes;
   config.max_message_bytes = 4096;
@@ -24,7 +24,7 @@ void run_publisher(const std::string& bus_name, run_state& state) {
   state.stream_ready = true;
 
   bus::publisher_options options;
-  options.mode = bus::publish_mode::exclusive;  // the only one in this stream: no lock
+  options.mode = bus::publish_mode::exclusive;  // the only publisher of this stream: no lock
   options.name = "figures of the kernel";
   bus::publisher publisher = must(session.publisher(end_subject, options));
 
@@ -36,8 +36,7 @@ void run_publisher(const std::string& bus_name, run_state& state) {
   };
 
   if (!wait_for(state, [&] { return state.subscribed.load() == subscribers_total; })) return;
-  // A new bus learns the rate of its clock in its first 10 ms; who asks a message's age earlier
-  // waits for that.
+  // A new bus measures the rate of its clock in its first 10 ms; message::age() waits for that.
   std::this_thread::sleep_for(std::chrono::milliseconds(20));
   const auto begin = std::chrono::steady_clock::now();
   auto next = begin;

@@ -47,8 +47,7 @@ struct process_figures {
   std::uint64_t rss_bytes = 0;
 };
 
-/// The newest figures of each process, by somebody who was not there: a late joiner reads what the
-/// ring still has.
+/// The newest figures of each process, read by a late joiner: it gets what the ring still has.
 std::map<std::string, process_figures> newest_processes(bus::session& session) {
   std::map<std::string, process_figures> all;
   bus::subscriber_options options;
@@ -89,7 +88,7 @@ void print_machine(bus::session& session, const run_state& state) {
   std::printf("\n");
 }
 
-/// The sums that must come out even.
+/// Prints the sums, and returns whether they agree.
 bool print_accounts(const bus::stream_info& stream, const run_state& state) {
   const std::uint64_t slow = state.slow.delivered + state.slow.lost;
   const bool exact = state.published == stream.messages() && state.published == slow;
@@ -98,9 +97,8 @@ bool print_accounts(const bus::stream_info& stream, const run_state& state) {
               exact ? "==" : "!=", grouped(state.slow.delivered).c_str(),
               grouped(state.slow.lost).c_str(), grouped(state.slow.gaps).c_str(),
               exact ? "accounted exactly" : "NOT ACCOUNTED");
-  // What a pattern lost of what others may also have published is known as an upper bound: the
-  // lane's loss.
-  const std::uint64_t wanted = state.published_cpu_mem + 1;  // and the last message
+  // With a pattern, only an upper bound of the loss is known: the loss of the whole lane.
+  const std::uint64_t wanted = state.published_cpu_mem + 1;  // plus the last message
   const bool complete =
       state.fast.delivered <= wanted && wanted - state.fast.delivered <= state.fast.lost;
   std::printf("fast subscriber: %s published to its patterns, %s delivered: %s\n",

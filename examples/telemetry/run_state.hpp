@@ -1,5 +1,5 @@
 #pragma once
-/// run_state: what the processes of one run share beside the bus: when to begin and to end, and
+/// run_state: what the processes of one run share besides the bus: when to begin and to end, and
 /// their results for the report.
 
 #include <sys/mman.h>
@@ -18,35 +18,35 @@ namespace telemetry {
 
 inline constexpr const char* stream_name = "telemetry";
 inline constexpr const char* end_subject = "host.end";  ///< the last message of a run
-/// small on purpose: the slow subscriber shall lose messages
+/// Small on purpose, so that the slow subscriber loses messages.
 inline constexpr std::uint64_t ring_bytes = 256 * 1024;
-/// of the slow subscriber, per message
+/// Pause of the slow subscriber after each message.
 inline constexpr auto slowness = std::chrono::milliseconds(1);
 inline constexpr auto sweep_period = std::chrono::milliseconds(5);
 inline constexpr int subscribers_total = 2;
 
-/// Processor time in ticks of the kernel, as the fast subscriber received it.
+/// Processor time in kernel ticks, as received by the fast subscriber.
 struct cpu_times {
   std::uint64_t user = 0, system = 0, idle = 0;
 };
 
 struct subscriber_result {
   std::uint64_t delivered = 0;
-  /// of these, after the last message was published: catching up
+  /// Of these, delivered after the last message was published.
   std::uint64_t delivered_at_the_end = 0;
   std::uint64_t lost = 0;
   std::uint64_t gaps = 0;
 };
 
 struct run_state {
-  std::atomic<int> stop{0};  ///< not 0: the publisher shall end; the number of a signal, or 1
+  std::atomic<int> stop{0};  ///< not 0: the publisher ends; a signal number, or 1
   std::atomic<bool> stream_ready{false};
   std::atomic<int> subscribed{0};
   std::atomic<bool> all_published{false};
 
-  // Each is written by one process before it ends, and read when it has ended.
+  // One process writes each before it exits; the report reads it afterwards.
   std::uint64_t published = 0;
-  std::uint64_t published_cpu_mem = 0;  ///< of these, what the fast subscriber asked for
+  std::uint64_t published_cpu_mem = 0;  ///< of these, those for the fast subscriber
   std::uint64_t sweeps = 0;
   double seconds = 0;
   subscriber_result fast, slow;
@@ -56,7 +56,7 @@ struct run_state {
   histogram line_floor, futex_floor;
 };
 
-/// Memory that forked processes share.
+/// A value in memory that forked processes share.
 template <class T>
 class shared {
  public:
@@ -76,7 +76,7 @@ class shared {
   T* value_;
 };
 
-/// Waits until `true_now()`. False: the run was ended before.
+/// Waits until `true_now()` holds. False: the run was stopped first.
 template <class Condition>
 bool wait_for(const run_state& state, Condition&& true_now) {
   while (!true_now()) {

@@ -27,7 +27,7 @@ subscriber_result result_of(const bus::subscriber& subscriber) {
   return {stats.delivered, 0, stats.lost, stats.gaps};
 }
 
-/// Keeps the figures of all processors together, for the report.
+/// Keeps the first and last figures of all processors together, for the report.
 void note_cpu(run_state& state, std::string_view figure, std::uint64_t value) {
   const auto keep = [value](std::uint64_t& first, std::uint64_t& last) {
     if (first == 0) first = value;
@@ -45,7 +45,7 @@ void run_fast_subscriber(const std::string& bus_name, run_state& state) {
   bus::session session = must(bus::open(bus_name));
   bus::subscriber_options options;
   options.name = "fast";
-  // sleeps when there is nothing: costs no processor time
+  // sleeps when there is no message: uses no processor time
   options.wait = bus::wait_strategy::block;
   constexpr std::array<std::string_view, 3> patterns = {"host.cpu.>", "host.mem.>", end_subject};
   bus::subscriber subscriber = must(session.subscribe(patterns, options));
@@ -75,7 +75,7 @@ void run_slow_subscriber(const std::string& bus_name, run_state& state) {
   bus::subscriber_options options;
   options.name = "slow";
   options.wait = bus::wait_strategy::block;
-  // Each loss is reported where it happened, between the messages before and after it.
+  // Each gap is reported between the messages before and after it.
   std::uint64_t reported_lost = 0;
   options.on_gap = [&](const bus::gap& gap) { reported_lost += gap.count; };
   bus::subscriber subscriber = must(session.subscribe("host.>", options));

@@ -1,5 +1,5 @@
 #pragma once
-/// bus: everything a program needs.
+/// bus: includes the whole public interface.
 ///
 ///   auto session = bus::open();                                  // or bus::open("bus:///trading")
 ///   auto quotes = session->publisher("md.eq.AAPL");

@@ -1,12 +1,12 @@
 #pragma once
-/// consumer: takes messages of a group, and settles them. Of all consumers of a group each message
-/// goes to one, until it is settled, or given up as a dead letter.
+/// consumer: claims messages of a group and settles them. Each message is leased to one consumer of
+/// the group at a time, until it is settled or becomes a dead letter.
 ///
-/// Threads    a consumer and its leases belong to one thread; stop() from any
+/// Threads    a consumer and its leases belong to one thread; stop() from any thread
 /// Processes  any number of consumers of one group, in any number of processes
-/// Cost       claim and settle: some dozen instructions in shared memory, no system call
-/// Lifetime   a message in a lease is a copy, and stays as long as the lease. A lease that outlives
-///            its consumer is stale: what it held went back
+/// Cost       claim and settle: a few dozen instructions in shared memory, no system call
+/// Lifetime   a message in a lease is a copy and lives as long as the lease. A lease that outlives
+///            its consumer is stale: its message has returned to the group
 
 #include <chrono>
 #include <cstdint>
@@ -26,16 +26,17 @@
 
 namespace bus {
 
-/// The group, its rules, and what this consumer does. Rules that are set must agree with those of
-/// the group when it exists; those that are not are the group's, or the defaults of group_config.
+/// The group, its rules, and this consumer's own settings. If the group exists, each rule that is
+/// set must equal the group's. A rule that is not set is the group's, or the default of
+/// group_config for a new group.
 struct consumer_options {
   std::string group = {};
-  std::string stream = {};  ///< empty: the one that has the subject
+  std::string stream = {};  ///< empty: the stream that has the subject
   std::optional<ack_policy> ack = {};
   std::optional<group_order> order = {};
   std::optional<bus::on_fail> on_fail = {};
   std::optional<group_mode> mode = {};
-  std::optional<bus::start> deliver = {};  ///< only when the group is made
+  std::optional<bus::start> deliver = {};  ///< only when the group is created
   std::optional<std::uint32_t> max_ack_pending = {};
   std::optional<std::uint32_t> max_delayed = {};
   std::optional<std::uint32_t> max_parked = {};
@@ -49,23 +50,23 @@ struct consumer_options {
   std::optional<std::vector<std::pair<std::string, std::string>>> headers = {};
   std::optional<bool> headers_all = {};
 
-  std::uint32_t prefetch = 1;  ///< claimed ahead by next(), run() and loops; 1-1000
+  std::uint32_t prefetch = 1;  ///< messages per claim of next(), run() and loops; 1-1000
   wait_strategy wait = wait_strategy::adaptive;
-  bool keep_alive = false;  ///< leases in hand are extended every third of ack_wait
+  bool keep_alive = false;  ///< a thread extends the claimed leases every ack_wait / 3
   /// Called by next(), fetch(), run() and loops for messages that were overwritten before any
-  /// consumer of the group took them: on a stream that drops the oldest, or after idle_release. Of
-  /// all consumers one is told. The count is exact for the lane; with a filter it is the most that
-  /// there can have been. What it throws is passed on, and no message is lost for it.
+  /// consumer of the group claimed them: on a drop_oldest stream, or after idle_release. One
+  /// consumer of the group gets each gap. The count is exact for the lane; with a filter it is an
+  /// upper bound. An exception from it propagates to the caller, and no message is lost.
   std::function<void(const gap&)> on_gap = {};
   std::string name = {};  ///< shown by `bus group info`; default: the process's
 };
 
 enum class [[nodiscard]] settle_result : std::uint8_t{
     ok,
-    stale_lease,  ///< it went back: the lease expired, its consumer is gone, or was taken for dead
-    already_settled,  ///< settled or given back by this very lease, before
-    busy,             ///< the group's lock is held by a process that is stopped; try again
-    closed,           ///< the group, its stream, or the bus is gone: nothing was settled
+    stale_lease,      ///< no longer held: it expired, or its consumer left or was presumed dead
+    already_settled,  ///< this lease has already been settled or returned
+    busy,             ///< the group's lock was not free within 5 s, or the group is damaged
+    closed,           ///< the group, its stream or the bus was removed: nothing was settled
 };
 BUS_EXPORT const char* settle_result_name(settle_result outcome) noexcept;
 
@@ -74,8 +75,8 @@ namespace detail {
 struct lease_entry;
 }
 
-/// One message that a consumer has. Movable. A lease that goes without being settled counts as
-/// failed, as if nack() had been called.
+/// One message leased to a consumer. Movable. Destroying a lease that is not settled counts as a
+/// failure, as if nack() had been called.
 class BUS_EXPORT lease {
  public:
   lease() = default;
@@ -94,29 +95,31 @@ class BUS_EXPORT lease {
     return message().header(key);
   }
 
-  std::uint32_t acquired() const noexcept;  ///< times handed out, with this one; stops at 4095
-  std::uint32_t failed() const noexcept;    ///< times it failed; stops at 1023
+  std::uint32_t acquired() const noexcept;  ///< times handed out, this one included; at most 4095
+  std::uint32_t failed() const noexcept;    ///< times it failed; at most 1023
   bool redelivered() const noexcept { return acquired() > 1; }
-  /// Rises with every lease that the group gives, of whatever message: whoever guards an effect by
-  /// the highest token seen lets no old holder through.
+  /// Rises with every lease of the group, whatever the message. A resource that rejects tokens
+  /// below the highest one it has seen keeps out every former holder.
   std::uint64_t fencing_token() const noexcept;
 
-  /// Done. No lock, no system call.
+  /// Done. With ack_policy::all, also every earlier message of its lane that this consumer holds.
+  /// Cost: no lock, no system call, except with ack_policy::all.
   settle_result ack() noexcept;
-  /// Failed: again after the back-off, or `delay`; a dead letter after max_deliver failures.
-  /// `reason`: for the record of death, at most 256 bytes.
+  /// Failed: retried after the back-off or after `delay`; a dead letter after max_deliver failures.
+  /// `reason`: kept for the dead letter, at most 256 bytes; the rest is cut off.
   settle_result nack(std::optional<std::chrono::nanoseconds> delay = {},
                      std::string_view reason = {}) noexcept;
-  /// Not done, not failed: the next consumer gets it.
+  /// Neither done nor failed: the next consumer that claims gets it.
   settle_result release() noexcept;
-  /// To the dead letters at once.
+  /// Makes it a dead letter at once.
   settle_result reject(std::string_view reason = {}) noexcept;
-  /// More time: ack_wait from now on, or `duration`; at most max_lease in all.
+  /// Moves the end of the lease to ack_wait or `duration` (1 ms - 12 h) from now; at most max_lease
+  /// after the claim.
   settle_result extend(std::optional<std::chrono::nanoseconds> duration = {}) noexcept;
-  /// Work begins: should this process die from now on, it counts as failed. next(), run(), loops
-  /// and iterating over a batch say it by themselves.
+  /// Work begins: if this process dies from now on, or the lease expires, that counts as a failure.
+  /// next(), run(), loops, iterating over a batch and fetch() of one message call it themselves.
   settle_result start() noexcept;
-  /// Is it still this consumer's?
+  /// True while this consumer holds the message.
   bool held() const noexcept;
 
  private:
@@ -129,8 +132,8 @@ class BUS_EXPORT lease {
   detail::lease_entry* entry_ = nullptr;
 };
 
-/// What fetch() got: a range of leases. Walking it starts each. Those that were never reached are
-/// released when the batch goes.
+/// The leases that fetch() returned. Iterating starts each lease. The destructor releases the
+/// leases that were neither reached nor started.
 class BUS_EXPORT batch {
  public:
   batch() = default;
@@ -169,52 +172,54 @@ class BUS_EXPORT batch {
 };
 
 struct fetch_options {
-  std::size_t batch = 1;                  ///< at most so many messages
-  std::uint64_t max_bytes = 64ull << 20;  ///< of payload, but one message in any case
+  std::size_t batch = 1;                  ///< at most this many messages; up to max_ack_pending
+  std::uint64_t max_bytes = 64ull << 20;  ///< of payload; the first message always fits
   std::chrono::nanoseconds wait = std::chrono::seconds(1);  ///< for the first one; 0: do not wait
 };
 
 struct consumer_stats {
   std::uint64_t claimed = 0, settled = 0, returned = 0, stale = 0;
-  std::uint64_t lost = 0;  ///< messages that were overwritten, of which this consumer was told
-  std::uint64_t gaps = 0;  ///< how often it was told
+  std::uint64_t lost = 0;  ///< overwritten messages in the gaps that this consumer got
+  std::uint64_t gaps = 0;  ///< gaps that this consumer got
 };
 
 class BUS_EXPORT consumer {
  public:
   consumer(consumer&&) noexcept;
   consumer& operator=(consumer&&) noexcept;
-  /// Messages that were claimed ahead go back, and do not count as failed.
+  /// Releases the messages that were claimed ahead; they do not count as failed. Messages in leases
+  /// that still exist return to the group, too; the started ones count as failed.
   ~consumer();
 
-  /// What is there, at most `batch`; waits for the first one. Empty: nothing came in time, or
-  /// stop(), or failure().
+  /// Up to `batch` messages that are there now; waits for the first. Empty: none came in time,
+  /// stop() was called, or failure() is set. First returns what next() had claimed ahead.
   bus::batch fetch(const fetch_options& options);
   bus::batch fetch(std::size_t batch, std::chrono::nanoseconds wait) {
     return fetch({batch, 64ull << 20, wait});
   }
-  /// The next message; work on it is taken to begin.
+  /// The next message, waiting at most `wait`; its lease is started. Empty: as fetch().
   std::optional<lease> next(std::chrono::nanoseconds wait);
 
-  /// Calls `work(lease&)` for each message until stop(). When it returns without having settled,
-  /// the message is acknowledged; when it throws, the message is nacked with what() and the
-  /// exception goes on.
+  /// Calls `work(lease&)` for each message until stop() or failure(). If it returns without
+  /// settling, the message is acknowledged. If it throws, the message is nacked with what(), and
+  /// the exception propagates to the caller.
   void run(const std::function<void(lease&)>& work);
 
-  /// Everything of the lane of `upto` up to it that this consumer has.
-  /// Errors: none; how many.
+  /// Acknowledges the messages of the lane of `upto`, up to and including it, that this consumer
+  /// holds. Returns how many: 0 when `upto` is stale, or the group's lock was not free within 5 s.
+  /// Errors: none
   std::size_t ack_all(lease& upto) noexcept;
 
-  /// Ends waits and loops, now and later. Any thread; async-signal-safe.
+  /// Ends all waits and loops, current and future. Any thread; async-signal-safe.
   void stop() noexcept;
   bool stopped() const noexcept;
 
   const group_config& group() const noexcept;
-  /// Of exclusive and failover groups: is it this one that takes messages? The token rises with
-  /// each change; 0: not active.
+  /// Of an exclusive or failover group: the token of the active consumer, if that is this one, else
+  /// 0. It rises with each change of the active consumer. Of a shared group: 0.
   std::uint64_t active_token() const noexcept;
   consumer_stats stats() const noexcept;
-  /// Set when the group or a ring cannot be used on (corrupt, closed, busy).
+  /// Set when the group or a ring can no longer be used (corrupt, closed, busy, forked).
   const std::optional<error>& failure() const noexcept;
 
   class iterator {
@@ -237,7 +242,7 @@ class BUS_EXPORT consumer {
     consumer* owner_;
     mutable std::optional<lease> current_;
   };
-  /// `for (bus::lease& l : consumer)` until stop().
+  /// `for (bus::lease& l : consumer)` until stop() or failure().
   iterator begin() { return iterator(this); }
   std::default_sentinel_t end() const noexcept { return {}; }
 

@@ -1,9 +1,9 @@
 #pragma once
-/// error: what went wrong, why, and the command that fixes it. Operating errors only: outcomes of
-/// the hot path are small enums.
+/// error: what failed, why, and the command that fixes it. For operating errors only: the hot path
+/// returns small enums.
 ///
-/// Threads    values
-/// Cost       text is built when something failed, never before
+/// Threads    plain values
+/// Cost       text is built only after a failure
 
 #include <cstdint>
 #include <optional>
@@ -17,21 +17,21 @@ namespace bus {
 
 enum class errc : std::uint8_t {
   ok = 0,
-  invalid_argument,  ///< a name, pattern, size or option that cannot be meant
+  invalid_argument,  ///< invalid name, pattern, size or option
   not_found,         ///< no such bus, stream, subject or process
-  conflict,          ///< it exists already, differently; or somebody else holds it
-  permission,        ///< the kernel, or the owner of a segment, said no
-  timed_out,         ///< the deadline passed; the text names who was waited for
-  unavailable,       ///< needs something that does not run, or that this machine lacks
-  busy,              ///< a live process holds it: named in the text
-  no_space,          ///< shared memory, or a fixed table, is full
-  too_large,         ///< message larger than the stream allows
-  type_mismatch,     ///< typed subject with another type or layout
+  conflict,          ///< it exists and differs, or another process holds it
+  permission,        ///< denied by the kernel or by the owner of a segment
+  timed_out,         ///< the deadline passed; the text names the process waited for
+  unavailable,       ///< a needed process is not running, or this machine lacks a feature
+  busy,              ///< a live process holds it; the text names it
+  no_space,          ///< shared memory, a disk or a fixed table is full
+  too_large,         ///< the message is larger than the stream allows
+  type_mismatch,     ///< the typed subject has another type or layout
   would_deadlock,    ///< the caller waits for space that only the caller can free
-  corrupt,           ///< shared memory or a file that no library wrote like this
+  corrupt,           ///< shared memory or a file has contents that no library writes
   unsupported,       ///< another layout version, architecture or feature
-  forked,            ///< handle of the parent used in a forked child
-  closed,            ///< handle or stream was closed or removed
+  forked,            ///< a handle of the parent was used in a forked child
+  closed,            ///< a handle or stream was closed, sealed or removed
   system,            ///< any other failure of the operating system: os_errno
 };
 
@@ -45,11 +45,11 @@ BUS_EXPORT int exit_status(errc code) noexcept;
 struct error {
   errc code = errc::system;
   int os_errno = 0;
-  std::string what;  ///< what failed, with the name of the thing
-  std::string why;   ///< the cause; who holds it
-  std::string fix;   ///< what to do, a command where there is one; may be empty
+  std::string what;  ///< what failed, with the name of the object
+  std::string why;   ///< the cause; which process holds it
+  std::string fix;   ///< the remedy, a command where there is one; may be empty
 
-  /// "what: why (fix: ...)" in one line.
+  /// "what: why (fix: ...)" on one line.
   BUS_EXPORT std::string message() const;
 };
 

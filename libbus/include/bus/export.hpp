@@ -1,4 +1,4 @@
 #pragma once
-/// export: what the shared library shows. Everything else is hidden.
+/// export: marks the symbols that the shared library exports; all others are hidden.
 
 #define BUS_EXPORT __attribute__((visibility("default")))

@@ -1,9 +1,9 @@
 #pragma once
-/// log_files: the log of a stream as files: is it whole, what is missing, a copy of it. Needs no
-/// bus; busd may go on writing meanwhile.
+/// log_files: verifies and copies the log files of a stream. Needs no bus; busd may continue to
+/// write meanwhile.
 ///
 /// Threads    any
-/// Cost       reads everything
+/// Cost       reads every byte of the log
 
 #include <cstdint>
 #include <functional>
@@ -16,14 +16,14 @@
 
 namespace bus {
 
-/// Bytes of a file that are not what they should be.
+/// Bytes of a log that are not what was written.
 struct log_damage {
-  std::string file;
+  std::string file;  ///< path; of damaged records, the directory of their lane
   std::uint64_t offset = 0;
   std::uint64_t bytes = 0;
-  std::uint64_t first_sequence = 0;  ///< of the messages that are missing for it
-  std::uint64_t missing = 0;         ///< 0: only framing or padding was hit
-  std::string why = {};              ///< in words, when offsets and sequences do not say it
+  std::uint64_t first_sequence = 0;  ///< first of the messages that are missing because of it
+  std::uint64_t missing = 0;         ///< messages missing; 0: only framing or padding is damaged
+  std::string why = {};              ///< description, where offsets and sequences do not suffice
 };
 
 struct lane_report {
@@ -33,7 +33,7 @@ struct lane_report {
   std::uint64_t messages = 0;
   std::uint64_t bytes = 0;  ///< of records
   std::uint64_t segments = 0;
-  std::vector<gap> gaps;  ///< with their reasons
+  std::vector<gap> gaps;  ///< lost messages, with the reason; `stream` is empty
   std::vector<log_damage> damages;
 };
 
@@ -41,8 +41,8 @@ struct log_report {
   std::string directory;
   std::vector<lane_report> lanes;
   std::uint64_t subjects = 0;
-  std::vector<log_damage> damages;  ///< of files that belong to no lane, and of what is missing
-  std::optional<std::uint64_t> announced;  ///< messages, by the manifest of a backup
+  std::vector<log_damage> damages;         ///< of files that belong to no lane, and missing files
+  std::optional<std::uint64_t> announced;  ///< messages according to the manifest of a backup
 
   std::uint64_t messages() const noexcept {
     std::uint64_t sum = 0;
@@ -60,7 +60,7 @@ struct log_report {
   }
 };
 
-/// Called with bytes done and bytes in all.
+/// Called with the bytes done and the total bytes.
 using log_progress = std::function<void(std::uint64_t, std::uint64_t)>;
 
 /// Reads and checks every byte of the stream's log in `directory`.
@@ -68,20 +68,20 @@ using log_progress = std::function<void(std::uint64_t, std::uint64_t)>;
 BUS_EXPORT result<log_report> verify_log(const std::string& directory,
                                          const log_progress& progress = {});
 
-/// Copies the stream's log; what is written meanwhile may or may not be part of it. `to` must not
-/// exist. The copy gets a manifest of its files and messages, last of all. Returns what was found
-/// in the copy: is_whole() is false when the log itself is damaged.
+/// Copies the stream's log. Messages written meanwhile may or may not be in the copy. `to` must not
+/// exist. The manifest of files and messages is written last. Returns what was found in the
+/// copy: is_whole() is false if the log itself is damaged.
 /// Errors: not_found, conflict, no_space, permission
 BUS_EXPORT result<log_report> copy_log(const std::string& directory, const std::string& to,
                                        const log_progress& progress = {});
 
 struct backup_counts {
-  std::uint64_t announced = 0;     ///< messages, by the manifest
-  std::uint64_t found = 0;         ///< that can be read
-  std::vector<std::string> wrong;  ///< files that are missing or changed, in words
+  std::uint64_t announced = 0;     ///< messages according to the manifest
+  std::uint64_t found = 0;         ///< messages that can be read
+  std::vector<std::string> wrong;  ///< files that are missing or changed, one sentence each
 };
-/// Compares a copy that copy_log made with its manifest.
-/// Errors: not_found (no manifest: the copy was never finished), corrupt (the manifest itself)
+/// Compares a copy made by copy_log with its manifest.
+/// Errors: not_found (no manifest: the copy was never finished), corrupt (the manifest)
 BUS_EXPORT result<backup_counts> check_backup(const std::string& directory);
 
 }  // namespace bus

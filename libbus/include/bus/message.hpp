@@ -2,8 +2,7 @@
 /// message: a view of one received message. Copies nothing.
 ///
 /// Threads    belongs to the subscriber that delivered it
-/// Lifetime   until the callback returns, or the subscriber's next call; text and payload die with
-/// it
+/// Lifetime   until the callback returns, or the subscriber's next call; text and payload with it
 /// Cost       accessors are loads; subject() is one table look-up; publish_time() a multiplication
 
 #include <chrono>
@@ -19,8 +18,8 @@
 
 namespace bus {
 
-/// Headers of a message to send: key and value, both UTF-8 or bytes; 1-255 bytes of key, all
-/// together at most 32 KiB.
+/// A header of a message: UTF-8 or any bytes. A key has 1-255 bytes; the headers of a message have
+/// at most 32 KiB together.
 struct header {
   std::string_view key;
   std::string_view value;
@@ -39,7 +38,7 @@ class message {
   }
   std::size_t size() const noexcept { return payload_bytes(); }
 
-  /// Rises by one per message of the lane; never used twice.
+  /// Rises by one with each message of the lane; never used twice.
   std::uint64_t sequence() const noexcept { return sequence_; }
   BUS_EXPORT std::string_view subject() const noexcept;
   BUS_EXPORT std::string_view stream() const noexcept;
@@ -48,29 +47,30 @@ class message {
     return static_cast<std::uint32_t>(origin_ >> 32) & 0x7fffffffu;
   }
 
-  /// Wall clock of the publisher's host, ns precision. A message has the same one in all processes,
-  /// and for ever; a step of the clock shows in messages from 3 s later on.
+  /// Wall-clock time of publishing, ns precision. It is the same in every process, and never
+  /// changes. A step of the clock shows only in messages stamped at least 3 s after it.
   BUS_EXPORT std::chrono::system_clock::time_point publish_time() const noexcept;
-  /// Time since it was published, on the same clock that stamped it: unaffected by clock steps.
+  /// Time since publishing, on the clock that stamped it: unaffected by clock steps. Of a message
+  /// replayed from a log: by the wall clock. Spins until the bus is 10 ms old.
   BUS_EXPORT std::chrono::nanoseconds age() const noexcept;
-  /// The raw stamp: cycle counter or CLOCK_BOOTTIME ns, as the bus says; of a replayed message
-  /// CLOCK_REALTIME ns.
+  /// The raw stamp: cycle counter or CLOCK_BOOTTIME ns, by the clock of the bus; of a message
+  /// replayed from a log: CLOCK_REALTIME ns.
   std::uint64_t publish_ticks() const noexcept { return ticks_; }
 
-  /// The value of a header, by exact key.
+  /// The value of the first header with exactly this key.
   BUS_EXPORT std::optional<std::string_view> header(std::string_view key) const noexcept;
   BUS_EXPORT std::vector<bus::header> headers() const;
   bool has_headers() const noexcept { return (flags() & 0x40u) != 0; }
 
-  /// False when the message lies in an overwriting ring, was asked for in place, and has been
-  /// overwritten since: whatever was read from payload() before must be thrown away.
+  /// False when the message was delivered in place from an overwriting ring and has since been
+  /// overwritten: discard whatever was read from payload() before this call.
   BUS_EXPORT bool still_valid() const noexcept;
 
-  /// Early reading: bytes of payload() that are there already; size() when the message is complete.
+  /// Early reading: bytes of payload() written so far; size() when the message is complete.
   BUS_EXPORT std::size_t available() const noexcept;
-  /// Waits until at least `bytes` are there: spins for some microseconds, then sleeps in between.
-  /// False: the publisher died, and the rest will never come; `wait` is over; or stop() of the
-  /// subscriber was called.
+  /// Waits until at least `bytes` are written: spins for 50 us without progress, then sleeps
+  /// between checks. False: the publisher died, so the rest never comes; `wait` has passed; or
+  /// stop() of the subscriber was called.
   BUS_EXPORT bool wait_available(
       std::size_t bytes,
       std::chrono::nanoseconds wait = std::chrono::nanoseconds::max()) const noexcept;
@@ -83,11 +83,11 @@ class message {
   friend struct consumer_core;
   friend struct detail::claim_feed;
 
-  // The record's words as they were read; docs/format/ring.md.
+  // The words of the record as read; docs/format/ring.md.
   static constexpr unsigned header_shift = 32, flags_shift = 48;
-  static constexpr std::uint64_t flag_logged = 1ull << 61,  // its stamp is the wall clock
+  static constexpr std::uint64_t flag_logged = 1ull << 61,  // the stamp is wall-clock time
       flag_open = 1ull << 62,
-                                 flag_in_place = 1ull << 63;  // of our own, unused in records
+                                 flag_in_place = 1ull << 63;  // ours, unused in records
 
   const std::byte* payload_data() const noexcept { return area_ + header_bytes(); }
   std::uint32_t payload_bytes() const noexcept { return static_cast<std::uint32_t>(shape_); }
@@ -108,13 +108,13 @@ class message {
 
 /// Why messages are missing.
 enum class gap_reason : std::uint8_t {
-  overwritten,  ///< the ring went on before they were read
-  /// shared memory was lost (power loss, reboot) before they were on disk: none of them was
-  /// confirmed `disk`, and `count` is the most that there can have been
+  overwritten,  ///< overwritten in the ring before they were read
+  /// Shared memory was lost (power loss, reboot) before they were on disk. None of them was
+  /// confirmed `disk`; `count` is an upper bound.
   unsynced,
-  corrupt,     ///< the log is damaged there: busd has reported it, bus stream verify shows it
-  not_logged,  ///< they could not be written to disk
-  removed,     ///< by retention, or a purge
+  corrupt,     ///< the log is damaged there; `bus stream verify` shows it
+  not_logged,  ///< they could not be written to the log
+  removed,     ///< removed by retention or a purge
 };
 BUS_EXPORT const char* gap_reason_name(gap_reason reason) noexcept;
 
@@ -123,7 +123,7 @@ struct gap {
   std::string_view stream;
   std::uint32_t lane = 0;
   std::uint64_t first = 0;  ///< first lost sequence
-  /// exact for the lane; for a pattern an upper bound of what would have matched
+  /// Exact for the lane; with a pattern, an upper bound of the matching messages.
   std::uint64_t count = 0;
   gap_reason reason = gap_reason::overwritten;
 };

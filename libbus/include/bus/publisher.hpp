@@ -1,13 +1,13 @@
 #pragma once
-/// publisher: writes messages to the stream that captures its subject. Not a queue: what a full
-/// ring means is the stream's overflow policy.
+/// publisher: writes messages to the stream that captures its subject. The overflow policy of the
+/// stream decides what happens when the ring is full.
 ///
 /// Threads    one thread per object; distinct objects are independent
 /// Processes  shared (default): any number per stream; exclusive: the sole writer of a lane
 /// Cost       exclusive publish: no system call, no lock, no read-modify-write, no allocation,
 ///            O(payload). shared: the same inside a short critical section
-/// Blocks     only on a stream with overflow=block, at most send_timeout; and for a lock holder
-/// that is stopped
+/// Blocks     for space, only with overflow=block, at most send_timeout; for a lock holder that is
+///            stopped, at most max(send_timeout, 100 ms); with confirm::disk, for the sync
 /// Lifetime   the session may be destroyed first
 
 #include <chrono>
@@ -28,20 +28,20 @@ namespace bus {
 
 enum class publish_status : std::uint8_t {
   ok,
-  dropped,         ///< overflow=drop_new and the ring was full; counted
-  rejected,        ///< overflow=reject and the ring was full
+  dropped,         ///< overflow=drop_new and the ring is full; counted
+  rejected,        ///< overflow=reject and the ring is full
   timed_out,       ///< overflow=block and send_timeout passed; last_error() names the reader
-  would_deadlock,  ///< full because of a subscriber of this very thread
+  would_deadlock,  ///< the ring is full because of a subscriber of this thread
   too_large,
-  busy,      ///< the lock is held by a live process that does not move: last_error() names it
-  conflict,  ///< an exclusive publisher has the lane
+  busy,      ///< a live process holds the lane's lock; last_error() names it
+  conflict,  ///< an exclusive publisher holds the lane
   invalid,   ///< bad subject or headers
   type_mismatch,
-  closed,  ///< the stream was removed, and no stream takes the subject now
+  closed,  ///< the stream was removed or is sealed: last_error()
   forked,
-  unavailable,  ///< a log is behind, and no busd runs to write it
-  no_space,     ///< the disk of the stream's log is full, or fails: last_error()
-  unconfirmed,  ///< published, but its confirm did not come in time: it may still
+  unavailable,  ///< the ring is full of unlogged messages, and no busd runs
+  no_space,     ///< the disk of the stream's log is full or failing: last_error()
+  unconfirmed,  ///< published, but not confirmed in time; it may reach the disk yet
   failed,       ///< anything else: last_error()
 };
 
@@ -49,21 +49,21 @@ BUS_EXPORT const char* publish_status_name(publish_status status) noexcept;
 
 struct [[nodiscard]] published {
   publish_status status = publish_status::ok;
-  std::uint64_t sequence = 0;  ///< of the message, or the first of a batch; 0 unless ok
+  std::uint64_t sequence = 0;  ///< of the message, or the first of a batch; 0 if not published
 
   explicit operator bool() const noexcept { return status == publish_status::ok; }
 };
 
 enum class publish_mode : std::uint8_t { shared, exclusive };
 
-/// What a message has reached. Never claimed before it is true.
+/// How safely a message is stored.
 enum class confirm : std::uint8_t {
-  none,    ///< nothing is waited for
-  memory,  ///< in the ring: survives the death of any process. What every `ok` means
+  none,    ///< do not wait
+  memory,  ///< in the ring: survives the death of any process; every `ok` means this
   disk,    ///< synced: survives power loss
 };
 
-/// A message to ask about later.
+/// Identifies a published message, to ask for its confirm.
 struct receipt {
   std::uint32_t lane = 0;
   std::uint64_t sequence = 0;
@@ -72,13 +72,13 @@ struct receipt {
 struct publisher_options {
   publish_mode mode = publish_mode::shared;
   std::string name = {};  ///< shown by `bus ps`
-  /// of a stream with several fixed lanes; default: by key, else spread by publisher
+  /// Of a stream with several fixed lanes. Default: by the header `key`, else by publisher id.
   std::optional<std::uint32_t> lane = {};
-  std::optional<std::chrono::nanoseconds> send_timeout = {};  ///< instead of the stream's
-  /// Payloads of at least this many bytes may be read while they are being written. 0: never.
-  /// Exclusive publishers only.
+  std::optional<std::chrono::nanoseconds> send_timeout = {};  ///< overrides the stream's
+  /// Subscribers may read payloads of at least this many bytes while they are being written. 0:
+  /// never. Exclusive publishers only.
   std::size_t early_bytes = 0;
-  /// `disk`: publish answers when the message is on disk, or after send_timeout `unconfirmed`.
+  /// `disk`: publish returns when the message is on disk, or `unconfirmed` after send_timeout.
   bus::confirm confirm = bus::confirm::memory;
 };
 
@@ -91,8 +91,8 @@ struct outgoing {
 
 struct publisher_core;
 
-/// A subject, and what a publisher found out about it: publishing to it again needs no look-up, how
-/// many there are beside it. Keep one beside each instrument, sensor, order book.
+/// A subject with the id that a publisher resolved for it: publishing to it again needs no look-up,
+/// however many subjects there are. Keep one per instrument, sensor, order book.
 /// Threads    those of the publisher
 class known_subject {
  public:
@@ -102,11 +102,11 @@ class known_subject {
  private:
   friend struct publisher_core;
   std::string text_;
-  std::uint64_t acquaintance_ = 0;  // of the publisher that met it last; 0: nobody
+  std::uint64_t acquaintance_ = 0;  // of the publisher that resolved it last; 0: none
   std::uint32_t id_ = 0;
 };
 
-/// Space in the ring (exclusive) or in a private buffer (shared) to build a payload in place.
+/// Space in the ring (exclusive) or in a private buffer (shared) in which to build a payload.
 /// Lifetime   one per publisher at a time; valid until commit() or destruction, which abandons it
 class loan {
  public:
@@ -122,8 +122,8 @@ class loan {
 
   /// Aligned to 32 bytes.
   std::span<std::byte> data() const noexcept { return data_; }
-  /// Publishes all of it. A loan is spent after one commit; anything published since it was made
-  /// spends it, too.
+  /// Publishes all of data(). `invalid` if it was committed before, or if anything was published
+  /// since it was made.
   BUS_EXPORT published commit() noexcept;
 
  private:
@@ -151,8 +151,8 @@ class BUS_EXPORT publisher {
     return publish(std::as_bytes(std::span(text.data(), text.size())), headers);
   }
 
-  /// Publishes to any subject of the same stream; one of another stream is `invalid`.
-  /// Cost: one more hash look-up.
+  /// Publishes to any subject of the same stream; a subject of another stream is `invalid`.
+  /// Cost: one additional hash look-up.
   published publish_to(std::string_view subject, std::span<const std::byte> payload,
                        std::span<const header> headers = {}) noexcept;
   published publish_to(std::string_view subject, std::string_view text,
@@ -160,38 +160,41 @@ class BUS_EXPORT publisher {
     return publish_to(subject, std::as_bytes(std::span(text.data(), text.size())), headers);
   }
 
-  /// The same; an exclusive publisher needs no look-up from the second time on.
+  /// The same, but an exclusive publisher needs no look-up from the second call on.
   published publish_to(known_subject& subject, std::span<const std::byte> payload) noexcept;
   published publish_to(known_subject& subject, std::string_view text) noexcept {
     return publish_to(subject, std::as_bytes(std::span(text.data(), text.size())));
   }
 
-  /// All of them, in order, visible at once, or none. At most 1000 messages and a quarter of the
-  /// ring.
+  /// Publishes all messages, in order and visible at once, or none. At most 1000 messages and a
+  /// quarter of the ring; on a durable stream, also at most busd's --buffer-bytes.
   published publish_batch(std::span<const outgoing> messages) noexcept;
   /// The same for payloads to the publisher's own subject.
   published publish_batch(std::span<const std::span<const std::byte>> payloads) noexcept;
 
-  /// Space for `bytes` of payload. Status and error as of publish.
+  /// Space for `bytes` of payload.
+  /// Errors: those of publish, as error codes
   result<bus::loan> loan(std::size_t bytes) noexcept;
 
-  /// Non-blocking: would a message of this size go through now?
+  /// True when the ring has no space for a message of this size now. Does not wait for space.
   bool would_block(std::size_t bytes) noexcept;
 
-  /// Of the last message that was published; of a batch the last one.
+  /// The receipt of the last published message; of a batch, its last message.
   receipt last_receipt() const noexcept;
-  /// Cost: one load.
+  /// True when the message has reached `level`.
+  /// Cost: one load for the publisher's own lane
   bool is_confirmed(const receipt& of, confirm level = confirm::disk) const noexcept;
-  /// Waits until it is on disk.
-  /// Errors: timed_out, unavailable (no busd), no_space (the disk is full, or fails),
-  /// invalid_argument (the stream's messages are never confirmed as `disk`)
+  /// Waits until the message is on disk.
+  /// Errors: timed_out, unavailable (no busd), no_space (the disk is full or failing),
+  ///         invalid_argument (the stream never confirms `disk`), forked
   result<void> wait_confirmed(const receipt& of, std::chrono::nanoseconds wait);
-  /// `fn` is called by poll_confirms() when the message is on disk. Receipts of one lane in order.
+  /// poll_confirms() calls `fn` once the message is on disk; receipts of one lane in the order of
+  /// registration.
   void when_confirmed(const receipt& of, std::function<void(const receipt&)> fn);
-  /// Calls what is due. Returns how many; never blocks.
+  /// Makes the calls that are due and returns how many. Never blocks.
   std::size_t poll_confirms();
 
-  /// Why the last call did not answer ok: for people.
+  /// Why the last failed call failed, for people.
   error last_error() const;
 
   std::uint32_t id() const noexcept;

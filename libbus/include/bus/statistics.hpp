@@ -1,8 +1,7 @@
 #pragma once
-/// statistics: plain snapshots of streams, lanes, publishers, subscribers and processes, for
-/// monitors.
+/// statistics: snapshots of streams, lanes, publishers, subscribers and processes, for monitors.
 ///
-/// Cost       read from shared memory by the observer; the data path is not touched
+/// Cost       the observer reads shared memory; the data path does no extra work
 
 #include <chrono>
 #include <cstdint>
@@ -15,27 +14,27 @@ namespace bus {
 
 struct lane_info {
   std::uint32_t index = 0;
-  std::uint64_t first_sequence = 0;   ///< oldest that a new reader could still get
-  std::uint64_t last_sequence = 0;    ///< newest; 0 = none yet
-  std::uint64_t bytes_published = 0;  ///< ring bytes since the lane was made
-  std::uint64_t used_bytes = 0;       ///< held by the slowest gating reader
+  std::uint64_t first_sequence = 0;   ///< oldest readable message in the ring; 0 = none
+  std::uint64_t last_sequence = 0;    ///< newest message; 0 = none yet
+  std::uint64_t bytes_published = 0;  ///< ring bytes since the lane was created
+  std::uint64_t used_bytes = 0;       ///< ring bytes that the slowest gating reader still needs
   std::uint64_t dropped = 0;
   std::uint64_t rejected = 0;
-  std::uint64_t blocked = 0;   ///< times that a publisher had to wait
-  std::uint64_t repaired = 0;  ///< times that a dead publisher's lane was repaired
+  std::uint64_t blocked = 0;   ///< times a publisher waited for space
+  std::uint64_t repaired = 0;  ///< times the lane was repaired after a publisher died
   std::uint64_t aborted = 0;
-  std::uint32_t exclusive_process = 0;  ///< process id of the exclusive publisher, 0 = none
-  std::uint64_t logged_sequence = 0;    ///< of a stream with a log: to be found there
-  std::uint64_t durable_sequence = 0;   ///< and synced
-  std::uint64_t skipped_sequences = 0;  ///< that no message ever had: shared memory was lost
+  std::uint32_t exclusive_process = 0;  ///< bus id of the exclusive publisher's process, 0 = none
+  std::uint64_t logged_sequence = 0;    ///< stream with a log: last message in the log
+  std::uint64_t durable_sequence = 0;   ///< durable stream: last message that is synced
+  std::uint64_t skipped_sequences = 0;  ///< sequences no message has: shared memory was lost
 };
 
 struct stream_info {
   stream_config config;
   std::uint64_t stream_id = 0;
-  std::uint64_t epoch = 0;  ///< rises when shared memory was lost
+  std::uint64_t epoch = 0;  ///< rises each time shared memory is lost
   bool sealed = false;
-  std::string log_directory;  ///< of a stream with a log
+  std::string log_directory;  ///< empty without a log
   std::chrono::system_clock::time_point created{};
   std::uint32_t subjects_interned = 0;
   std::vector<lane_info> lanes;
@@ -47,7 +46,7 @@ struct stream_info {
   }
 };
 
-/// The log of one lane, as busd sees it.
+/// The log of one lane, as busd reports it.
 struct log_info {
   std::string stream;
   std::uint32_t lane = 0;
@@ -57,7 +56,7 @@ struct log_info {
   std::uint64_t durable_sequence = 0;
   std::uint64_t segments = 0;
   std::uint64_t bytes = 0;          ///< on disk
-  std::uint64_t bytes_written = 0;  ///< since busd was started
+  std::uint64_t bytes_written = 0;  ///< since busd started
   std::uint64_t commits = 0;
   std::uint64_t recovery_bytes_read = 0;
   std::uint64_t recovery_rewritten = 0;
@@ -70,11 +69,11 @@ struct keeper_info {
   std::string data_directory;
   std::string disk;  ///< io_uring or posix
   std::chrono::system_clock::time_point started{};
-  std::chrono::nanoseconds recovery{};  ///< how long the start took
+  std::chrono::nanoseconds recovery{};  ///< duration of the recovery at start
   std::uint64_t disk_total_bytes = 0;
   std::uint64_t disk_free_bytes = 0;
   std::vector<log_info> logs;
-  std::vector<std::string> problems;  ///< streams that could not be opened, and why
+  std::vector<std::string> problems;  ///< streams that could not be opened, with the reason
 };
 
 struct publisher_info {
@@ -84,16 +83,16 @@ struct publisher_info {
   std::string stream;
   std::uint32_t lane = 0;
   bool exclusive = false;
-  bool blocked = false;  ///< waits for space now
+  bool blocked = false;  ///< is waiting for space now
   std::uint64_t messages = 0;
   std::uint64_t bytes = 0;
-  std::uint64_t refused = 0;  ///< dropped, rejected, timed out
+  std::uint64_t refused = 0;  ///< not taken by the lane: dropped, rejected, timed out, ...
 };
 
-/// One ring that a subscriber reads.
+/// One lane that a subscriber reads.
 struct reader_info {
-  std::uint32_t id = 0;  ///< of the subscriber; the same for all its rings
-  std::string name;      ///< its name, else its patterns
+  std::uint32_t id = 0;  ///< of the subscriber; the same for all its lanes
+  std::string name;      ///< its name, if any, followed by its patterns
   std::string stream;
   std::uint32_t lane = 0;
   bool gating = false;
@@ -108,8 +107,8 @@ struct reader_info {
 enum class process_state : std::uint8_t { running, stopped, dead };
 
 struct process_info {
-  std::uint32_t id = 0;  ///< on this bus, never used twice
-  std::int64_t pid = 0;  ///< as its own pid namespace numbers it
+  std::uint32_t id = 0;  ///< on this bus; never used twice
+  std::int64_t pid = 0;  ///< in its own pid namespace
   bool other_namespace = false;
   std::uint32_t uid = 0;
   std::string name;

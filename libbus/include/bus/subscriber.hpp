@@ -1,13 +1,12 @@
 #pragma once
-/// subscriber: a live reader of every stream whose subjects match its patterns. No acknowledgement:
-/// its position is its own.
+/// subscriber: a live reader of every stream whose subjects match its patterns. It has its own
+/// cursors; nothing is acknowledged.
 ///
 /// Threads    one thread per object; stop() may be called from any thread or signal handler
-/// Processes  reads shared memory that it cannot write; a slow subscriber delays publishers only on
-/// streams with
-///            overflow block, reject or drop_new, and only with gate = true
-/// Cost       per message: one acquire load; no system call while there are messages; overwriting
-/// streams copy the record
+/// Processes  maps the rings read-only. A slow subscriber holds publishers back only on streams
+///            with overflow block, reject or drop_new, and only with gate = true
+/// Cost       per message: one acquire load; on overwriting streams also a copy of the record. No
+///            system call while there are messages
 /// Lifetime   the session may be destroyed first
 
 #include <chrono>
@@ -27,8 +26,8 @@
 
 namespace bus {
 
-/// Where a subscriber starts on streams that exist when it subscribes. Streams made later are read
-/// from their beginning.
+/// Where a subscriber starts on streams that exist when it subscribes. It reads streams created
+/// later from their beginning.
 struct start {
   enum class kind : std::uint8_t {
     from_new,
@@ -42,18 +41,18 @@ struct start {
   std::uint64_t sequence = 0;
   std::chrono::system_clock::time_point time{};
 
-  static start new_messages() noexcept { return {}; }  ///< published after subscribe returned
+  static start new_messages() noexcept { return {}; }  ///< published after subscribe() returned
   static start all() noexcept {
     return {kind::from_all, 0, {}};
-  }  ///< whatever the ring, or the stream's log, still has
+  }  ///< all that the ring, or the stream's log, still has
   static start last() noexcept {
     return {kind::from_last, 0, {}};
-  }  ///< the last matching message, of all streams and lanes, then new ones
-  /// The last message of each matching subject, in the order of their sequences, then new ones:
-  /// without a gap, and nothing twice.
+  }  ///< the last matching message of all streams and lanes, then new ones
+  /// The last message of each matching subject, in order of sequence, then new ones: no gap between
+  /// them, and nothing twice.
   static start last_per_subject() noexcept { return {kind::from_last_per_subject, 0, {}}; }
-  /// What is gone already is reported as a gap. Beyond the end: everything new, for a stream that
-  /// was made anew counts from 1 again.
+  /// From sequence `first` of each lane. Messages that are no longer stored are reported as a gap.
+  /// Beyond the end: new messages, because a recreated stream counts from 1 again.
   static start by_sequence(std::uint64_t first) noexcept {
     return {kind::from_sequence, first, {}};
   }
@@ -63,27 +62,28 @@ struct start {
 };
 
 enum class wait_strategy : std::uint8_t {
-  busy_spin,  ///< lowest latency; a core each
-  /// spins with a pause between looks: kinder to the publisher's cache line when it keeps up
+  busy_spin,  ///< lowest latency; occupies a core
+  /// Spins with a pause of 2.5 us between checks: if it keeps up, it takes the cache line from the
+  /// publisher less often.
   spin_pause,
-  adaptive,  ///< spins for some microseconds, then sleeps
+  adaptive,  ///< spins for 20 us, then sleeps
   block,     ///< sleeps at once
 };
 
 struct subscriber_options {
   bus::start start = bus::start::new_messages();
   wait_strategy wait = wait_strategy::adaptive;
-  /// on block, reject and drop_new streams: hold publishers back rather than lose messages
+  /// On block, reject and drop_new streams: hold publishers back rather than lose messages.
   bool gate = true;
-  /// on overwriting streams: no copy; check message::still_valid() after use
+  /// On overwriting streams: no copy; check message::still_valid() after use.
   bool in_place = false;
-  /// deliver large messages while they are being written (message::wait_available)
+  /// Deliver large messages while they are being written (message::wait_available()).
   bool early = false;
-  std::string stream = {};                 ///< only this stream; empty: all that match
-  std::optional<std::uint32_t> lane = {};  ///< and only this lane of it
+  std::string stream = {};                 ///< only this stream; empty: all with matching subjects
+  std::optional<std::uint32_t> lane = {};  ///< only this lane of each stream
   std::string name = {};                   ///< shown by `bus ps`
-  /// Called in order, between the messages around the loss. What it throws is thrown to whoever
-  /// polls; the messages come at the next call.
+  /// Called in order, between the messages before and after the gap. An exception from it
+  /// propagates to the caller of poll() or next(); the next call delivers the messages.
   std::function<void(const gap&)> on_gap = {};
 };
 
@@ -91,9 +91,9 @@ struct subscriber_stats {
   std::uint64_t delivered = 0;
   std::uint64_t lost = 0;  ///< sum of the gaps
   std::uint64_t gaps = 0;
-  std::uint64_t aborted = 0;   ///< early messages whose publisher died
+  std::uint64_t aborted = 0;   ///< early messages whose publisher died before completing them
   std::size_t lanes = 0;       ///< rings being read
-  std::uint64_t replayed = 0;  ///< of the delivered ones: from a log
+  std::uint64_t replayed = 0;  ///< of those delivered: from a log
 };
 
 struct subscriber_core;
@@ -105,8 +105,7 @@ class BUS_EXPORT subscriber {
   ~subscriber();
 
   /// Calls `fn(const message&)` for up to `max` messages that are there now. Returns how many.
-  /// Never blocks. If fn throws, the message counts as delivered and the rest stays for the next
-  /// call.
+  /// Never blocks. If fn throws, its message counts as delivered; the next call delivers the rest.
   template <class Fn>
   std::size_t poll(std::size_t max, Fn&& fn) {
     std::size_t done = 0;
@@ -121,29 +120,30 @@ class BUS_EXPORT subscriber {
     return done;
   }
 
-  /// The next message, waiting at most `wait`. Empty: none came, stop() was called, or failure().
-  /// The message is valid until the next call.
+  /// The next message, waiting at most `wait`; valid until the next call. Empty: none came, stop()
+  /// was called, or failure() is set.
   std::optional<message> next(std::chrono::nanoseconds wait);
   std::optional<message> try_next() { return next(std::chrono::nanoseconds(0)); }
 
-  /// Waits by the wait strategy until a message may be there. False: `wait` passed, or stop().
+  /// Waits by the wait strategy until a message may be there. False: `wait` passed, stop() was
+  /// called, or failure() left no lane to read.
   bool wait(std::chrono::nanoseconds wait);
 
-  /// Ends waits and loops, now and later. Any thread; async-signal-safe.
+  /// Ends all waits and loops, current and future. Any thread; async-signal-safe.
   void stop() noexcept;
   bool stopped() const noexcept;
 
-  /// For epoll. Protocol: `arm()`; true: wait until fd() is readable, then `drain()` and poll until
-  /// nothing is left; false: there are messages, poll first. Readable at the latest after 50 ms, so
-  /// a lost wake-up is a delay.
+  /// For epoll. Call arm(). True: wait until fd() is readable, then drain(), and poll until nothing
+  /// is left. False: there may be messages; poll first. fd() becomes readable within 50 ms in any
+  /// case, so a lost wake-up is only a delay.
   /// Errors: no_space (descriptors), system
   result<int> fd();
   bool arm();
   void drain();
 
   subscriber_stats stats() const noexcept;
-  /// Set when a ring could not be read on (corrupt, unsupported, type mismatch): the others are
-  /// still read.
+  /// Set when a ring or a subject cannot be read any further (corrupt, unsupported, type_mismatch,
+  /// closed, forked). The other rings are still read.
   const std::optional<error>& failure() const noexcept;
 
   class iterator {
@@ -167,7 +167,7 @@ class BUS_EXPORT subscriber {
     subscriber* owner_;
     std::optional<message> current_;
   };
-  /// `for (const bus::message& m : subscriber)` until stop().
+  /// `for (const bus::message& m : subscriber)` until stop(), or failure() leaves no lane to read.
   iterator begin() { return iterator(this); }
   std::default_sentinel_t end() const noexcept { return {}; }
 

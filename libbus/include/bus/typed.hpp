@@ -1,11 +1,10 @@
 #pragma once
-/// typed: publishers and subscribers of trivially copyable structs. The first publisher of a
-/// subject records its type; another type or another layout is refused with `type_mismatch`, on
-/// either side. Each message says that a typed publisher sent it: what an untyped one sends to the
-/// subject, or sent before, is not delivered as the type.
+/// typed: publishers and subscribers of trivially copyable structs. The first typed publisher of a
+/// subject records its type; another type or layout is refused with `type_mismatch` on either side.
+/// Each message is marked as typed or not: typed subscribers do not get the messages of untyped
+/// publishers.
 ///
-/// Threads, Cost, Lifetime   as publisher and subscriber; the check is once per subject, not per
-/// message
+/// Threads, Cost, Lifetime   as publisher and subscriber; types are compared once per subject
 
 #include <cstring>
 #include <memory>
@@ -38,9 +37,9 @@ constexpr std::string_view type_name() noexcept {
   }
 }
 
-/// Name and layout. A struct may say more with `static constexpr std::string_view bus_type =
-/// "quote/2";` (the id, stable across compilers and namespaces) and `static constexpr
-/// std::string_view bus_layout = "..."` (its fields, in order).
+/// Hash of name, layout, size and alignment. A struct may define `static constexpr std::string_view
+/// bus_type = "quote/2";` (a name that is stable across compilers and namespaces) and `static
+/// constexpr std::string_view bus_layout = "..."` (its fields, in order).
 template <class T>
 constexpr std::uint64_t type_hash() noexcept {
   std::uint64_t h = type_hash_of(type_name<T>(), 0xcbf29ce484222325u);
@@ -60,7 +59,7 @@ BUS_EXPORT void expect_type(subscriber_core& core, std::uint64_t type, std::stri
 
 }  // namespace detail
 
-/// What may cross process borders as it lies in memory. Padding is sent as it is.
+/// Types whose bytes are valid in another process. Padding bytes are sent unchanged.
 template <class T>
 concept plain_message =
     std::is_trivially_copyable_v<T> && std::is_standard_layout_v<T> && !std::is_pointer_v<T> &&
@@ -72,7 +71,7 @@ class typed_publisher {
                 "T must be trivially copyable, standard layout, aligned to at most 32");
 
  public:
-  /// Errors: as session::publisher; type_mismatch: the subject has another type
+  /// Errors: as session::publisher; type_mismatch (the subject has another type)
   static result<typed_publisher> open(session& on, std::string_view subject,
                                       publisher_options options = {}) {
     auto made = on.publisher(subject, std::move(options));
@@ -86,7 +85,7 @@ class typed_publisher {
   published publish(const T& value) noexcept {
     return untyped_.publish(std::as_bytes(std::span(&value, 1)));
   }
-  /// For batches, headers and loans: what it sends to its own subject counts as of the type.
+  /// For batches, headers and loans: its messages to its own subject are marked as typed.
   publisher& untyped() noexcept { return untyped_; }
 
  private:
@@ -100,8 +99,9 @@ class typed_subscriber {
                 "T must be trivially copyable, standard layout, aligned to at most 32");
 
  public:
-  /// A subject of another type, or of none, ends up in failure() with `type_mismatch` and is not
-  /// delivered; neither is a message of an untyped publisher, whatever its size.
+  /// A subject of another type, or of none, sets failure() to `type_mismatch` and is not delivered.
+  /// The same holds for a message of an untyped publisher, whatever its size.
+  /// Errors: as session::subscribe
   static result<typed_subscriber> open(session& on, std::string_view pattern,
                                        subscriber_options options = {}) {
     auto made = on.subscribe(pattern, std::move(options));
@@ -110,7 +110,7 @@ class typed_subscriber {
     return typed_subscriber(std::move(*made));
   }
 
-  /// Calls `fn(const T&, const message&)`.
+  /// Calls `fn(const T&, const message&)`; otherwise as subscriber::poll().
   template <class Fn>
   std::size_t poll(std::size_t max, Fn&& fn) {
     return untyped_.poll(max, [&](const message& m) { fn(value_of(m), m); });

@@ -1,5 +1,5 @@
 #pragma once
-/// bits: rounding and powers of two. Only std.
+/// bits: rounding to powers of two.
 
 #include <bit>
 #include <cstdint>

@@ -1,5 +1,5 @@
 #pragma once
-/// copy: memcpy that does not leave the function for what most messages are: up to 512 bytes.
+/// copy: memcpy that copies up to 512 bytes, the size of most messages, without a call.
 
 #include <cstddef>
 #include <cstdint>
@@ -23,7 +23,7 @@ struct chunk {
 #pragma GCC diagnostic ignored "-Wstringop-overread"
 #endif
 
-// Head and tail, overlapping in the middle.
+// Copies the head and the tail, which may overlap in the middle.
 // REQUIRES: Bytes <= count <= 2 * Bytes
 template <std::size_t Bytes>
 inline void copy_ends(std::byte* to, const std::byte* from, std::size_t count) noexcept {
@@ -71,7 +71,7 @@ inline constexpr std::size_t short_copy_max_bytes = 512;
   std::byte* const last_to = to + count - 64;
 #pragma GCC unroll 1
   for (; from < last; from += 64, to += 64) detail::copy_64(to, from);
-  detail::copy_64(last_to, last);  // overlaps with what is there already
+  detail::copy_64(last_to, last);  // may overlap bytes already copied
 }
 
 inline void copy(void* target, const void* source, std::size_t count) noexcept {

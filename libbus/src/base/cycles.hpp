@@ -1,5 +1,5 @@
 #pragma once
-/// cycles: the processor's counter, and the pause of a spinning thread.
+/// cycles: the processor's cycle counter, and the pause of a spinning thread.
 
 #include <cstdint>
 
@@ -9,7 +9,7 @@
 
 namespace bus::base {
 
-/// One step that a spinning thread may take between two looks.
+/// Pauses a spinning thread between two checks.
 inline void relax() noexcept {
 #if defined(__x86_64__)
   _mm_pause();
@@ -18,7 +18,7 @@ inline void relax() noexcept {
 #endif
 }
 
-/// Raw counter. Only meaningful where os::clock says that it is invariant.
+/// Raw counter. Only meaningful where os::best_clock_kind() returns clock_cycles.
 inline std::uint64_t cycle_counter() noexcept {
 #if defined(__x86_64__)
   return __rdtsc();

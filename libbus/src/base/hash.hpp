@@ -1,6 +1,6 @@
 #pragma once
-/// hash: 64-bit hash of short byte strings (subjects, names). Not for hostile keys: tables that use
-/// it are bounded.
+/// hash: 64-bit hash of short byte strings (subjects, names). Not resistant to hostile keys: tables
+/// that use it are bounded.
 
 #include <cstdint>
 #include <cstring>
@@ -18,7 +18,8 @@ constexpr std::uint64_t mix(std::uint64_t x) noexcept {
 }
 
 inline std::uint64_t hash_bytes(std::string_view text) noexcept {
-  // The length in all bits: "2" and "12" differ in nothing else that the last bytes could not undo.
+  // The length spreads over all bits: otherwise the last bytes could cancel what distinguishes
+  // strings such as "2" and "12".
   std::uint64_t h = 0x9e3779b97f4a7c15u + text.size() * 0xff51afd7ed558ccdu;
   const char* p = text.data();
   std::size_t n = text.size();
@@ -28,7 +29,7 @@ inline std::uint64_t hash_bytes(std::string_view text) noexcept {
     h = (h ^ chunk) * 0x9fb21c651e98df25u;
     h ^= h >> 29;
   }
-  // The rest in two overlapping halves, or byte by byte: a copy of unknown length would be a loop.
+  // Reads the rest as two overlapping halves, or by bytes: a copy of unknown length would loop.
   std::uint64_t last = 0;
   if (n >= 4) {
     std::uint32_t head, tail;

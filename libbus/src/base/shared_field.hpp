@@ -1,7 +1,7 @@
 #pragma once
-/// shared_field: a number in shared memory that other processes write under a lock, or in spite of
-/// it. Each use is one load: the compiler may not read it again after it was checked, and not read
-/// it twice and get two values. It orders nothing: the lock does.
+/// shared_field: a number in shared memory that other processes write, under a lock or in violation
+/// of it. Each use is one load, so the value that was checked is the value that is used: the
+/// compiler cannot load it again. It orders nothing: the lock does.
 
 #include <type_traits>
 
@@ -34,7 +34,7 @@ class shared_field {
     return before;
   }
 
-  /// For an operation with an order.
+  /// For an operation with a memory order.
   T& raw() noexcept { return raw_; }
 
  private:

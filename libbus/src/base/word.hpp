@@ -1,6 +1,6 @@
 #pragma once
-/// word: the unit of shared memory that several processes change. 64 bits, lock-free, the same size
-/// everywhere.
+/// word: the unit of shared memory that several processes change: 64 bits, lock-free, the same size
+/// on every supported architecture.
 
 #include <atomic>
 #include <cstdint>

@@ -1,10 +1,9 @@
 #pragma once
-/// header_area: what lies between a record's 32 bytes and its payload: extension map and words,
-/// inline subject, user headers. Everything decoded from it is bounded by the area: it is input.
+/// header_area: the bytes between a record's 32-byte head and its payload: extension map and words,
+/// inline subject, user headers. It is input: everything decoded from it is bounded by the area.
 ///
-///   [ext map][ext words ...][inline subject, padded to 8][user headers][zero padding to a multiple
-///   of 32] user headers: { key_bytes:16 value_bytes:16 key value }, ended by key_bytes 0 or the
-///   end of the area
+///   [ext map][ext words ...][inline subject, padded to 8][user headers][zeros to a multiple of 32]
+///   user header: {key_bytes:16 value_bytes:16 key value}; key_bytes 0 or the area's end ends them
 ///
 /// Format     docs/format/ring.md
 
@@ -30,7 +29,7 @@ constexpr unsigned extension_words(std::uint64_t bit) noexcept {
 }
 
 /// Views into one area.
-/// REQUIRES nothing: a nonsensical area yields nothing.
+/// REQUIRES nothing: an invalid area yields nothing.
 class header_area {
  public:
   header_area(const std::byte* data, std::size_t bytes, std::uint16_t flags) noexcept
@@ -60,7 +59,7 @@ class header_area {
     if ((map_ & bit) == 0) return std::nullopt;
     return word_at(offset_of(bit));
   }
-  /// Of an extension word that is present, from the start of the area.
+  /// Offset, from the start of the area, of an extension word that is present.
   std::size_t offset_of(std::uint64_t bit) const noexcept {
     std::size_t offset = 8;
     for (std::uint64_t rest = map_ & (bit - 1); rest != 0; rest &= rest - 1)
@@ -68,7 +67,7 @@ class header_area {
     return offset;
   }
 
-  /// Calls `fn(key, value)`; stops when it answers false.
+  /// Calls `fn(key, value)` for each user header; stops when it returns false.
   template <class Fn>
   void each_user_header(Fn&& fn) const {
     std::size_t at = user_;
@@ -99,7 +98,7 @@ class header_area {
   std::string_view subject_;
 };
 
-/// Builds one area into a caller's buffer of header_area_max_bytes.
+/// Builds one area in a caller's buffer of header_area_max_bytes.
 class header_area_builder {
  public:
   explicit header_area_builder(std::byte* buffer) noexcept : buffer_(buffer) {}
@@ -112,7 +111,7 @@ class header_area_builder {
     subject_ = subject;
     extension(ext_inline_subject, subject.size());
   }
-  /// REQUIRES: extensions and subject are set. Only single-word extensions are written today.
+  /// REQUIRES: extensions and subject are set; only single-word extensions are supported.
   void begin_user_headers() noexcept {
     BUS_ASSERT(!has_begun_, size_);
     has_begun_ = true;
@@ -124,7 +123,7 @@ class header_area_builder {
     put(subject_.data(), subject_.size());
     pad(8);
   }
-  /// False: too long.
+  /// False: it is too long, or its key is empty.
   bool user_header(std::string_view key, std::string_view value) noexcept {
     BUS_ASSERT(has_begun_ || map_ == 0, map_);
     user_bytes_ += 4 + key.size() + value.size();

@@ -1,8 +1,7 @@
 #pragma once
-/// segment_header: the first 64 bytes of every shared-memory file: what it is, which version, which
-/// machine.
+/// segment_header: the first 64 bytes of every shared-memory file: its kind, version and ABI.
 ///
-/// Written once, before the file gets its name; never changed afterwards.
+/// The creator writes it once, before the file gets its name; it never changes afterwards.
 /// Format     docs/format/ring.md
 
 #include <bit>
@@ -23,12 +22,12 @@ enum class segment_kind : std::uint32_t {
   group = 8,
 };
 
-// "BUSSEG1" read as little endian
+// "BUSSEG1", read as little endian
 inline constexpr std::uint64_t segment_magic = 0x314745535355'42ull;
 inline constexpr std::uint16_t layout_major = 1;  // another major is refused
 inline constexpr std::uint16_t layout_minor = 0;  // a higher minor only adds
 
-/// Architecture and byte order; two ABIs never share a segment.
+/// Pointer size, byte order and architecture. Processes of two ABIs never share a segment.
 inline constexpr std::uint32_t abi_tag =
     (std::endian::native == std::endian::little ? 0x100u : 0x200u) | sizeof(void*)
 #if defined(__x86_64__)
@@ -40,16 +39,28 @@ inline constexpr std::uint32_t abi_tag =
 #endif
 
 struct segment_header {
+  /// segment_magic. Any other value means that the file is corrupt.
   std::uint64_t magic;
+  /// layout_major of the creator. A process refuses a file of another major.
   std::uint16_t major;
+  /// layout_minor of the creator.
   std::uint16_t minor;
+  /// abi_tag of the creator. A process refuses a file with another tag.
   std::uint32_t abi;
+  /// What the rest of the file holds. It must match the kind that the file's name implies.
   segment_kind kind;
-  std::uint32_t header_bytes;  // size of the kind's own header, for additive growth
-  std::uint64_t total_bytes;   // size of the file; a shorter file is refused
-  std::uint64_t bus_id;        // random, the same in every segment of one bus
-  std::uint64_t owner_id;      // stream id for a stream's segments, process id for a process's
-  std::uint64_t created_ns;    // wall clock, for people
+  /// Size of the kind's own header struct, so that later versions can add fields at its end.
+  std::uint32_t header_bytes;
+  /// Size of the file when it was made. A file of another size is refused; only a process file may
+  /// have grown since.
+  std::uint64_t total_bytes;
+  /// Random id of the bus, the same in every segment of the bus.
+  std::uint64_t bus_id;
+  /// Stream id for a stream's segments, process id for a process file, bus id for `control`.
+  std::uint64_t owner_id;
+  /// Wall clock at creation, for people.
+  std::uint64_t created_ns;
+  /// Written as 0, and ignored.
   std::uint64_t reserved;
 };
 

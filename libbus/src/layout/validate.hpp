@@ -1,6 +1,6 @@
 #pragma once
-/// validate: is this file what its name says, of our version and architecture, and as long as it
-/// claims? Everything read from shared memory is input.
+/// validate: checks that a file is of the kind that its name implies, of a supported version and
+/// architecture, and as long as its header says. Everything read from shared memory is input.
 
 #include <cstdint>
 #include <string>

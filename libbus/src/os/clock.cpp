@@ -26,11 +26,11 @@ std::uint64_t read_clock(clockid_t id) noexcept {
          static_cast<std::uint64_t>(t.tv_nsec);
 }
 
-// The kernel watches the counter against other clocks and stops using it when it drifts.
+// The kernel checks the counter against other clocks and stops using it when it drifts.
 bool kernel_trusts_the_counter() noexcept {
   const fd file(::open("/sys/devices/system/clocksource/clocksource0/current_clocksource",
                        O_RDONLY | O_CLOEXEC));
-  if (!file) return true;  // hidden in some containers
+  if (!file) return true;  // some containers hide the file
   char name[32] = {};
   return ::read(file.get(), name, sizeof name - 1) <= 0 || std::strncmp(name, "tsc", 3) == 0 ||
          std::strncmp(name, "kvm-clock", 9) == 0 || std::strncmp(name, "hyperv", 6) == 0 ||
@@ -44,7 +44,7 @@ std::uint32_t best_clock_kind() noexcept {
   unsigned a = 0, b = 0, c = 0, d = 0;
   const bool invariant = __get_cpuid(0x80000007u, &a, &b, &c, &d) != 0 && (d & (1u << 8)) != 0;
 #else
-  const bool invariant = true;  // the generic timer is by definition
+  const bool invariant = true;  // the generic timer is invariant by definition
 #endif
   return invariant && kernel_trusts_the_counter() ? clock_cycles : clock_boot;
 }
@@ -67,7 +67,7 @@ tick_clock::tick_clock(std::uint32_t kind, std::uint64_t created_ticks,
 
 double tick_clock::ns_per_tick() const noexcept {
   if (kind_ != clock_cycles) return 1.0;
-  // 10 ms of baseline make the frequency right to some parts in a hundred thousand.
+  // A baseline of 10 ms gives the frequency to within a few parts in 100,000.
   std::uint64_t ns = 0;
   while ((ns = raw_monotonic_ns() - created_raw_ns_) < 10'000'000) base::relax();
   const std::uint64_t ticks = base::cycle_counter() - created_ticks_;
@@ -76,18 +76,20 @@ double tick_clock::ns_per_tick() const noexcept {
 
 namespace {
 
-// A new era begins so long after it was announced. Whoever looked at the eras believes them for
-// half of it: that is before the first stamp of one that it cannot have seen.
+// A new era begins this long after it was announced. A process trusts what it has read of the eras
+// for half of that time, which ends before the first stamp of an era that it has not seen.
 constexpr double announced_ahead_ns = 2e9;
 constexpr double believed_ns = announced_ahead_ns / 2;
-// The wall clock may be off by so much before an era begins; eras are few, so later by more.
+// A larger deviation of the wall clock starts a new era. Eras are few, so the tolerance doubles
+// with every eras_per_tolerance of them.
 constexpr double tolerance_ns = 1e5;
 constexpr std::size_t eras_per_tolerance = 8;
-// A rate that is measured over less, or that is so far off, tells of a step, not of drift.
+// A rate measured over a shorter time is not used, nor one that deviates more: that is a clock
+// step, not drift.
 constexpr double shortest_baseline_ns = 1e9;
 constexpr double largest_drift = 1e-3;
 
-// The first value stays. Returns what is there then.
+// Stores `value` if the word is 0. Returns the value that the word then has.
 std::uint64_t set_once(base::word& to, std::uint64_t value) noexcept {
   std::uint64_t expected = 0;
   return to.compare_exchange_strong(expected, value) ? value : expected;
@@ -106,7 +108,7 @@ std::uint64_t tick_clock::era::wall_at(std::uint64_t ticks) const noexcept {
   return wall + static_cast<std::uint64_t>(static_cast<std::int64_t>(distance));
 }
 
-// The tightest of some: a thread may lose its processor between two clocks.
+// Returns the narrowest of four samples: a thread may be preempted between two clock reads.
 tick_clock::sample tick_clock::take_sample() const noexcept {
   sample best{};
   std::uint64_t width = ~0ull;
@@ -125,7 +127,7 @@ tick_clock::era tick_clock::first_guess(const sample& now) const noexcept {
   return {created_ticks_, era{now.ticks, now.wall, rate}.wall_at(created_ticks_), rate};
 }
 
-// Whoever meets an era that is not complete completes it. False: something wrote over it.
+// Completes the era if it is not complete. False: its words were overwritten with garbage.
 bool tick_clock::settle(std::size_t index, const era& before, const sample& now,
                         era& settled) const noexcept {
   auto& shared = eras_->of[index];
@@ -152,7 +154,7 @@ bool tick_clock::settle(std::size_t index, const era& before, const sample& now,
          (index == 0 || settled.from > before.from);
 }
 
-// How many there are; at least one.
+// Returns the number of eras, at least one.
 std::size_t tick_clock::read_eras(known_eras& found, const sample& now) const noexcept {
   std::size_t count = 0;
   if (!is_forked()) {
@@ -170,8 +172,8 @@ std::size_t tick_clock::read_eras(known_eras& found, const sample& now) const no
   return count;
 }
 
-// The same, and a new one is announced when the wall clock has left the last, which may only be
-// announced itself.
+// The same. Also announces a new era when the wall clock deviates from the last one, which may
+// itself be announced only.
 std::size_t tick_clock::look(known_eras& found, const sample& now) const noexcept {
   const std::size_t count = read_eras(found, now);
   const era& last = found[count - 1];
@@ -207,7 +209,7 @@ std::uint64_t tick_clock::to_wall_ns(std::uint64_t ticks) const noexcept {
   return all[at].wall_at(ticks);
 }
 
-// Of what was stamped then the first; of a time that was left out what came after it.
+// Returns the first stamp of that time; for a time that the wall clock skipped, the next one.
 std::uint64_t tick_clock::from_wall_ns(std::uint64_t wall) const noexcept {
   if (kind_ == clock_wall) return wall;
   known_eras all;
@@ -219,7 +221,7 @@ std::uint64_t tick_clock::from_wall_ns(std::uint64_t wall) const noexcept {
     if (at != 0 && wall <= e.wall) return e.from;
     const double distance =
         static_cast<double>(static_cast<std::int64_t>(wall - e.wall)) / e.ns_per_tick;
-    // before the counter began
+    // earlier than the counter's zero
     if (wall < e.wall && distance <= -static_cast<double>(e.from)) return 0;
     if (!(distance < 9e18)) return ~0ull;
     return e.from + static_cast<std::uint64_t>(static_cast<std::int64_t>(distance));

@@ -1,11 +1,11 @@
 #pragma once
-/// clock: the stamp on every message. The cycle counter where it is invariant, else CLOCK_BOOTTIME:
-/// leases, retries and orders hang on it, so it is never one that can be set.
+/// clock: the stamp on every message. The cycle counter where it is invariant, else CLOCK_BOOTTIME.
+/// Leases, retries and orders depend on it, so it is never a clock that can be set.
 ///
-/// A bus has one kind, chosen by its creator. The creator also writes down one pair {ticks,
-/// CLOCK_MONOTONIC_RAW}: every process derives the frequency from it, more exact the older the bus
-/// is. Wall-clock time is told by the bus's eras: a stamp has the same one in all processes and for
-/// ever. Clock steps and drift show in what is stamped 3 s later.
+/// A bus has one clock kind, chosen by its creator. The creator also stores one pair {ticks,
+/// CLOCK_MONOTONIC_RAW}, from which every process derives the frequency; the older the bus, the
+/// better the estimate. The bus's eras convert a stamp to wall-clock time, to the same value in all
+/// processes at any later moment. Clock steps and drift take effect for stamps 3 s later.
 
 #include <array>
 #include <chrono>
@@ -18,7 +18,7 @@
 namespace bus::os {
 
 inline constexpr std::uint32_t clock_cycles = 1;
-inline constexpr std::uint32_t clock_wall = 2;  // of a bus that an older library made
+inline constexpr std::uint32_t clock_wall = 2;  // of a bus made by an older library
 inline constexpr std::uint32_t clock_boot = 3;
 
 std::uint32_t best_clock_kind() noexcept;
@@ -29,7 +29,7 @@ std::uint64_t raw_monotonic_ns() noexcept;
 class tick_clock {
  public:
   tick_clock() = default;
-  /// `eras` stay as long as the clock and its copies. Null: they have eras of their own.
+  /// `eras` outlive the clock and its copies. Null: the clock has eras of its own.
   tick_clock(std::uint32_t kind, std::uint64_t created_ticks, std::uint64_t created_raw_ns,
              base::clock_eras* eras = nullptr);
 
@@ -65,7 +65,7 @@ class tick_clock {
   std::uint32_t kind_ = clock_wall;
   std::uint64_t created_ticks_ = 0;
   std::uint64_t created_raw_ns_ = 0;
-  int process_ = 0;  // the eras are not there in a forked child
+  int process_ = 0;  // a forked child does not have the eras mapped
   std::shared_ptr<base::clock_eras> eras_;
 };
 

@@ -1,5 +1,5 @@
 #pragma once
-/// event_set: a timer and an epoll descriptor, so that one descriptor stands for a doorbell with a
+/// event_set: a timer and an epoll descriptor, so that one descriptor represents a doorbell with a
 /// bounded wait.
 
 #include <chrono>
@@ -11,9 +11,9 @@
 namespace bus::os {
 
 result<fd> make_timer();
-/// Once, after `after`; 0 disarms.
+/// The timer expires once, after `after`; 0 disarms it.
 void set_timer(int timer, std::chrono::nanoseconds after) noexcept;
-/// Readable when one of both is.
+/// An epoll descriptor that is readable when either of the two is.
 /// Errors: no_space, system
 result<fd> make_event_set(int first, int second);
 

@@ -1,5 +1,5 @@
 #pragma once
-/// failure: bus::error from errno, with the code that fits.
+/// failure: bus::error from errno, with the matching code.
 
 #include <string>
 

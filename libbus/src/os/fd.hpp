@@ -1,6 +1,6 @@
 #pragma once
-/// fd: an owned file descriptor. Always close-on-exec, and never 0, 1 or 2: a program that was
-/// started with one of these closed would print into a file of the bus, or read one as its input.
+/// fd: an owned file descriptor. Always close-on-exec, and never 0, 1 or 2: a program started with
+/// one of these closed would otherwise print into a file of the bus, or read one as its input.
 
 #include <utility>
 
@@ -9,7 +9,7 @@ namespace bus::os {
 class fd {
  public:
   fd() = default;
-  /// Takes what a call returned: a negative value is none, and leaves errno as it is.
+  /// Takes the return value of a system call. A negative one is no descriptor and keeps errno.
   explicit fd(int value) noexcept : value_(value < 0 || value > 2 ? value : moved_up(value)) {}
   fd(fd&& other) noexcept : value_(std::exchange(other.value_, -1)) {}
   fd& operator=(fd&& other) noexcept {
@@ -26,8 +26,8 @@ class fd {
   int release() noexcept { return std::exchange(value_, -1); }
   void reset() noexcept;
 
-  /// The same open file under a number above 2; the old number is closed. -1, with errno: there is
-  /// none.
+  /// Duplicates to a number above 2 and closes the old one. Returns -1, with errno, when no
+  /// descriptor is left.
   static int moved_up(int value) noexcept;
 
  private:

@@ -67,7 +67,7 @@ error failure(int os_errno, std::string what, std::string fix) {
 
 namespace {
 
-// Of this thread: the directory of a process whose main thread has exited is empty.
+// thread-self: the fd directory of a process whose main thread has exited is empty.
 std::string proc_path(int file) { return "/proc/thread-self/fd/" + std::to_string(file); }
 
 file_stamp stamp_of(const struct stat& facts) noexcept {
@@ -106,8 +106,8 @@ result<fd> create_nameless(const std::string& directory, std::uint64_t bytes, un
   return create_nameless(directory, bytes, bytes, mode);
 }
 
-// In steps, with a breath between them: a large one keeps a processor for as long as it takes, and
-// with it what completes the writes of others there.
+// In steps, with a pause between them: one large step would occupy its processor throughout, and
+// delay the completion of other writes there.
 result<void> reserve(int file, std::uint64_t offset, std::uint64_t bytes, const std::string& what) {
   constexpr std::uint64_t step_bytes = 16u << 20;
   size_limit_guard guard;
@@ -301,7 +301,7 @@ result<file_lock> file_lock::take(const std::string& path, unsigned mode,
                                   std::chrono::milliseconds wait) {
   fd file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, mode));
   if (!file) return failure(errno, "cannot open the lock " + path);
-  (void)::fchmod(file.get(), mode);  // whatever the umask is
+  (void)::fchmod(file.get(), mode);  // independent of the umask
   const auto deadline = std::chrono::steady_clock::now() + wait;
   auto pause = std::chrono::microseconds(50);
   while (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
@@ -320,29 +320,29 @@ result<file_lock> file_lock::take(const std::string& path, unsigned mode,
   const std::string holder = "pid " + std::to_string(::getpid());
   if (::ftruncate(file.get(), 0) != 0 ||
       ::pwrite(file.get(), holder.data(), holder.size(), 0) < 0) {
-    // only the name of the holder in somebody's error message
+    // only the holder's name in an error message is lost
   }
   return file_lock(std::move(file));
 }
 
 file_lock::~file_lock() {
-  // Explicitly: a child forked meanwhile shares the open file and would keep the lock.
+  // Unlocks explicitly: a child forked meanwhile shares the open file and would keep the lock.
   if (file_) ::flock(file_.get(), LOCK_UN);
 }
 
 namespace {
 
-// Closing any descriptor of a file ends this process's record locks on it: those that it holds are
-// never opened again. A fork has the list, and none of the locks: that it says "held" is right.
+// Closing any descriptor of a file releases this process's record locks on it, so a file that it
+// holds is never opened again. In a forked child "held" stays right: its parent has the locks.
 std::mutex held_mutex;
 std::set<std::string>& held_paths() {
-  static auto* paths = new std::set<std::string>;  // also for threads that outlive main
+  static auto* paths = new std::set<std::string>;  // leaked for threads that outlive main
   return *paths;
 }
 
 }  // namespace
 
-// A POSIX record lock: it belongs to the process, so a forked child does not keep it alive.
+// A POSIX record lock belongs to the process: a forked child does not keep it.
 result<fd> make_held(const std::string& path, unsigned mode) {
   const std::lock_guard guard(held_mutex);
   fd file(::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, mode));
@@ -381,7 +381,7 @@ fd open_nothing() noexcept { return fd(::open("/", O_PATH | O_CLOEXEC)); }
 
 result<fd> make_fifo(const std::string& path, unsigned mode) {
   if (::mkfifo(path.c_str(), mode) != 0) return failure(errno, "cannot make the doorbell " + path);
-  (void)::chmod(path.c_str(), mode);  // whatever the umask is
+  (void)::chmod(path.c_str(), mode);  // independent of the umask
   fd both(::open(path.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW));
   if (!both) {
     const int failed = errno;
@@ -392,7 +392,7 @@ result<fd> make_fifo(const std::string& path, unsigned mode) {
 }
 
 result<fd> open_fifo_to_write(const std::string& path) {
-  // For both ends: its own reader, so that a reader that died is no SIGPIPE here.
+  // Opened for both ends: it is its own reader, so a dead reader causes no SIGPIPE here.
   fd end(::open(path.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW));
   if (!end) return failure(errno, "cannot open the doorbell " + path);
   struct stat facts {};
@@ -404,7 +404,7 @@ result<fd> open_fifo_to_write(const std::string& path) {
 void poke(int fifo) noexcept {
   const char byte = 1;
   if (::write(fifo, &byte, 1) < 0) {
-    // full: it is readable already
+    // full: the pipe is readable already
   }
 }
 

@@ -1,5 +1,5 @@
 #pragma once
-/// futex: sleep on a word of shared memory and wake those who sleep on it. Every sleep has an end.
+/// futex: sleeps on a word of shared memory, and wakes its sleepers. Every sleep is bounded.
 
 #include <bit>
 #include <chrono>
@@ -10,17 +10,17 @@
 
 namespace bus::os {
 
-/// The half of a 64-bit word that the kernel looks at.
+/// The half of a 64-bit word that the kernel compares.
 inline const std::uint32_t* futex_half(const base::word& w) noexcept {
   static_assert(std::endian::native == std::endian::little);
   return reinterpret_cast<const std::uint32_t*>(&w);
 }
 
-/// Sleeps while *at == expected, at most `timeout`. Returns on a wake, a change, a signal or the
-/// timeout; the caller looks again.
+/// Sleeps while *at == expected, for at most `timeout`. Returns on a wake-up, a change, a signal
+/// or the timeout; the caller checks again.
 void futex_wait(const std::uint32_t* at, std::uint32_t expected,
                 std::chrono::nanoseconds timeout) noexcept;
-/// System call; 240 ns when nobody sleeps.
+/// A system call; 240 ns when no thread sleeps.
 int futex_wake(const std::uint32_t* at, int count) noexcept;
 
 struct futex_expectation {
@@ -28,7 +28,8 @@ struct futex_expectation {
   std::uint32_t expected;
 };
 inline constexpr std::size_t futex_wait_any_max = 127;
-/// The same on several words at once; where the kernel lacks it, on the first for at most 1 ms.
+/// Sleeps on several words at once; where the kernel lacks futex_waitv, on the first, for at most
+/// 1 ms.
 void futex_wait_any(std::span<const futex_expectation> words,
                     std::chrono::nanoseconds timeout) noexcept;
 

@@ -39,7 +39,7 @@ bool wait_for(int socket, short events, socket_deadline until) {
         ::poll(&one, 1, static_cast<int>(std::clamp<std::int64_t>(left.count() + 1, 0, INT_MAX)));
     if (ready > 0) return true;
     if (ready == 0) return false;
-    if (errno != EINTR) return true;  // the call that follows tells
+    if (errno != EINTR) return true;  // the next call on the socket reports it
   }
 }
 
@@ -67,7 +67,7 @@ result<fd> listen_local(const std::string& path) {
   if (!fill_address(path, address)) return too_long(path);
   fd made(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!made) return failure(errno, "cannot make a socket");
-  // Bound under another name first: nobody connects to it before it has its mode and listens.
+  // Bound under another name first: no client can connect before the mode is set and it listens.
   const std::string early = path + ".new";
   if (!fill_address(early, address)) return too_long(path);
   ::unlink(early.c_str());

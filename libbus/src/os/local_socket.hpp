@@ -1,5 +1,5 @@
 #pragma once
-/// local_socket: Unix stream sockets with deadlines. Close-on-exec, non-blocking underneath.
+/// local_socket: Unix stream sockets with deadlines; close-on-exec, and non-blocking internally.
 
 #include <chrono>
 #include <optional>
@@ -16,15 +16,15 @@ using socket_deadline = std::chrono::steady_clock::time_point;
 
 /// Errors: not_found (nobody listens), permission, system
 result<fd> connect_local(const std::string& path);
-/// A socket that listens, mode 0600; what lay at `path` is replaced.
+/// A listening socket with mode 0600; replaces an existing file at `path`.
 /// Errors: permission, system
 result<fd> listen_local(const std::string& path);
-/// Empty: nobody waits.
-/// `exhausted` is set when there are no descriptors or no memory left for it.
+/// Empty: no connection is pending, or accepting it failed.
+/// Sets `exhausted` on failure: true when descriptors or memory ran out.
 std::optional<fd> accept_local(int listener, bool& exhausted);
-/// Whoever waits for the other end sees that it is over. The descriptor stays.
+/// Shuts the connection down in both directions, which ends waits on it. Keeps the descriptor.
 void end_connection(int socket) noexcept;
-/// uid of who is at the other end.
+/// User id of the process at the other end.
 result<std::uint32_t> peer_uid(int socket);
 
 /// Errors: timed_out, closed, system

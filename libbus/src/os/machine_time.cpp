@@ -15,7 +15,7 @@ namespace bus::os {
 
 namespace {
 
-constexpr std::uint64_t ask_again_ns = 1'000'000'000;  // the kernel takes a lock to answer
+constexpr std::uint64_t ask_again_ns = 1'000'000'000;  // adjtimex takes a lock in the kernel
 
 std::uint32_t this_boot() noexcept {
   const fd file(::open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC));

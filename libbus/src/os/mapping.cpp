@@ -20,14 +20,14 @@ namespace bus::os {
 namespace ipc = boost::interprocess;
 
 struct mapping::regions {
-  void* reserved = nullptr;  // address range that the two halves were placed into
+  void* reserved = nullptr;  // address range for the two halves
   std::size_t reserved_bytes = 0;
   std::size_t placed_bytes = 0;
   std::array<ipc::mapped_region, 2> halves;
   const ::pid_t maker = ::getpid();
 
   ~regions() {
-    // Only while a half is missing: what the halves cover is theirs to unmap, once.
+    // Non-null only while a half is missing. Each half unmaps its own part.
     if (reserved != nullptr)
       ::munmap(static_cast<std::byte*>(reserved) + placed_bytes, reserved_bytes - placed_bytes);
   }
@@ -35,8 +35,8 @@ struct mapping::regions {
 
 namespace {
 
-// A ring is mapped and unmapped step by step: while one lasts no thread of this process can map or
-// unmap anything, and behind one that wants to waits whoever needs a page.
+// A ring is populated and unmapped in steps. During a step no other thread of this process can map
+// or unmap memory, and while one waits to do so, page faults wait, too.
 constexpr std::uint64_t step_bytes = 16u << 20;
 
 void advise(std::byte* at, std::uint64_t bytes, int advice) noexcept {
@@ -48,7 +48,8 @@ void advise(std::byte* at, std::uint64_t bytes, int advice) noexcept {
 
 }  // namespace
 
-// In a forked child the memory is not mapped, and its addresses may be somebody else's: forget it.
+// In a forked child the memory is not mapped and its addresses may be in use for something else:
+// forget it.
 void mapping::drop() noexcept {
   if (regions_ && regions_->maker != ::getpid()) (void)regions_.release();
   if (regions_ && bytes_ > step_bytes) advise(data_, bytes_, MADV_DONTNEED);
@@ -72,8 +73,8 @@ mapping::~mapping() { drop(); }
 
 namespace {
 
-// What Boost maps: a descriptor that somebody else owns. Its own file_mapping opens a file by name,
-// and would need another descriptor for it.
+// What Boost maps: a descriptor that the caller owns. Boost's own file_mapping opens a file by
+// name, which takes another descriptor.
 class open_file {
  public:
   open_file(int file, ipc::mode_t mode) noexcept : mode_(mode) { handle_.handle = file; }

@@ -1,5 +1,5 @@
 #pragma once
-/// mapping: files in memory, through Boost.Interprocess. Not inherited by forked children.
+/// mapping: maps files into memory, through Boost.Interprocess. A forked child does not inherit it.
 
 #include <cstddef>
 #include <cstdint>
@@ -19,7 +19,7 @@ class mapping {
   /// Errors: no_space (address space, locked memory), permission, system
   static result<mapping> map(int file, std::uint64_t offset, std::uint64_t bytes, bool writable,
                              bool populate);
-  /// The same bytes twice, back to back.
+  /// Maps the same bytes twice, back to back.
   static result<mapping> map_twice(int file, std::uint64_t offset, std::uint64_t bytes,
                                    bool writable, bool populate);
 
@@ -35,7 +35,8 @@ class mapping {
   std::uint64_t bytes_ = 0;
 };
 
-/// A word of memory that reads 1 here and 0 in every forked child, however it was forked.
+/// A word of memory that reads 0 in every forked child until it is set there, however the child was
+/// forked. Its initial value is 1. Where the kernel cannot wipe it, a child reads the parent's.
 const volatile std::uint32_t* same_process_word() noexcept;
 
 }  // namespace bus::os

@@ -26,10 +26,9 @@ struct task_facts {
 
 constexpr std::uint64_t pf_exiting = 0x4;  // include/linux/sched.h
 
-// "pid (name) state ppid ... flags(9) ... threads(20) ... starttime(22)"; the name may hold
-// anything, so the last
-// ')' counts. `gone` only when the kernel says that there is no such task: a lack of descriptors is
-// not an answer.
+// "pid (name) state ppid ... flags(9) ... threads(20) ... starttime(22)"; the name may hold any
+// character, so the last ')' ends it. `gone` only when the kernel reports that no such task exists:
+// running out of descriptors proves nothing.
 enum class look : std::uint8_t { seen, gone, unknown };
 
 look read_stat(const char* path, task_facts& facts) noexcept {
@@ -69,7 +68,7 @@ identity self() {
   if (read_stat("/proc/self/stat", facts) == look::seen) me.start_time = facts.start_time;
   struct stat ns {};
   if (::stat("/proc/thread-self/ns/pid", &ns) == 0) me.namespaces = ns.st_ino;
-  // Start times are told in the time of whoever asks: they compare within one time namespace only.
+  // The kernel reports start times in the reader's time namespace: only within one do they compare.
   if (::stat("/proc/thread-self/ns/time", &ns) == 0)
     me.namespaces ^= std::uint64_t{ns.st_ino} << 32;
   me.program = program_invocation_short_name;
@@ -92,8 +91,8 @@ bool all_threads_exiting(std::int64_t pid, std::uint64_t start_time) noexcept {
   DIR* tasks = file ? ::fdopendir(file.get()) : nullptr;
   if (tasks == nullptr) return errno == ENOENT || errno == ESRCH;
   (void)file.release();
-  // A listing ends early when the thread that it has come to is reaped meanwhile: threads that it
-  // does not name prove nothing.
+  // A listing ends early when the thread that it has reached is reaped meanwhile: the absence of a
+  // thread from it proves nothing.
   std::uint64_t listed = 0;
   bool all = true;
   while (const dirent* entry = ::readdir(tasks)) {
@@ -115,8 +114,8 @@ bool thread_has_ended(std::int64_t pid, std::int64_t thread) noexcept {
          errno == ESRCH;
 }
 
-// The kernel gives a process's memory up after its last thread has left it; then it has no program
-// file any more. One entry of `task` besides . and ..: the first thread, which is a zombie.
+// The kernel frees a process's memory after its last thread has left it; from then on `exe` has no
+// target. `task` has one entry besides . and ..: the first thread, a zombie.
 bool has_no_memory(std::int64_t pid) noexcept {
   if (::kill(static_cast<pid_t>(pid), 0) != 0) return errno == ESRCH;
   const std::string base = "/proc/" + std::to_string(pid);

@@ -1,5 +1,5 @@
 #pragma once
-/// random: identifiers that nobody else has.
+/// random: unique identifiers.
 
 #include <cstdint>
 

@@ -31,7 +31,8 @@ size_limit_guard::~size_limit_guard() {
   errno = code;
 }
 
-// The kernel sends it to the thread that wrote. A host that blocks it keeps what is pending.
+// The kernel sends SIGXFSZ to the writing thread. If the host blocked the signal itself, it stays
+// pending.
 void size_limit_guard::failed() noexcept {
   if (was_blocked_) return;
   const int code = errno;

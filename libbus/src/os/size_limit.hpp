@@ -1,8 +1,8 @@
 #pragma once
-/// size_limit: writing beyond RLIMIT_FSIZE is an error (EFBIG) and not the end of the process:
-/// SIGXFSZ does not reach a host that never asked for files. Held around one call.
+/// size_limit: makes a write beyond RLIMIT_FSIZE an error (EFBIG) instead of a SIGXFSZ that kills
+/// the host process. Held around one call.
 ///
-/// Threads    the one that made it
+/// Threads    the one that constructed it
 /// Cost       two system calls; two more after a failure
 
 #include <csignal>
@@ -15,7 +15,7 @@ class size_limit_guard {
   ~size_limit_guard();
   size_limit_guard(const size_limit_guard&) = delete;
   size_limit_guard& operator=(const size_limit_guard&) = delete;
-  /// That the call failed with EFBIG: the signal that came with it is taken.
+  /// Call it after EFBIG: consumes the signal that the kernel sent with it.
   void failed() noexcept;
 
  private:
