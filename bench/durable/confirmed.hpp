@@ -1,12 +1,12 @@
 #pragma once
-/// confirmed: the loops that measure a client of a durable system, in a process of its own. A
-/// client is:
+/// confirmed: the loops that measure a client of a durable system in a separate process. A client
+/// has:
 ///
 ///   publish(const std::string&)          returns when the message is confirmed
-///   stream(const std::string&, until)    many in flight until then; returns how many, when all of
-///   them are confirmed
+///   stream(const std::string&, until)    keeps many in flight until then; returns how many, when
+///                                        all of them are confirmed
 ///
-/// What fails throws.
+/// Failures are thrown.
 
 #include "durable.hpp"
 #include "rounds.hpp"
@@ -37,11 +37,10 @@ void measure_client(Client& client, const durable_question& asked, board& shared
 
 }  // namespace detail
 
-/// Watchdog: both measurements several times over, and some for opening and for confirms that come
-/// late.
+/// Watchdog: several times both measurements, plus some for opening and for late confirms.
 inline double durable_patience_s(const durable_question& asked) { return 60 + 6 * asked.seconds; }
 
-/// Runs `open()` and what it opened in a child.
+/// Runs `open()` and the client that it returns in a child process.
 template <class Open>
 outcome run_client(const durable_question& asked, Open&& open) {
   return run_parts(durable_patience_s(asked), {{-1, [&](board& shared) {

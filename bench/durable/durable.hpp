@@ -1,7 +1,7 @@
 #pragma once
-/// durable: systems that keep messages on a disk and confirm them, one file each. A system whose
-/// client library was missing when the build was configured, or whose server is not installed, is
-/// listed all the same, as absent.
+/// durable: systems that store messages on a disk and confirm them, one file each. A system whose
+/// client library was missing at configuration, or whose server is not installed, is listed as
+/// absent.
 
 #include <string>
 #include <vector>
@@ -13,15 +13,15 @@ namespace bench {
 struct durable_question {
   double seconds = 3;  // of one measurement
   std::uint32_t bytes = 256;
-  std::string bus_program;  // empty: beside this program
+  std::string bus_program;  // empty: the one beside this program
 };
 
 struct durable_peer {
   std::string id;           // for --only and JSON
-  std::string title;        // for people
+  std::string title;        // for tables
   std::string how;          // what is measured, in one line
   std::string absent;       // why it cannot be measured here; empty: it can
-  std::uint32_t bytes = 0;  // of one message; 0: as asked
+  std::uint32_t bytes = 0;  // of one message; 0: those of the question
   std::function<outcome(const durable_question&)> run;  // in a directory below TMPDIR
 };
 

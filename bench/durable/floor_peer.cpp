@@ -5,7 +5,7 @@ namespace bench {
 
 namespace {
 
-constexpr double stream_seconds_max = 0.5;  // disks that are shared slow down after long writes
+constexpr double stream_seconds_max = 0.5;  // shared disks slow down after long writes
 constexpr std::size_t commit_bytes = 4096, stream_bytes = 1 << 20;
 
 void measure_floor(const durable_question& asked, const std::string& directory, board& shared) {

@@ -17,7 +17,7 @@ std::string bus_program(const durable_question& asked) {
   return find_program("bus", {self.parent_path().string()});
 }
 
-// The program makes a bus of its own, named after its process, and removes it; unless it is killed.
+// The program makes its own bus, named after its process, and removes it unless it is killed.
 struct bus_of {
   explicit bus_of(pid_t pid) : name("bench-" + std::to_string(pid)) {}
   ~bus_of() { (void)bus::remove_bus(name, true); }

@@ -1,5 +1,5 @@
-// bench_durable_peers: messages that are confirmed when they are on a disk, by libbus, by other
-// systems and by the disk itself, in one run on one disk and in turns.
+// bench_durable_peers: measures messages that are confirmed when they are on disk: by libbus, by
+// other systems and by the disk itself, in one run on one disk and in turns.
 
 #include <CLI/CLI.hpp>
 
@@ -29,8 +29,7 @@ struct options {
   bool json = false, quiet = false;
 };
 
-// What the last system wrote is on the disk, and the disk has rested, before the next one is
-// measured.
+// Before the next system is measured, everything is on disk and the disk has rested.
 void rest(double seconds) {
   ::sync();
   for (const auto until = from_now(seconds); bench_clock::now() < until && !interrupted();)
@@ -76,7 +75,7 @@ int main(int argc, char** argv) {
       "one run");
   std::set<std::string> known;
   for (const bench::durable_peer& each : bench::all_durable_peers(o.asked)) known.insert(each.id);
-  app.add_option("--dir", o.directory, "On the disk that is measured")
+  app.add_option("--dir", o.directory, "Directory on the measured disk")
       ->capture_default_str()
       ->check(CLI::ExistingDirectory);
   app.add_option("--seconds", o.asked.seconds, "Time for one measurement of one round")
@@ -95,7 +94,7 @@ int main(int argc, char** argv) {
   app.add_flag("--quiet", o.quiet, "No progress");
   CLI11_PARSE(app, argc, argv);
   o.directory = std::filesystem::absolute(o.directory).string();
-  setenv("TMPDIR", o.directory.c_str(), 1);  // there scratch_directory makes its own
+  setenv("TMPDIR", o.directory.c_str(), 1);  // where scratch_directory makes its directory
   bench::watch_signals();
   return bench::run(o);
 }

@@ -41,8 +41,8 @@ class redis_client {
     connections_[0]->answer();
   }
 
-  // Each connection gets its next pipeline as soon as its last one is confirmed, while the others'
-  // are on their way.
+  // Each connection gets its next pipeline as soon as its last one is confirmed, while those of the
+  // other connections are in flight.
   std::uint64_t stream(const std::string& payload, bench_clock::time_point until) {
     const auto send = [&](redis_connection& to) {
       for (int i = 0; i < pipeline; ++i) add(to, payload);

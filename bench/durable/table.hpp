@@ -1,6 +1,6 @@
 #pragma once
-/// table: the figures of a run, for people and as one JSON object. Every figure is the median of
-/// its rounds.
+/// table: the figures of a run, as tables and as one JSON object. Every figure is the median of its
+/// rounds.
 
 #include <nlohmann/json.hpp>
 

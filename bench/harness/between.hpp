@@ -1,15 +1,17 @@
 #pragma once
 /// between: the loops that measure a system between two processes. A system is a channel:
 ///
-///   Channel(const plan&)           made before the processes; its destructor removes everything
-///   that has a name end open(bool near)            called in each process: near sends one way and
-///   receives the other; far the reverse end::send(const char*, n)      returns when the message is
-///   on its way; spins or blocks while the way is full end::receive(sum&)             takes what is
-///   there, adds up every byte, returns how many; spinning: maybe 0
+///   Channel(const plan&)        made before the processes; its destructor removes everything that
+///                               has a name
+///   end open(bool near)         called in each process: near sends one way and receives the other;
+///                               far the reverse
+///   end::send(const char*, n)   returns when the message is on its way; spins or blocks while the
+///                               way is full
+///   end::receive(sum&)          takes the messages that are there, adds up every byte, returns how
+///                               many; when spinning, maybe 0
 ///
-/// The channel is a template parameter, so that a system that takes 10 ns for a message does not
-/// pay for our virtual calls. The sums are checked: a system that loses, repeats or alters a
-/// message fails.
+/// The channel is a template parameter, so that a system that takes 10 ns per message does not pay
+/// for virtual calls. The sums are checked: a system that loses, repeats or alters a message fails.
 
 #include <exception>
 
@@ -19,7 +21,7 @@ namespace bench {
 
 namespace detail {
 
-constexpr std::uint64_t first_trips = 64;  // warm up, and tell how many trips fit into the time
+constexpr std::uint64_t first_trips = 64;  // warm up, and show how many trips fit into the time
 constexpr std::uint64_t trips_min = 400, trips_max = 400'000;
 constexpr std::uint64_t first_count = 256;
 constexpr double long_enough_s = 0.02;
@@ -29,7 +31,7 @@ inline std::uint64_t sum_of_fill(int value, std::uint32_t bytes) {
   return 0x0101010101010101ull * static_cast<unsigned char>(value) * (bytes / 8);
 }
 
-/// Both ends have opened theirs, or closes none before both are through.
+/// Waits until both ends are open, or until both are done before either closes.
 inline void meet(std::atomic<std::uint32_t>& arrived) {
   arrived.fetch_add(1);
   wait_until([&] { return arrived.load() == 2; });
@@ -121,7 +123,7 @@ void stream_reader(End& end, const plan& asked, board& shared) {
 
 }  // namespace detail
 
-/// Watchdog: the time of the measurement several times over, and some for setting up.
+/// Watchdog: several times the time of the measurement, plus some for setting up.
 inline double patience_s(const plan& asked) { return 30 + 4 * asked.seconds; }
 
 template <class Channel>

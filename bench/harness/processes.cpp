@@ -23,7 +23,7 @@ constexpr int watched[] = {SIGINT, SIGTERM, SIGHUP};
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   for (const int number : watched) signal(number, SIG_DFL);
   alarm(seconds_max);
-  // Inherited by what this part forks in its turn, unlike the alarm.
+  // Processes that this part forks inherit it, unlike the alarm.
   const rlimit cpu{seconds_max, seconds_max};
   setrlimit(RLIMIT_CPU, &cpu);
   pin_to(mine.core);
@@ -34,14 +34,14 @@ constexpr int watched[] = {SIGINT, SIGTERM, SIGHUP};
     std::snprintf(shared.failure, sizeof shared.failure, "%s", error.what());
     status = 1;
   }
-  std::exit(status);  // not _exit: a library may have to sign off from its daemon
+  std::exit(status);  // not _exit: a library may have to disconnect from its daemon
 }
 
 }  // namespace
 
 outcome run_parts(double seconds_max, const std::vector<part>& parts) {
   shared_value<board> shared;
-  ticks_per_ns();  // measured here, so that no part has to
+  ticks_per_ns();  // measured here once, so that no part has to
   std::fflush(nullptr);
   pid_t group = 0;
   std::size_t running = 0;
@@ -76,7 +76,7 @@ outcome run_parts(double seconds_max, const std::vector<part>& parts) {
     }
     fine = false;
   }
-  if (group != 0) kill(-group, SIGKILL);  // what a part may have left behind
+  if (group != 0) kill(-group, SIGKILL);  // processes that a part left running
   outcome result;
   if (!fine) {
     result.failure = interrupted()             ? "interrupted"

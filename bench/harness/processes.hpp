@@ -1,7 +1,7 @@
 #pragma once
-/// processes: runs the parts of one measurement as pinned child processes and ends them whatever
-/// happens: a part that fails or overruns its time takes the others with it. The program itself
-/// opens none of the measured systems, so that every measurement starts from a clean process.
+/// processes: runs the parts of one measurement as pinned child processes, and ends them in any
+/// case: a part that fails or exceeds its time ends the others too. The program itself opens none
+/// of the measured systems, so that every measurement starts from a clean process.
 
 #include <atomic>
 #include <chrono>
@@ -23,10 +23,10 @@ inline bench_clock::time_point from_now(double seconds) {
          std::chrono::duration_cast<bench_clock::duration>(std::chrono::duration<double>(seconds));
 }
 
-/// What the parts of a measurement share.
+/// Shared by the parts of a measurement.
 struct board {
   std::atomic<std::uint32_t> opened{0}, finished{0};
-  std::atomic<std::uint64_t> trips{0};  // of the round trip, once the near side knows
+  std::atomic<std::uint64_t> trips{0};  // of the round trip, set by the near side
   std::atomic<std::uint64_t> count{0};  // of the stream's current phase
   std::atomic<std::uint32_t> phase{0}, phase_done{0};
   std::atomic<bool> last_phase{false};
@@ -48,18 +48,18 @@ struct part {
 /// Forks a process for each part and waits for all of them, at most `seconds_max`.
 outcome run_parts(double seconds_max, const std::vector<part>& parts);
 
-/// SIGINT, SIGTERM and SIGHUP end the current measurement, then the run; whatever was made is
-/// removed.
+/// SIGINT, SIGTERM and SIGHUP end the current measurement and then the run; everything that was
+/// made is removed.
 void watch_signals();
 bool interrupted();
 
-/// Waits without burning the core that a pinned partner may need.
+/// Waits without using up the core that a pinned partner may need.
 template <class Condition>
 void wait_until(Condition&& condition) {
   while (!condition()) usleep(20);
 }
 
-/// A directory of this run's own, removed with everything in it.
+/// A directory for this run only, removed with everything in it.
 class scratch_directory {
  public:
   scratch_directory();
@@ -72,7 +72,7 @@ class scratch_directory {
   std::filesystem::path path_;
 };
 
-/// Throws std::runtime_error: what was tried, and errno.
+/// Throws std::runtime_error with what was attempted, and errno.
 [[noreturn]] void fail(const std::string& what_failed);
 [[noreturn]] void fail_with_errno(const std::string& what_failed);
 

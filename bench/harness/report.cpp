@@ -78,7 +78,7 @@ void print_failure(const figure& each) {
               size_text(each.asked.bytes).c_str(), each.failure.c_str());
 }
 
-// Larger is better for streams, smaller for round trips: the ratio is the system's figure over the
+// For streams larger is better, for round trips smaller. The ratio is the system's figure over the
 // floor's in both.
 double ratio_of(const figure& each, const figure* floor) {
   if (floor == nullptr || !floor->measured() || !each.measured()) return 0;
@@ -89,7 +89,7 @@ double ratio_of(const figure& each, const figure* floor) {
 
 }  // namespace
 
-/// 64 B: what the machine can do at all; larger: the minimal ring of the same size; sleeping: the
+/// 64 B: the best that the machine can do; larger: the minimal ring of the same size; sleeping: the
 /// raw futex.
 const figure* report::floor_of(const figure& each) const {
   const plan& asked = each.asked;

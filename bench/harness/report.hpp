@@ -1,6 +1,6 @@
 #pragma once
-/// report: the figures of a run, as tables for people and as one JSON object. Every figure is the
-/// median of its rounds.
+/// report: the figures of a run, as tables and as one JSON object. Every figure is the median of
+/// its rounds.
 
 #include <nlohmann/json.hpp>
 
@@ -11,7 +11,7 @@
 
 namespace bench {
 
-/// One system, one question, all rounds.
+/// One system and one measurement, all rounds.
 struct figure {
   std::string system, title;
   plan asked;
@@ -33,7 +33,7 @@ class report {
 
   nlohmann::ordered_json to_json(double seconds, int rounds) const;
   void print() const;
-  /// A system that cannot be measured here is a result; this one is a defect.
+  /// Whether the system failed, which is a defect. One that is absent here is not.
   bool failed(const std::string& system) const;
 
  private:

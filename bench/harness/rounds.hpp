@@ -1,7 +1,7 @@
 #pragma once
-/// rounds: systems measured in turns, so that what changes on the machine meanwhile meets all of
-/// them. A row has a `system` with `title` and `absent`, and the `failure` of the first round that
-/// failed: then there is no figure.
+/// rounds: measures systems in turns, so that changes of the machine's state affect all of them. A
+/// row has a `system` with `title` and `absent`, and the `failure` of the first round that failed:
+/// then there is no figure.
 
 #include <algorithm>
 #include <cstdio>
@@ -13,7 +13,7 @@
 
 namespace bench {
 
-/// The median; of two, their mean.
+/// The median; the mean of the middle two if their number is even.
 inline double middle(std::vector<double> values) {
   if (values.empty()) return 0;
   std::sort(values.begin(), values.end());
@@ -26,7 +26,8 @@ const std::string& not_measured(const Row& row) {
   return row.system.absent.empty() ? row.failure : row.system.absent;
 }
 
-/// There and back. Returns false when the run was interrupted.
+/// Measures the rows in order, and in reverse order in every other round. Returns false when the
+/// run was interrupted.
 template <class Row, class Measure>
 bool in_turns(std::vector<Row>& rows, int rounds, bool quiet, Measure&& measure) {
   for (int round = 0; round < rounds; ++round) {
@@ -43,7 +44,7 @@ bool in_turns(std::vector<Row>& rows, int rounds, bool quiet, Measure&& measure)
   return true;
 }
 
-/// What cannot be started is a failure of this measurement.
+/// A system that cannot be started fails this measurement.
 template <class Work>
 outcome guarded(Work&& work) {
   try {

@@ -1,9 +1,8 @@
-// hot_path: publishes or delivers a given number of 64-byte messages in one process, so that an
-// instruction counter can be put around it. Two runs with different counts give the instructions of
-// one message.
+// hot_path: publishes or delivers a given number of 64-byte messages in one process, for measuring
+// with an instruction counter. Two runs with different counts give the instructions per message.
 //
-//   hot_path publish|publish_to|publish_known|batch|poll_one|empty|deliver COUNT [SUBJECTS
-//   [durable]]
+//   hot_path publish|publish_to|publish_known|batch|poll_one|empty|deliver COUNT
+//            [SUBJECTS [durable]]
 //
 // With `durable` the stream has a log: the bus of BUS_URL is used, and a busd must keep it.
 
@@ -14,6 +13,21 @@
 #include <string>
 #include <unistd.h>
 #include <vector>
+
+namespace {
+
+bus::stream_config hot_stream(bool durable) {
+  bus::stream_config config;
+  config.name = "hot";
+  config.subjects = {"hot.>"};
+  config.overflow = bus::overflow::block;
+  config.ring_bytes = 64 << 20;
+  config.max_message_bytes = 64 << 10;
+  if (durable) config.storage = bus::storage_class::durable;
+  return config;
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
   if (argc < 3) return 2;
@@ -27,14 +41,7 @@ int main(int argc, char** argv) {
   {
     auto session = bus::open(url);
     if (!session) return std::fprintf(stderr, "%s\n", session.error().message().c_str()), 1;
-    bus::stream_config config;
-    config.name = "hot";
-    config.subjects = {"hot.>"};
-    config.overflow = bus::overflow::block;
-    config.ring_bytes = 64 << 20;
-    config.max_message_bytes = 64 << 10;
-    if (durable) config.storage = bus::storage_class::durable;
-    if (auto added = session->add_stream(config); !added)
+    if (auto added = session->add_stream(hot_stream(durable)); !added)
       return std::fprintf(stderr, "%s\n", added.error().message().c_str()), 1;
     bus::publisher_options how;
     how.mode = bus::publish_mode::exclusive;
@@ -54,39 +61,40 @@ int main(int argc, char** argv) {
     const auto take = [&](const bus::message& m) {
       sum += m.sequence() + static_cast<std::uint64_t>(m.payload()[0]);
     };
+    bus::publisher& out = *publisher;
     if (what == "deliver") {
-      // The cost of publishing is the same for every count: only what is polled differs.
-      for (std::uint64_t i = 0; i < chunk; ++i)
-        publisher->publish_to(names[i % names.size()], bytes);
+      if (count > chunk) return std::fprintf(stderr, "deliver: COUNT is too large\n"), 2;
+      // Publishing costs the same for every count: only the number of polls differs.
+      for (std::uint64_t i = 0; i < chunk; ++i) out.publish_to(names[i % names.size()], bytes);
       while (done < count) done += subscriber->poll(256, take);
     } else {
-      // A loop of its own for each, so that little of it is counted with the message.
+      // A separate loop for each, so that little of it is counted with the message.
       const auto repeat = [&](auto&& step) {
         for (std::uint64_t i = 0; i < count; ++i) step();
       };
       std::size_t at = 0;
       if (what == "publish") {
-        repeat([&] { publisher->publish(bytes); });
+        repeat([&] { out.publish(bytes); });
       } else if (what == "publish_to") {
         repeat([&] {
-          publisher->publish_to(names[at], bytes);
+          out.publish_to(names[at], bytes);
           if (++at == names.size()) at = 0;
         });
       } else if (what == "publish_known") {
         std::vector<bus::known_subject> known(names.begin(), names.end());
         repeat([&] {
-          publisher->publish_to(known[at], bytes);
+          out.publish_to(known[at], bytes);
           if (++at == known.size()) at = 0;
         });
-      } else if (what == "poll_one") {  // a message at a time, as in a conversation
+      } else if (what == "poll_one") {  // one message at a time, as in a conversation
         repeat([&] {
-          publisher->publish(bytes);
+          out.publish(bytes);
           subscriber->poll(1, take);
         });
       } else if (what == "empty") {
         repeat([&] { subscriber->poll(1, take); });
       } else {
-        for (std::uint64_t i = 0; i < count; i += 64) publisher->publish_batch(batch);
+        for (std::uint64_t i = 0; i < count; i += 64) out.publish_batch(batch);
       }
     }
     status = sum == 1 ? 1 : 0;

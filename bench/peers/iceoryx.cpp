@@ -19,18 +19,18 @@ namespace bench {
 
 namespace {
 
-/// The daemon, as our own child, for one measurement.
+/// The daemon, run as a child process for one measurement.
 class roudi {
  public:
   roudi() { start(); }
   ~roudi() {
-    // It gives up over clients that were killed, and leaves its segments; the next one takes over
-    // and removes them.
+    // After clients were killed it does not end properly, and leaves its segments. The next daemon
+    // takes them over and removes them.
     if (end()) return;
     try {
       start();
       end();
-    } catch (const std::exception&) {  // then the next run does
+    } catch (const std::exception&) {  // then the next run removes them
     }
   }
   roudi(const roudi&) = delete;
@@ -69,7 +69,7 @@ class roudi {
     end();
     fail("iox-roudi was not ready in time");
   }
-  /// True: it ended as it should.
+  /// True: it ended properly.
   bool end() {
     if (child_ <= 0) return true;
     kill(child_, SIGTERM);
@@ -108,7 +108,7 @@ class iceoryx_end {
   void send(const char* payload, std::uint32_t bytes) {
     for (;;) {
       auto space = out_.loan(bytes);
-      if (space.has_error()) continue;  // every chunk is under way: the reader gives them back
+      if (space.has_error()) continue;  // all chunks are in use: the reader will return them
       std::memcpy(space.value(), payload, bytes);
       out_.publish(space.value());
       return;
@@ -146,7 +146,7 @@ class iceoryx_channel {
   explicit iceoryx_channel(const plan& asked)
       : plan_(asked), name_("bench-peers-" + std::to_string(getpid())) {}
   ~iceoryx_channel() {
-    // A side that was killed could not sign off, and leaves the socket and the lock of its name.
+    // A side that was killed leaves the socket and the lock of its name.
     std::error_code ignored;
     for (const char* side : {"-near", "-far"})
       for (const char* kind : {"", ".lock"})

@@ -46,7 +46,7 @@ class bus_end {
   }
   bus::subscriber subscriber(const plan& asked, bool near) {
     bus::subscriber_options how;
-    // A stream's reader that keeps up looks less often (docs/performance.md).
+    // A reader of a stream that keeps up checks less often (docs/performance.md).
     how.wait = asked.wait == waiting::block     ? bus::wait_strategy::block
                : asked.kind == what::round_trip ? bus::wait_strategy::busy_spin
                                                 : bus::wait_strategy::spin_pause;
@@ -56,7 +56,7 @@ class bus_end {
   bus::session session_;
   bus::publisher out_;
   bus::subscriber in_;
-  std::size_t messages_max_;  // in a conversation there is no second message to look for
+  std::size_t messages_max_;  // in a conversation there is no second message to check for
   bool sleeps_;
 };
 
@@ -84,7 +84,8 @@ class bus_channel {
     config.subjects = {name};
     config.overflow = bus::overflow::block;
     config.max_message_bytes = std::max<std::uint32_t>(plan_.bytes, 64 * 1024);
-    config.ring_bytes = minimal_ring::capacity_for(plan_.bytes);  // as the floor beside it
+    // As the floor that is measured with it.
+    config.ring_bytes = minimal_ring::capacity_for(plan_.bytes);
     while (config.ring_bytes < 4 * (config.max_message_bytes + 4096)) config.ring_bytes *= 2;
     return config;
   }

@@ -1,5 +1,5 @@
-// bench_peers: the same questions put to every system, in the same run and in turns, so that what
-// the machine does meanwhile meets all of them alike.
+// bench_peers: measures all systems in the same way, in the same run and in turns, so that changes
+// of the machine's state affect all of them.
 
 #include <CLI/CLI.hpp>
 
@@ -54,7 +54,7 @@ std::vector<plan> questions(const options& o) {
   return all;
 }
 
-// A stream is measured sleeping only where there is no other way.
+// A stream is measured with sleeping only if the system has no other way.
 bool asks(const peer& system, const plan& asked) {
   if (!system.takes(asked)) return false;
   if (asked.kind != what::stream || asked.wait == waiting::spin) return true;

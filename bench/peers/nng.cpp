@@ -9,7 +9,7 @@ namespace bench {
 
 namespace {
 
-// As with ZeroMQ, threads of the library move the bytes: both sides sleep.
+// As in ZeroMQ, threads of the library move the bytes: both sides sleep.
 class nng_end {
  public:
   nng_end(const std::string& address, bool near) {

@@ -1,6 +1,6 @@
 #pragma once
-/// peers: the systems that are measured, one file each. A system whose headers were missing when
-/// the build was configured is listed all the same, as absent.
+/// peers: the measured systems, one file each. A system whose headers were missing at configuration
+/// is listed as absent.
 
 #include "peer.hpp"
 

@@ -9,7 +9,8 @@ namespace bench {
 
 namespace {
 
-// No boundaries in a pipe: all messages of a measurement have one size, so none are needed.
+// A pipe has no message boundaries. All messages of a measurement have one size, so none are
+// needed.
 class pipe_end {
  public:
   pipe_end(int in, int out, const plan& asked) : in_(in), out_(out), buffer_(asked.bytes) {}

@@ -74,7 +74,7 @@ class mq_channel {
   mq_end open(bool near) { return {near ? pong_ : ping_, near ? ping_ : pong_, plan_}; }
 
  private:
-  // A deep queue where we may pass the machine's limits, else as deep as they allow.
+  // A deep queue if the process may exceed the machine's limits, else as deep as they permit.
   void make(const std::string& name) const {
     const long depth_max = limit_of("msg_max"), bytes_max = limit_of("msgsize_max");
     for (const long depth : {256L, depth_max, 8L}) {

@@ -42,7 +42,7 @@ class socket_channel {
       fail_with_errno("socketpair");
     const int room = 4 << 20;
     for (const int end : ends_) {
-      // Beyond the machine's limit where we may; else what the limit allows.
+      // Above the machine's limit if permitted, else as much as the limit permits.
       if (setsockopt(end, SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof room) != 0)
         setsockopt(end, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
     }

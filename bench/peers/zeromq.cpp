@@ -8,8 +8,8 @@ namespace bench {
 
 namespace {
 
-// A thread of the library moves the bytes: polling without sleeping would take its core away, so
-// both sides sleep.
+// A thread of the library moves the bytes. Polling without sleeping would take its core, so both
+// sides sleep.
 class zeromq_end {
  public:
   zeromq_end(const std::string& address, bool near)

@@ -3,17 +3,17 @@
 /// system has:
 ///
 ///   filler::filler(system, name)     makes the queue of that name, empty
-///   filler::fill(payload, count)     returns when all of them wait in the queue
+///   filler::fill(payload, count)     returns when all messages wait in the queue
 ///   worker::worker(system, name, batch)
 ///   worker::take(sum&)               claims up to batch messages, adds up every byte,
-///                                    acknowledges; how many it has settled; 0: maybe there is
-///                                    nothing any more
-///   worker::finish()                 returns when the system has the acknowledgements of
-///   everything taken
+///                                    acknowledges; returns how many are settled; 0: the queue may
+///                                    be empty
+///   worker::finish()                 returns when the system has all acknowledgements
 ///
-/// A round: the queue is filled, then all consumers take until everything is settled; its time is
-/// from the first consumer's beginning to the end of the last one. Rounds are repeated until there
-/// is enough time. What is lost, repeated or altered fails. What fails throws.
+/// In a round the queue is filled, then all consumers take messages until everything is settled.
+/// Its time runs from the start of the first consumer to the end of the last. Rounds are repeated
+/// until there is enough time. A message that is lost, repeated or altered is a failure. Failures
+/// are thrown.
 
 #include "processes.hpp"
 #include "queue.hpp"
@@ -23,7 +23,7 @@ namespace bench {
 
 namespace detail {
 
-// warms up, and tells how many are drained in the time
+// warms up, and shows how many are drained in the time
 constexpr std::uint64_t first_waiting = 2000;
 constexpr std::uint64_t waiting_max = 100'000;
 constexpr std::size_t consumers_max = 2;
@@ -122,7 +122,7 @@ inline std::uint64_t sum_of_bytes(const void* data, std::size_t size) {
 
 }  // namespace detail
 
-/// Watchdog: the time of the measurement several times over, and some for filling.
+/// Watchdog: several times the time of the measurement, plus some for filling.
 inline double queue_patience_s(const queue_question& asked) { return 40 + 10 * asked.seconds; }
 
 template <class System>
@@ -153,7 +153,7 @@ std::vector<outcome> run_queue(const System& system, const queue_question& asked
   return results;
 }
 
-/// Starts the system, then measures all modes. What is started inherits the core.
+/// Starts the system, then measures all modes. Processes that it starts inherit the core.
 template <class System>
 std::vector<outcome> run_queue(const queue_question& asked, bool one_core) {
   std::vector<outcome> results;

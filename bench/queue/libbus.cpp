@@ -8,7 +8,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr std::uint64_t ring_bytes = 32 << 20;  // for all that wait, 128 bytes each
+constexpr std::uint64_t ring_bytes = 32 << 20;  // for all waiting messages, 128 bytes each
 
 template <class T>
 T must(bus::result<T>&& got) {
@@ -16,7 +16,7 @@ T must(bus::result<T>&& got) {
   return std::move(*got);
 }
 
-// No server: the processes share memory. The bus is removed by the process that ran the others.
+// No server: the processes share memory. The process that ran the others removes the bus.
 struct libbus_system {
   const std::string url = "bus:///bench-" + std::to_string(::getpid());
   libbus_system() = default;
@@ -71,7 +71,7 @@ struct libbus_system {
       if (in_.failure()) fail(in_.failure()->message());
       return settled;
     }
-    void finish() {}  // an acknowledgement is there when ack() returns
+    void finish() {}  // messages are settled when ack() returns
 
    private:
     static bus::consumer consumer(bus::session& session, const std::string& name) {

@@ -1,4 +1,4 @@
-// bench_queue_peers: work queues of libbus and of other systems, in one run and in turns.
+// bench_queue_peers: measures work queues of libbus and of other systems, in one run and in turns.
 
 #include <CLI/CLI.hpp>
 

@@ -41,7 +41,7 @@ struct nats_system {
       nats_check(jsConsumerConfig_Init(&config), "consumer");
       config.Durable = workers;
       config.AckPolicy = js_AckExplicit;
-      // acks are taken in later: never a brake
+      // acknowledgements are processed later: never a limit
       config.MaxAckPending = static_cast<int64_t>(detail::waiting_max);
       config.MemoryStorage = true;
       nats_check(
@@ -49,7 +49,7 @@ struct nats_system {
           "consumer");
     }
 
-    // What the last round took goes first.
+    // Removes the messages of the last round first.
     void fill(const std::string& payload, std::uint64_t count) {
       all_settled();
       nats_check(js_PurgeStream(nats_.jetstream(), name_.c_str(), nullptr, nullptr), "purge");
@@ -83,7 +83,7 @@ struct nats_system {
       nats_check(jsSubOptions_Init(&options), "subscribe");
       options.Stream = name.c_str();
       options.Consumer = workers;
-      options.Config.MemoryStorage = true;  // must agree
+      options.Config.MemoryStorage = true;  // must match the consumer's
       nats_check(js_PullSubscribe(&in_, nats_.jetstream(), name.c_str(), workers, nullptr, &options,
                                   nullptr),
                  "subscribe");
@@ -113,7 +113,7 @@ struct nats_system {
       nats_check(acknowledged, "ack");
       return settled;
     }
-    // the server answers behind acks
+    // the server answers after it has received the acks
     void finish() { nats_check(natsConnection_Flush(nats_.connection()), "flush"); }
 
    private:

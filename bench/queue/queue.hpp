@@ -1,6 +1,7 @@
 #pragma once
-/// queue: systems with work queues, one file each: messages that wait are claimed and acknowledged.
-/// A system whose client library was missing when the build was configured, or whose server is not
+/// queue: systems with work queues, one file each: waiting messages are claimed and acknowledged. A
+/// system whose client library was missing at configuration, or whose server is not installed, is
+/// listed as absent.
 /// installed, is listed all the same, as absent.
 
 #include <string>
@@ -24,16 +25,16 @@ inline constexpr std::size_t queue_mode_count = std::size(queue_modes);
 
 struct queue_peer {
   std::string id;      // for --only and JSON
-  std::string title;   // for people
+  std::string title;   // for tables
   std::string how;     // its configuration, in one line
   std::string absent;  // why it cannot be measured here; empty: it can
-  /// All modes, in their order; as far as the first that fails.
+  /// Measures all modes in order, up to the first that fails.
   std::function<std::vector<outcome>(const queue_question&)> run;
 };
 
 queue_peer libbus_queue();
-/// one_core: server and clients share core 0: waking the other side costs a fraction of what it
-/// costs across cores.
+/// one_core: server and clients share core 0, where waking the other side costs a fraction of what
+/// it costs across cores.
 queue_peer redis_queue(bool one_core);
 queue_peer nats_queue(bool one_core);
 queue_peer rabbitmq_queue(bool one_core);

@@ -50,7 +50,7 @@ struct rabbitmq_system {
    public:
     worker(const rabbitmq_system& system, const std::string& name, std::uint32_t batch)
         : connection_(system.node.port()), name_(name), batch_(batch) {
-      // the next batch is on its way
+      // so that the next batch is already on its way
       const auto prefetch = static_cast<std::uint16_t>(batch == 1 ? 1 : 2 * batch);
       amqp_basic_qos(connection_, connection_.channel, 0, prefetch, 0);
       connection_.answered("qos");
@@ -79,7 +79,7 @@ struct rabbitmq_system {
         rabbitmq_check(amqp_basic_ack(connection_, connection_.channel, last, got > 1), "ack");
       return got;
     }
-    // Goes from the channel to the queue behind the acknowledgements.
+    // Passes from the channel to the queue after the acknowledgements.
     void finish() {
       amqp_queue_declare(connection_, connection_.channel, rabbitmq_bytes(name_), 1, 0, 0, 0,
                          amqp_empty_table);

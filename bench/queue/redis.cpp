@@ -38,7 +38,7 @@ struct redis_system {
       redis_.answer();
     }
 
-    // What the last round took goes first: a short stream is not slower than a long one.
+    // Removes the messages of the last round first, so that the stream stays short.
     void fill(const std::string& payload, std::uint64_t count) {
       redis_.add("XTRIM %s MAXLEN 0", name_.c_str());
       redis_.answer();
@@ -68,7 +68,7 @@ struct redis_system {
           read_{"XREADGROUP", "GROUP",       "workers", self_.c_str(), "COUNT", count_.c_str(),
                 "STREAMS",    name_.c_str(), ">"} {}
 
-    // Acknowledges what the last call read, while it reads the next ones.
+    // Acknowledges what the last call read while it reads the next messages.
     std::uint64_t take(std::uint64_t& sum) {
       std::uint64_t settled = 0;
       if (claimed_) {
@@ -81,7 +81,7 @@ struct redis_system {
       redis_.add(read_);
       if (claimed_) settled = static_cast<std::uint64_t>(redis_.answer()->integer);
       claimed_ = redis_.answer();
-      if (claimed_->type != REDIS_REPLY_ARRAY) claimed_.reset();  // nothing there
+      if (claimed_->type != REDIS_REPLY_ARRAY) claimed_.reset();  // no message waits
       if (!claimed_) return settled;
       const redisReply* messages = claimed_->element[0]->element[1];
       for (std::size_t i = 0; i < messages->elements; ++i) {
@@ -90,14 +90,14 @@ struct redis_system {
       }
       return settled;
     }
-    void finish() {}  // its answers have been read
+    void finish() {}  // the answers to all acknowledgements have been read
 
    private:
     redis_connection redis_;
     const std::string name_, self_, count_;
     const std::vector<const char*> read_;
     std::vector<const char*> acknowledge_;
-    redis_reply claimed_;  // and not acknowledged yet
+    redis_reply claimed_;  // not acknowledged yet
   };
 };
 

@@ -1,5 +1,5 @@
 #pragma once
-/// nats_connection: a connection with JetStream; publishes with many in flight. What fails throws.
+/// nats_connection: a connection with JetStream; publishes with many in flight. Throws on failure.
 
 #include <nats/nats.h>
 
@@ -21,8 +21,8 @@ class nats_connection {
   static constexpr int in_flight = 4096;
   static constexpr int patience_ms = 60'000;
 
-  /// send_asap: each message is written at once, not by the client's own thread up to a millisecond
-  /// later.
+  /// send_asap: each message is written at once; otherwise the client's own thread writes it up to
+  /// a millisecond later.
   explicit nats_connection(int port, bool send_asap = false) {
     natsOptions* how = nullptr;
     nats_check(natsOptions_Create(&how), "options");
@@ -51,7 +51,7 @@ class nats_connection {
   natsConnection* connection() { return connection_; }
   jsCtx* jetstream() { return jetstream_; }
 
-  /// One replica; its subject is its name.
+  /// One replica. The stream's subject is its name.
   void add_stream(const char* name, jsStorageType storage) {
     jsStreamConfig config;
     nats_check(jsStreamConfig_Init(&config), "stream");

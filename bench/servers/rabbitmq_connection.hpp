@@ -1,6 +1,6 @@
 #pragma once
-/// rabbitmq_connection: a connection with one channel, and a publisher with confirms on it. What
-/// fails throws.
+/// rabbitmq_connection: a connection with one channel, and a publisher with confirms on it. Throws
+/// on failure.
 
 #include <amqp.h>
 #include <amqp_tcp_socket.h>
@@ -72,7 +72,7 @@ class rabbitmq_publisher {
     connection_.answered("confirm.select");
   }
 
-  /// Waits while too many are not confirmed.
+  /// Waits while too many messages are unconfirmed.
   void send(const std::string& payload) {
     amqp_basic_properties_t properties{};
     properties._flags = AMQP_BASIC_DELIVERY_MODE_FLAG;
@@ -89,7 +89,8 @@ class rabbitmq_publisher {
   }
 
  private:
-  // An ack of several confirms all up to its tag; those that come alone may come in any order.
+  // An ack of several messages confirms all up to its tag. Acks of single messages may come in any
+  // order.
   void confirm() {
     amqp_frame_t frame;
     amqp_maybe_release_buffers(connection_);

@@ -1,5 +1,5 @@
 #pragma once
-/// redis_connection: hiredis, with pipelines. What fails throws.
+/// redis_connection: hiredis with pipelines. Throws on failure.
 
 #include <hiredis/hiredis.h>
 
@@ -35,12 +35,12 @@ class redis_connection {
                                const_cast<const char**>(words.data()), nullptr) != REDIS_OK)
       fail_with_its_error();
   }
-  /// Sends what was added.
+  /// Sends the commands that were added.
   void flush() {
     for (int done = 0; done == 0;)
       if (redisBufferWrite(context_, &done) != REDIS_OK) fail_with_its_error();
   }
-  /// The next answer; sends what was added.
+  /// Returns the next answer; first sends the commands that were added.
   redis_reply answer() {
     void* got = nullptr;
     if (redisGetReply(context_, &got) != REDIS_OK) fail_with_its_error();

@@ -1,6 +1,6 @@
 #pragma once
-/// server: a program of another system, started for one measurement and ended whatever happens:
-/// with the object, or by the kernel when this process dies.
+/// server: a program of another system, started for one measurement. It is ended in any case: with
+/// the object, or by the kernel when this process dies.
 
 #include <sys/types.h>
 
@@ -19,15 +19,15 @@ class server {
   /// Its output goes to the file `log`.
   server(const std::vector<std::string>& command, const std::string& log,
          const variables& environment = {});
-  ~server();  // asks it to end, then kills it and whatever it started in its process group
+  ~server();  // asks it to end, then kills it and all processes of its group
   server(const server&) = delete;
   server& operator=(const server&) = delete;
 
   pid_t pid() const { return pid_; }
   bool ended();
-  /// Waits until `ready` says so; throws when the program ends before, or the time is over.
+  /// Waits until `ready` returns true; throws if the program ends first or the time is over.
   void wait_for(const std::string& what, double seconds_max, const std::function<bool()>& ready);
-  /// Waits until it has ended by itself; true: well.
+  /// Waits until the program ends by itself; true: without an error.
   bool ends_well(const std::string& what, double seconds_max);
   std::string last_words() const;
 
@@ -40,7 +40,7 @@ class server {
 
 /// Empty: not installed.
 std::string find_program(const std::string& name, const std::vector<std::string>& more_places = {});
-/// A port of the loopback that nobody listens on now.
+/// A loopback port on which no process listens now.
 int free_port();
 bool answers_on_port(int port);
 bool answers_on_socket(const std::string& path);

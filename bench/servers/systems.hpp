@@ -1,6 +1,6 @@
 #pragma once
-/// systems: one server of another system each, in a directory of its own below TMPDIR, ready when
-/// it is constructed. It ends, and its directory goes, with the object. What fails throws.
+/// systems: one server of another system each, in its own directory below TMPDIR, ready when
+/// constructed. The destructor ends it and removes the directory. Throws on failure.
 
 #include "server.hpp"
 
@@ -18,12 +18,13 @@ class redis_server {
   server server_;
 };
 
-/// On the loopback, with JetStream; its options are lines of its block in the configuration.
+/// On the loopback, with JetStream; `jetstream_options` are lines of its block in the
+/// configuration.
 class nats_server {
  public:
   explicit nats_server(const std::string& jetstream_options = "");
   int port() const { return port_; }
-  /// Empty: it takes them.
+  /// Why the server rejects the options; empty: it accepts them.
   static std::string complaint(const std::string& jetstream_options);
 
  private:
@@ -32,8 +33,8 @@ class nats_server {
   server server_;
 };
 
-/// A node of its own: name, ports, files, cookie, and the port mapper that Erlang would otherwise
-/// leave behind.
+/// A separate node: name, ports, files and cookie, and the port mapper, which Erlang would
+/// otherwise leave running.
 class rabbitmq_node {
  public:
   rabbitmq_node();
@@ -46,7 +47,7 @@ class rabbitmq_node {
   server server_;
 };
 
-/// Why there can be none here; empty: there can.
+/// Why the system is not available here; empty: it is.
 std::string redis_absence();
 std::string nats_absence();
 std::string rabbitmq_absence();
