@@ -10,21 +10,21 @@
 #include <toml++/toml.h>
 
 #include "base/bits.hpp"
-#include "client/url.hpp"
+#include "config/check.hpp"
+#include "registry/url.hpp"
 
 namespace bus {
 
 namespace {
 
 error bad(const std::string& where, std::string why) {
-  return {errc::invalid_argument, 0, "cannot use the configuration " + where, std::move(why),
-          "man busd tells the settings"};
+  return {errc::invalid_argument, 0, "invalid configuration " + where, std::move(why),
+          "man busd lists the settings"};
 }
 
-// What a line may be: nothing, or KEY = VALUE with a text in quotes or a word; then perhaps a
-// comment. The parser (toml++ 3.3) takes more, but does not bear everything: some characters
-// outside of ASCII, names of tables and times make it stop, or worse. Answers why a line is none of
-// these.
+// Returns what is wrong with a line. Accepts an empty line, or KEY = VALUE with a quoted text or a
+// word, each with an optional comment. The parser (toml++ 3.3) accepts more, but fails, or worse,
+// on some non-ASCII characters, table names and times.
 const char* flaw_of_line(std::string_view line) noexcept {
   std::size_t at = 0;
   const auto skip = [&](const char* these) {
@@ -38,19 +38,19 @@ const char* flaw_of_line(std::string_view line) noexcept {
     return at == line.size() || line[at] == '#';
   };
   if (at_end()) return nullptr;
-  if (!skip(word)) return "a line is KEY = VALUE";
+  if (!skip(word)) return "expected KEY = VALUE";
   skip(" \t");
-  if (at == line.size() || line[at++] != '=') return "a line is KEY = VALUE";
+  if (at == line.size() || line[at++] != '=') return "expected KEY = VALUE";
   skip(" \t");
   if (at < line.size() && (line[at] == '"' || line[at] == '\'')) {
     const char quote = line[at++];
     while (at < line.size() && line[at] != quote) at += line[at] == '\\' && quote == '"' ? 2 : 1;
-    if (at >= line.size()) return "its text does not end on its line";
+    if (at >= line.size()) return "the quoted text does not end on its line";
     ++at;
   } else if (!skip(word)) {
-    return "a value is a text in quotes, or a number";
+    return "a value must be a quoted text or a number";
   }
-  return at_end() ? nullptr : "something follows the value";
+  return at_end() ? nullptr : "unexpected text after the value";
 }
 
 }  // namespace
@@ -80,7 +80,7 @@ result<void> parse_configuration(std::string_view text, const std::string& name,
       return bad(at.str(), field + " is not " + wanted);
     };
     const auto text_into = [&](std::string& to) -> result<void> {
-      if (!value.is_string()) return wrong("a text");
+      if (!value.is_string()) return wrong("a quoted text");
       to = value.as_string()->get();
       return {};
     };
@@ -115,7 +115,7 @@ result<void> parse_configuration(std::string_view text, const std::string& name,
     else if (field == "buffer_bytes")
       done = number_into(into.buffer_bytes);
     else
-      done = bad(at.str(), "there is no setting '" + field + "'");
+      done = bad(at.str(), "unknown setting '" + field + "'");
     if (!done) return done;
   }
   return {};
@@ -135,7 +135,7 @@ result<void> check_configuration(const configuration& settings) {
   const auto wrong = [](const char* field, const char* range) {
     return bad("of busd", std::string(field) + " must be " + range);
   };
-  if (const auto flaw = client::name_flaw(settings.bus); !flaw.empty())
+  if (const auto flaw = config::name_flaw(settings.bus); !flaw.empty())
     return bad("of busd", "bus: " + std::string(flaw));
   if (settings.data.empty()) return wrong("data", "a directory: busd --data DIR");
   if (settings.io != "auto" && settings.io != "io_uring" && settings.io != "posix")
@@ -145,7 +145,8 @@ result<void> check_configuration(const configuration& settings) {
     return wrong("log_level", "debug, info, warning or error");
   if (!(settings.disk_warn > 0 && settings.disk_warn <= settings.disk_block &&
         settings.disk_block <= 1))
-    return wrong("disk_warn and disk_block", "above 0, not above 1, and in this order");
+    return wrong("disk_warn and disk_block",
+                 "above 0 and at most 1, and disk_warn at most disk_block");
   if (settings.buffers < 2 || settings.buffers > 1024) return wrong("buffers", "2 to 1024");
   if (!base::is_power_of_two(settings.buffer_bytes) || settings.buffer_bytes < (256u << 10) ||
       settings.buffer_bytes > (1u << 30))

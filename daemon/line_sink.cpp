@@ -16,13 +16,13 @@ constexpr int patience_ms = 20;
 
 }  // namespace
 
-// So much goes into a pipe at once, or nothing.
+// A pipe takes PIPE_BUF bytes at once, or nothing.
 bool line_sink::put(std::string_view line) {
   while (!line.empty()) {
     ::pollfd one{file_, POLLOUT, 0};
     const int ready = ::poll(&one, 1, left_out_ == 0 ? patience_ms : 0);
     if (ready < 0 && errno == EINTR) continue;
-    // a pipe without a reader would be a signal
+    // a write to a pipe without a reader would raise a signal
     if (ready <= 0 || one.revents != POLLOUT) return false;
     const ::ssize_t done =
         ::write(file_, line.data(), std::min<std::size_t>(line.size(), PIPE_BUF));

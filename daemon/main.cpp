@@ -1,4 +1,4 @@
-// busd: keeps the logs of a bus. Everything it does is in the rooms beside this file.
+// busd: keeps the logs of a bus. The directories beside this file do the work.
 
 #include <poll.h>
 #include <spdlog/sinks/basic_file_sink.h>
@@ -11,18 +11,20 @@
 
 #include <CLI/CLI.hpp>
 #include <atomic>
+#include <bus/version.hpp>
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
 #include <thread>
 
-#include "client/keeper_link.hpp"
-#include "client/url.hpp"
 #include "configuration.hpp"
+#include "consume/group_control.hpp"
 #include "control/requests.hpp"
 #include "control/server.hpp"
 #include "line_sink.hpp"
 #include "os/files.hpp"
+#include "registry/keeper_link.hpp"
+#include "registry/url.hpp"
 #include "standard_files.hpp"
 #include "streams/events.hpp"
 #include "streams/keeper.hpp"
@@ -67,8 +69,8 @@ bus::result<void> become_keeper(bus::session_core& session) {
   if (other != 0 && other != session.me->id() &&
       session.peers->state(other) == bus::sync::life_state::alive)
     return error{errc::conflict, 0, "cannot keep the bus '" + session.address.name + "'",
-                 "another busd does: " + session.peers->describe(other),
-                 "end that one first, or choose another --bus"};
+                 "another busd is using it: " + session.peers->describe(other),
+                 "stop that one first, or choose another --bus"};
   bus::sync::store_release(keeper, session.me->id());
   return {};
 }
@@ -77,14 +79,14 @@ void stop_keeping(bus::session_core& session) {
   bus::sync::replace(session.directory->control().keeper, session.me->id(), 0);
 }
 
-// Something that is told once, and can be waited for.
+// An event that happens once and that poll() can wait for.
 class signal_flag {
  public:
   signal_flag() : file_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
   void raise() noexcept {
     const std::uint64_t one = 1;
     if (::write(file_.get(), &one, sizeof one) < 0) {
-      // it is raised already
+      // already raised
     }
   }
   int descriptor() const noexcept { return file_.get(); }
@@ -93,30 +95,30 @@ class signal_flag {
   bus::os::fd file_;
 };
 
-/// What the thread that keeps the bus and the one that waits for signals tell each other.
+/// Shared by the thread that keeps the bus and the one that waits for signals.
 struct keeper_role {
   signal_flag stop, ending, ended;
-  std::atomic<std::uint64_t> steps{0};  // of writing the rest
-  std::atomic<bool> owes{false};        // something may be in the rings that could be written
+  std::atomic<std::uint64_t> steps{0};  // steps of writing the rest, see engine::finish()
+  std::atomic<bool> owes{false};        // the rings may hold messages that are not written yet
 };
 
 int keep(const bus::configuration& settings, keeper_role& of) {
   std::error_code failed;
-  const std::filesystem::path data = std::filesystem::absolute(settings.data, failed);
+  const auto data = std::filesystem::absolute(settings.data, failed);
   std::filesystem::create_directories(data, failed);
   if (failed)
-    return fail({errc::permission, failed.value(), "cannot make " + settings.data, failed.message(),
-                 "choose another --data"});
+    return fail({errc::permission, failed.value(), "cannot create " + settings.data,
+                 failed.message(), "choose another --data"});
   const std::string directory = (data / settings.bus).string();
   if (auto made = bus::os::make_directory(directory, 0700); !made) return fail(made.error());
   auto held = bus::os::file_lock::take(directory + "/lock", 0600, std::chrono::milliseconds(0));
   if (!held)
     return fail({errc::conflict, 0, "cannot use " + directory,
-                 "another busd does: " + held.error().why,
-                 "end that one first, or choose another --data"});
-
+                 "another busd is using it: " + held.error().why,
+                 "stop that one first, or choose another --data"});
   auto session = bus::session_core::open({settings.url, "busd", true});
   if (!session) return fail(session.error());
+  (*session)->release_idle_group = &bus::consume::release_idle_group;
   if (auto taken = become_keeper(**session); !taken) return fail(taken.error());
   int status = 0;
   {
@@ -140,13 +142,13 @@ int keep(const bus::configuration& settings, keeper_role& of) {
     }
     of.owes = true;
     auto server = bus::control::server::listen(
-        bus::client::keeper_socket_path((*session)->directory->path()),
+        bus::registry::keeper_socket_path((*session)->directory->path()),
         [&](const nlohmann::json& request) { return bus::control::answer(keeper, request); });
     if (!server) {
       stop_keeping(**session);
       return fail(server.error());
     }
-    spdlog::info("keeps the bus '{}' in {} by {}", settings.bus, directory, keeper.status().disk);
+    spdlog::info("keeping bus '{}' in {} with {}", settings.bus, directory, keeper.status().disk);
     ::sd_notify(0, "READY=1");
     for (bool stop = false; !stop;) {
       ::pollfd wait[2] = {{of.stop.descriptor(), POLLIN, 0}, {(*server)->descriptor(), POLLIN, 0}};
@@ -154,7 +156,7 @@ int keep(const bus::configuration& settings, keeper_role& of) {
       if ((wait[0].revents & POLLIN) != 0) stop = true;
       if ((wait[1].revents & POLLIN) != 0) (*server)->accept();
       if ((*session)->directory->removed()) {
-        spdlog::error("the bus '{}' was removed: ends; its logs stay in {}", settings.bus,
+        spdlog::error("the bus '{}' was removed: stopping; its logs remain in {}", settings.bus,
                       directory);
         status = bus::exit_status(errc::closed);
         stop = true;
@@ -164,25 +166,25 @@ int keep(const bus::configuration& settings, keeper_role& of) {
     ::sd_notify(0, "STOPPING=1");
     stop_keeping(**session);
     keeper.stop();
-    engine.finish();  // before anything of an order is waited for: that may never come
+    engine.finish();  // before any wait for an order, which may never end
     of.owes = false;
   }
-  spdlog::info("ended");
+  spdlog::info("stopped");
   return status;
 }
 
-// Whatever the other threads wait for, a signal is answered: they have this long, and longer only
-// while the disk takes what is left to be written.
+// A signal ends busd whatever the other threads wait for: they have this long, and longer only
+// while the disk keeps taking what is left to write.
 constexpr auto longest_ending = std::chrono::seconds(3);
 
 int run(const bus::configuration& settings) {
-  // Signals are read, not caught: blocked before there is any thread.
+  // Signals are read, not caught. They are blocked before any thread starts.
   ::sigset_t signals;
   ::sigemptyset(&signals);
   ::sigaddset(&signals, SIGTERM);
   ::sigaddset(&signals, SIGINT);
   ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  ::signal(SIGXFSZ, SIG_IGN);  // a log that meets the limit of file sizes says so, and is held
+  ::signal(SIGXFSZ, SIG_IGN);  // a log at the file size limit gets an error and is held
   ::umask(077);
   const bus::os::fd signal_file(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
 
@@ -209,8 +211,8 @@ int run(const bus::configuration& settings) {
     steps = of.steps;
     until = clock::now() + longest_ending;
   }
-  // What it is at is made good by the next one, as after a kill.
-  spdlog::warn("ends in the middle of something that does not come to an end");
+  // The next busd recovers from whatever was interrupted, as after a kill.
+  spdlog::warn("stopping, although an operation has not finished");
   ::_exit(of.owes ? bus::exit_status(errc::timed_out) : 0);
 }
 
@@ -219,14 +221,13 @@ int run(const bus::configuration& settings) {
 int main(int argc, char** argv) {
   tools::hold_standard_files();
   CLI::App app{
-      "busd keeps the logs of a bus: durable streams, and what slow readers of spilling streams "
-      "still\n"
-      "need. Live traffic does not pass through it.\n\n"
-      "  busd --bus default --data /var/lib/bus        in the foreground; SIGTERM ends it cleanly\n"
+      "busd keeps the logs of a bus: durable streams, and the messages that slow readers of\n"
+      "spilling streams still need. Live traffic does not pass through it.\n\n"
+      "  busd --bus default --data /var/lib/bus       in the foreground; SIGTERM stops it cleanly\n"
       "  bus stream add orders --subjects 'orders.>' --storage durable"};
   bus::configuration settings;
   std::string config_path;
-  // The file first, so that options go over it.
+  // The file is read first, so that options override it.
   for (int i = 1; i + 1 < argc; ++i)
     if (std::string_view(argv[i]) == "--config") config_path = argv[i + 1];
   for (int i = 1; i < argc; ++i)
@@ -238,23 +239,23 @@ int main(int argc, char** argv) {
       return bus::exit_status(read.error().code);
     }
   }
-  app.add_option("--config", config_path, "TOML file; the options below go over it");
-  app.add_option("--bus", settings.bus, "name of the bus; without it $BUS_URL, else 'default'");
-  app.add_option("--data", settings.data, "directory for the logs; a bus has a directory in it");
+  app.add_option("--config", config_path, "TOML file; the options below override it");
+  app.add_option("--bus", settings.bus,
+                 "name of the bus (default: that of $BUS_URL, else 'default')");
+  app.add_option("--data", settings.data, "directory for the logs; each bus has a subdirectory");
   app.add_option("--io", settings.io, "auto, io_uring or posix")->capture_default_str();
   app.add_option("--disk-warn", settings.disk_warn, "warn above this share of the disk")
       ->capture_default_str();
   app.add_option("--disk-block", settings.disk_block,
                  "stop publishers above this share of the disk")
       ->capture_default_str();
-  app.add_option("--buffers", settings.buffers, "buffers that all logs share")
+  app.add_option("--buffers", settings.buffers, "number of buffers shared by all logs")
       ->capture_default_str();
-  app.add_option("--buffer-bytes", settings.buffer_bytes,
-                 "of each: the most that is written at once")
+  app.add_option("--buffer-bytes", settings.buffer_bytes, "size of each buffer, the largest write")
       ->capture_default_str();
   app.add_option("--log-level", settings.log_level, "debug, info, warning or error")
       ->capture_default_str();
-  app.add_option("--log-file", settings.log_file, "instead of standard error");
+  app.add_option("--log-file", settings.log_file, "log to this file instead of standard error");
   app.set_version_flag("--version", BUS_VERSION);
   try {
     app.parse(argc, argv);
@@ -262,10 +263,10 @@ int main(int argc, char** argv) {
     const int code = app.exit(stopped);
     return code == 0 ? 0 : bus::exit_status(errc::invalid_argument);
   }
-  // As the tools do: without --bus the bus of $BUS_URL.
+  // As in the tools: without --bus, the bus of $BUS_URL.
   settings.url = settings.bus;
   if (settings.bus.empty()) {
-    auto address = bus::client::parse_url({});
+    auto address = bus::registry::parse_url({});
     if (!address) {
       std::fprintf(stderr, "busd: %s\n", address.error().message().c_str());
       return bus::exit_status(address.error().code);

@@ -46,7 +46,7 @@ void show_messages(const std::string& bus_name) {
   worker.run([&](bus::lease& message) {
     const bus::header headers[] = {{"user", message.header("key").value_or("")}};
     if (headers[0].value == hot_user && message.text() == "1" && !unstuck.next(20s))
-      throw std::runtime_error("the others did not get on");
+      throw std::runtime_error("the other users were held up");
     must(screen.publish(message.text(), headers), screen);
   });
 }

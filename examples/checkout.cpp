@@ -2,7 +2,7 @@
 /// which holds no publisher back.
 ///
 ///   orders -- payment --> paid --+-- email       an address does not exist: dead letter at once
-///                                +-- inventory   the database is away: retried until it is back
+///                                +-- inventory   the database is down: retried until it is back
 ///                                +-- fraud       one score always fails: dead letter after three
 ///                                +-- analytics   a subscriber that may miss messages
 ///
@@ -84,7 +84,7 @@ void send_emails(const std::string& bus_name) {
 void update_inventory(const std::string& bus_name) {
   work(bus_name, "paid", "inventory", [](auto&, bus::lease& order, auto number) {
     if (is_short_of_stock_data(number) && order.failed() == 0)
-      note(order.nack({}, "database is away"));
+      note(order.nack({}, "database is down"));
   });
 }
 void look_for_fraud(const std::string& bus_name) {

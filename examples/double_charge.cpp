@@ -78,7 +78,8 @@ void take_one(const std::string& bus_name, ledger& book, const char* who, stops 
   const bus::settle_result answer = order->ack();
   std::printf("%s worker: order %llu %s; ack: %s\n", who, static_cast<unsigned long long>(number),
               name(outcome), bus::settle_result_name(answer));
-  expect(outcome == expected && answer == settled, std::string(who) + " worker is told the truth");
+  expect(outcome == expected && answer == settled,
+         std::string(who) + " worker gets the right answer");
 }
 
 void double_charge() {

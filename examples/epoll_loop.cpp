@@ -39,7 +39,7 @@ void publish(const std::string& bus_name) {
 class file_descriptor {
  public:
   file_descriptor(int number, const char* what) : number_(number) {
-    if (number < 0) throw std::runtime_error(std::string("cannot make ") + what);
+    if (number < 0) throw std::runtime_error(std::string("cannot create ") + what);
   }
   file_descriptor(const file_descriptor&) = delete;
   file_descriptor& operator=(const file_descriptor&) = delete;

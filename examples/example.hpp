@@ -47,7 +47,7 @@ inline void note(bus::settle_result outcome) {
 
 /// Checks a promise of the example. If it does not hold, the example ends with status 1.
 inline void expect(bool holds, const std::string& promise) {
-  if (!holds) throw std::runtime_error("this does not hold: " + promise);
+  if (!holds) throw std::runtime_error("expectation failed: " + promise);
 }
 
 /// Waits until `true_now()` holds, at most 20 seconds; else throws.

@@ -101,7 +101,7 @@ void join_late(const std::string& bus_name) {
   bus::session session = must(bus::open(bus_name));
   declare_stream(session);
   wait_until([&] { return must(session.stream("md")).messages() >= quotes_total / 2; },
-             "half of the quotes are out");
+             "half of the quotes are published");
 
   // The newest quote of one symbol, at once.
   bus::subscriber_options newest;

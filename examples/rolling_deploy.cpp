@@ -139,7 +139,7 @@ void rolling_deploy() {
   expect(starts.size() == jobs && std::find(starts.begin(), starts.end(), 0) == starts.end(),
          "every job was started");
   expect(repeated <= static_cast<std::uint64_t>(killed),
-         "a killed worker repeats at most what it had in hand");
+         "a killed worker repeats at most the job that it was doing");
   std::printf("%llu jobs, all done; %d workers ended, %d killed; %llu jobs started again\n",
               static_cast<unsigned long long>(jobs), ended, killed,
               static_cast<unsigned long long>(repeated));

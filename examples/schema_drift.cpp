@@ -83,7 +83,7 @@ void schema_drift() {
               std::string(letter->header("death-reason").value_or("")).c_str(),
               std::string(letter->header("death-error").value_or("")).c_str(),
               std::string(letter->text()).c_str());
-  expect(letter->text() == std::to_string(with_plan + 1), "the alarm tells of the first one");
+  expect(letter->text() == std::to_string(with_plan + 1), "the alarm reports the first one");
 
   old_worker.end("old worker");
   example::process new_worker([&] { bill(bus.name(), false); });

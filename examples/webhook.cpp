@@ -100,7 +100,7 @@ void webhook() {
     if (letter.reason == "max_deliver" && letter.attempts == attempts_max) ++down;
     if (letter.reason == "rejected" && letter.attempts == 1) ++gone;
   }
-  expect(down == rounds * down_each && gone == rounds * gone_each, "dead letters tell why");
+  expect(down == rounds * down_each && gone == rounds * gone_each, "dead letters say why");
   expect(delivered["hooks.flaky"] == rounds * flaky_each, "a flaky sink gets all in the end");
   std::printf(
       "%d hooks: %d delivered at once, %d after two retries, %d given up after %d attempts, "

@@ -1,6 +1,6 @@
 #include "control/requests.hpp"
 
-#include "client/keeper_status.hpp"
+#include "wire/keeper_status.hpp"
 #include "wire/stream_json.hpp"
 
 namespace bus::control {
@@ -10,7 +10,7 @@ namespace {
 using nlohmann::json;
 
 error misses(const char* field) {
-  return {errc::invalid_argument, 0, "cannot do what was asked of busd",
+  return {errc::invalid_argument, 0, "busd cannot carry out the request",
           std::string("the request has no usable '") + field + "'", ""};
 }
 
@@ -23,7 +23,7 @@ result<json> agree(result<void> outcome) {
 
 result<json> answer(streams::keeper& keeper, const json& request) {
   const std::string wanted = wire::text_of(request, "do").value_or("");
-  if (wanted == "status") return client::to_json(keeper.status());
+  if (wanted == "status") return wire::to_json(keeper.status());
   if (wanted == "add_stream" || wanted == "edit_stream") {
     if (!request.contains("stream")) return misses("stream");
     auto config = wire::stream_from_json(request["stream"]);
@@ -58,8 +58,8 @@ result<json> answer(streams::keeper& keeper, const json& request) {
     if (!name || !lane || *lane > 64) return misses(name ? "lane" : "name");
     return agree(keeper.add_lane(*name, static_cast<std::uint32_t>(*lane)));
   }
-  return error{errc::invalid_argument, 0, "cannot do what was asked of busd",
-               "it does not know '" + wanted.substr(0, 64) + "'",
+  return error{errc::invalid_argument, 0, "busd cannot carry out the request",
+               "unknown request '" + wanted.substr(0, 64) + "'",
                "use the same version of libbus and busd"};
 }
 

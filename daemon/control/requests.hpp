@@ -1,5 +1,5 @@
 #pragma once
-/// requests: what a client may ask of busd, by the word in `do`.
+/// requests: carries out the requests that a client may send to busd, named by `do`.
 
 #include <nlohmann/json.hpp>
 
@@ -9,7 +9,7 @@
 
 namespace bus::control {
 
-/// Errors: invalid_argument (unknown request, missing field), what the keeper answers
+/// Errors: invalid_argument (unknown request, missing field), those of the keeper
 result<nlohmann::json> answer(streams::keeper& keeper, const nlohmann::json& request);
 
 }  // namespace bus::control

@@ -43,7 +43,7 @@ int server::descriptor() const noexcept {
   return std::chrono::steady_clock::now() < rests_until_ ? -1 : listener_.get();
 }
 
-// Whoever connects and says nothing makes place for others.
+// Makes room by dropping a client that has not sent its request yet. False: there is none.
 bool server::drop_silent_client() {
   join_done(false);
   if (connections_.size() < connections_max) return true;
@@ -60,7 +60,7 @@ void server::accept() {
   bool exhausted = false;
   while (auto socket = os::accept_local(listener_.get(), exhausted)) {
     const auto uid = os::peer_uid(socket->get());
-    // Too many that all wait for an answer: they see the end of their connection, and say so.
+    // All connections wait for an answer: this one is closed, and its client reports that.
     if (!uid || *uid != os::user_id() || !drop_silent_client()) continue;
     connection& made = connections_.emplace_back();
     made.socket = std::move(*socket);
@@ -75,7 +75,7 @@ void server::accept() {
       break;
     }
   }
-  // What waits in the queue cannot be taken: looked at again a little later, not without pause.
+  // The connections in the queue cannot be accepted now. Polling pauses, to avoid a busy loop.
   if (exhausted) rests_until_ = std::chrono::steady_clock::now() + rest;
 }
 

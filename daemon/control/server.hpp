@@ -27,16 +27,16 @@ class server {
   static result<std::unique_ptr<server>> listen(const std::string& path, handler handle);
   ~server();
 
-  /// To be polled; -1 for a moment when there are no descriptors or threads left.
+  /// For poll(); -1 for a moment after busd ran out of descriptors or threads.
   int descriptor() const noexcept;
-  /// Takes whoever waits. Never blocks.
+  /// Accepts all waiting connections. Never blocks.
   void accept();
 
  private:
   struct connection {
     os::fd socket;
     std::thread thread;
-    std::atomic<bool> asked{false};  // its request has come
+    std::atomic<bool> asked{false};  // its request has arrived completely
     std::atomic<bool> done{false};
   };
   server(os::fd listener, std::string path, handler handle)

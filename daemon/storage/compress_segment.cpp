@@ -31,7 +31,7 @@ std::uint64_t pack_block([[maybe_unused]] std::span<const std::byte> raw,
                          [[maybe_unused]] std::span<std::byte> into) {
 #if BUS_ZSTD
   constexpr int level = 3;
-  // Smaller than it was, or not at all: then the destination is too small, which is no error here.
+  // If the block does not get smaller, the destination is too small. That is no error here.
   const std::size_t bytes =
       ::ZSTD_compress(into.data(), raw.size() - 1, raw.data(), raw.size(), level);
   return ::ZSTD_isError(bytes) != 0 ? 0 : bytes;
@@ -70,7 +70,7 @@ class segment_copy {
     return failure_ == 0;
   }
 
-  // One whose header is damaged stays as it is: whoever looks at it looks at all of it.
+  // A segment with a damaged header stays as it is, so that all of it can be inspected.
   bool read_header() {
     head_.resize(layout::log_header_bytes);
     if (source_.is_compressed() || source_.bytes() < head_.size() || !read(head_, 0)) return false;
@@ -82,7 +82,7 @@ class segment_copy {
     return true;
   }
 
-  // Where the zeroes begin that every segment ends with. A record may end with zeroes, too.
+  // Finds where the zeroes begin with which every segment ends. A record may end with zeroes, too.
   bool find_end(const std::string& from_path) {
     std::uint64_t records_end = first_block;
     log::segment_reader reader(disk_);
@@ -220,7 +220,7 @@ class segment_copy {
   layout::log_segment_header header_{};
   std::uint64_t data_end_ = 0;
   std::vector<std::uint64_t> offsets_;
-  std::uint64_t at_ = 0;  // where the next block goes
+  std::uint64_t at_ = 0;  // offset of the next block
   int failure_ = 0;
 };
 

@@ -6,9 +6,9 @@
 #include <utility>
 
 #include "base/cycles.hpp"
-#include "client/keeper_link.hpp"
 #include "log/posix_disk.hpp"
 #include "os/futex.hpp"
+#include "registry/keeper_link.hpp"
 #include "storage/uring_disk.hpp"
 #include "sync/words.hpp"
 
@@ -16,16 +16,17 @@ namespace bus::storage {
 
 namespace {
 
-// After something happened more is likely to: looking costs a core for so long.
+// After activity more is likely, so the thread polls for this long, at the cost of a core.
 constexpr auto stay_awake = std::chrono::microseconds(200);
-// Whoever waits for busd rings its bell: without a bell a message may lie in the ring for so long.
+// A process that waits for busd rings its bell. Without it a message may lie in the ring for this
+// long.
 constexpr auto nap = std::chrono::milliseconds(2);
 constexpr auto long_nap = std::chrono::milliseconds(20);
 constexpr auto quiet_for = std::chrono::seconds(2);
 constexpr auto housekeeping_every = std::chrono::milliseconds(5);
 constexpr auto space_every = std::chrono::milliseconds(25);
 constexpr auto out_patience = std::chrono::milliseconds(500);
-constexpr int rounds_at_the_end = 300;  // of a millisecond, when there is no file to go on in
+constexpr int rounds_at_the_end = 300;  // of 1 ms, while only the next file is awaited
 constexpr std::uint64_t wait_for_disk_ns = 200'000;
 constexpr std::size_t answers_at_once = 64;
 
@@ -36,10 +37,10 @@ engine::engine(session_core& session, engine_options options, tell told)
       options_(std::move(options)),
       told_(std::move(told)),
       peers_(session.peers->directory(), session.peers->self(), session.me->id()),
-      spares_([this] { client::ring_keeper(session_.directory->control()); }) {
+      spares_([this] { registry::ring_keeper(session_.directory->control()); }) {
   thread_ = std::thread([this] { run(); });
   std::unique_lock guard(mutex_);
-  changed_.wait(guard, [&] { return is_ready_; });  // from here on there is a disk
+  changed_.wait(guard, [&] { return is_ready_; });  // now there is a disk
 }
 
 engine::~engine() {
@@ -51,7 +52,7 @@ void engine::finish() {
   std::unique_lock guard(mutex_);
   stop_ = true;
   guard.unlock();
-  client::ring_keeper(session_.directory->control());
+  registry::ring_keeper(session_.directory->control());
   guard.lock();
   changed_.wait(guard, [&] { return ended_; });
 }
@@ -63,14 +64,14 @@ void engine::attach(loggers ready) {
     are_out_ = false;
   }
   changed_.notify_all();
-  client::ring_keeper(session_.directory->control());
+  registry::ring_keeper(session_.directory->control());
 }
 
 engine::loggers engine::detach(const std::string& stream) {
   std::unique_lock guard(mutex_);
   leaving_ = stream;
   guard.unlock();
-  client::ring_keeper(session_.directory->control());
+  registry::ring_keeper(session_.directory->control());
   guard.lock();
   changed_.wait(guard, [&] { return left_ || ended_; });
   leaving_.clear();
@@ -92,7 +93,7 @@ void engine::take_coming() {
   }
 }
 
-// What the keeper hands over, and asks back.
+// Takes loggers that the keeper attached, and returns those that it detaches.
 void engine::take_orders() {
   take_coming();
   {
@@ -162,15 +163,15 @@ void engine::look_at_space() {
   const auto percent = [](double share) {
     return std::to_string(static_cast<int>(share * 100)) + " %";
   };
-  const error state{errc::no_space, 0, "the disk of " + options_.data_directory + " fills up",
-                    percent(used) + " of it is used (publishers are stopped above " +
+  const error state{errc::no_space, 0, "the disk of " + options_.data_directory + " is filling up",
+                    percent(used) + " is used (publishers are stopped above " +
                         percent(options_.block_above) + ")",
                     "free space, or lower the limits of the streams (bus stream edit)"};
   if (full == blocked_) return told_("warning", "", state);
   blocked_ = full;
   for (auto& lane : lanes_) lane->set_full(full);
   const error over{errc::ok, 0, "the disk of " + options_.data_directory + " has space again",
-                   percent(used) + " of it is used", ""};
+                   percent(used) + " is used", ""};
   told_(full ? "full" : "recovered", "", full ? state : over);
 }
 
@@ -189,8 +190,8 @@ void engine::housekeep(clock::time_point now) {
   }
 }
 
-// Says that it sleeps, looks once more, sleeps: whoever needs it sees one or the other, and no nap
-// is long.
+// Announces that it sleeps, checks once more, then sleeps: a process that needs it is seen by the
+// check or sees the announcement, and no nap is long.
 void engine::sleep() noexcept {
   auto& bell = session_.directory->control().keeper_bell;
   sync::exchange_both(bell, 1);
@@ -217,7 +218,7 @@ void engine::run() {
   }
   if (!disk_) disk_ = std::make_unique<log::posix_disk>();
   buffers_ = std::make_unique<buffer_pool>(*disk_, options_.buffers, options_.buffer_bytes);
-  look_at_space();  // before there is any log: what is opened next is stopped, too
+  look_at_space();  // before any log is opened, so that it is stopped if the disk is full
   {
     const std::lock_guard guard(mutex_);
     is_ready_ = true;
@@ -243,7 +244,7 @@ void engine::run_rounds() {
     const auto now = clock::now();
     bool busy = round(now);
     if (any_in_flight()) {
-      // What is published meanwhile goes into the next commit.
+      // Messages published meanwhile go into the next commit.
       hand_out_answers(busy ? 0 : wait_for_disk_ns);
       busy = true;
     }
@@ -260,33 +261,37 @@ void engine::run_rounds() {
   }
 }
 
-void engine::write_what_is_left() {
-  for (int rounds = 0; rounds < rounds_at_the_end; ++rounds) {
+// While publishers continue, only so many rounds. Once they have stopped, all of it: a busy round
+// makes the rest smaller.
+void engine::write_what_is_left(bool is_final) {
+  for (int rounds = 0; rounds < rounds_at_the_end;) {
     const bool busy = round(clock::now());
     apply_results();
+    if (!busy || !is_final) ++rounds;
     if (busy) continue;
     if (std::none_of(lanes_.begin(), lanes_.end(),
                      [](const auto& l) { return l->waits_for_space(); }))
       break;
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));  // until there is a file to go on in
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));  // until the next file is there
   }
   apply_results();
 }
 
-// What was published before is written.
+// Writes everything that was published before.
 void engine::write_the_rest() {
   finishes_ = true;
   leaves_.clear();
   take_coming();
-  write_what_is_left();
+  write_what_is_left(false);
   {
     std::unique_lock guard(mutex_);
     changed_.wait_for(guard, out_patience, [&] { return !are_out_; });
   }
   take_coming();
-  // Nobody gives out more without a word to the log; what was given out meanwhile is written, too.
+  // From here on publishers record it in the log before they give out more. What was given out
+  // meanwhile is written, too.
   for (auto& lane : lanes_) lane->stop_publishing();
-  write_what_is_left();
+  write_what_is_left(true);
   for (auto& lane : lanes_) {
     lane->close();
     step();

@@ -1,16 +1,16 @@
 #pragma once
-/// engine: the thread that writes all logs: looks at the rings, gathers, commits, waits for the
-/// disk. Not: which streams there are (streams/keeper), nor anything that takes its time: loggers
-/// come to it ready, and go from it whole.
+/// engine: the thread that writes all logs: reads the rings, gathers records, commits them and
+/// waits for the disk. It does not know which streams exist (streams/keeper) and does nothing that
+/// takes long: loggers are attached ready to write, and detached complete.
 ///
 /// Invariants
-///   ENGINE-1  Its thread waits for its disk, and for nothing else: no lock that is held over a
-///       system call, no path of a user, no allocation of space, no removal of what is large, no
-///       line of a log.
-///   ENGINE-2  A logger is in the hands of one thread: of the keeper's until attach() and from
-///       detach() on, of the engine's in between.
+///   ENGINE-1  The thread waits for its disk and for nothing else: no lock that is held across a
+///       system call, no path of a user, no allocation of space, no removal of large files, no log
+///       line.
+///   ENGINE-2  One thread at a time uses a logger: the keeper's until attach() and after
+///       detach(), the engine's in between.
 ///
-/// Threads    attach and detach from one, the rest from any; everything else happens in its own
+/// Threads    attach and detach from one, the rest from any; the work is done in the engine's own
 ///            thread
 
 #include <atomic>
@@ -24,8 +24,8 @@
 #include <thread>
 #include <vector>
 
-#include "client/process_table.hpp"
-#include "client/session_core.hpp"
+#include "registry/process_table.hpp"
+#include "registry/session_core.hpp"
 #include "storage/file_closer.hpp"
 #include "storage/lane_logger.hpp"
 #include "storage/segment_worker.hpp"
@@ -38,31 +38,31 @@ struct engine_options {
   bool use_uring = true;
   std::size_t buffers = 8;
   std::uint64_t buffer_bytes = 4ull << 20;
-  double warn_above = 0.70;                     // share of the disk that is used
-  double block_above = 0.85;                    // publishers are told
-  std::atomic<std::uint64_t>* steps = nullptr;  // rises with every step of finish()
+  double warn_above = 0.70;                     ///< used share of the disk
+  double block_above = 0.85;                    ///< publishers are stopped
+  std::atomic<std::uint64_t>* steps = nullptr;  ///< rises with every step of finish()
 };
 
 class engine {
  public:
   using clock = std::chrono::steady_clock;
-  /// What happened: "full", "failed", "recovered", "warning".
+  /// `kind`: "full", "failed", "recovered", "warning".
   using tell = std::function<void(const char* kind, const std::string& stream, const error& what)>;
   using loggers = std::vector<std::unique_ptr<lane_logger>>;
 
   /// `told` is called in the engine's thread, and must not wait for anything. Never fails: without
-  /// io_uring plain calls are used, and that is told.
+  /// io_uring, plain calls are used, and `told` is called.
   engine(session_core& session, engine_options options, tell told);
   /// As finish().
   ~engine();
 
-  /// From now on they are written; they learn whether the disk is too full. Does not wait.
+  /// Writes these loggers from now on, and sets whether the disk is too full. Does not wait.
   void attach(loggers ready);
-  /// Those of a stream, out of the engine's hands, when the disk has answered what is under way.
-  /// The others go on meanwhile. Empty: there are none.
+  /// Takes the loggers of a stream from the engine, after the disk has completed their writes.
+  /// Meanwhile the others continue. Empty: there are none.
   loggers detach(const std::string& stream);
-  /// Writes and syncs what is in the rings, as far as the disk takes it; then it writes no more.
-  /// Waits for that.
+  /// Writes and syncs what is in the rings, as far as the disk permits, and ends the engine's
+  /// thread. Waits for that.
   void finish();
 
   log::disk& disk() noexcept { return *disk_; }
@@ -71,8 +71,8 @@ class engine {
   segment_worker& worker() noexcept { return worker_; }
   file_closer& closer() noexcept { return closer_; }
   /// Only the loggers use this table, so they never wait for its lock.
-  client::process_table& peers() noexcept { return peers_; }
-  /// Fuller than block_above.
+  registry::process_table& peers() noexcept { return peers_; }
+  /// Whether the disk is fuller than block_above.
   bool is_full() const noexcept { return blocked_; }
   std::uint64_t next_token() noexcept { return ++tokens_; }
   log::disk_space space() const noexcept { return {total_bytes_, free_bytes_}; }
@@ -81,7 +81,7 @@ class engine {
   void run();
   void run_rounds();
   void take_coming();
-  void write_what_is_left();
+  void write_what_is_left(bool is_final);
   void write_the_rest();
   void take_orders();
   bool is_leaving(const lane_logger& lane) const noexcept {
@@ -99,7 +99,7 @@ class engine {
   session_core& session_;
   const engine_options options_;
   const tell told_;
-  client::process_table peers_;
+  registry::process_table peers_;
   std::unique_ptr<log::disk> disk_;
   std::unique_ptr<buffer_pool> buffers_;
   spare_segments spares_;
@@ -108,20 +108,20 @@ class engine {
   std::atomic<std::uint64_t> tokens_{0}, total_bytes_{0}, free_bytes_{0};
   std::atomic<bool> blocked_{false};
 
-  // Of the engine's thread alone.
+  // Used by the engine's thread only.
   loggers lanes_;
-  std::string leaves_;  // the stream whose loggers are asked for; nothing of it is begun any more
+  std::string leaves_;  // the stream that is being detached: no write of it is begun
   bool warned_ = false, finishes_ = false;
   clock::time_point last_activity_{}, next_housekeeping_{}, next_space_{};
 
-  // Held for a moment only, by everybody.
+  // Shared by all threads, each of which holds it only for a moment.
   std::mutex mutex_;
   std::condition_variable changed_;
   loggers coming_;
   std::string leaving_;
   std::optional<loggers> left_;
   bool is_ready_ = false, stop_ = false, ended_ = false;
-  bool are_out_ = false;  // detach() gave loggers away, and attach() has not returned them yet
+  bool are_out_ = false;  // detach() returned loggers, and attach() has not returned them yet
   std::thread thread_;
 };
 

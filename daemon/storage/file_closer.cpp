@@ -9,7 +9,7 @@ namespace bus::storage {
 
 file_closer::file_closer() : thread_([this] { run(); }) {}
 
-// What waits is closed when the process ends.
+// Files that still wait are closed when the process ends.
 file_closer::~file_closer() {
   {
     const std::lock_guard guard(mutex_);
@@ -43,7 +43,7 @@ void file_closer::remove(const std::string& directory, std::chrono::nanoseconds 
 void file_closer::give_back(log::disk_file file) {
   log::posix_disk disk;
   disk.close_removed(file);
-  std::this_thread::sleep_for(std::chrono::milliseconds(1));  // the disk has others to serve
+  std::this_thread::sleep_for(std::chrono::milliseconds(1));  // leaves the disk to others
 }
 
 // False: stop.
@@ -54,7 +54,7 @@ bool file_closer::close_waiting() {
     guard.unlock();
     give_back(file);
     guard.lock();
-    files_.pop_front();  // only now: its space was on the way
+    files_.pop_front();  // only now: close() counts it until its space is free
   }
   return !stop_;
 }
@@ -72,7 +72,7 @@ void file_closer::run() {
     log::posix_disk disk;
     (void)remove_tree(disk, directory, [this](log::disk_file file) {
       give_back(file);
-      return close_waiting();  // retention goes on meanwhile
+      return close_waiting();  // retention continues meanwhile
     });
     const std::lock_guard guard(mutex_);
     directories_.pop_front();

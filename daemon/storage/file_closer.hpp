@@ -22,11 +22,11 @@ class file_closer {
   file_closer();
   ~file_closer();
 
-  /// How many wait now, with this one: each keeps a descriptor.
+  /// Returns how many files wait, this one included. Each keeps a descriptor.
   std::size_t close(log::disk_file file);
-  /// Deletes the directory and waits for that up to `patience`; after that the thread goes on
-  /// alone. If busd ends first, its next start deletes the rest.
-  /// REQUIRES: nobody else creates or deletes files in the directory.
+  /// Deletes the directory, and waits for that up to `patience`; then the deletion continues in the
+  /// background. If busd ends first, its next start deletes the rest.
+  /// REQUIRES: no other thread or process creates or deletes files in the directory.
   void remove(const std::string& directory, std::chrono::nanoseconds patience);
 
  private:

@@ -6,12 +6,12 @@
 
 namespace bus::storage {
 
-/// What direct writes and headers are multiples of.
+/// Direct writes and headers are multiples of it.
 inline constexpr std::size_t page = 4096;
 
 class frame_memory {
  public:
-  /// Zeroes; rounded up to whole pages.
+  /// Zeroed; `bytes` rounded up to whole pages.
   explicit frame_memory(std::size_t bytes);
   frame_memory(frame_memory&&) noexcept;
   frame_memory& operator=(frame_memory&&) noexcept;

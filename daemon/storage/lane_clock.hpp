@@ -1,13 +1,13 @@
 #pragma once
 /// lane_clock: measures the age of a lane's log. It follows CLOCK_BOOTTIME while the machine is up,
-/// and is stored in the log's frames and state. The wall clock, which anybody may set, is used only
-/// to tell how long the machine was off, and only when the kernel considers it synchronized before
-/// and after.
+/// and is stored in the log's frames and state. The wall clock, which can be set at any time, is
+/// used only to determine how long the machine was off, and only if the kernel considers it
+/// synchronized before and after.
 ///
 /// Invariants
 ///   CLOCK-1  It never goes back.
 ///   CLOCK-2  up_s never counts more than has passed.
-///   CLOCK-3  The wall clock moves off_s only, and only at the first look after a boot.
+///   CLOCK-3  The wall clock changes off_s only, and only at its first reading after a boot.
 ///
 /// Threads    one
 
@@ -34,20 +34,19 @@ class lane_clock {
     to.off_s = off_s_;
     to.boot = boot_;
     to.boot_ns = boot_ns_;
-    // Rounded up: rather less than more was off.
+    // Rounded up, so that off_s is rather too small than too large.
     to.epoch_s =
         static_cast<std::uint32_t>(std::min<std::uint64_t>((epoch_ns_ + second - 1) / second, ~0u));
   }
-  /// What is found in the log was true: the state may be older, or lost.
+  /// A time found in the log was reached: the state may be older, or lost.
   void note(const log::lane_time& seen) noexcept {
-    // part of what passed since
+    // part of the time since then
     seen_up_ns_ = std::max(seen_up_ns_, std::uint64_t{seen.up_s} * second);
     off_s_ = std::max(off_s_, seen.off_s);
   }
   log::lane_time tick(const os::machine_time& now) noexcept {
-    // A process does not outlive a boot. What it found in the state may be of another one, or of
-    // another machine, which the log was copied or moved from: how long this one has been up says
-    // nothing then.
+    // A process does not outlive a boot. The state may be from an earlier boot, or from another
+    // machine from which the log was copied: then this machine's uptime says nothing about it.
     if (has_ticked_ || (boot_ == now.boot && now.boot != 0)) {
       if (now.boot_ns > boot_ns_) up_ns_ += now.boot_ns - boot_ns_;
     } else {
@@ -79,7 +78,7 @@ class lane_clock {
   std::uint64_t boot_ns_ = 0;
   std::uint64_t epoch_ns_ = 0;
   bool has_ticked_ = false;
-  bool is_new_boot_ = false;  // and the wall clock has not told yet how long it was off
+  bool is_new_boot_ = false;  // and the wall clock has not yet shown how long it was off
 };
 
 }  // namespace bus::storage

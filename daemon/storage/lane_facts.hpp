@@ -15,7 +15,7 @@ namespace bus::storage {
 struct lane_facts {
   std::string stream;
   std::uint32_t lane = 0;
-  // Of the opening: set before anybody else sees it.
+  // Results of opening, set before any other thread sees the object.
   std::uint64_t recovery_bytes_read = 0;
   std::uint64_t recovery_rewritten = 0;
   std::uint64_t damages = 0;

@@ -15,8 +15,8 @@ namespace bus::storage {
 error lane_log::failed(int failure, std::string what) const {
   return os::failure(-failure, std::move(what) + " in " + directory_,
                      failure == -ENOSPC || failure == -EDQUOT
-                         ? "free space there: what waits is written by itself then"
-                         : "look at the disk (dmesg), then at the log: bus stream verify");
+                         ? "free space there: waiting messages are then written automatically"
+                         : "check the disk (dmesg), then the log: bus stream verify");
 }
 
 lane_log::~lane_log() {
@@ -31,7 +31,7 @@ void lane_log::poison() noexcept {
 
 error lane_log::poisoned() const {
   return {errc::system, EIO, "cannot write the log in " + directory_,
-          "a write or a sync failed before", "restart() comes first"};
+          "an earlier write or sync failed", "call restart() first"};
 }
 
 std::uint64_t lane_log::first_seq() const noexcept {
@@ -51,7 +51,7 @@ result<std::unique_ptr<lane_log>> lane_log::create(log::disk& on, std::string di
                                                    const log_options& options) {
   std::unique_ptr<lane_log> made(new lane_log(on, std::move(directory), options));
   int failure = on.make_directory(made->directory_);
-  if (failure != 0) return made->failed(failure, "cannot make a log");
+  if (failure != 0) return made->failed(failure, "cannot create a log");
   made->state_.log_id = os::random_id();
   made->state_.stream_id = who.stream_id;
   made->state_.lane_index = who.lane;
@@ -62,7 +62,7 @@ result<std::unique_ptr<lane_log>> lane_log::create(log::disk& on, std::string di
   (void)made->now();
   made->clock_.store(made->state_);
   failure = log::create_state(on, made->directory_, made->state_);
-  if (failure != 0) return made->failed(failure, "cannot make a log");
+  if (failure != 0) return made->failed(failure, "cannot create a log");
   auto rolled = made->roll(1, 0, layout::log_gap::none);
   if (!rolled) return std::move(rolled.error());
   return made;
@@ -73,7 +73,7 @@ result<void> lane_log::begin_epoch(std::uint64_t epoch, std::uint64_t least) {
   const std::uint64_t lost_from = next_seq_;
   std::uint64_t highest = state_.high_water;
   if (is_intact_ && options_.syncs_each && options_.ring_messages != 0)
-    // The last frame may have been durable, and be taken for torn: publishers were a ring above it.
+    // The last frame may have been durable but taken for torn, and publishers were a ring above it.
     highest = std::min(highest, durable_seq_ + 2 * options_.ring_messages);
   const std::uint64_t go_on = std::max({highest + 1, next_seq_, least});
   const std::uint64_t old_epoch = std::exchange(state_.epoch, epoch);  // for the segment's header
@@ -89,7 +89,7 @@ result<void> lane_log::begin_epoch(std::uint64_t epoch, std::uint64_t least) {
     }
     durable_seq_ = written_seq_;
   }
-  // Last: a state that names the epoch says that it was begun.
+  // Last: a state with the epoch means that it was begun.
   layout::log_state state = state_;
   state.skipped += go_on - lost_from;
   const int failure = store_state(state);
@@ -97,7 +97,7 @@ result<void> lane_log::begin_epoch(std::uint64_t epoch, std::uint64_t least) {
     state_.epoch = old_epoch;
     return failed(failure, "cannot write the state of a log");
   }
-  unread_from_ = 0;  // what is not known of the old epoch is behind
+  unread_from_ = 0;  // what is not known of the old epoch lies below
   return {};
 }
 
@@ -111,10 +111,10 @@ result<void> lane_log::raise_high_water(std::uint64_t seq, std::uint64_t step) {
   return {};
 }
 
-// LOG-9. What a gap that no segment announces yet has taken is not durable.
+// LOG-9. The sequences of a gap that no segment announces yet are not durable.
 void lane_log::note_bounds(layout::log_state& state) const noexcept {
   clock_.store(state);
-  if (options_.spill) return;  // what its readers have had is gone without a word
+  if (options_.spill) return;  // what its readers have consumed is removed without a record
   state.last_base = std::max(state.last_base, named_base_);
   const std::uint64_t upto =
       gap_reason_ == layout::log_gap::none ? durable_seq_ : std::min(durable_seq_, gap_first_ - 1);
@@ -132,7 +132,7 @@ int lane_log::store_state(layout::log_state state) {
   return failure;
 }
 
-// Says what the next synced write of the state says anyway: a failure costs nothing but that.
+// Stores early what the next synced write of the state will store; a failure loses only that.
 void lane_log::write_bound() {
   if (options_.spill) return;
   (void)now();
@@ -147,7 +147,7 @@ result<void> lane_log::begin(log::frame_builder& frame, bool sync_too, std::uint
   if (poisoned_) return poisoned();
   const std::uint64_t bytes = base::round_up(frame.used_bytes(), align_);
   if (file_ < 0 || offset_ + bytes > file_bytes_) {
-    // A hole between two segments was consumed by everybody: only a spill log has any.
+    // Every reader has consumed the messages of a hole. Only a spill log has holes.
     const bool hole = frame.base_seq() > next_seq_ && options_.spill;
     auto rolled = gap_reason_ != layout::log_gap::none
                       ? roll(frame.base_seq(), gap_first_, gap_reason_)
@@ -185,14 +185,14 @@ int lane_log::finished(int failure) {
   written_seq_ = std::max(written_seq_, done.last_seq);
   unsynced_bytes_ += done.bytes;
   if (done.synced) durable_seq_ = written_seq_, unsynced_bytes_ = 0;
-  // So that the next one is there when this one is full.
+  // Requested early, so that the next file is there when this one is full.
   if (serves_ && next_bytes_ == 0 && offset_ >= file_bytes_ / 2) (void)ask_for_file(0, false);
   return 0;
 }
 
 result<void> lane_log::write_mark() {
   if (file_ < 0 || poisoned_ || in_flight_) return {};
-  if (offset_ + align_ > file_bytes_) {  // the segment is full: the state says it alone
+  if (offset_ + align_ > file_bytes_) {  // the segment is full: only the state records it
     write_bound();
     return {};
   }
@@ -234,7 +234,7 @@ void lane_log::skip_to(std::uint64_t seq, layout::log_gap reason) noexcept {
   written_seq_ = durable_seq_ = seq - 1;
   flush_index();
   if (file_ >= 0) disk_.close(file_);
-  file_ = -1;  // the next segment announces it
+  file_ = -1;  // the next segment announces the gap
 }
 
 void lane_log::note_index(std::uint64_t seq, std::uint64_t time_max_ns) {
@@ -249,7 +249,7 @@ void lane_log::note_index(std::uint64_t seq, std::uint64_t time_max_ns) {
   if (index_pending_.size() >= 16) flush_index();
 }
 
-// A hint for readers: failures only cost them time.
+// A hint for readers: a failure only costs them time.
 void lane_log::flush_index() {
   if (index_pending_.empty() || segments_.empty()) return;
   const std::string path = directory_ + "/" + log::index_name(segments_.back().base_seq);
@@ -278,7 +278,7 @@ result<void> lane_log::close(std::optional<std::uint64_t> beyond) {
   synced = sync();
   if (!synced) return synced;
   layout::log_state state = state_;
-  // LOG-5. The exact end, when it is one.
+  // LOG-5. The exact end, if it is known.
   if (beyond && !options_.spill && gap_reason_ == layout::log_gap::none) {
     state.high_water = written_seq_ + *beyond;
     state.flags |= layout::log_state_exact;

@@ -1,4 +1,5 @@
-/// lane_log, recovery: what a log is when it is opened. LOG-1 - LOG-11 are those of lane_log.hpp.
+/// lane_log, recovery: opens a log after whatever happened. LOG-1 - LOG-11 are those of
+/// lane_log.hpp.
 
 #include <algorithm>
 #include <cerrno>
@@ -13,12 +14,11 @@ namespace bus::storage {
 
 namespace {
 
-// A high water that was lost is below this, above what is known of it.
+// A lost high water exceeds what is known of it by less than this.
 constexpr std::uint64_t never_reached = 1ull << 32;
 
-// LOG-5. After a stop in order the high water is what was given out, unless somebody published
-// since.
-// 0 or a negative errno.
+// LOG-5. After an orderly stop the high water is exact, unless a process has published since: then
+// a ring is added. Returns 0 or a negative errno.
 int mend_high_water(log::disk& on, const std::string& directory, layout::log_state& state) {
   if ((state.flags & layout::log_state_exact) == 0) return 0;
   const int file = on.open(log::reopened_path(directory), log::disk_mode::read, false);
@@ -45,21 +45,21 @@ result<std::unique_ptr<lane_log>> lane_log::open(log::disk& on, std::string dire
   auto state = log::read_state(on, made->directory_, failure, &damaged);
   if (!state && failure != -EBADMSG && failure != -ENOENT)
     return made->failed(failure, "cannot read the state of a log");
-  // Nothing is written or removed before it is certain whose files these are.
+  // Nothing is written or removed until it is certain whose files these are.
   if (state && (state->stream_id != who.stream_id || state->lane_index != who.lane))
     return error{errc::corrupt, 0, "cannot open the log in " + made->directory_,
                  state->stream_id != who.stream_id
                      ? "it belongs to another stream"
                      : "it is lane " + std::to_string(state->lane_index) + " of its stream, not " +
                            std::to_string(who.lane),
-                 "put the lane's own directory back: nothing was changed"};
+                 "restore the lane's own directory: nothing was changed"};
   report.state_damaged = damaged.copies;
   report.bound_damaged = damaged.bound;
   std::vector<std::uint64_t> bases;
   failure = log::list_segments(on, made->directory_, bases);
   if (failure != 0) return made->failed(failure, "cannot open a log");
   if (!state) {
-    // Both copies are damaged: what the segments say, and a high water nothing can have passed.
+    // Both copies are damaged: rebuilt from the segments, with a high water above all given out.
     report.state_damaged = false;
     report.state_rebuilt = true;
     log::segment_reader probe(on);
@@ -79,7 +79,7 @@ result<std::unique_ptr<lane_log>> lane_log::open(log::disk& on, std::string dire
     if (rebuilt.log_id == 0 && any_foreign)
       return error{errc::corrupt, 0, "cannot open the log in " + made->directory_,
                    "it has no state, and its segments belong to another stream or lane",
-                   "put the lane's own directory back: nothing was changed"};
+                   "restore the lane's own directory: nothing was changed"};
     rebuilt.stream_id = who.stream_id;
     rebuilt.lane_index = who.lane;
     if (rebuilt.log_id == 0) rebuilt.log_id = os::random_id();
@@ -99,12 +99,12 @@ result<std::unique_ptr<lane_log>> lane_log::open(log::disk& on, std::string dire
   if (!recovered) return std::move(recovered.error());
   made->is_intact_ = report.damages.empty() && !report.state_rebuilt && !report.state_damaged &&
                      !made->has_unread_end();
-  // The copy that is whole may be the older one (LOG-5).
+  // The intact copy may be the older one (LOG-5).
   if (report.state_rebuilt || report.state_damaged)
     made->state_.high_water = std::max(made->state_.high_water, made->next_seq_) + never_reached;
   if (made->has_unread_end()) made->resume_at(made->state_.high_water + 1);
-  // Also when nothing was wrong: a process that was killed, or met a disk that fails, may have left
-  // a state or a name that only the page cache knows.
+  // Even if nothing was wrong: a process that was killed, or whose disk failed, may have left a
+  // state or a name that is only in the page cache.
   failure = on.sync_directory(made->directory_);
   if (failure == 0) {
     (void)made->now();
@@ -118,8 +118,8 @@ result<std::unique_ptr<lane_log>> lane_log::open(log::disk& on, std::string dire
   if (failure == 0) made->write_bound();
   if (failure == 0 && report.state_rebuilt) failure = on.sync_directory(made->directory_);
   if (failure != 0) return made->failed(failure, "cannot write the state of a log");
-  // Removed on purpose, but for their files. Not before now: the state that was read may be known
-  // to the page cache only (LOG-9).
+  // Removes the files of removed messages that still exist. Not earlier: the state that was read
+  // may have been only in the page cache (LOG-9).
   if (!options.spill) made->drop_consumed(made->state_.first_seq);
   return made;
 }
@@ -134,7 +134,7 @@ result<lane_log::outlook> lane_log::look(log::disk& on, const std::string& direc
   auto state = log::read_state(on, directory, state_failure, &damaged);
   if (failure == 0 && !state) failure = state_failure;
   if (failure == 0) failure = mend_high_water(on, directory, *state);
-  if (failure != 0) return os::failure(-failure, "cannot look at the log in " + directory);
+  if (failure != 0) return os::failure(-failure, "cannot inspect the log in " + directory);
   const std::uint64_t from = history.bases().empty() ? 1 : history.bases().back();
   found.last_seq = std::max(from - 1, state->durable_upto);
   std::uint64_t highest = found.last_seq;
@@ -142,7 +142,7 @@ result<lane_log::outlook> lane_log::look(log::disk& on, const std::string& direc
   history.seek(from);
   for (log::logged_record record;;) {
     const auto outcome = history.next(record, layout::sequence_mask);
-    // As recovery will have it: up to the first hole above what is durable, and whole batches only.
+    // As recovery will decide: up to the first hole above what is durable, and whole batches only.
     if (outcome == log::walk_outcome::gap)
       torn = torn || history.loss().first + history.loss().count - 1 > state->durable_upto;
     if (outcome == log::walk_outcome::record) {
@@ -151,7 +151,7 @@ result<lane_log::outlook> lane_log::look(log::disk& on, const std::string& direc
         found.last_seq = std::max(found.last_seq, record.seq);
     }
     if (outcome == log::walk_outcome::failure)
-      return os::failure(-history.failure(), "cannot look at the log in " + directory);
+      return os::failure(-history.failure(), "cannot inspect the log in " + directory);
     if (outcome == log::walk_outcome::end || history.next_seq() > state->high_water) break;
   }
   found.next_epoch_seq = std::max(state->high_water, highest + (damaged.copies ? 1 : 0)) + 1 +
@@ -159,7 +159,7 @@ result<lane_log::outlook> lane_log::look(log::disk& on, const std::string& direc
   return found;
 }
 
-// The segments that are this log's (LOG-10), and what is missing in front of them (LOG-9).
+// Lists the segments of this log (LOG-10), and reports what is missing before them (LOG-9).
 result<void> lane_log::list(const std::vector<std::uint64_t>& bases, recovery_report& report) {
   bool announces_gap = false;
   for (const std::uint64_t base_seq : bases) {
@@ -179,7 +179,7 @@ result<void> lane_log::list(const std::vector<std::uint64_t>& bases, recovery_re
       continue;
     }
     if (segments_.empty()) announces_gap = header && header->gap_reason != 0;
-    // What it says of all that is in front of it holds for the one in front of it.
+    // What its header states of everything before it holds for the segment before it.
     if (!segments_.empty() && header && header->before_s != 0 && header->before_s != ~0u)
       segments_.back().latest_ns = std::uint64_t{header->before_s} * 1'000'000'000;
     segments_.push_back({base_seq, size, {}});
@@ -197,8 +197,8 @@ std::uint64_t lane_log::must_reach() const noexcept {
   return std::max(state_.durable_upto, state_.last_base != 0 ? state_.last_base - 1 : 0);
 }
 
-// There is no segment: a new log, one whose messages were all removed on purpose, or one that lost
-// them all.
+// There is no segment: the log is new, or all its messages were removed on purpose, or all were
+// lost.
 result<void> lane_log::begin_again(std::uint64_t fresh, recovery_report& report) {
   const std::uint64_t lost_upto = must_reach();
   next_seq_ = std::max(fresh, lost_upto + 1);
@@ -219,11 +219,11 @@ result<void> lane_log::recover(recovery_report& report) {
       reader.open(log::segment_path(directory_, base_seq), state_.log_id, base_seq, owner_of(who_));
   if (opened == -EPROTONOSUPPORT)
     return error{errc::unsupported, 0, "cannot open the log in " + directory_,
-                 "a newer busd wrote it", "use that version, or a newer one"};
+                 "a newer busd wrote it", "use that version of busd or a newer one"};
   if (opened != 0) return failed(opened, "cannot read the log");
   struct run {
     std::uint64_t first, last, end;
-    std::uint64_t whole_last, whole_end;  // of the last record that is not the middle of a batch
+    std::uint64_t whole_last, whole_end;  // of the last record that leaves no batch open
   };
   std::vector<run> runs;
   std::vector<std::pair<std::uint64_t, std::uint64_t>> frames;  // first sequence, offset
@@ -250,7 +250,7 @@ result<void> lane_log::recover(recovery_report& report) {
       now.whole_end = now.end;
     }
   }
-  // What was purged had been durable, too, and is not copied below.
+  // Purged records were durable, too, and are not copied below.
   durable = std::max({durable, reader.durable_upto(), fresh - 1, must_reach()});
   report.bytes_read += reader.bytes_read();
   report.unreadable_bytes = reader.unreadable_bytes();
@@ -264,8 +264,8 @@ result<void> lane_log::recover(recovery_report& report) {
     reader.close();
     return leave_unread(runs.empty() ? base_seq - 1 : runs.back().last, report);
   }
-  // Damage above what was durable is a torn write: it is cut there. Below, it is corruption: what
-  // is intact behind it stays.
+  // Damage above what was durable is a torn write: the log is cut there. Below, it is corruption:
+  // intact records after it stay.
   std::uint64_t last = base_seq - 1;
   bool torn = false;
   for (const run& r : runs) {
@@ -277,7 +277,7 @@ result<void> lane_log::recover(recovery_report& report) {
     last = r.last;
     end = r.end;
   }
-  // LOG-11: a batch that is not whole is a torn write, too.
+  // LOG-11: an incomplete batch is a torn write, too.
   if (last > durable && !options_.spill && !options_.keeps_torn_batches) {
     std::uint64_t whole_last = base_seq - 1, whole_end = layout::log_header_bytes;
     bool ends_whole = false;
@@ -293,7 +293,7 @@ result<void> lane_log::recover(recovery_report& report) {
       torn = true;
     }
   }
-  // Said to be durable, and not there any more: its sequences are gone, but never used again.
+  // Recorded as durable, but missing: these sequences are lost, and are never used again.
   const bool lost_end = !options_.spill && durable > last;
   bool is_damaged = false;
   for (const log::damage& d : reader.damages()) {
@@ -313,7 +313,7 @@ result<void> lane_log::recover(recovery_report& report) {
   durable_seq_ = durable;
   written_seq_ = last;
   next_seq_ = last + 1;
-  // A copy of a log may end with a segment that was full.
+  // The last segment of a copied log may have been full, and compressed.
   const bool whole = reader.header().has_value() && !reader.is_compressed() && !is_damaged &&
                      !torn && !lost_end && reader.expected() == last + 1;
   if (whole && last == durable && reader.clean_end() != 0 &&

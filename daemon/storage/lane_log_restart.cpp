@@ -12,10 +12,10 @@
 
 namespace bus::storage {
 
-// LOG-7. Neither a torn end nor a hole can be told from what the disk does not give.
+// LOG-7. What the disk cannot read may be a torn end, a hole, or neither.
 result<void> lane_log::leave_unread(std::uint64_t last, recovery_report& report) {
   poisoned_ = false;
-  // What can be read may be known to the page cache only.
+  // What can be read may be only in the page cache.
   const std::string path = log::segment_path(directory_, segments_.back().base_seq);
   const int file = disk_.open(path, log::disk_mode::write, false);
   int failure = file < 0 ? file : disk_.sync(file);
@@ -25,7 +25,7 @@ result<void> lane_log::leave_unread(std::uint64_t last, recovery_report& report)
   time_max_ns_ = ~0ull;
   unread_from_ = std::max(last + 1, state_.first_seq);
   unsynced_bytes_ = 0;
-  resume_at(unread_from_);  // and above the high water, when that is known
+  resume_at(unread_from_);  // open() moves it above the high water, once that is known
   return {};
 }
 
@@ -38,16 +38,16 @@ void lane_log::resume_at(std::uint64_t seq) noexcept {
   gap_reason_ = is_gap ? layout::log_gap::corrupt : layout::log_gap::none;
 }
 
-// LOG-3. From the files: the page cache has what the disk may not.
+// LOG-3. The tail is copied from the files: the page cache has what the disk may lack.
 result<void> lane_log::restart() {
   in_flight_.reset();
   if (file_ >= 0) disk_.close(file_);
   file_ = -1;
-  // Older segments were durable before this one got its name; of a spill log's nobody expects it.
+  // Older segments were durable before this one got its name. Those of a spill log need not be.
   const std::uint64_t first =
       std::max(durable_seq_ + 1, segments_.empty() ? 0 : segments_.back().base_seq);
   const std::uint64_t last = written_seq_;
-  // the new one takes its place
+  // the new segment replaces the last one, and announces its gap
   if (gap_reason_ == layout::log_gap::none && !segments_.empty() &&
       segments_.back().base_seq == first) {
     gap_first_ = active_gap_first_;
@@ -61,7 +61,7 @@ result<void> lane_log::restart() {
     return rolled;
   }
   std::string path;
-  // Room for the tail, however it was framed, and to go on.
+  // Space for the tail, however it was framed, and for more.
   auto made = open_new_file(path, 2 * unsynced_bytes_);
   if (!made) return made;
   made = write_header(first, file_bytes_, gap_first_, gap_reason_);
@@ -82,7 +82,7 @@ result<void> lane_log::restart() {
   return {};
 }
 
-// Records [first, last] from the named segments into the new file. What cannot be read is left out.
+// Copies records [first, last] from the named segments into the new file. Omits unreadable ones.
 result<void> lane_log::copy_tail(std::uint64_t first, std::uint64_t last) {
   log::history from(disk_, directory_);
   if (const int failure = from.open(); failure != 0) return failed(failure, "cannot read the log");
@@ -117,7 +117,7 @@ result<void> lane_log::copy_tail(std::uint64_t first, std::uint64_t last) {
     if (!follows && !options_.spill && record.seq > durable_seq_)
       break;  // a suffix is lost (LOG-1)
     if (!frame.fits(record.shape.total_bytes()) && follows && batch_count != 0 && in_batch) {
-      // All of the batch goes into the next frame.
+      // The whole batch goes into the next frame.
       frame.drop_to(batch_count, batch_bytes);
       const std::uint64_t again = batch_seq;
       auto written = put();
@@ -150,7 +150,7 @@ result<void> lane_log::copy_tail(std::uint64_t first, std::uint64_t last) {
     unread_from_ = first;
     return failed(-EIO, "cannot read the log");
   }
-  // LOG-11: its end cannot be read any more
+  // LOG-11: the end of the batch cannot be read
   if (in_batch && copied > durable_seq_ && !options_.keeps_torn_batches) {
     frame.drop_to(batch_count, batch_bytes);
     copied = batch_seq - 1;

@@ -1,4 +1,4 @@
-/// lane_log, segments: the files of a lane: space for a new one, its header, its name, and the
+/// lane_log, segments: the files of a lane: space for a new segment, its header, its name, and the
 /// change from one to the next. The invariants are those of lane_log.hpp.
 
 #include <algorithm>
@@ -29,8 +29,8 @@ std::uint64_t lane_log::least_file_bytes() const noexcept {
   return base::round_up(layout::log_header_bytes + options_.largest_frame_bytes + page, page);
 }
 
-// What was asked for once is waited for, unless it is too small. A small file is followed by one of
-// a quarter, and that by a whole one: a lane may stay quiet for ever.
+// Keeps requesting the same file until it is there, unless it is too small. The sizes grow from a
+// small file over a quarter to a whole segment, because a lane may stay quiet forever.
 result<bool> lane_log::ask_for_file(std::uint64_t tail_bytes, bool now) {
   const std::uint64_t needed = base::round_up(least_file_bytes() + tail_bytes, page);
   bool zeroed = true;
@@ -38,8 +38,8 @@ result<bool> lane_log::ask_for_file(std::uint64_t tail_bytes, bool now) {
     const std::uint64_t small_bytes = std::min(small_segment_bytes, options_.segment_bytes);
     const bool is_quiet =
         segments_.empty() || written_seq_ < segments_.back().base_seq || offset_ < small_bytes / 2;
-    // Filled so far as if a whole one took no longer than fast_segment: zeroes would cost more than
-    // they bring.
+    // Not zeroed if the lane would fill a whole segment within fast_segment: zeroes would cost more
+    // than they gain.
     const double share =
         static_cast<double>(offset_) / static_cast<double>(std::max(file_bytes_, offset_ + 1));
     zeroed = is_quiet ||
@@ -54,7 +54,7 @@ result<bool> lane_log::ask_for_file(std::uint64_t tail_bytes, bool now) {
   const int failure = options_.prepare_spare(directory_, next_bytes_, zeroed, now);
   if (failure == 0 || failure == -EAGAIN) return failure == 0;
   next_bytes_ = 0;
-  return failed(failure, "cannot make a segment");
+  return failed(failure, "cannot create a segment");
 }
 
 result<bool> lane_log::has_room_for(const log::frame_builder& frame) {
@@ -69,7 +69,7 @@ result<bool> lane_log::has_room_to_restart() {
   return ask_for_file(2 * unsynced_bytes_, true);
 }
 
-// Without its name it has its space until it is closed.
+// Removes a file. Its space is freed when it is closed: for a log that serves, in another thread.
 int lane_log::drop_file(const std::string& path) {
   if (!serves_) return disk_.remove(path);
   const int file = disk_.open(path, log::disk_mode::write, false);
@@ -84,7 +84,7 @@ result<void> lane_log::open_new_file(std::string& path, std::uint64_t tail_bytes
     const int file =
         path.empty() ? -EAGAIN : disk_.open(path, log::disk_mode::write, options_.direct);
     const std::uint64_t bytes = std::exchange(next_bytes_, 0);
-    if (file < 0) return failed(file, "cannot make a segment");
+    if (file < 0) return failed(file, "cannot create a segment");
     file_ = file;
     file_bytes_ = bytes;
     align_ = std::max<std::uint32_t>(512, disk_.alignment(file));
@@ -96,7 +96,7 @@ result<void> lane_log::open_new_file(std::string& path, std::uint64_t tail_bytes
     segment_begun_ = std::chrono::steady_clock::now();
     return {};
   }
-  // Behind one that is hardly used comes a small one, as at first: a lane may stay quiet for ever.
+  // A hardly used segment is followed by a small one, as at first: a lane may stay quiet forever.
   const std::uint64_t small_bytes = std::min(small_segment_bytes, options_.segment_bytes);
   const bool is_quiet =
       segments_.empty() || written_seq_ < segments_.back().base_seq || offset_ < small_bytes / 2;
@@ -108,8 +108,8 @@ result<void> lane_log::open_new_file(std::string& path, std::uint64_t tail_bytes
   index_pending_.clear();
   index_written_ = 0;
   const std::uint64_t least = least_file_bytes();
-  // A lane that fills a segment within moments makes large commits. Writing zeroes first would cost
-  // it half of the disk, and gain what a large commit does not feel.
+  // A lane that fills a segment within moments makes large commits. Zeroing first would cost half
+  // of the disk's throughput, and large commits gain nothing from it.
   const auto now = std::chrono::steady_clock::now();
   const bool is_fast = !is_quiet && now - segment_begun_ < options_.fast_segment;
   segment_begun_ = now;
@@ -132,9 +132,9 @@ result<void> lane_log::open_new_file(std::string& path, std::uint64_t tail_bytes
   path = directory_ + "/new" + std::string(half_made);
   (void)disk_.remove(path);
   const int file = disk_.open(path, log::disk_mode::create, options_.direct);
-  if (file < 0) return failed(file, "cannot make a segment");
+  if (file < 0) return failed(file, "cannot create a segment");
   int failure = disk_.reserve(file, bytes);
-  // Written once, so that a commit need not also write down that these blocks are in use now.
+  // Zeroed once, so that a commit need not also record that these blocks are now in use.
   for (std::uint64_t done = 0; failure == 0 && !is_fast && done < bytes; done += zero_step_bytes)
     failure = disk_.write(
         file, zeroes().first(std::min<std::uint64_t>(zero_step_bytes, bytes - done)), done);
@@ -142,7 +142,7 @@ result<void> lane_log::open_new_file(std::string& path, std::uint64_t tail_bytes
   if (failure != 0) {
     disk_.close(file);
     (void)disk_.remove(path);
-    return failed(failure, "cannot make a segment");
+    return failed(failure, "cannot create a segment");
   }
   file_ = file;
   file_bytes_ = bytes;
@@ -150,7 +150,7 @@ result<void> lane_log::open_new_file(std::string& path, std::uint64_t tail_bytes
   return {};
 }
 
-// No record in front of `base_seq` is stamped later: seconds, rounded up; ~0: not known.
+// No record before `base_seq` has a later stamp: seconds, rounded up; ~0: not known.
 std::uint32_t lane_log::latest_before(std::uint64_t base_seq) const noexcept {
   std::uint64_t latest_ns = 1;
   for (const segment& one : segments_)
@@ -185,12 +185,12 @@ result<void> lane_log::write_header(std::uint64_t base_seq, std::uint64_t bytes,
   header.header_crc = log::segment_header_crc(header);
   std::memcpy(memory.bytes().data(), &header, sizeof header);
   const int failure = disk_.write(file_, memory.bytes(), 0);
-  if (failure != 0) return failed(failure, "cannot begin a segment");
+  if (failure != 0) return failed(failure, "cannot start a segment");
   return {};
 }
 
-// When it fails behind the rename, the segment is there, for readers and for the next open(): it is
-// the last one, and only another one can take its place.
+// If it fails after the rename, the segment exists, for readers and for the next open(): it is the
+// last one, and only another segment can replace it.
 result<void> lane_log::name_segment(const std::string& path, std::uint64_t base_seq,
                                     std::uint64_t gap_first, layout::log_gap reason) {
   // LOG-10
@@ -201,10 +201,10 @@ result<void> lane_log::name_segment(const std::string& path, std::uint64_t base_
       return failed(moved, "cannot move another log's segment aside");
     std::erase(foreign_, base_seq);
   }
-  // One of the same base has nothing that is not in the new one.
+  // A replaced segment of the same base has nothing that the new one lacks.
   (void)disk_.remove(directory_ + "/" + log::index_name(base_seq));
   int failure = disk_.rename(path, log::segment_path(directory_, base_seq));
-  if (failure != 0) return failed(failure, "cannot begin a segment");
+  if (failure != 0) return failed(failure, "cannot start a segment");
   if (!segments_.empty()) segments_.back().latest_ns = time_max_ns_;
   while (!segments_.empty() && segments_.back().base_seq >= base_seq) segments_.pop_back();
   segments_.push_back({base_seq, file_bytes_, {}});
@@ -219,7 +219,7 @@ result<void> lane_log::name_segment(const std::string& path, std::uint64_t base_
     return {};
   }
   poison();
-  return failed(failure, "cannot begin a segment");
+  return failed(failure, "cannot start a segment");
 }
 
 result<void> lane_log::roll(std::uint64_t base_seq, std::uint64_t gap_first,
@@ -229,7 +229,7 @@ result<void> lane_log::roll(std::uint64_t base_seq, std::uint64_t gap_first,
     auto synced = sync();
     if (!synced) return synced;
   }
-  // The old one stays what it is, should the new one not come to be.
+  // The old segment stays in use if the new one cannot be made.
   const auto old_file = file_;
   const auto old =
       std::tuple(offset_, file_bytes_, align_, previous_crc_, index_due_, index_written_);

@@ -1,4 +1,4 @@
-/// lane_log, upkeep: what becomes of segments that are full. LOG-6 is of lane_log.hpp.
+/// lane_log, upkeep: what happens to full segments. LOG-6 is of lane_log.hpp.
 
 #include <algorithm>
 #include <cerrno>
@@ -15,7 +15,7 @@ constexpr std::size_t closing_max = 16;
 
 }  // namespace
 
-// Empty: it has no frame, or none that can be read.
+// Empty: the segment has no frame, or none that can be read.
 std::optional<log::lane_time> lane_log::first_time_of(segment& one) {
   if (!one.first_time)
     one.first_time = log::first_time_in(disk_, log::segment_path(directory_, one.base_seq),
@@ -23,7 +23,7 @@ std::optional<log::lane_time> lane_log::first_time_of(segment& one) {
   return one.first_time;
 }
 
-// A power loss takes of the clock what passed since it was kept.
+// A power loss takes back the clock to its last stored value: stores it often enough.
 void lane_log::keep_clock(std::uint64_t max_age_ns) {
   constexpr std::uint64_t at_most_ns = 600'000'000'000;
   layout::log_state state = state_;
@@ -31,7 +31,7 @@ void lane_log::keep_clock(std::uint64_t max_age_ns) {
   if (state.up_ns - kept_up_ns_ > std::min(at_most_ns, max_age_ns / 64)) write_bound();
 }
 
-// REQUIRES: it is full
+// REQUIRES: the segment is full
 std::uint64_t lane_log::records_of(std::size_t index) {
   BUS_ASSERT(index + 1 < segments_.size(), index, segments_.size());
   segment& one = segments_[index];
@@ -46,7 +46,7 @@ std::uint64_t lane_log::records_of(std::size_t index) {
     }
     return log::parse_segment_header(head);
   };
-  // What the next one announces as missing is not in this one.
+  // What the next segment announces as missing is not in this one.
   std::uint64_t end = segments_[index + 1].base_seq;
   if (const auto next = header_of(end); next && next->gap_reason != 0)
     end = std::clamp(next->gap_first, one.base_seq, end);
@@ -69,15 +69,15 @@ std::size_t lane_log::retain(const retention_limits& limits) {
   const log::lane_time time = now();
   if (limits.max_age_ns != 0) keep_clock(limits.max_age_ns);
   std::size_t goes = 0, old = 0;
-  // What was written before the first frame of a segment is at least as old as that; a segment
-  // without one, or of an older busd, says nothing.
+  // What was written before the first frame of a segment is at least as old as that frame. A
+  // segment without a frame, or of an older busd, gives no information.
   for (std::size_t i = 1; limits.max_age_ns != 0 && i < segments_.size(); ++i) {
     const auto begun = first_time_of(segments_[i]);
     if (!begun) continue;
     if (!log::is_older(*begun, time, limits.max_age_ns)) break;
     old = i;
   }
-  std::uint64_t messages_after_first = 0;  // messages
+  std::uint64_t messages_after_first = 0;
   if (limits.max_messages != 0) {
     messages_after_first = next_seq_ - std::min(next_seq_, segments_.back().base_seq);
     for (std::size_t i = 1; i + 1 < segments_.size(); ++i) messages_after_first += records_of(i);
@@ -91,7 +91,7 @@ std::size_t lane_log::retain(const retention_limits& limits) {
       messages_after_first -= std::min(messages_after_first, records_of(goes + 1));
   }
   if (goes == 0) return 0;
-  // LOG-9: said first, and durably. What is gone otherwise is damage.
+  // LOG-9: recorded first, and durably. Whatever else is missing is damage.
   layout::log_state state = state_;
   state.first_seq = std::max(state.first_seq, segments_[goes].base_seq);
   if (store_state(state) != 0) return 0;
@@ -113,7 +113,7 @@ void lane_log::drop_consumed(std::uint64_t seq) {
 }
 
 result<void> lane_log::purge(std::uint64_t seq) {
-  // Or a crash would leave sequences to give out that nobody ever sees.
+  // Otherwise, after a crash, sequences could be given out that no reader ever sees.
   if (written_seq_ > durable_seq_) {
     auto synced = sync();
     if (!synced) return synced;
@@ -140,7 +140,7 @@ int lane_log::replace_segment(std::uint64_t base_seq, const std::string& path,
   const auto found =
       std::lower_bound(segments_.begin(), segments_.end(), base_seq,
                        [](const segment& one, std::uint64_t seq) { return one.base_seq < seq; });
-  // It may be gone, and must not come back.
+  // It may have been removed meanwhile, and must not come back.
   if (found == segments_.end() || found->base_seq != base_seq) {
     (void)drop_file(path);
     return -ENOENT;
@@ -153,8 +153,8 @@ int lane_log::replace_segment(std::uint64_t base_seq, const std::string& path,
   return failure;
 }
 
-// What had the name gives its space back when it is closed.
-// What is not open for writing keeps its bytes until it is closed: the new name is not durable yet.
+// A log that serves closes the replaced file later, which frees its space. Opened for reading, the
+// file keeps its bytes until then: the new name is not durable yet.
 int lane_log::rename_over(const std::string& path, const std::string& name) {
   const int file = serves_ ? disk_.open(name, log::disk_mode::read, false) : -1;
   const int failure = disk_.rename(path, name);
@@ -200,7 +200,7 @@ int lane_log::replace_segments(const std::vector<thinned_segment>& copies) {
   std::vector<const thinned_segment*> named;
   int failure = 0;
   for (const thinned_segment& copy : copies) {
-    // What was removed meanwhile must not come back.
+    // Segments that were removed meanwhile must not come back.
     if (failure != 0 || !all_there(copy)) continue;
     const std::uint64_t base_seq = copy.covers.front();
     const std::string index_path = directory_ + "/" + log::index_name(base_seq);

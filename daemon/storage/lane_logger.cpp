@@ -5,8 +5,8 @@
 #include <climits>
 
 #include "base/assert.hpp"
-#include "client/lane_fence.hpp"
 #include "os/futex.hpp"
+#include "registry/lane_fence.hpp"
 #include "sync/words.hpp"
 
 namespace bus::storage {
@@ -15,10 +15,11 @@ namespace {
 
 constexpr auto retry_every = std::chrono::milliseconds(20);
 constexpr auto look_for_newcomers_every = std::chrono::milliseconds(1);
-// What is on the disk stays; what only memory has is recorded first.
+// The log on disk stays; messages that only shared memory has are recorded first.
 constexpr const char* make_again =
-    "record what only shared memory has (bus record '>' --all --to FILE), end the bus's processes, "
-    "remove it (bus rm), and start busd: it goes on above everything that was ever given out";
+    "record the messages that only shared memory has (bus record '>' --all --to FILE), stop the "
+    "processes of the bus, remove the bus (bus rm), and start busd: it continues above every "
+    "sequence that was ever given out";
 constexpr int position_attempts = 1000;
 constexpr std::uint64_t frame_overhead_bytes = 4096;  // head and padding of a frame, at most
 
@@ -42,9 +43,9 @@ int buffer_pool::take() noexcept {
   return index;
 }
 
-lane_logger::lane_logger(session_core& session, std::shared_ptr<client::stream_handle> stream,
-                         std::shared_ptr<client::lane_map> lane, std::unique_ptr<lane_log> log,
-                         std::shared_ptr<subject_log> subjects, client::process_table& peers,
+lane_logger::lane_logger(session_core& session, std::shared_ptr<registry::stream_handle> stream,
+                         std::shared_ptr<registry::lane_map> lane, std::unique_ptr<lane_log> log,
+                         std::shared_ptr<subject_log> subjects, registry::process_table& peers,
                          buffer_pool& buffers, segment_worker& worker, std::uint64_t token)
     : session_(session),
       stream_(std::move(stream)),
@@ -73,7 +74,7 @@ layout::log_health lane_logger::health() const noexcept {
   return full_ ? layout::log_health::full : layout::log_health::good;
 }
 
-// Publishers compare the generation at every call: so they learn of it at once, at no cost.
+// Publishers compare the generation at every call, so they notice the change at once, at no cost.
 void lane_logger::announce_health() {
   const auto now = static_cast<std::uint64_t>(health());
   facts_->health = health();
@@ -84,12 +85,12 @@ void lane_logger::announce_health() {
   os::futex_wake(os::futex_half(words().logged_position), INT_MAX);
 }
 
-// Something was written, or there is nothing to write: what had failed is over.
+// Something was written, or there is nothing to write: earlier problems are over.
 void lane_logger::all_is_well() {
   announce_health();
   if (std::exchange(said_, errc::ok) == errc::ok) return;
-  news_ = error{errc::ok, 0, "the log of stream '" + config_.name + "' is written again",
-                "the disk takes it again", ""};
+  news_ = error{errc::ok, 0, "the log of stream '" + config_.name + "' can be written again",
+                "the disk has recovered", ""};
 }
 
 void lane_logger::set_full(bool yes) {
@@ -108,7 +109,7 @@ void lane_logger::report_problem(error why) {
   announce_health();
 }
 
-// Behind record next_seq - 1, whatever it takes: from the newest waypoint before it.
+// Positions the reader after record next_seq - 1, from the newest waypoint before it.
 bool lane_logger::position_reader(std::uint64_t next_seq) {
   const auto& memory = lane_->memory();
   for (int attempt = 0; attempt < position_attempts; ++attempt) {
@@ -130,11 +131,11 @@ result<void> lane_logger::take_over() {
   stored_position_ = sync::load_acquire(words().logged_position);
   if (log_->has_unread_end()) log_->resume_at(sync::load_acquire(words().logged_seq) + 1);
   if (!spills() && !position_reader(log_->next_seq())) {
-    // Nothing of the ring is in the way of a publisher any more, and nothing may be lost silently.
+    // The ring has overwritten records that the log lacks. They must not be lost silently.
     const auto& memory = lane_->memory();
     const auto oldest = ring::oldest_waypoint<sync::hardware>(memory, stored_position_);
     if (!oldest.found() || oldest.seq <= log_->next_seq())
-      return error{errc::corrupt, 0, "cannot go on with the log in " + log_->directory(),
+      return error{errc::corrupt, 0, "cannot continue the log in " + log_->directory(),
                    "it ends at sequence " + std::to_string(log_->next_seq() - 1) +
                        ", and the ring does not have the next one",
                    make_again};
@@ -143,17 +144,17 @@ result<void> lane_logger::take_over() {
     if (auto told = log_->restart(); !told) return told;
     news_ = error{
         errc::corrupt, 0, "stream '" + config_.name + "' lost messages",
-        "the log in " + log_->directory() + " does not have what the ring has given up already",
-        "bus stream gaps " + config_.name + " tells which"};
+        "the ring has overwritten messages that the log in " + log_->directory() + " does not have",
+        "bus stream gaps " + config_.name + " lists them"};
     if (!position_reader(oldest.seq))
-      return error{errc::busy, 0, "cannot go on with the log in " + log_->directory(),
-                   "its place in the ring moves", "start busd again"};
+      return error{errc::busy, 0, "cannot continue the log in " + log_->directory(),
+                   "its position in the ring kept changing", "start busd again"};
   }
   auto raised = log_->raise_high_water(
       log_->next_seq() + 2 * lane_->memory().capacity_bytes / layout::record_align,
       2 * lane_->memory().capacity_bytes / layout::record_align);
   if (!raised) return raised;
-  // The state says no exact end any more: who waited to publish above it may.
+  // The state no longer records an exact end: publishers that wait to publish above it may.
   log_->forget_reopening();
   sync::store_release(words().stopped, 0);
   sync::replace(lane_->header().turn.lease, layout::lease_parked, 0);
@@ -190,8 +191,8 @@ void lane_logger::drop_filling() noexcept {
   waits_ = false;
 }
 
-/// Puts records into the frame; the reader has checked, when it asks for the next, that they were
-/// not overwritten meanwhile.
+/// Adds records to the frame. Before the reader takes the next record it checks that the last one
+/// was not overwritten meanwhile; else it calls undo().
 struct lane_logger::sink {
   lane_logger& owner;
   filling& into;
@@ -212,7 +213,7 @@ struct lane_logger::sink {
       into.batch_count = frame.count();
     }
     into.in_batch = (view.shape.flags & layout::flag_continues) != 0;
-    // as readers of the ring see it
+    // the time that readers of the ring see
     const std::uint64_t time = owner.clock_.to_wall_ns(view.ticks);
     frame.add(view.shape, view.origin, time, [&](std::byte* to) {
       sync::hardware::copy_out(to, view.header(),
@@ -248,14 +249,14 @@ bool lane_logger::gather() {
     const auto outcome = reader_.poll(SIZE_MAX, into);
     if (outcome == ring::poll_outcome::corrupt || outcome == ring::poll_outcome::unsupported ||
         (outcome == ring::poll_outcome::lapped && !spills())) {
-      report_problem(
-          {errc::corrupt, 0, "cannot log stream '" + config_.name + "'",
-           "at sequence " + std::to_string(reader_.next_seq()) +
-               " its ring has no record: it was overwritten by something else than libbus",
-           make_again});
+      report_problem({errc::corrupt, 0, "cannot log stream '" + config_.name + "'",
+                      "its ring has no valid record at sequence " +
+                          std::to_string(reader_.next_seq()) +
+                          ": something other than libbus overwrote it",
+                      make_again});
       return false;
     }
-    if (outcome == ring::poll_outcome::lapped) {  // its readers went on meanwhile
+    if (outcome == ring::poll_outcome::lapped) {  // its readers continued meanwhile
       drop_filling();
       lost_position_ = true;
       return false;
@@ -263,9 +264,9 @@ bool lane_logger::gather() {
     if (outcome != ring::poll_outcome::aborted && reader_.position() == from) break;
     if (outcome == ring::poll_outcome::empty) break;
   }
-  // LOGGER-5. A batch is published as a whole, so it ends here unless the frame is full. The rest
-  // would be torn from it: it all goes into the next frame. One that fills a frame alone is of no
-  // libbus.
+  // LOGGER-5. A batch becomes visible as a whole, so it ends here unless the frame is full. Then
+  // its beginning is dropped, and all of it goes into the next frame. A batch that fills a frame
+  // alone was not published by libbus.
   if (filling_->in_batch && filling_->batch_count != 0) {
     filling_->frame.drop_to(filling_->batch_count, filling_->batch_bytes);
     reader_.set_position(filling_->batch_position, filling_->batch_seq);
@@ -278,7 +279,7 @@ bool lane_logger::gather() {
   return more;
 }
 
-// Subjects come before the records that name them.
+// Saves new subjects, before the records that name them are written.
 bool lane_logger::save_subjects() {
   if (!has_subject_) return true;
   if (highest_subject_ < subjects_->count()) {  // another lane saved it
@@ -289,10 +290,9 @@ bool lane_logger::save_subjects() {
   for (std::uint64_t id = subjects_->count(); id <= highest_subject_; ++id) {
     auto text = stream_->subject_text(static_cast<std::uint32_t>(id));
     if (!text || text->empty()) {
-      report_problem(
-          {errc::corrupt, 0, "cannot log stream '" + config_.name + "'",
-           "a record names subject " + std::to_string(id) + ", which nobody has registered",
-           make_again});
+      report_problem({errc::corrupt, 0, "cannot log stream '" + config_.name + "'",
+                      "a record names subject " + std::to_string(id) + ", which is not interned",
+                      make_again});
       return false;
     }
     more.push_back({std::string(*text), stream_->subject_type(static_cast<std::uint32_t>(id))});
@@ -331,7 +331,7 @@ bool lane_logger::begin() {
   return true;
 }
 
-// LOGGER-1. The newest waypoint that is not above what is in the log.
+// LOGGER-1. Stores the position of the newest waypoint at or below `end_position`.
 void lane_logger::publish_progress(std::uint64_t end_position) {
   const auto& memory = lane_->memory();
   if (end_position / memory.block_bytes() != stored_position_ / memory.block_bytes() ||
@@ -343,7 +343,8 @@ void lane_logger::publish_progress(std::uint64_t end_position) {
       sync::store_release(words().logged_position, stored_position_);  // [D1]
     }
   }
-  // [W2] what was stored before the look; pairs with the fence of whoever waits.
+  // [W2] full fence: the stores above precede the checks; pairs with the fence of a process that
+  // waits.
   sync::full_fence();
   if (sync::load_relaxed(lane_->header().counters.waiting) != 0)
     os::futex_wake(os::futex_half(words().logged_position), INT_MAX);
@@ -360,8 +361,8 @@ void lane_logger::finished(int failure) {
     report_problem(
         {failure == -ENOSPC || failure == -EDQUOT ? errc::no_space : errc::system, -failure,
          "cannot write the log of stream '" + config_.name + "'",
-         "the disk answered with error " + std::to_string(-failure) + " in " + log_->directory(),
-         "look at the disk (dmesg); what waits is written by itself when it works again"});
+         "the disk returned error " + std::to_string(-failure) + " in " + log_->directory(),
+         "check the disk (dmesg); waiting messages are written automatically when it works again"});
     return;
   }
   ++facts_->commits;
@@ -376,7 +377,8 @@ void lane_logger::finished(int failure) {
   all_is_well();
 }
 
-// A lane that spills: is anybody so far behind that the ring would overwrite it? From where?
+// Of a lane that spills: does a reader lag so far that the ring may overwrite what it needs?
+// Positions the reader where spilling begins.
 bool lane_logger::choose_spill() {
   const auto& memory = lane_->memory();
   gate_.resolve();
@@ -390,14 +392,13 @@ bool lane_logger::choose_spill() {
   if (!laggard) return spilling_ = false;
   const bool in_log = tail - std::min(tail, laggard->position) > memory.capacity_bytes;
   const std::uint64_t lag = tail - std::min(tail, laggard->position);
-  // Begins when half of the ring is behind, ends when three quarters of it are free again.
+  // Spilling begins at a lag of half the ring, and ends below a quarter.
   if (!in_log && lag < memory.capacity_bytes / (spilling_ ? 4 : 2)) return spilling_ = false;
   if (spilling_ && !lost_position_) return true;
   if (in_log) {
     if (!position_reader(log_->next_seq())) return false;
   } else {
-    // Its position and sequence are two words: the record itself tells whether they belong
-    // together.
+    // Position and sequence are two words: the record itself shows whether they belong together.
     const std::uint64_t seq = laggard->next_seq;
     if (seq <= log_->written_seq()) {
       if (!position_reader(log_->next_seq())) return false;
@@ -425,7 +426,7 @@ void lane_logger::recover_from_problem(clock::time_point now) {
       return;
     }
   }
-  if (problem_->code == errc::corrupt) return;  // of the ring: nothing of ours brings it back
+  if (problem_->code == errc::corrupt) return;  // of the ring: busd cannot repair it
   problem_.reset();
   sync::store_release(words().logged_seq, log_->written_seq());
   if (!spills() && config_.fsync != fsync_policy::never)
@@ -448,11 +449,11 @@ bool lane_logger::work(clock::time_point now) {
   const bool gathered = !idle && gather();
   if (problem_ || log_->in_flight()) return gathered;
   if (!filling_) {
-    if (!gathered) all_is_well();  // else nobody would be let in who could bring something to write
+    if (!gathered) all_is_well();  // otherwise publishers would be refused forever
     return gathered;
   }
   if (!begin()) return false;
-  // Good is said when something was begun: a full disk may still be full.
+  // Good is reported once something was begun: a full disk may still be full.
   announce_health();
   return true;
 }

@@ -1,4 +1,4 @@
-/// lane_logger, upkeep: what is due beside writing: retention, full segments, marks when idle, and
+/// lane_logger, upkeep: what is due besides writing: retention, full segments, marks when idle, and
 /// the end of a logger. The invariants are those of lane_logger.hpp.
 
 #include <algorithm>
@@ -6,8 +6,8 @@
 #include <climits>
 
 #include "base/assert.hpp"
-#include "client/lane_fence.hpp"
 #include "os/futex.hpp"
+#include "registry/lane_fence.hpp"
 #include "storage/lane_logger.hpp"
 #include "sync/words.hpp"
 
@@ -17,9 +17,9 @@ namespace {
 
 constexpr auto mark_after = std::chrono::milliseconds(200);
 constexpr auto retention_every = std::chrono::seconds(1);
-// of what is given back little by little
+// while the space of removed segments is freed little by little
 constexpr auto drop_again_after = std::chrono::milliseconds(100);
-constexpr auto upkeep_again_after = std::chrono::minutes(1);  // when it failed
+constexpr auto upkeep_again_after = std::chrono::minutes(1);  // after a failure
 
 }  // namespace
 
@@ -32,7 +32,7 @@ void lane_logger::take_copies(clock::time_point now) {
         const std::uint64_t before = log_->full_bytes();
         (void)log_->replace_segment(compressed->what.base_seq, compressed->path,
                                     compressed->copy.bytes);
-        // Growth is measured against what is left of them.
+        // Growth is measured against what is left of the thinned segments.
         if (thinned_ && compressed->what.base_seq < thinned_->upto)
           thinned_->bytes -= std::min(thinned_->bytes, before - log_->full_bytes());
         break;
@@ -51,8 +51,8 @@ void lane_logger::take_copies(clock::time_point now) {
   thinned_ = {what.bases.back(), log_->full_bytes()};
 }
 
-// Full segments are compressed one by one, and thinned together: whenever they have become a
-// quarter more.
+// Full segments are compressed one by one, and thinned together, each time they have grown by a
+// quarter.
 void lane_logger::keep_up(clock::time_point now) {
   take_copies(now);
   if (spills() || now < next_upkeep_) return;
@@ -74,7 +74,7 @@ void lane_logger::keep_up(clock::time_point now) {
 }
 
 void lane_logger::set_config(const stream_config& config) {
-  // all of it anew
+  // thins all segments again
   if (config.max_messages_per_subject != config_.max_messages_per_subject) thinned_.emplace();
   config_ = config;
   if (config_.max_messages != 0 || config_.max_messages_per_subject != 0) log_->learn_counts();
@@ -91,7 +91,7 @@ void lane_logger::housekeep(clock::time_point now) {
   keep_up(now);
   publish_facts();
   if (problem_ || log_->in_flight()) return;
-  // Synced by an order, and not with a commit.
+  // Synced by an order, not by a commit.
   if (!spills() && config_.fsync != fsync_policy::never &&
       sync::load_relaxed(words().durable_seq) < log_->durable_seq()) {
     sync::store_release(words().durable_seq, log_->durable_seq());
@@ -131,7 +131,7 @@ result<void> lane_logger::purge(std::uint64_t below) {
   return purged;
 }
 
-// Also of what still lies in the ring.
+// Also holds for what is still in the ring.
 void lane_logger::publish_readable() noexcept {
   if (spills()) return;
   auto& readable = lane_->header().counters.readable_from;
@@ -141,20 +141,20 @@ void lane_logger::publish_readable() noexcept {
 
 void lane_logger::stop_publishing() {
   if (spills() || problem_) return;
-  log_->forget_reopening();  // of a stop before this one
+  log_->forget_reopening();  // of an earlier stop
   // Before the fence: an exclusive publisher that ends meanwhile leaves the lane parked.
   sync::store_release(words().stopped, session_.me->id());  // another number at every stop
-  const auto fence =
-      client::raise_fence(*lane_, layout::lease_parked, session_.me->lock_word(), *session_.peers);
-  if (fence == client::fence::busy) return sync::store_release(words().stopped, 0);
+  const auto fence = registry::raise_fence(*lane_, layout::lease_parked, session_.me->lock_word(),
+                                           *session_.peers);
+  if (fence == registry::fence::busy) return sync::store_release(words().stopped, 0);
   session_.directory->announce_change(layout::change_kind::changed, config_.name);
-  // FENCE-2. A call that was begun before ends: in the time of the rounds that follow, or it
-  // counts.
-  beyond_ = fence == client::fence::raised ? 0 : layout::largest_batch_messages;
+  // FENCE-2. A call that began before the fence ends during the rounds that follow, or its messages
+  // count in beyond_.
+  beyond_ = fence == registry::fence::raised ? 0 : layout::largest_batch_messages;
 }
 
 void lane_logger::close() {
-  // What could not be written was given out all the same.
+  // Sequences of messages that could not be written were given out nevertheless.
   if (problem_ || filling_ || reader_.ready()) beyond_.reset();
   auto closed = log_->close(beyond_);
   if (!closed) {

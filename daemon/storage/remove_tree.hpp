@@ -1,5 +1,5 @@
 #pragma once
-/// remove_tree: a directory goes, with everything in it.
+/// remove_tree: removes a directory with everything in it.
 
 #include <functional>
 #include <string>
@@ -8,8 +8,8 @@
 
 namespace bus::storage {
 
-/// `closes`: each file that has just lost its name, and answers whether to go on. Without it they
-/// are removed at once. False: it did not go on.
+/// `closes` gets each file that has just been removed, and returns whether to continue; without it,
+/// files are closed at once. False: it was stopped.
 bool remove_tree(log::disk& on, const std::string& path,
                  const std::function<bool(log::disk_file)>& closes = {});
 

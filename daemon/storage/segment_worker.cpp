@@ -19,7 +19,7 @@ const std::string& directory_of(const segment_worker::finished_job& done) {
   return std::visit([](const auto& one) -> const std::string& { return one.what.directory; }, done);
 }
 
-// What was made of it is not there any more.
+// Removes the files that the job made.
 void discard(log::disk& disk, const segment_worker::finished_job& done) {
   if (const auto* compressed = std::get_if<compressed_segment_file>(&done)) {
     if (compressed->copy.outcome == compress_outcome::done) (void)disk.remove(compressed->path);
@@ -76,25 +76,25 @@ void segment_worker::forget(const std::string& directory) {
 segment_worker::finished_job segment_worker::work(const job& now) {
   log::posix_disk disk;
   if (const auto* what = std::get_if<compression_job>(&now)) {
-    // When busd ends in the middle of it, it is removed when the log is opened.
+    // If busd ends before the copy is complete, opening the log removes it.
     const std::string path = log::segment_path(what->directory, what->base_seq) + ".tmp";
     const auto copy =
         compress_segment(disk, what->directory, what->base_seq, what->log_id, path, stop_job_);
     if (copy.outcome == compress_outcome::failed)
-      spdlog::warn("cannot compress segment {} in {}: error {}; it stays as it is for now",
+      spdlog::warn("cannot compress segment {} in {}: error {}; left uncompressed for now",
                    what->base_seq, what->directory, -copy.failure);
     return compressed_segment_file{*what, path, copy};
   }
   const auto& what = std::get<thinning>(now);
   thinned_log made{what, thin_segments(disk, what, stop_job_)};
   if (made.copies.outcome == thin_outcome::failed)
-    spdlog::warn("cannot thin the log in {}: error {}; it stays as it is for now", what.directory,
+    spdlog::warn("cannot thin the log in {}: error {}; left unthinned for now", what.directory,
                  -made.copies.failure);
   return made;
 }
 
 void segment_worker::run() {
-  (void)::nice(10);  // of this thread alone
+  (void)::nice(10);  // on Linux, of this thread only
   std::unique_lock guard(mutex_);
   for (;;) {
     changed_.wait(guard, [&] { return stop_ || job_; });

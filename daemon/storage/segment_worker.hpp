@@ -1,8 +1,8 @@
 #pragma once
-/// segment_worker: compresses and thins full segments in a thread of its own, one job after
+/// segment_worker: compresses and thins full segments in its own thread, one job after
 /// another, so that no commit waits for it.
 ///
-/// Threads    any; the work is done in another. Whoever calls waits for none of it
+/// Threads    any; the work is done in another. No caller waits for it
 
 #include <atomic>
 #include <condition_variable>
@@ -40,11 +40,11 @@ class segment_worker {
   segment_worker();
   ~segment_worker();
 
-  /// False: it has another one.
+  /// False: it has another job.
   bool begin(job next);
-  /// What became of a job in `directory`.
+  /// The outcome of a job in `directory`.
   std::optional<finished_job> take(const std::string& directory);
-  /// What is done in `directory` is given up. Does not wait: that could take a sync.
+  /// Abandons the job in `directory`. Does not wait, because that could take a sync.
   void forget(const std::string& directory);
 
  private:
@@ -54,7 +54,7 @@ class segment_worker {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::optional<job> job_;                // until it is finished
-  bool unwanted_ = false;                 // nobody takes what comes of it
+  bool unwanted_ = false;                 // its outcome will not be taken
   std::optional<finished_job> finished_;  // until it is taken
   bool stop_ = false;
   std::atomic<bool> stop_job_{false};

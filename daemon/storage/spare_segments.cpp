@@ -123,7 +123,7 @@ void spare_segments::run() {
       entry.path = path;
     else if (is_awaited)
       entry.failure = failure;
-    // asked for again when it is needed
+    // it is requested again when it is needed
     else
       give_up(entry);
     if (std::exchange(entry.is_urgent, false)) --urgent_;
@@ -134,7 +134,7 @@ void spare_segments::run() {
   }
 }
 
-// Past the page cache: it is for readers. Zeroes are left out from where on somebody waits.
+// Writes past the page cache, which is for readers. Stops writing zeroes once a lane waits.
 int spare_segments::make(const std::string& path, std::uint64_t bytes, bool zeroed) {
   log::posix_disk disk;
   (void)disk.remove(path);

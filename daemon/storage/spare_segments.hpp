@@ -1,7 +1,7 @@
 #pragma once
-/// spare_segments: makes the files that logs go on in, ahead of their use, in a thread of its own:
-/// no commit waits for space. They are full of zeroes, as far as there is time for it: a lane that
-/// waits gets its file without.
+/// spare_segments: makes the files in which logs continue, ahead of their use and in its own
+/// thread, so that no commit waits for space. They are filled with zeroes if there is time: a lane
+/// that waits gets its file without.
 ///
 /// Threads    any; the work is done in another
 
@@ -18,25 +18,25 @@ namespace bus::storage {
 
 class spare_segments {
  public:
-  /// `made`: called, in a thread of its own, when something came of what somebody waits for.
+  /// `made`: called in that thread when a file for which a lane waits is ready, or cannot be made.
   explicit spare_segments(std::function<void()> made = {});
   ~spare_segments();
 
-  /// A file of `bytes` for the log in `directory`. `now`: its lane waits for it. 0: it is there;
-  /// -EAGAIN: not yet; or why it cannot be made: asking again makes it try again.
+  /// Requests a file of `bytes` for the log in `directory`. `now`: its lane waits for it. 0: it is
+  /// ready; -EAGAIN: not yet; or why it cannot be made: the next call tries again.
   int prepare(const std::string& directory, std::uint64_t bytes, bool zeroed, bool now);
-  /// Its path; empty: none is ready.
+  /// Takes the file and returns its path; empty: none is ready.
   std::string take(const std::string& directory, std::uint64_t bytes);
   void forget(const std::string& directory);
 
  private:
   struct spare_file {
-    std::uint64_t bytes = 0;  // 0: nothing is wanted
+    std::uint64_t bytes = 0;  // 0: none is wanted
     std::uint64_t number = 0;
     bool zeroed = true;
     bool is_urgent = false;
-    std::string path;  // when it is ready
-    int failure = 0;   // of one that somebody waited for, until that is told
+    std::string path;  // once it is ready
+    int failure = 0;   // of one that a lane waits for, until prepare() returns it
   };
   void run();
   int make(const std::string& path, std::uint64_t bytes, bool zeroed);

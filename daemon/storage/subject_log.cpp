@@ -61,14 +61,14 @@ result<subject_log> subject_log::open(log::disk& on, const std::string& stream_d
   const int failure = log::read_subjects(on, path, stream_id, first);
   if (failure == -ESTALE)
     return error{errc::corrupt, 0, "cannot use " + path, "it belongs to another stream",
-                 "put the stream's own file back: nothing was changed"};
+                 "restore the stream's own file: nothing was changed"};
   if (failure != 0 && failure != -ENOENT) return os::failure(-failure, "cannot read " + path);
   (void)log::read_subjects(on, log::subjects_copy_path(stream_directory), stream_id, copy);
   const bool is_whole = failure == 0 && first.stream_id != 0 && first.prefix_count >= required;
   std::vector<std::uint64_t> missing;
   std::uint64_t filled = 0;
-  // Beyond what there must be, as far as they follow each other: the copy may have what is torn in
-  // the first, and nothing that is whole is cut off behind damage.
+  // Entries after the required ones count as long as they are consecutive: the copy may have what
+  // is torn in the first file, and no intact entry after damage is cut off.
   std::uint64_t count = std::max(required, first.prefix_count);
   const auto is_in = [&](const log::subjects_found& in) {
     return count < in.by_id.size() && in.by_id[count].has_value();
@@ -86,9 +86,9 @@ result<subject_log> subject_log::open(log::disk& on, const std::string& stream_d
   if (!missing.empty())
     return error{errc::corrupt, 0, "cannot use " + path,
                  std::to_string(missing.size()) + " of " + std::to_string(required) +
-                     " subjects are missing or changed (" + ids_text(missing) +
-                     "), and neither its copy nor shared memory has them",
-                 "put the file back from a backup and start busd again: nothing was changed "
+                     " subjects are missing or damaged (" + ids_text(missing) +
+                     "), and neither the copy nor shared memory has them",
+                 "restore the file from a backup and start busd again: nothing was changed "
                  "(bus stream verify --dir " +
                      stream_directory + ")"};
   if (is_whole && count == first.prefix_count) {  // SUBJECTS-3
@@ -100,13 +100,14 @@ result<subject_log> subject_log::open(log::disk& on, const std::string& stream_d
       const std::string kept = path + ".damaged-" + std::to_string(os::wall_ns());
       if (const int moved = on.rename(path, kept); moved != 0)
         return os::failure(-moved, "cannot move " + path + " aside");
-      mended = "the old file is " + kept;
+      mended = "the damaged file was kept as " + kept;
     }
     auto written = made.write_whole(path);
     if (!written) return std::move(written.error());
     if (!is_whole)
       mended = std::to_string(filled) + " of " + std::to_string(count) +
-               " subjects were missing or changed, and came from the copy or from shared memory" +
+               " subjects were missing or damaged, and were restored from the copy or from shared "
+               "memory" +
                (mended.empty() ? "" : "; ") + mended;
   }
   if (copy.stream_id != stream_id || copy.bad_bytes != 0 ||
@@ -115,14 +116,14 @@ result<subject_log> subject_log::open(log::disk& on, const std::string& stream_d
   return made;
 }
 
-// All of it under another name first: under its own it is whole, whenever the power fails.
+// Written under another name first, so that the file is complete whenever the power fails.
 result<void> subject_log::write_whole(const std::string& path) {
   std::vector<std::byte> bytes = header_bytes(stream_id_);
   for (std::uint64_t id = 0; id < known_.size(); ++id) add_entry(bytes, stream_id_, id, known_[id]);
   const std::string early = path + ".tmp";
   (void)disk_->remove(early);
   const int file = disk_->open(early, log::disk_mode::create, false);
-  if (file < 0) return os::failure(-file, "cannot make " + path);
+  if (file < 0) return os::failure(-file, "cannot create " + path);
   int failure = disk_->write(file, bytes, 0);
   if (failure == 0) failure = disk_->sync(file);
   disk_->close(file);
@@ -133,7 +134,8 @@ result<void> subject_log::write_whole(const std::string& path) {
   return {};
 }
 
-// SUBJECTS-3. Whole entries there must not come back when others take the place of torn ones.
+// SUBJECTS-3. Zeroes the rest: intact entries there must not reappear when torn ones before them
+// are overwritten.
 result<void> subject_log::truncate_after(std::uint64_t end) {
   const std::string path = log::subjects_path(directory_);
   const int file = disk_->open(path, log::disk_mode::write, false);
@@ -150,7 +152,7 @@ result<void> subject_log::truncate_after(std::uint64_t end) {
   return {};
 }
 
-// A failure is none: what the copy lacks is in `subjects`.
+// Failures are ignored: `subjects` has what the copy lacks.
 void subject_log::write_copy() {
   const std::string path = log::subjects_copy_path(directory_);
   std::vector<std::byte> bytes = header_bytes(stream_id_);
@@ -172,7 +174,7 @@ result<void> subject_log::append(const std::vector<log::known_subject>& more) {
   int failure = disk_->write(file, bytes, end_);
   if (failure == 0) failure = disk_->sync(file);
   disk_->close(file);
-  // A sync that failed is not tried again on the same bytes: the next attempt writes them again.
+  // After a failed sync the bytes may not be on disk: the next attempt writes them again.
   if (failure != 0) return os::failure(-failure, "cannot write " + path);
   const int copy = disk_->open(log::subjects_copy_path(directory_), log::disk_mode::write, false);
   if (copy >= 0) {

@@ -1,14 +1,14 @@
 #pragma once
-/// subject_log: the subjects of one stream on disk, in the order of their ids. A record in the log
-/// names its subject by id: the subject is durable before the record is.
+/// subject_log: the subjects of one stream on disk, in the order of their ids. Records in the log
+/// name their subject by id, so a subject is durable before a record that names it.
 ///
 /// Invariants
 ///   SUBJECTS-1  An entry is synced in `subjects` before a record that names it is written.
-///   SUBJECTS-2  How many entries there must be is known from the lanes. When fewer are whole, the
-///       missing ones are taken from the copy, or from shared memory; when these do not have them
-///       either, no byte is changed and the stream is not opened.
-///   SUBJECTS-3  What lies behind the entries that there must be was never named by any record: it
-///       is the rest of a write that a crash interrupted.
+///   SUBJECTS-2  The lanes record how many entries there must be. If fewer are intact, the missing
+///       ones are taken from the copy or from shared memory. If those lack them too, no byte is
+///       changed and the stream is not opened.
+///   SUBJECTS-3  No record ever named an entry after those that there must be: it remains from a
+///       write that a crash interrupted.
 ///
 /// Threads    one
 
@@ -25,14 +25,14 @@ namespace bus::storage {
 
 class subject_log {
  public:
-  /// A subject by its id from where else it may be known; empty: it is not.
+  /// Finds a subject by its id in another source; empty: it is not there.
   using lookup = std::function<std::optional<log::known_subject>(std::uint32_t id)>;
 
-  /// A new one, without subjects, in the directory of a stream.
+  /// A new one without subjects, in a stream's directory.
   /// Errors: conflict, no_space, system
   static result<subject_log> create(log::disk& on, const std::string& stream_directory,
                                     std::uint64_t stream_id);
-  /// `required`: how many there must be. `mended` is set to what was missing and came from
+  /// `required`: how many entries there must be. `mended` is set to what was missing and came from
   /// elsewhere.
   /// Errors: corrupt (another stream's, or some are missing), no_space, system
   static result<subject_log> open(log::disk& on, const std::string& stream_directory,

@@ -13,11 +13,11 @@ namespace bus::storage {
 namespace {
 
 constexpr std::size_t step_bytes = 1 << 20;
-constexpr std::uint64_t least_share = 8;  // less than this part of all messages: not worth it
+constexpr std::uint64_t least_share = 8;  // removing a smaller part of all messages is not worth it
 constexpr std::uint64_t page = 4096;
-constexpr std::uint64_t frame_span_s = 60;  // ages in one frame of a copy differ by no more
+constexpr std::uint64_t frame_span_s = 60;  // ages in one frame of a copy differ by at most this
 
-/// One copy while it is written. Answers are 0 or a negative errno.
+/// Writes one copy. Functions return 0 or a negative errno.
 class copy_writer {
  public:
   copy_writer(log::disk& on, std::uint64_t log_id, const log::segment_reader& first,
@@ -43,8 +43,8 @@ class copy_writer {
   }
   std::uint64_t bytes() const noexcept { return at_ + made_.size() + frame_.used_bytes(); }
 
-  /// `time`: of the frame that it lay in. The copy's frame gets the latest: nothing becomes older
-  /// than it is.
+  /// `time`: of the record's frame. The copy's frame gets the latest of its records, so that no
+  /// message becomes older than it is.
   int add(const log::logged_record& record, const log::lane_time& time) {
     const std::uint64_t bytes = record.shape.total_bytes();
     if (frame_.count() != 0 && log::seconds_between(frame_.time(), time) > frame_span_s)
@@ -77,7 +77,7 @@ class copy_writer {
     header_.minor = layout::log_minor_thinned;
     header_.flags = (header_.flags & ~layout::log_flag_compressed) | layout::log_flag_thinned;
     header_.segment_bytes = into_.bytes = end;
-    header_.align_bytes = layout::log_unit;  // less than any disk needs: it is never continued
+    header_.align_bytes = layout::log_unit;  // below any disk's: the segment is never continued
     header_.records = into_.records;
     header_.end_seq = into_.end_seq;
     header_.subjects = into_.subjects;
@@ -94,7 +94,7 @@ class copy_writer {
   int end_frame() {
     note_index();
     std::uint32_t crc = 0;
-    // What is in a full segment is durable.
+    // Everything in a full segment is durable.
     const auto whole = frame_.finish(frame_.next_seq() - 1, previous_crc_, crc);
     previous_crc_ = crc;
     time_max_ns_ = std::max(time_max_ns_, frame_.time_max_ns());
@@ -116,7 +116,7 @@ class copy_writer {
     index_.push_back(entry);
     index_due_ = offset + layout::log_index_stride_bytes;
   }
-  // A hint for readers: failures only cost them time.
+  // A hint for readers: a failure only costs them time.
   void write_index() {
     if (index_.empty()) return;
     const int file = disk_.open(into_.index_path, log::disk_mode::create, false);
@@ -165,7 +165,7 @@ class thinner {
  private:
   std::size_t segments() const noexcept { return what_.bases.size() - 1; }
 
-  // `each` answers 0, or a failure. What lies beyond the beginning of the next segment is its own.
+  // `each` returns 0 or a failure. Records beyond the beginning of the next segment belong to that.
   template <class Each>
   void walk(std::size_t index, log::segment_reader& reader, Each&& each) {
     log::logged_record record;
@@ -184,7 +184,7 @@ class thinner {
         reader.open(log::segment_path(what_.directory, base_seq), what_.log_id, base_seq);
     return result_.failure == 0;
   }
-  // What is written in shared memory may name any: memory is not given for it.
+  // Ids come from shared memory and may be anything: only those below `subjects` have a counter.
   bool has_subject(const log::logged_record& record) const noexcept {
     return record.subject_id() < what_.subjects && (record.shape.flags & layout::flag_control) == 0;
   }
@@ -221,7 +221,7 @@ class thinner {
     if (is_old(reader)) return false;
     if (!has_subject(record)) return true;
     std::uint64_t& left = left_[record.subject_id()];
-    // Not found when it was counted: it stays.
+    // More records than were counted: this one stays.
     if (left == 0) return true;
     return left-- <= what_.keep;
   }
@@ -258,7 +258,7 @@ class thinner {
         if (!stay && writer) ++result_.removed;
         return stay && writer ? writer->add(record, log::time_of(reader.frame())) : 0;
       });
-      // Read once more it is not what it was: then nothing is believed.
+      // If the second reading finds damage that the first did not, the copies are discarded.
       if (is_whole_[i] && (!reader.damages().empty() || reader.unreadable_bytes() != 0))
         result_.failure = -EIO;
     }

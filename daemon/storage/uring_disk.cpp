@@ -17,7 +17,7 @@ constexpr unsigned ring_entries = 256;
 }  // namespace
 
 struct uring_disk::ring {
-  // One commit: a write, and perhaps a sync behind it.
+  // One commit: a write, and if requested a sync after it.
   struct commit {
     std::uint64_t token = 0;
     std::uint64_t bytes = 0;
@@ -61,8 +61,8 @@ uring_disk::~uring_disk() { ::io_uring_queue_exit(&ring_->uring); }
 
 result<std::unique_ptr<uring_disk>> uring_disk::make() {
   auto made = std::make_unique<ring>();
-  // With deferred task work the write's and the sync's answers come in the call that waits for
-  // them: 100 us less than by an interrupt in between.
+  // With deferred task work the completions of write and sync arrive in the call that waits for
+  // them, 100 us sooner than through an interrupt.
   ::io_uring_params wish{};
   wish.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN;
   int failed = ::io_uring_queue_init_params(ring_entries, &made->uring, &wish);
@@ -72,7 +72,7 @@ result<std::unique_ptr<uring_disk>> uring_disk::make() {
   }
   if (failed != 0)
     return error{errc::unavailable, -failed, "cannot use io_uring", os::failure(-failed, "").why,
-                 "nothing: plain system calls are used instead"};
+                 "nothing to do: plain system calls are used instead"};
   ::io_uring_probe* probe = ::io_uring_get_probe_ring(&made->uring);
   const bool able = probe != nullptr && ::io_uring_opcode_supported(probe, IORING_OP_WRITE) != 0 &&
                     ::io_uring_opcode_supported(probe, IORING_OP_WRITE_FIXED) != 0 &&
@@ -80,8 +80,9 @@ result<std::unique_ptr<uring_disk>> uring_disk::make() {
   if (probe != nullptr) ::io_uring_free_probe(probe);
   std::unique_ptr<uring_disk> disk(new uring_disk(std::move(made)));
   if (!able)
-    return error{errc::unavailable, 0, "cannot use io_uring", "this kernel's lacks writes or syncs",
-                 "nothing: plain system calls are used instead"};
+    return error{errc::unavailable, 0, "cannot use io_uring",
+                 "io_uring of this kernel lacks writes or syncs",
+                 "nothing to do: plain system calls are used instead"};
   return disk;
 }
 
@@ -105,7 +106,7 @@ void uring_disk::begin_write(log::disk_file file, std::span<const std::byte> fro
   commit.offset = offset;
   commit.sync = sync;
   commit.answers_due = sync ? 2 : 1;
-  // Both or neither in one submission: a link does not reach into the next.
+  // Both or neither in one submission: a link does not extend into the next.
   if (::io_uring_sq_space_left(&ring_->uring) < 2) ::io_uring_submit(&ring_->uring);
   ::io_uring_sqe* write = ring_->entry();
   const auto bytes = static_cast<unsigned>(from.size());
@@ -160,7 +161,7 @@ std::size_t uring_disk::reap(std::span<log::disk_completion> into, std::uint64_t
     }
     if (--commit.answers_due != 0) continue;
     if (commit.failure == 0 && commit.done < commit.bytes) {
-      // A short write is no failure, but it cancelled the sync that was linked to it.
+      // A short write is no failure, but it cancelled the linked sync.
       commit.failure = write(commit.file, {commit.from + commit.done, commit.bytes - commit.done},
                              commit.offset + commit.done);
       if (commit.failure == 0 && commit.sync) commit.failure = posix_disk::sync(commit.file);

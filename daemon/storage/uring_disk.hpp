@@ -1,9 +1,9 @@
 #pragma once
-/// uring_disk: the disk by io_uring. Group commits are a write linked with a sync, from registered
-/// buffers, submitted together; the rest, which is rare, are the plain calls.
+/// uring_disk: the disk through io_uring. A group commit is a write linked with a sync, from
+/// registered buffers, submitted together. Everything else is rare and uses plain calls.
 ///
-/// Threads    as disk: the ring takes submissions from the thread that made it, the plain calls
-///            come from any
+/// Threads    as disk: the ring takes submissions from the thread that made it; plain calls come
+///            from any
 
 #include <memory>
 

@@ -59,7 +59,7 @@ void admin::work() {
     guard.lock();
     due.done = true;
     changed_.notify_all();
-    again_at = clock::now();  // it may have left something to be done
+    again_at = clock::now();  // the order may have left work for between_
   }
 }
 

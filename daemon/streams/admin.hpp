@@ -1,6 +1,6 @@
 #pragma once
-/// admin: the thread that does what takes its time, one order after another: makes, opens, changes
-/// and removes streams. Nothing that is written or confirmed waits for it.
+/// admin: the thread that adds, opens, changes and removes streams, one order after another. No
+/// write and no confirm waits for it.
 ///
 /// Threads    run and stop from any
 
@@ -17,15 +17,15 @@ class admin {
  public:
   using clock = std::chrono::steady_clock;
 
-  /// `between`: called in the thread when no order waits; answers when it wants to be called again.
+  /// `between`: called in the thread when no order waits; returns when to call it again.
   explicit admin(std::function<clock::time_point()> between);
-  /// As stop(); waits for the order that is being carried out.
+  /// As stop(); waits for the order in progress.
   ~admin();
 
-  /// Carries out `order`, behind those that came before, and returns when that is done. False: it
-  /// was not begun, and will not be, because busd ends.
+  /// Carries out `order` after the earlier ones, and returns when it is done. False: busd is
+  /// ending, and the order was not and will not be begun.
   bool run(const std::function<void()>& order);
-  /// What was not begun is not begun any more. Does not wait.
+  /// Orders that have not begun never will. Does not wait.
   void stop();
 
  private:

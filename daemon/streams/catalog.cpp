@@ -34,11 +34,11 @@ error unreadable(const std::string& path, std::string why) {
 result<void> catalog::prepare() {
   for (const std::string& path : {directory_, directory_ + "/streams"})
     if (const int failure = disk_.make_directory(path); failure != 0)
-      return os::failure(-failure, "cannot make " + path);
+      return os::failure(-failure, "cannot create " + path);
   std::vector<std::string> names;
   if (const int failure = disk_.list(directory_ + "/streams", names); failure != 0)
-    return os::failure(-failure, "cannot look into " + directory_ + "/streams");
-  // First: a stream that lost its name in the page cache only would come back without its files.
+    return os::failure(-failure, "cannot list " + directory_ + "/streams");
+  // First: a stream whose removal is only in the page cache would come back without its files.
   auto synced = sync_all(names);
   if (!synced) return synced;
   for (const std::string& name : names)
@@ -47,17 +47,17 @@ result<void> catalog::prepare() {
   return {};
 }
 
-// CATALOG-3: also when nothing was made just now. Lanes see to their own files when they are
-// opened.
+// CATALOG-3: even if nothing was made just now. Each lane syncs its own files when it is opened.
 result<void> catalog::sync_all(const std::vector<std::string>& names) {
   for (const std::string& path : {directory_, directory_ + "/streams"})
     if (const int failure = disk_.sync_directory(path); failure != 0)
       return os::failure(-failure, "cannot sync " + path);
-  // Directories that are half made or half removed are synced too, or they may come back. A failure
-  // here concerns no stream.
+  // Half-made and half-removed directories are synced too, or they may come back. Failures here are
+  // ignored: no stream depends on them.
   for (const std::string& name : names)
     if (name.starts_with(".")) (void)disk_.sync_directory(directory_of(name));
-  // Whoever made the ones above may not have synced them. What we may not open is another's.
+  // The process that made the parents may not have synced them. One that busd may not open belongs
+  // to another user.
   for (auto end = directory_.rfind('/'); end != std::string::npos;
        end = end == 0 ? std::string::npos : directory_.rfind('/', end - 1)) {
     const std::string above = directory_.substr(0, std::max<std::size_t>(end, 1));
@@ -82,13 +82,13 @@ result<void> catalog::sync_stream(const std::string& name) {
 result<std::vector<definition>> catalog::load(std::vector<error>& problems) {
   std::vector<std::string> names;
   if (const int failure = disk_.list(directory_ + "/streams", names); failure != 0)
-    return os::failure(-failure, "cannot look into " + directory_ + "/streams");
+    return os::failure(-failure, "cannot list " + directory_ + "/streams");
   std::vector<definition> all;
   for (const std::string& name : names) {
     if (name.starts_with(".")) continue;
     auto made = read(directory_of(name));
     if (made && made->config.name != name)
-      made = unreadable(directory_of(name), "stream.json is another stream's");
+      made = unreadable(directory_of(name), "stream.json belongs to another stream");
     if (made) count_lanes(*made);
     if (made)
       all.push_back(std::move(*made));
@@ -98,8 +98,8 @@ result<std::vector<definition>> catalog::load(std::vector<error>& problems) {
   return all;
 }
 
-// A lane whose log came to be belongs to the stream, whoever was killed before counting it, and
-// should stream.json be an old one that somebody restored.
+// A lane whose log exists belongs to the stream, even if busd was killed before it counted the
+// lane, or stream.json is an older copy that was put back.
 void catalog::count_lanes(definition& made) {
   while (made.lanes < made.config.lanes) {
     int failure = 0;
@@ -129,7 +129,7 @@ result<definition> catalog::read_file(const std::string& path, const char* name)
   if (file >= 0) disk_.close(file);
   if (failure != 0) return os::failure(-failure, "cannot read " + path + name);
   const auto checked = wire::checked(text);
-  if (!checked) return unreadable(path, "the checksum of stream.json does not hold");
+  if (!checked) return unreadable(path, "the checksum of stream.json does not match");
   const nlohmann::json& json = *checked;
   auto config = wire::stream_from_json(json);
   if (!config) return unreadable(path, config.error().message());
@@ -152,8 +152,8 @@ result<void> catalog::make_own(const std::string& building, const definition& ma
   return written;
 }
 
-// The files of a copy name the stream that they were copied from: from now on they name this one,
-// so that neither is ever taken for the other's.
+// The files of a copy name the stream that they were copied from. They get the new stream's id, so
+// that neither is ever taken for the other.
 result<void> catalog::rename_owner(const std::string& building, const definition& made,
                                    std::uint64_t from_id) {
   for (std::uint32_t lane = 0; lane < made.lanes; ++lane) {
@@ -162,10 +162,10 @@ result<void> catalog::rename_owner(const std::string& building, const definition
     auto state = log::read_state(disk_, directory, failure);
     if (!state && failure != -ENOENT && failure != -EBADMSG)
       return os::failure(-failure, "cannot read the state in " + directory);
-    // Without a state the segments are known by the stream that they were copied from.
+    // Without a state, segments are identified by the id of the stream that was copied.
     std::vector<std::uint64_t> bases;
     failure = log::list_segments(disk_, directory, bases);
-    if (failure == -ENOENT) continue;  // opening it says what is missing
+    if (failure == -ENOENT) continue;  // opening the log reports what is missing
     for (const std::uint64_t base_seq : bases) {
       if (failure != 0) break;
       const int file =
@@ -189,7 +189,7 @@ result<void> catalog::rename_owner(const std::string& building, const definition
     if (failure == 0) failure = disk_.sync_directory(directory);
     if (failure != 0) return os::failure(-failure, "cannot write the copy in " + directory);
   }
-  (void)disk_.remove(building + "/manifest");  // of the copy: a log that is written has none
+  (void)disk_.remove(building + "/manifest");  // of the copy: a log in use has none
   log::subjects_found found, copy;
   const std::string path = log::subjects_path(building);
   const int failure = log::read_subjects(disk_, path, from_id, found);
@@ -197,10 +197,10 @@ result<void> catalog::rename_owner(const std::string& building, const definition
     return error{
         errc::corrupt, 0, "cannot use " + path,
         failure == -ESTALE ? "it belongs to another stream" : os::failure(-failure, "").why,
-        "use a backup that is whole"};
+        "use a complete backup"};
   (void)log::read_subjects(disk_, log::subjects_copy_path(building), from_id, copy);
   std::vector<log::known_subject> subjects;
-  for (std::uint64_t id = 0;; ++id) {  // opening it says what is missing
+  for (std::uint64_t id = 0;; ++id) {  // opening the stream reports missing ones
     if (id < found.by_id.size() && found.by_id[id])
       subjects.push_back(*found.by_id[id]);
     else if (id < copy.by_id.size() && copy.by_id[id])
@@ -224,7 +224,7 @@ result<void> catalog::write_definition(const std::string& directory, const defin
   const std::string path = directory + "/stream.json", early = path + ".new";
   (void)disk_.remove(early);
   const int file = disk_.open(early, log::disk_mode::create, false);
-  if (file < 0) return os::failure(-file, "cannot make " + early);
+  if (file < 0) return os::failure(-file, "cannot create " + early);
   int failure =
       disk_.write(file, {reinterpret_cast<const std::byte*>(text.data()), text.size()}, 0);
   if (failure == 0) failure = disk_.sync(file);
@@ -232,7 +232,7 @@ result<void> catalog::write_definition(const std::string& directory, const defin
   if (failure == 0) failure = disk_.rename(early, path);
   if (failure == 0) failure = disk_.sync_directory(directory);
   if (failure != 0) return os::failure(-failure, "cannot write " + path);
-  // A second copy, should the first be damaged. It is no failure when it cannot be written.
+  // A second copy, in case the first is damaged. A failure to write it is ignored.
   const std::string copy = path + ".copy";
   (void)disk_.remove(copy);
   const int second = disk_.open(copy, log::disk_mode::create, false);
@@ -254,11 +254,11 @@ result<void> catalog::add(const definition& made, std::uint64_t high_water,
                           const storage::log_options& options) {
   std::vector<std::string> names;
   if (const int failure = disk_.list(directory_ + "/streams", names); failure != 0)
-    return os::failure(-failure, "cannot look into " + directory_ + "/streams");
+    return os::failure(-failure, "cannot list " + directory_ + "/streams");
   for (const std::string& name : names)
     if (name == made.config.name)
       return error{errc::conflict, 0, "cannot add the stream '" + name + "'",
-                   "there is a log of that name in " + directory_of(name),
+                   "a log of that name exists in " + directory_of(name),
                    "choose another name, or move that directory away (mv)"};
   const std::string building = building_for(made);
   auto built = build(building, made, high_water, options);
@@ -272,7 +272,7 @@ result<void> catalog::add(const definition& made, std::uint64_t high_water,
 result<void> catalog::build(const std::string& building, const definition& made,
                             std::uint64_t high_water, const storage::log_options& options) {
   if (const int failure = disk_.make_directory(building); failure != 0)
-    return os::failure(-failure, "cannot make " + building);
+    return os::failure(-failure, "cannot create " + building);
   auto written = write_definition(building, made);
   if (!written) return written;
   auto subjects = storage::subject_log::create(disk_, building, made.stream_id);
@@ -293,7 +293,7 @@ result<void> catalog::commit(const std::string& building, const definition& made
     storage::remove_tree(disk_, building);
   } else {
     failure = disk_.sync_directory(directory_ + "/streams");
-    // Its files stay until the next start: the name may be on the disk (CATALOG-2).
+    // The files stay until the next start, because the name may be on disk (CATALOG-2).
     if (failure != 0) (void)disk_.rename(path, building);
   }
   if (failure != 0)
@@ -336,8 +336,9 @@ result<void> catalog::put_back(const std::string& name) {
   int failure = disk_.rename(aside, directory_of(name));
   if (failure == 0) failure = disk_.sync_directory(directory_ + "/streams");
   if (failure == 0) return {};
-  error what = os::failure(-failure, "cannot put the log of the stream '" + name + "' back");
-  what.fix = "move " + aside + " to " + directory_of(name) + " before busd is started again";
+  error what =
+      os::failure(-failure, "cannot restore the log of the stream '" + name + "' to its place");
+  what.fix = "move " + aside + " to " + directory_of(name) + " before you start busd again";
   return what;
 }
 

@@ -1,18 +1,19 @@
 #pragma once
-/// catalog: which streams have logs: one directory each below `streams`, with the definition, the
-/// subjects, and a directory per lane.
+/// catalog: the streams that have logs. Each has a directory below `streams` with its definition,
+/// its subjects, and a directory per lane.
 ///
 ///   streams/NAME/stream.json     the definition and its checksum; replaced by rename
 ///   streams/NAME/subjects        docs/format/log.md
 ///   streams/NAME/lane-N/...
 ///
 /// Invariants
-///   CATALOG-1  A new stream takes its name when all of it is durable, and the name is durable when
-///       add() returns.
-///   CATALOG-2  A stream loses its name first, and durably: a power loss never shows half of one.
-///   CATALOG-3  What is served is durable: a busd that was killed may have left names and subjects
-///       that only the page cache knows, and nothing may be confirmed on top of them before they
-///       are synced.
+///   CATALOG-1  A new stream gets its name when all of it is durable. The name is durable when
+///              add() returns.
+///   CATALOG-2  Removal takes the name away first, and durably: after a power loss a stream is
+///              there completely or not at all.
+///   CATALOG-3  Only what is durable is served. A killed busd may have left names and subjects that
+///              are only in the page cache; they are synced before anything that builds on them is
+///              confirmed.
 ///
 /// Threads    one; read, building_for, make_own and forget from any
 
@@ -31,7 +32,7 @@ struct definition {
   stream_config config;
   std::uint64_t stream_id = 0;
   std::uint64_t epoch = 1;
-  std::uint32_t lanes = 1;  // that there are now
+  std::uint32_t lanes = 1;  ///< that exist now
   bool sealed = false;
 };
 
@@ -39,51 +40,49 @@ class catalog {
  public:
   catalog(log::disk& on, std::string directory) : disk_(on), directory_(std::move(directory)) {}
 
-  /// Makes the directories; sweeps what a crash left half made.
+  /// Makes the directories. Removes half-made and half-removed streams that a crash left.
   /// Errors: no_space, permission
   result<void> prepare();
-  /// Definitions that cannot be read are problems, each with what to do about it.
+  /// Reads all definitions. One that cannot be read is reported in `problems`, with what to do.
   result<std::vector<definition>> load(std::vector<error>& problems);
-  /// The definition in a directory.
+  /// Reads the definition in a directory.
   /// Errors: corrupt, not_found
   result<definition> read(const std::string& path);
 
-  /// A new stream with empty logs.
+  /// Adds a stream with empty logs.
   /// Errors: conflict, no_space
   result<void> add(const definition& made, std::uint64_t high_water,
                    const storage::log_options& options);
-  /// A directory that was built elsewhere gets a new definition, and is of the stream that this
-  /// names: it is removed when that fails. From any thread.
+  /// Makes a copied directory the stream that `made` names. Removes the directory if that fails.
+  /// From any thread.
   /// Errors: corrupt, no_space
   result<void> make_own(const std::string& building, const definition& made);
-  /// It takes its name.
+  /// Gives a directory that make_own() prepared its name.
   /// Errors: conflict, no_space
   result<void> adopt(const std::string& building, const definition& made) {
     return commit(building, made);
   }
-  /// Where adopt() takes it from: swept when that never happens.
+  /// Where a directory for adopt() is built. prepare() removes it if it never got its name.
   std::string building_for(const definition& made) const;
-  /// A directory that was built elsewhere, and is not wanted any more.
+  /// Removes a directory that was built for adopt() and is not needed.
   void forget(const std::string& building);
-  /// An empty log for the last of changed.lanes, and then the definition that counts it.
+  /// Makes an empty log for the last lane of `changed`, then stores `changed`.
   /// Errors: no_space, system
   result<std::unique_ptr<storage::lane_log>> add_lane(const definition& changed,
                                                       std::uint64_t high_water,
                                                       const storage::log_options& options);
-  /// Over the old definition.
+  /// Replaces the definition.
   /// Errors: no_space, system
   result<void> store(const definition& changed);
   result<void> remove(const std::string& name);
-  /// remove() in two steps. After the first the stream has no name any more, durably; put_back()
-  /// takes that back.
+  /// First of two steps of remove(): takes the name away, durably. put_back() undoes it.
   /// Errors: not_found, system
   result<void> set_aside(const std::string& name);
   result<void> put_back(const std::string& name);
-  /// The directory that set_aside() left, under a name that no other will have, so that any thread
-  /// may remove it; the next start does. Empty: it cannot be renamed, and is left to the next
-  /// start.
+  /// Renames the directory that set_aside() left to a unique name, so that any thread may remove
+  /// it; otherwise the next start does. Empty: the rename failed, and the next start removes it.
   std::string let_go_of_aside(const std::string& name);
-  /// CATALOG-3, of one stream.
+  /// Establishes CATALOG-3 for one stream.
   /// Errors: system
   result<void> sync_stream(const std::string& name);
 

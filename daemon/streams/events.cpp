@@ -4,8 +4,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "client/publisher_core.hpp"
 #include "os/clock.hpp"
+#include "publish/publisher_core.hpp"
 
 namespace bus::streams {
 
@@ -49,7 +49,8 @@ void events::run() {
                 : one.kind == "warning" ? spdlog::level::warn
                                         : spdlog::level::err,
                 "{}", one.what.message());
-    if (!ends || publisher_) publish(one);  // the first may wait for the lock of changes
+    if (!ends || publisher_)
+      publish(one);  // at the end: making the publisher may wait for the lock of changes
     guard.lock();
   }
 }

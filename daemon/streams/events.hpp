@@ -1,6 +1,6 @@
 #pragma once
-/// events: what busd meets, as lines of its log and as messages for whoever listens:
-/// `_bus.event.storage.KIND`, JSON. In a thread of its own: who tells waits for neither.
+/// events: writes busd's events to its log and publishes them as JSON messages with the subject
+/// `_bus.event.storage.KIND`. Has its own thread: tell() waits for neither.
 ///
 /// Threads    any
 
@@ -13,18 +13,18 @@
 
 #include <bus/publisher.hpp>
 
-#include "client/session_core.hpp"
+#include "registry/session_core.hpp"
 
 namespace bus::streams {
 
 class events {
  public:
   explicit events(std::shared_ptr<session_core> session);
-  /// What was told before is still said.
+  /// Handles the remaining events first.
   ~events();
 
-  /// An event that cannot be published is dropped; the line of the log stays. Of too many the
-  /// oldest go.
+  /// An event that cannot be published is dropped, but its log line is written. When too many wait,
+  /// the oldest are dropped.
   void tell(const char* kind, const std::string& stream, const error& what);
 
  private:
@@ -36,7 +36,7 @@ class events {
   void publish(const event& one);
 
   std::shared_ptr<session_core> session_;
-  std::unique_ptr<publisher_core> publisher_;  // of the thread
+  std::unique_ptr<publisher_core> publisher_;  // used by the thread only
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<event> waiting_;

@@ -3,6 +3,9 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <bus/version.hpp>
+
+#include "config/check.hpp"
 #include "os/files.hpp"
 #include "os/random.hpp"
 
@@ -12,7 +15,7 @@ namespace {
 
 error no_such(const std::string& name) {
   return {errc::not_found, 0, "no stream '" + name + "' with a log",
-          "this busd keeps none of that name", "bus stream ls"};
+          "this busd keeps no stream of that name", "bus stream ls"};
 }
 
 const char* name_of(layout::log_health health) {
@@ -38,7 +41,8 @@ result<void> keeper::order(const std::function<result<void>()>& what) {
     note_known();
   });
   if (!done)
-    return error{errc::closed, 0, "cannot do what was asked of busd", "it ends", "start it again"};
+    return error{errc::closed, 0, "busd cannot carry out the request", "it is stopping",
+                 "start busd again"};
   return outcome;
 }
 
@@ -70,11 +74,11 @@ result<void> keeper::start() {
 }
 
 result<void> keeper::add_stream(const stream_config& config) {
-  if (auto checked = client::check_config(config); !checked) return checked;
-  if (2 * (config.max_message_bytes + 64 * 1024) > 2 * engine_.buffers().buffer_bytes())
+  if (auto checked = config::check_config(config); !checked) return checked;
+  if (config.max_message_bytes + 64 * 1024 > engine_.buffers().buffer_bytes())
     return error{errc::invalid_argument, 0, "cannot add the stream '" + config.name + "'",
-                 "busd writes at most " + std::to_string(engine_.buffers().buffer_bytes()) +
-                     " bytes at once",
+                 "the buffers of busd hold at most " +
+                     std::to_string(engine_.buffers().buffer_bytes()) + " bytes",
                  "use a smaller --max-message-bytes, or set buffer_bytes of busd higher"};
   auto outcome = order([&] { return add(config); });
   if (outcome)
@@ -82,14 +86,14 @@ result<void> keeper::add_stream(const stream_config& config) {
   return outcome;
 }
 
-// What follows runs in the admin's thread.
+// The functions without _stream in their names run in the admin's thread.
 result<void> keeper::add(const stream_config& config) {
-  auto possible = opener_.check_resources(config.name, client::lanes_when_created(config));
+  auto possible = opener_.check_resources(config.name, registry::lanes_when_created(config));
   if (!possible) return possible;
   definition made;
   made.config = config;
   made.stream_id = os::random_id();
-  made.lanes = client::lanes_when_created(config);
+  made.lanes = registry::lanes_when_created(config);
   {
     auto lock = session_->directory->lock_changes();
     if (!lock) return std::move(lock.error());
@@ -98,7 +102,7 @@ result<void> keeper::add(const stream_config& config) {
     auto added_log =
         opener_.logs().add(made, least_high_water(config), opener_.options_for(config));
     if (!added_log) return added_log;
-    client::create_params with = session_->directory->new_create_params();
+    registry::create_params with = session_->directory->new_create_params();
     with.stream_id = made.stream_id;
     with.log_directory = opener_.logs().directory_of(config.name);
     auto added = session_->directory->add_stream(config, with);
@@ -119,7 +123,7 @@ result<void> keeper::edit_stream(const stream_config& config) {
 result<void> keeper::edit(const stream_config& config) {
   const auto found = opener_.streams().find(config.name);
   if (found == opener_.streams().end()) return no_such(config.name);
-  if (auto checked = client::check_config(config); !checked) return checked;
+  if (auto checked = config::check_config(config); !checked) return checked;
   const stream_config& there = found->second.made.config;
   std::string fixed;
   const auto same = [&](bool yes, const char* field) {
@@ -136,13 +140,13 @@ result<void> keeper::edit(const stream_config& config) {
   same(there.segment_bytes == config.segment_bytes, "segment_bytes");
   if (!fixed.empty())
     return error{errc::invalid_argument, 0, "cannot edit the stream '" + config.name + "'",
-                 "these are chosen when it is made: " + fixed,
-                 "make another stream and copy it: bus record, bus replay"};
+                 "these can only be set when it is created: " + fixed,
+                 "create another stream and copy the messages: bus record, bus replay"};
   definition changed = found->second.made;
   changed.config = config;
   storage::engine::loggers lanes;
   result<void> outcome;
-  // A log whose definition says that every frame is synced has nothing that is not.
+  // fsync=batch promises that everything in the log is synced.
   if (there.fsync != fsync_policy::batch && config.fsync == fsync_policy::batch) {
     lanes = engine_.detach(config.name);
     for (auto& lane : lanes)
@@ -161,25 +165,25 @@ result<void> keeper::edit(const stream_config& config) {
 result<void> keeper::remove_stream(const std::string& name) {
   std::string aside;
   auto outcome = order([&] { return remove(name, aside); });
-  // Its space is there again when this returns, unless it is very large. Others' orders go on
+  // The space is free when this returns, unless the log is very large. Other orders continue
   // meanwhile.
   if (outcome && !aside.empty()) engine_.closer().remove(aside, std::chrono::seconds(2));
   return outcome;
 }
 
-// Removes the ring of a stream whose log is gone, because a removal was interrupted or somebody
-// deleted the files.
+// Removes the ring of a stream whose log was lost: its removal was interrupted, or its files were
+// deleted.
 result<void> keeper::remove_ring(const std::string& name) {
   auto lock = session_->directory->lock_changes();
   if (!lock) return std::move(lock.error());
   const std::string ring_path = session_->directory->stream_path(name);
-  const auto facts = client::read_stream_file(ring_path);
+  const auto facts = registry::read_stream_file(ring_path);
   const std::string path = opener_.logs().directory_of(name);
   if (!facts || facts->config.storage == storage_class::memory ||
       os::link_target(ring_path + "/log") != path || !os::surely_missing(path))
     return no_such(name);
   auto removed = session_->directory->remove_stream(name);
-  if (removed) spdlog::info("stream {}: removed; it had no log", name);
+  if (removed) spdlog::info("stream {}: removed; its log was missing", name);
   return removed;
 }
 
@@ -190,8 +194,8 @@ result<void> keeper::remove(const std::string& name, std::string& aside) {
   {
     auto lock = session_->directory->lock_changes();
     if (!lock) return std::move(lock.error());
-    lanes = engine_.detach(name);  // from here on nothing is written below its name
-    // The log first: a stream without a ring is made again, one without a log would lose its
+    lanes = engine_.detach(name);  // from here on nothing is written below the stream's name
+    // The log first: a stream without a ring is recreated, one without a log would lose its
     // messages.
     auto outcome = opener_.logs().set_aside(name);
     if (!outcome && outcome.error().code != errc::not_found) {
@@ -207,7 +211,7 @@ result<void> keeper::remove(const std::string& name, std::string& aside) {
       return outcome;
     }
   }
-  // What takes as long as it is large: others may change the bus meanwhile.
+  // Outside the lock: this takes longer the larger the log is, and others may change the bus.
   opener_.streams().erase(found);
   note_known();
   opener_.let_go(std::move(lanes));
@@ -256,13 +260,13 @@ result<void> keeper::check_free(const stream_config& config) {
   return session_->directory->check_new_stream(config);
 }
 
-// What is read here is a user's: it may take its time, or never come. Only whoever asked waits for
-// it.
+// The backup is a user's: reading it may take long, or never end. It is read in the caller's
+// thread, so that only the caller waits.
 result<backup_counts> keeper::restore_stream(const std::string& name, const std::string& from,
                                              bool damaged_too) {
   if (!from.starts_with("/"))
     return error{errc::invalid_argument, 0, "cannot restore from '" + from + "'",
-                 "busd needs a path from the root", "give an absolute path"};
+                 "the path is relative", "give an absolute path"};
   auto counts = check_backup(from);
   if (!counts) return counts;
   if (!counts->wrong.empty() && !damaged_too)
@@ -272,12 +276,12 @@ result<backup_counts> keeper::restore_stream(const std::string& name, const std:
                      (counts->wrong.size() > 1
                           ? " (and " + std::to_string(counts->wrong.size() - 1) + " more)"
                           : ""),
-                 "use another backup, or take what there is: bus stream restore --damaged"};
+                 "use another backup, or restore what can be read: bus stream restore --damaged"};
   auto found = opener_.logs().read(from);
   if (!found) return std::move(found.error());
   definition made = std::move(*found);
   made.config.name = name;
-  // Its messages are a copy: a position in the original must never mean one in here.
+  // The messages are a copy: a position in the original must never mean one in the copy.
   made.stream_id = os::random_id();
   if (auto free_to = order([&] { return check_free(made.config); }); !free_to)
     return std::move(free_to.error());
@@ -288,7 +292,7 @@ result<backup_counts> keeper::restore_stream(const std::string& name, const std:
   if (auto owned = opener_.logs().make_own(building, made); !owned) return std::move(owned.error());
   auto outcome = order([&] { return open_restored(building, made); });
   if (!outcome) {
-    opener_.logs().forget(building);  // unless it has its name
+    opener_.logs().forget(building);  // does nothing if it has its name already
     return std::move(outcome.error());
   }
   spdlog::info("stream {}: restored from {}, {} of {} messages", name, from, counts->found,
@@ -297,7 +301,7 @@ result<backup_counts> keeper::restore_stream(const std::string& name, const std:
 }
 
 result<void> keeper::open_restored(const std::string& building, const definition& made) {
-  auto outcome = check_free(made.config);  // while it was copied
+  auto outcome = check_free(made.config);  // again: another stream may have been added since
   if (outcome) outcome = opener_.check_resources(made.config.name, made.lanes);
   if (outcome) outcome = opener_.logs().adopt(building, made);
   if (!outcome) return outcome;
@@ -317,12 +321,12 @@ result<void> keeper::add_one_lane(const std::string& name, std::uint32_t lane) {
   if (stream.held) return *stream.held;
   if (lane != stream.made.lanes)
     return lane < stream.made.lanes
-               ? error{errc::conflict, 0, "cannot add a lane", "it is there", ""}
-               : error{errc::invalid_argument, 0, "cannot add a lane", "there is one before it",
-                       ""};
+               ? error{errc::conflict, 0, "cannot add a lane", "the lane exists", ""}
+               : error{errc::invalid_argument, 0, "cannot add a lane",
+                       "a lane before it is missing", ""};
   if (lane >= stream.made.config.lanes)
     return error{errc::invalid_argument, 0, "cannot add a lane to the stream '" + name + "'",
-                 "it has all " + std::to_string(stream.made.config.lanes), ""};
+                 "it has all " + std::to_string(stream.made.config.lanes) + " lanes", ""};
   const auto outcome = [&]() -> result<void> {
     auto possible = opener_.check_resources(name, 1);
     if (!possible) return possible;
@@ -334,7 +338,7 @@ result<void> keeper::add_one_lane(const std::string& name, std::uint32_t lane) {
     {
       auto lock = session_->directory->lock_changes();
       if (!lock) return std::move(lock.error());
-      const auto facts = client::read_stream_file(session_->directory->stream_path(name));
+      const auto facts = registry::read_stream_file(session_->directory->stream_path(name));
       if (!facts) return facts.error();
       auto added = session_->directory->add_lane(*facts, lane);
       if (!added && added.error().code != errc::conflict) return added;
@@ -342,9 +346,9 @@ result<void> keeper::add_one_lane(const std::string& name, std::uint32_t lane) {
     stream.made = changed;
     return opener_.open_lane(stream, lane, std::move(*log));
   }();
-  // The lane may be there without a log: nothing is published until it is opened.
+  // The lane may exist without a log: nothing is published to it until the log is opened.
   if (!outcome && stream.made.lanes == lane + 1) {
-    opener_.let_go(name);  // its logs have one writer
+    opener_.let_go(name);  // a log has one writer
     (void)opener_.open_or_hold(definition(stream.made));
   }
   return outcome;

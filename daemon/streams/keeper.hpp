@@ -1,10 +1,10 @@
 #pragma once
-/// keeper: what clients ask of the streams with logs: adds, changes and removes them, and tells how
-/// they do. The work is done in the admin's thread, in order; opening and holding is the opener's,
-/// the writing itself the engine's.
+/// keeper: carries out what clients request for streams with logs: adds, changes and removes them,
+/// and reports their status. The work is done in the admin's thread, in order. The opener opens and
+/// holds streams; the engine writes.
 ///
 /// Threads    any
-/// Blocks     all but status() until the order is done; what is a user's is read before, in the
+/// Blocks     all but status() until the order is done; a user's files are read before that, in the
 ///            caller's thread
 
 #include <chrono>
@@ -27,15 +27,15 @@ class keeper {
  public:
   keeper(std::shared_ptr<session_core> session, storage::engine& engine, std::string directory);
 
-  /// Opens all that there is. A stream that cannot be opened is held: it keeps its subjects, gives
-  /// its publishers the reason, is read as far as it can be, and is tried again.
-  /// Errors: no_space, permission: the directory itself; conflict: another directory has the logs
-  /// of this bus; closed: stop() came before
+  /// Opens all streams. A stream that cannot be opened is held: it keeps its subjects, its
+  /// publishers get the reason, what can be read is read, and busd tries again.
+  /// Errors: no_space, permission: of the directory itself; conflict: another directory has the
+  /// logs of this bus; closed: stop() was called first
   result<void> start();
-  /// Orders that were not begun are answered: closed. Does not wait.
+  /// Orders that have not begun fail with closed. Does not wait.
   void stop() { admin_.stop(); }
 
-  /// Errors: as session::add_stream and its neighbours; closed: busd ends
+  /// Errors: as session::add_stream and the like; closed: busd is ending
   result<void> add_stream(const stream_config& config);
   result<void> edit_stream(const stream_config& config);
   result<void> remove_stream(const std::string& name);
@@ -44,11 +44,11 @@ class keeper {
   result<backup_counts> restore_stream(const std::string& name, const std::string& from,
                                        bool damaged_too);
   result<void> add_lane(const std::string& name, std::uint32_t lane);
-  /// At once, whatever is being done.
+  /// Returns at once, even while an order is in progress.
   keeper_info status();
 
  private:
-  /// What status() tells, as it was after the last order.
+  /// What status() reports, as of the last order.
   struct known {
     std::chrono::nanoseconds recovery{};
     std::vector<std::string> problems;
@@ -74,10 +74,10 @@ class keeper {
   const std::string directory_;
   const std::chrono::system_clock::time_point started_ = std::chrono::system_clock::now();
   std::chrono::nanoseconds recovery_{};
-  opener opener_;  // of the admin's thread
+  opener opener_;  // used by the admin's thread
   std::mutex mutex_;
   known known_;
-  admin admin_;  // the last: its thread uses all of the above
+  admin admin_;  // last: its thread uses all of the above
 };
 
 }  // namespace bus::streams

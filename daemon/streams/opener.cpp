@@ -3,10 +3,9 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <cerrno>
 
-#include "client/keeper_link.hpp"
 #include "os/files.hpp"
+#include "registry/keeper_link.hpp"
 #include "wire/stream_json.hpp"
 
 namespace bus::streams {
@@ -27,14 +26,14 @@ opener::opener(std::shared_ptr<session_core> session, storage::engine& engine,
 storage::log_options opener::options_for(const stream_config& config) {
   storage::log_options options;
   options.segment_bytes = config.segment_bytes;
-  if (config.max_bytes != 0)  // a limit works on whole segments
+  if (config.max_bytes != 0)  // retention removes whole segments
     options.segment_bytes =
         std::clamp<std::uint64_t>(config.max_bytes / 8, 1u << 20, config.segment_bytes);
   options.largest_frame_bytes = engine_.buffers().buffer_bytes();
   options.spill = config.storage == storage_class::spill;
   options.ring_messages = config.ring_bytes / layout::record_align;
   options.syncs_each = config.fsync == fsync_policy::batch;
-  // The logs live as long as the engine, and longer than this.
+  // Safe: the engine outlives the logs and this object.
   options.take_spare = [&engine = engine_](const std::string& directory, std::uint64_t bytes) {
     return engine.spares().take(directory, bytes);
   };
@@ -77,7 +76,7 @@ opener::clock::time_point opener::try_again() {
   if (next == streams_.end()) return clock::time_point::max();
   if (next->second.retry_at > clock::now()) return next->second.retry_at;
   const definition made = next->second.made;
-  if (open_or_hold(made)) spdlog::info("stream {}: its log is kept again", made.config.name);
+  if (open_or_hold(made)) spdlog::info("stream {}: its log is open again", made.config.name);
   return clock::now();  // another one may be due
 }
 
@@ -93,30 +92,30 @@ bool opener::open_or_hold(const definition& made) {
   entry.wait = is_new_error ? first_wait : std::min(entry.wait * 2, longest_wait);
   if (opened.error().code == errc::no_space) entry.wait = first_wait;
   const auto now = clock::now();
-  // A disk that answers slowly is asked rarely: all other orders wait meanwhile.
+  // A disk that is slow to answer is tried rarely, because all other orders wait meanwhile.
   entry.retry_at = now + std::max<clock::duration>(entry.wait, 20 * (now - begin));
   entry.made = made;
   entry.subjects.reset();
   entry.held = std::move(opened.error());
   if (entry.held->fix.empty())
     entry.held->fix = entry.held->code == errc::no_space
-                          ? "free space in " + directory_ + ": busd tries again by itself"
-                          : "see busd's messages; it tries again by itself";
+                          ? "free space in " + directory_ + ": busd tries again automatically"
+                          : "see the log of busd, which tries again automatically";
   if (is_new_error) spdlog::error("{}", entry.held->message());
   if (auto held = hold(made, *entry.held); !held && is_new_error)
     spdlog::error("{}", held.error().message());
   return false;
 }
 
-// The stream as its publishers and readers see it while its log is not kept: the ring that there
-// is, or an empty one above everything that the log can have given out; what is on the disk is read
-// as ever.
+// Sets up what publishers and readers see while a log is not kept: the existing ring, or an empty
+// one that starts above every sequence that the log can have given out. What is on disk can be read
+// as before.
 result<void> opener::hold(const definition& made, const error& why) {
   const std::string& name = made.config.name;
   const std::string ring_path = session_->directory->stream_path(name);
   auto lock = session_->directory->lock_changes();
   if (!lock) return std::move(lock.error());
-  auto facts = client::read_stream_file(ring_path);
+  auto facts = registry::read_stream_file(ring_path);
   if (facts && facts->stream_id == made.stream_id) {
     if (facts->held && facts->held->fix == why.fix) return {};
     facts->held = why;
@@ -124,7 +123,7 @@ result<void> opener::hold(const definition& made, const error& why) {
   }
   if (!os::surely_missing(ring_path)) return {};  // another stream has the name, and `why` says so
   const std::string path = catalog_.directory_of(name);
-  client::create_params with = session_->directory->new_create_params();
+  registry::create_params with = session_->directory->new_create_params();
   with.stream_id = made.stream_id;
   with.epoch = made.epoch + 1;
   with.sealed = made.sealed;
@@ -151,16 +150,16 @@ result<void> opener::hold(const definition& made, const error& why) {
   return intern(made, subjects);
 }
 
-// Those beyond the first of a stream with a lane per publisher.
+// Adds the rings after the first of a stream with a lane per publisher.
 void opener::add_rings(const definition& made, const std::vector<std::uint64_t>& first_seqs) {
   for (std::uint32_t lane = 1; made.config.mode == lane_mode::per_publisher && lane < made.lanes;
        ++lane) {
-    const auto now = client::read_stream_file(session_->directory->stream_path(made.config.name));
+    const auto now = registry::read_stream_file(session_->directory->stream_path(made.config.name));
     if (now) (void)session_->directory->add_lane(*now, lane, first_seqs[lane]);
   }
 }
 
-// Under the ids that the log knows them by.
+// Interns the subjects under the ids that the log uses.
 result<void> opener::intern(const definition& made,
                             const std::vector<log::known_subject>& subjects) {
   auto handle = session_->stream(made.config.name);
@@ -171,21 +170,21 @@ result<void> opener::intern(const definition& made,
     if (!interned) return std::move(interned.error());
     if (!*interned || (*interned)->id != id)
       return error{errc::corrupt, 0, "cannot open the stream '" + made.config.name + "'",
-                   "its subjects are not what they were: one is there twice",
-                   "put " + log::subjects_path(catalog_.directory_of(made.config.name)) +
-                       " back from a backup: nothing was changed"};
+                   "its subjects have changed: one occurs twice",
+                   "restore " + log::subjects_path(catalog_.directory_of(made.config.name)) +
+                       " from a backup: nothing was changed"};
     if (subject.type != 0) (*handle)->claim_type(static_cast<std::uint32_t>(id), subject.type);
   }
   return {};
 }
 
-// Where busd kept the logs of the bus before, by the links in shared memory.
-std::vector<std::pair<client::stream_facts, std::string>> opener::streams_with_logs() {
-  std::vector<std::pair<client::stream_facts, std::string>> all;
+// Where busd kept the logs of the bus before, according to the links in shared memory.
+std::vector<std::pair<registry::stream_facts, std::string>> opener::streams_with_logs() {
+  std::vector<std::pair<registry::stream_facts, std::string>> all;
   const auto names = session_->directory->list_streams();
   if (!names) return all;
   for (const std::string& name : *names) {
-    auto facts = client::read_stream_file(session_->directory->stream_path(name));
+    auto facts = registry::read_stream_file(session_->directory->stream_path(name));
     if (facts && facts->config.storage != storage_class::memory)
       all.emplace_back(std::move(*facts),
                        os::link_target(session_->directory->stream_path(name) + "/log"));
@@ -193,7 +192,7 @@ std::vector<std::pair<client::stream_facts, std::string>> opener::streams_with_l
   return all;
 }
 
-// A directory that has none of the logs of this bus, while another one has: a mistake in --data
+// Fails if this directory has none of the logs of this bus and another has one: a wrong --data
 // would stop every publisher that needs a log.
 result<void> opener::check_directory(const std::vector<definition>& ours) {
   const auto there = streams_with_logs();
@@ -208,9 +207,9 @@ result<void> opener::check_directory(const std::vector<definition>& ours) {
       return error{errc::conflict, 0,
                    "cannot keep the bus '" + session_->address.name + "' in " + directory_,
                    "none of its " + std::to_string(there.size()) +
-                       " streams with a log has it there: that of '" + facts.config.name +
+                       " streams with a log has its log there: the log of '" + facts.config.name +
                        "' is in " + link,
-                   client::keeper_command(session_->address.name, link)};
+                   registry::keeper_command(session_->address.name, link)};
   return {};
 }
 
@@ -219,8 +218,8 @@ void opener::hold_unkept_streams() {
     const std::string& name = facts.config.name;
     if (streams_.contains(name)) continue;
     const error why{errc::unavailable, 0, "no busd keeps the log of stream '" + name + "'",
-                    "this one keeps " + directory_ + ", and that log is in " + link,
-                    client::keeper_command(session_->address.name, link)};
+                    "this busd keeps " + directory_ + ", and the log is in " + link,
+                    registry::keeper_command(session_->address.name, link)};
     note_problem(why);
     auto lock = session_->directory->lock_changes();
     facts.held = why;
@@ -239,8 +238,8 @@ result<std::unique_ptr<storage::lane_log>> opener::open_log(const definition& ma
 void opener::report_recovery(const std::string& name, std::uint32_t lane,
                              const storage::lane_log& log, const storage::recovery_report& report) {
   spdlog::info(
-      "stream {} lane {}: sequences {} to {}, {} segments, {} bytes read, {} records "
-      "written again, {} bytes of a torn end cut",
+      "stream {} lane {}: sequences {} to {}, {} segments, {} bytes read, {} records rewritten, {} "
+      "bytes of a torn write cut off",
       name, lane, log.first_seq(), log.next_seq() - 1, log.segments(), report.bytes_read,
       report.rewritten, report.cut_bytes);
   if (report.unreadable_bytes != 0)
@@ -251,16 +250,16 @@ void opener::report_recovery(const std::string& name, std::uint32_t lane,
     note_problem({errc::corrupt, 0,
                   "the state of stream '" + name + "' lane " + std::to_string(lane) +
                       " was damaged in " + log.directory(),
-                  report.state_rebuilt ? "it was made again from the segments: what was missing at "
-                                         "the end of the log before cannot be told"
-                                       : "one copy of it was whole, and counts",
-                  "look at the disk (dmesg)"});
+                  report.state_rebuilt ? "it was rebuilt from the segments: whether messages at "
+                                         "the end of the log are missing is unknown"
+                                       : "one intact copy of it was used",
+                  "check the disk (dmesg)"});
   if (report.damages.empty()) return;
   std::uint64_t missing = 0;
   for (const log::damage& damage : report.damages) {
     missing += damage.missing;
     if (damage.missing != 0)
-      spdlog::error("stream {} lane {}: {} messages from sequence {} on are missing", name, lane,
+      spdlog::error("stream {} lane {}: {} messages are missing, from sequence {}", name, lane,
                     damage.missing, damage.first_seq);
     else
       spdlog::error("stream {} lane {}: {} bytes at {} are damaged, near sequence {}", name, lane,
@@ -268,12 +267,12 @@ void opener::report_recovery(const std::string& name, std::uint32_t lane,
   }
   note_problem({errc::corrupt, 0,
                 "the log of stream '" + name + "' lane " + std::to_string(lane) + " is damaged",
-                std::to_string(missing) + " messages are missing, in " +
-                    std::to_string(report.damages.size()) + " places of " + log.directory(),
-                "bus stream verify " + name + " tells where; everything else is read as before"});
+                std::to_string(missing) + " messages are missing; " +
+                    std::to_string(report.damages.size()) + " damaged parts in " + log.directory(),
+                "bus stream verify " + name + " shows where; the rest can be read as before"});
 }
 
-// While shared memory is there it knows the subjects, too.
+// Shared memory, while it exists, has the subjects too.
 std::optional<log::known_subject> opener::subject_of_ring(const std::string& name, bool is_there,
                                                           std::uint32_t id) {
   if (!is_there) return std::nullopt;
@@ -288,16 +287,16 @@ result<void> opener::open(const definition& found) {
   definition made = found;
   const std::string path = catalog_.directory_of(made.config.name);
   const std::string ring_path = session_->directory->stream_path(made.config.name);
-  auto facts = client::read_stream_file(ring_path);
-  // Lost only when it is surely not there: what cannot be looked at just now still is.
+  auto facts = registry::read_stream_file(ring_path);
+  // The ring is lost only if it surely does not exist, not if it cannot be read just now.
   if (!facts && !os::surely_missing(ring_path)) return facts.error();
   bool is_there = facts && facts->stream_id == made.stream_id;
   if (facts && !is_there)
     return error{errc::conflict, 0, "cannot open the stream '" + made.config.name + "' of " + path,
                  "the bus has another stream of that name",
-                 "record what that one has (bus record), remove it, and start busd again"};
-  if (is_there && facts->held && !os::exists(client::lane_path(ring_path, 0))) {
-    // Held without rings, because nothing could be said about its log. Nothing was published there.
+                 "record its messages (bus record), remove it, and start busd again"};
+  if (is_there && facts->held && !os::exists(registry::lane_path(ring_path, 0))) {
+    // Held without rings, because its log could not be read. Nothing was published there.
     auto lock = session_->directory->lock_changes();
     if (!lock) return std::move(lock.error());
     if (auto removed = session_->directory->remove_stream(made.config.name); !removed)
@@ -323,15 +322,15 @@ result<void> opener::open(const definition& found) {
   if (!mended.empty())
     note_problem({errc::corrupt, 0,
                   "the subjects of stream '" + made.config.name + "' were damaged", mended,
-                  "look at the disk (dmesg); nothing is missing"});
+                  "check the disk (dmesg); nothing is missing"});
   for (auto& log : logs) log->note_subjects(subjects->count());
-  // Shared memory was lost, and with it whatever was not on disk: a new epoch, above every sequence
-  // that anybody may have seen. The ring may have been made already, when the log could not be
-  // opened.
+  // Shared memory was lost, with everything that was not on disk: a new epoch begins above every
+  // sequence that a process may have seen. The ring may already have been made by hold(), when the
+  // log could not be opened.
   const bool is_new_epoch = !is_there || (facts->held && made.epoch < facts->epoch);
   if (is_new_epoch) {
-    // What an attempt before this one began is gone on with. An old stream.json may know less than
-    // the logs do.
+    // Continues an epoch that an earlier attempt began. An old stream.json may have a lower epoch
+    // than the logs.
     std::uint64_t& begun_epoch = streams_[made.config.name].begun_epoch;
     for (const auto& log : logs) made.epoch = std::max(made.epoch, log->epoch());
     if (begun_epoch == 0) begun_epoch = made.epoch + 1;
@@ -340,13 +339,13 @@ result<void> opener::open(const definition& found) {
     if (!stored) return stored;
     for (std::uint32_t lane = 0; lane < made.lanes; ++lane) {
       auto& log = logs[lane];
-      // A ring that was made while the log could not be opened begins above everything.
+      // A ring that hold() made begins above every sequence of the log.
       std::uint64_t least = 0;
       if (is_there)
         if (auto handle = session_->stream(made.config.name))
           if (auto map = (*handle)->lane(lane, false))
             least = sync::load_acquire((*map)->header().durability.first_seq);
-      // Begun before, when something else failed.
+      // This log began the epoch before something else failed.
       if (log->epoch() == made.epoch && least <= log->next_seq()) continue;
       auto begun = log->begin_epoch(made.epoch, least);
       if (begun) begun = log->raise_high_water(log->next_seq() + least_high_water(made.config), 0);
@@ -354,30 +353,30 @@ result<void> opener::open(const definition& found) {
     }
   }
   if (!is_there) {
-    client::create_params with = session_->directory->new_create_params();
+    registry::create_params with = session_->directory->new_create_params();
     with.stream_id = made.stream_id;
     with.epoch = made.epoch;
     with.sealed = made.sealed;
     with.log_directory = path;
-    // Nobody publishes before its subjects have their ids.
+    // Nothing is published before the subjects have their ids.
     with.held =
         error{errc::unavailable, 0, "cannot publish to the stream '" + made.config.name + "' yet",
-              "busd opens its log", "try again"};
+              "busd is opening its log", "try again"};
     for (const auto& log : logs) with.first_seqs.push_back(log->next_seq());
     auto lock = session_->directory->lock_changes();
     if (!lock) return std::move(lock.error());
     auto added = session_->directory->add_stream(made.config, with);
     if (!added) return added;
     add_rings(made, with.first_seqs);
-    spdlog::info("stream {}: made again in shared memory, epoch {}", made.config.name, made.epoch);
+    spdlog::info("stream {}: recreated in shared memory, epoch {}", made.config.name, made.epoch);
   } else {
-    // busd may keep its files elsewhere now.
+    // The data directory may have changed.
     auto linked = os::make_link(ring_path + "/log", path);
     if (!linked) return linked;
-    // One that was killed may have changed the log's definition, and not yet the ring's.
+    // busd may have been killed after it changed the log's definition and before the ring's.
     if (facts->sealed != made.sealed || wire::to_json(facts->config) != wire::to_json(made.config))
       if (auto changed = change(made); !changed) note_problem(std::move(changed.error()));
-    // Or have made the log of a lane, and not yet its ring.
+    // Or after it made the log of a lane and before its ring.
     auto handle = session_->stream(made.config.name);
     if (!handle) return std::move(handle.error());
     for (std::uint32_t lane = (*handle)->lane_count(); lane < made.lanes; ++lane) {
@@ -387,16 +386,16 @@ result<void> opener::open(const definition& found) {
       if (!added && added.error().code != errc::conflict) return added;
     }
   }
-  // Subjects are interned in an existing ring as well: its creator may have died before it did so.
+  // Also in an existing ring: its creator may have died before it interned them.
   if (auto interned = intern(made, subjects->known()); !interned) return interned;
   kept_stream& entry = streams_[made.config.name];
   entry.made = made;
   entry.subjects = std::make_shared<storage::subject_log>(std::move(*subjects));
-  auto now = client::read_stream_file(ring_path);
+  auto now = registry::read_stream_file(ring_path);
   if (!now) return std::move(now.error());
-  entry.handle = client::stream_handle::make(ring_path, *now, nullptr);
+  entry.handle = registry::stream_handle::make(ring_path, *now, nullptr);
   if (auto able = entry.handle->prepare_reading(); !able) return able;
-  // All of them are ready before the first is written.
+  // All loggers are ready before the engine gets the first.
   storage::engine::loggers ready;
   for (std::uint32_t lane = 0; lane < made.lanes; ++lane) {
     auto logger = prepare(entry, lane, std::move(logs[lane]), reports[lane]);
@@ -406,7 +405,7 @@ result<void> opener::open(const definition& found) {
   if (!is_there || facts->held) {
     auto lock = session_->directory->lock_changes();
     if (!lock) return std::move(lock.error());
-    facts = client::read_stream_file(ring_path);
+    facts = registry::read_stream_file(ring_path);
     if (!facts) return facts.error();
     facts->held.reset();
     if (auto changed = session_->directory->change_stream(*facts); !changed) return changed;
@@ -419,11 +418,12 @@ result<void> opener::open(const definition& found) {
   return {};
 }
 
-// The ring is mapped here, and not by the handle: that would keep its lock for as long.
+// The ring is mapped here and not through the handle, which would hold its lock meanwhile.
 result<std::unique_ptr<storage::lane_logger>> opener::prepare(
     kept_stream& stream, std::uint32_t lane, std::unique_ptr<storage::lane_log> log,
     const storage::recovery_report& report) {
-  auto map = client::lane_map::open(stream.handle->directory(), stream.handle->facts(), lane, true);
+  auto map =
+      registry::lane_map::open(stream.handle->directory(), stream.handle->facts(), lane, true);
   if (!map) return std::move(map.error());
   if (!report.damages.empty() || report.rewritten != 0)
     spdlog::info("stream {} lane {}: continues at sequence {}", stream.made.config.name, lane,
@@ -444,7 +444,7 @@ result<void> opener::open_lane(kept_stream& stream, std::uint32_t lane,
                                std::unique_ptr<storage::lane_log> log) {
   auto logger = prepare(stream, lane, std::move(log), {});
   if (!logger) return std::move(logger.error());
-  (*logger)->set_config(stream.made.config);  // edited since the stream was opened, perhaps
+  (*logger)->set_config(stream.made.config);  // may have been edited since the stream was opened
   stream.logs.push_back((*logger)->facts());
   storage::engine::loggers ready;
   ready.push_back(std::move(*logger));
@@ -486,7 +486,7 @@ void opener::take_back(const std::string& name, std::uint64_t stream_id) {
   streams_.erase(name);
   if (auto lock = session_->directory->lock_changes()) {
     // Another stream may have the name by now.
-    const auto facts = client::read_stream_file(session_->directory->stream_path(name));
+    const auto facts = registry::read_stream_file(session_->directory->stream_path(name));
     if (facts && facts->stream_id == stream_id) (void)session_->directory->remove_stream(name);
   }
   if (auto removed = catalog_.remove(name); !removed) note_problem(std::move(removed.error()));
@@ -506,7 +506,7 @@ void opener::keep_spare_files() {
 result<void> opener::change(const definition& to) {
   auto lock = session_->directory->lock_changes();
   if (!lock) return std::move(lock.error());
-  auto facts = client::read_stream_file(session_->directory->stream_path(to.config.name));
+  auto facts = registry::read_stream_file(session_->directory->stream_path(to.config.name));
   if (!facts) return std::move(facts.error());
   auto before = catalog_.read(catalog_.directory_of(to.config.name));
   auto stored = catalog_.store(to);

@@ -1,8 +1,8 @@
 #pragma once
-/// opener: opens the logs of streams and hands their loggers to the engine; holds those that cannot
-/// be opened, and tries them again. What clients ask for is the keeper's.
+/// opener: opens the logs of streams and hands their loggers to the engine. Holds streams that
+/// cannot be opened, and tries them again. The keeper carries out what clients request.
 ///
-/// Threads    one, the admin's; logs().read and its neighbours from any
+/// Threads    one, the admin's; logs().read and the like from any
 
 #include <chrono>
 #include <map>
@@ -14,8 +14,8 @@
 
 #include <bus/session.hpp>
 
-#include "client/session_core.hpp"
 #include "log/subjects.hpp"
+#include "registry/session_core.hpp"
 #include "storage/engine.hpp"
 #include "streams/catalog.hpp"
 
@@ -28,47 +28,47 @@ class opener {
   using clock = std::chrono::steady_clock;
 
   struct kept_stream {
-    // while it cannot be opened: the epoch that some of its logs begun
+    // While it cannot be opened: the epoch that some of its logs have begun. 0: none.
     std::uint64_t begun_epoch = 0;
     definition made;
-    /// Its own: nobody else waits for the lock of this one.
-    std::shared_ptr<client::stream_handle> handle;
+    /// Of its own, so that no other thread takes its lock.
+    std::shared_ptr<registry::stream_handle> handle;
     std::shared_ptr<storage::subject_log> subjects;
     std::vector<std::shared_ptr<const storage::lane_facts>> logs;
-    std::optional<error> held;  // why its log is not kept just now
+    std::optional<error> held;  // why its log is not kept now
     clock::time_point retry_at{};
     std::chrono::seconds wait{};
   };
 
   opener(std::shared_ptr<session_core> session, storage::engine& engine, std::string directory);
 
-  /// Opens all that there is.
+  /// Opens all streams.
   /// Errors: as keeper::start
   result<void> start();
-  /// A stream that is in the catalog.
-  /// Errors: what stands in the way; the stream is not kept then.
+  /// Opens a stream of the catalog.
+  /// Errors: the reason; the stream is not kept then.
   result<void> open(const definition& made);
-  /// One stream's trouble is no other's: what cannot be opened keeps its subjects, says why to its
-  /// publishers, and is tried again. False: it is held.
+  /// As open(). One that cannot be opened is held: it keeps its subjects, its publishers get the
+  /// reason, and it is tried again. Other streams are not affected. False: it is held.
   bool open_or_hold(const definition& made);
-  /// Tries one again that is due. Answers when the next one is.
+  /// Tries one held stream that is due. Returns when the next one is due.
   clock::time_point try_again();
-  /// One more lane, with its log and its ring, is written from now on.
+  /// From now on another lane, which has a log and a ring, is written.
   /// Errors: as open
   result<void> open_lane(kept_stream& stream, std::uint32_t lane,
                          std::unique_ptr<storage::lane_log> log);
 
-  /// Nothing of it is written any more, until it is opened again.
+  /// Stops writing the stream until it is opened again.
   void let_go(const std::string& name);
-  /// The same, of loggers that the engine has given back already.
+  /// The same, for loggers that the engine has already returned.
   void let_go(storage::engine::loggers gone);
-  /// On disk, then in shared memory: what dies in between is made good at the next start. What
-  /// fails there is taken back.
+  /// Changes the definition on disk, then in shared memory. If busd dies in between, the next start
+  /// completes the change; if a step fails, the disk gets the old definition again.
   result<void> change(const definition& to);
-  /// A stream that was added, and could not be opened: as if it had never been. Needs no descriptor
-  /// that was not kept for this.
+  /// Removes a stream that was added but could not be opened. Uses the spare descriptors, so that
+  /// it works when there are no others.
   void take_back(const std::string& name, std::uint64_t stream_id);
-  /// Descriptors and space for a new stream, before anything of it is there.
+  /// Checks that there are enough descriptors and space for a new stream, before anything is made.
   result<void> check_resources(const std::string& name, std::uint32_t lanes);
 
   storage::log_options options_for(const stream_config& config);
@@ -87,7 +87,7 @@ class opener {
   result<void> hold(const definition& made, const error& why);
   void add_rings(const definition& made, const std::vector<std::uint64_t>& first_seqs);
   result<void> intern(const definition& made, const std::vector<log::known_subject>& subjects);
-  std::vector<std::pair<client::stream_facts, std::string>> streams_with_logs();
+  std::vector<std::pair<registry::stream_facts, std::string>> streams_with_logs();
   result<void> check_directory(const std::vector<definition>& ours);
   void hold_unkept_streams();
   result<std::unique_ptr<storage::lane_logger>> prepare(kept_stream& stream, std::uint32_t lane,
@@ -101,7 +101,7 @@ class opener {
   const std::string directory_;
   std::map<std::string, kept_stream> streams_;
   std::vector<std::string> problems_;
-  std::vector<os::fd> spare_files_;  // descriptors for taking back what failed for lack of them
+  std::vector<os::fd> spare_files_;  // closed when take_back() or change() needs descriptors
 };
 
 }  // namespace bus::streams

@@ -63,7 +63,7 @@ class shared {
   shared() {
     void* at =
         ::mmap(nullptr, sizeof(T), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (at == MAP_FAILED) throw std::runtime_error("no memory");
+    if (at == MAP_FAILED) throw std::runtime_error("out of memory");
     value_ = new (at) T{};
   }
   shared(const shared&) = delete;

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""busd as an operator meets it: the real programs, on a bus root and a data directory of their own.
+"""busd as an operator sees it: the real programs, on a separate bus root and data directory.
 
     busd_cli_test.py --busd PROGRAM --bus PROGRAM [TestCase[.test] ...]
 """
@@ -58,7 +58,7 @@ class DaemonCase(unittest.TestCase):
         return self.run_program([programs.bus, *arguments], expect, stdin=stdin)
 
     def busd_fails(self, *arguments, status, environment=None):
-        """It ends by itself, with this status, and says why. Returns what it said."""
+        """busd must exit by itself with this status and print a reason. Returns what it printed."""
         done = self.run_program([programs.busd, *arguments], status, environment)
         said = done.stderr.decode()
         self.assertTrue(said.strip(), "it said nothing")
@@ -103,7 +103,7 @@ class DaemonCase(unittest.TestCase):
         return [json.loads(line) for line in lines]
 
     def request(self, data, half_close=True):
-        """What busd answers to these bytes; empty: it hung up."""
+        """Sends these bytes to busd. Returns its answer; empty: it closed the connection."""
         with socket.socket(socket.AF_UNIX) as to:
             to.settimeout(PATIENCE_S)
             to.connect(self.socket_path())
@@ -127,7 +127,7 @@ class Life(DaemonCase):
         self.assertIn("another busd", said)
         self.assertIn(str(first.pid), said)
         self.assertIn("fix", said)
-        self.add("a")  # the first one is as it was
+        self.add("a")  # the first one is unaffected
 
     def test_a_second_one_on_the_same_data_is_refused(self):
         self.start()
@@ -149,7 +149,7 @@ class Life(DaemonCase):
             self.assertFalse(os.path.exists(self.socket_path()))
         self.start()
         self.assertEqual([m["sequence"] for m in self.read("a.>", 100)], list(range(1, 101)))
-        # What was ended cleanly has nothing to repair.
+        # After an orderly stop there is nothing to repair.
         self.assertIn("0 records written again", self.log().splitlines()[-2])
 
     def test_data_that_cannot_be_written(self):
@@ -217,7 +217,7 @@ class Configuration(DaemonCase):
         path = pathlib.Path(self.data, "busd.toml")
         path.write_text(f'bus = "other"\ndata = "{self.data}"\nio = "posix"\nbuffers = 4\n'
                         f'log_file = "{self.root}/own.log"\n')
-        process = self.start("--config", str(path))  # --bus t goes over it
+        process = self.start("--config", str(path))  # --bus t overrides it
         process.terminate()
         self.assertEqual(process.wait(PATIENCE_S), 0)
         self.assertIn("by posix", pathlib.Path(self.root, "own.log").read_text())
@@ -338,7 +338,7 @@ class ControlSocket(DaemonCase):
         self.bus("stream", "ls")
 
     def magic_and_version(self):
-        """As busd itself speaks them."""
+        """As busd itself sends them."""
         answer = self.request(b"\0" * HEAD.size)
         magic, version, size = HEAD.unpack(answer[:HEAD.size])
         self.assertEqual(size, len(answer) - HEAD.size)
@@ -355,7 +355,7 @@ class ControlSocket(DaemonCase):
         for size in (0xffffffff, 1 << 30, 1 << 24):
             self.assertNotIn(b'"ok":true', self.request(HEAD.pack(magic, version, size) + b"{}"))
         self.assertIn(b"version", self.request(HEAD.pack(magic, version + 7, 2) + b"{}"))
-        self.request(HEAD.pack(magic, version, 1000) + b'{"do":')  # the rest never comes
+        self.request(HEAD.pack(magic, version, 1000) + b'{"do":')  # the rest never follows
         bodies = [b"", b"{", b"[]", b"null", b"{}", b'{"do":1}',
                   b'{"do":' + b"[" * 50_000 + b"]" * 50_000 + b"}",
                   b'{"do":"add_stream"}', b'{"do":"add_stream","stream":[]}',
@@ -385,7 +385,7 @@ class ControlSocket(DaemonCase):
                 try:
                     one.connect(self.socket_path())
                 except (BlockingIOError, ConnectionError):
-                    break  # there is no room for more
+                    break  # the backlog is full
             self.bus("pub", "a.x", "beside them", "--confirm", "disk")  # needs no socket
         finally:
             for one in held:
@@ -399,7 +399,7 @@ class TheChecksCanFail(DaemonCase):
         with self.assertRaises(AssertionError):
             self.busd_fails("--version", status=CONFLICT)
         with self.assertRaises(AssertionError):
-            self.busd_fails("--version", status=OK)  # it says that on standard output only
+            self.busd_fails("--version", status=OK)  # prints to standard output only
 
     def test_a_busd_that_does_not_come_up_is_noticed(self):
         with self.assertRaises(AssertionError):

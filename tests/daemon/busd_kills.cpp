@@ -1,6 +1,6 @@
-// kill -9 of busd, of publishers and of readers at random instants under load; then shared memory
-// is lost, too. What was confirmed is in the log, once and whole; who reads live misses nothing and
-// notices nothing; no sequence is used twice.
+// kill -9 of busd, of publishers and of readers at random moments under load; then shared memory
+// is lost, too. What was confirmed is in the log, once and whole. Live readers miss nothing. No
+// sequence is used twice.
 
 #include <algorithm>
 
@@ -64,7 +64,7 @@ bool all_durable(bus::session& session) {
       60s);
 }
 
-// Kills at random while everybody works.
+// Kills at random while all the others work.
 void kill_under_load(const scratch& place, busd_process& busd, std::chrono::milliseconds time,
                      std::uint64_t seed, traffic& shared, totals& sum) {
   std::mt19937_64 random(seed);
@@ -100,7 +100,7 @@ void kill_under_load(const scratch& place, busd_process& busd, std::chrono::mill
       }
       ++sum.busd_kills;
       shared.words->busd_is_dead = true;
-      // At once, soon, or so late that the ring is full meanwhile.
+      // At once, soon, or so late that the ring fills up.
       const std::uint64_t pause = random() % 8;
       if (pause != 0)
         std::this_thread::sleep_for(
@@ -159,8 +159,8 @@ void kill_under_load(const scratch& place, busd_process& busd, std::chrono::mill
               static_cast<unsigned long long>(all.messages.size()), shared.book->size());
 }
 
-// busd is killed, everybody ends, and the bus's memory is gone: as after a power failure of a
-// machine whose disk kept all that it was told to sync.
+// busd and all other processes are killed, and the bus's shared memory is lost: as after a power
+// failure of a machine whose disk kept all that was synced.
 void lose_memory(const scratch& place, busd_process& busd, std::uint64_t seed, traffic& shared,
                  totals& sum) {
   std::mt19937_64 random(seed);
@@ -170,7 +170,7 @@ void lose_memory(const scratch& place, busd_process& busd, std::uint64_t seed, t
     words.stop_publishers = false;
     words.read_up_to = 0;
     shared_value<std::array<std::atomic<bool>, 1>> ready;
-    // Notes how far it read: of that, much was not confirmed.
+    // Records how far it read, much of it unconfirmed.
     child reader([&] {
       auto session = bus::open(place.url());
       if (!session) return words.complain(session.error().message()), 1;
@@ -229,7 +229,7 @@ void lose_memory(const scratch& place, busd_process& busd, std::uint64_t seed, t
   if (!all.flaw.empty()) sum.fail("replay: " + all.flaw);
   if (const std::string missing = missing_of(*shared.book, 0, all); !missing.empty())
     sum.fail("after the loss of memory: " + missing);
-  // Sequences that are missing are announced, as lost with the memory, and by nothing else.
+  // Missing sequences are announced as lost with the memory, and as nothing else.
   std::uint64_t next = 1;
   std::size_t gap = 0;
   for (std::size_t i = 0; i <= all.messages.size(); ++i) {
@@ -246,7 +246,7 @@ void lose_memory(const scratch& place, busd_process& busd, std::uint64_t seed, t
                std::to_string(next) + " was expected, no gap was reported");
     next = all.messages[i].sequence + 1;
   }
-  // A position that somebody saved: what comes from there is what a full replay has from there.
+  // A reader resumes at a saved position: it gets what a full replay has from there.
   const auto check_from = [&](std::uint64_t sequence, const char* which) {
     const replay part = read_all(*session, pattern, bus::start::by_sequence(sequence), last);
     if (!part.flaw.empty()) sum.fail(std::string(which) + ": " + part.flaw);
@@ -277,7 +277,7 @@ int main(int argc, char** argv) {
   traffic shared;
   {
     const scratch place, disk(disk_directory());
-    // Small buffers make small segments: more of them, and a busd that is back soon.
+    // Small buffers make small segments: there are more of them, and busd restarts sooner.
     busd_process busd(place.root(), disk.root(), {"--buffer-bytes", "262144"});
     if (!busd.start_and_wait()) return std::printf("no busd: %s\n", busd.log_tail().c_str()), 1;
     {

@@ -1,6 +1,6 @@
 #pragma once
-/// busd_process: a real busd, started, killed and started again, on a bus root and a data directory
-/// of the test's own.
+/// busd_process: a real busd that is started, killed and restarted, on the test's own bus root
+/// and data directory.
 
 #include <bus/bus.hpp>
 
@@ -22,7 +22,7 @@
 
 namespace test {
 
-/// A directory on a disk: what is synced there costs what it costs.
+/// A directory on a real disk, where a sync has its real cost.
 inline std::string disk_directory() {
   const char* chosen = std::getenv("TMPDIR");
   return chosen != nullptr && *chosen != 0 ? chosen : "/tmp";
@@ -40,8 +40,8 @@ class busd_process {
   busd_process(const busd_process&) = delete;
   busd_process& operator=(const busd_process&) = delete;
 
-  /// Only starts it: it may still recover when this returns. It ends with the thread that calls
-  /// this.
+  /// Only starts it: it may still be recovering when this returns. It is killed when the calling
+  /// thread ends.
   void start() {
     const pid_t parent = ::getpid();
     std::vector<std::string> words = {BUSD_PROGRAM, "--bus", bus_, "--data", data_};
@@ -53,7 +53,7 @@ class busd_process {
     std::fflush(nullptr);
     pid_ = ::fork();
     if (pid_ != 0) return;
-    ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // a test that dies leaves none behind
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // a test that dies leaves no busd running
     if (::getppid() != parent) ::_exit(99);
     ::setenv("BUS_ROOT", root_.c_str(), 1);
     const int to = ::open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
@@ -65,7 +65,8 @@ class busd_process {
     ::_exit(98);
   }
 
-  /// Its socket takes connections: it keeps its streams. False: it ended, or hangs.
+  /// Waits until its socket takes connections: then it keeps its streams. False: it ended, or
+  /// hangs.
   bool wait_ready(std::chrono::milliseconds patience = std::chrono::seconds(60)) {
     bool ended = false;
     const bool answered = eventually(
@@ -98,8 +99,8 @@ class busd_process {
     return yes;
   }
 
-  /// SIGSTOP: none of its threads runs any more when it returns; the signal itself reaches them one
-  /// by one.
+  /// After SIGSTOP returns only when all its threads have stopped; the signal reaches them one by
+  /// one.
   void signal(int number) const {
     if (pid_ <= 0) return;
     ::kill(pid_, number);
@@ -117,14 +118,14 @@ class busd_process {
     wait();
     return was_killed(status_);
   }
-  /// Wait status.
+  /// Returns the wait status.
   int wait() {
     while (pid_ > 0 && ::waitpid(pid_, &status_, 0) < 0 && errno == EINTR) {
     }
     pid_ = -1;
     return status_;
   }
-  /// Exit status after SIGTERM; -1: it ended otherwise.
+  /// Returns the exit status after SIGTERM; -1: it ended otherwise.
   int terminate() {
     signal(SIGTERM);
     wait();
@@ -139,7 +140,7 @@ class busd_process {
     text << file.rdbuf();
     return text.str();
   }
-  /// For people, when something went wrong.
+  /// For people, when something failed.
   std::string log_tail(std::size_t bytes = 3000) const {
     const std::string text = log_text();
     return text.size() <= bytes ? text : "..." + text.substr(text.size() - bytes);

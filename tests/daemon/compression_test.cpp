@@ -1,5 +1,5 @@
-// A stream with compress=zstd: its files shrink while it is written, and everything is read from
-// them.
+// A stream with compress=zstd: its files shrink while it is written, and all messages can be read
+// from them.
 
 #include <gtest/gtest.h>
 
@@ -41,7 +41,7 @@ class Compression : public one_busd {
     ASSERT_TRUE(out->wait_confirmed(out->last_receipt(), 30s));
   }
   std::string log_directory() { return session_->stream("c")->log_directory; }
-  /// Of all full segments: compressed, and all.
+  /// Of all full segments: how many are compressed, and how many there are.
   std::pair<int, int> full_segments() {
     std::vector<std::filesystem::path> files;
     for (const auto& entry : std::filesystem::directory_iterator(log_directory() + "/lane-0"))
@@ -91,7 +91,7 @@ TEST_F(Compression, FilesShrinkAndGiveEverything) {
   EXPECT_LT(status->logs.at(0).bytes, messages * 1500 / 2);
   check_all(messages);
 
-  // Killed in the middle of it: nothing is left over, and it goes on.
+  // Killed in the middle of it: nothing is left over, and compression resumes.
   publish(messages + 1, 4000);
   busd_.kill();
   ASSERT_TRUE(busd_.start_and_wait()) << busd_.log_tail();

@@ -1,5 +1,5 @@
-// A confirm waits for its disk and for nothing else, whatever is asked of busd meanwhile: streams
-// with large rings and large logs that come and go, a lock that a stopped process holds.
+// A confirm waits for its disk and for nothing else, whatever else busd does: adding and removing
+// streams with large rings and logs, or waiting for a lock that a stopped process holds.
 
 #include <algorithm>
 #include <atomic>
@@ -34,7 +34,7 @@ class ConfirmBeside : public one_busd {
     if (prober_.joinable()) prober_.join();
   }
 
-  // One confirm after another; how long the one took that took longest since somebody looked.
+  // One confirm after another; keeps the longest time since worst_ns_ was last reset.
   void probe() {
     auto own = bus::open(place_.url());
     bus::publisher_options options;
@@ -53,7 +53,7 @@ class ConfirmBeside : public one_busd {
     }
     failed_ = !stop_;
   }
-  // What was under way when something ended counts as beside it.
+  // A confirm that is under way when `what` ends still counts.
   void let_one_through() {
     const auto before = confirmed_.load();
     (void)eventually([&] { return confirmed_.load() >= before + 2 || failed_.load(); });
@@ -66,9 +66,10 @@ class ConfirmBeside : public one_busd {
     return worst_ns_.exchange(0);
   }
 
-  // Is the worst confirm beside `what` at most twice the worst of a quiet second? In that a thread
-  // spins: what an order costs in time of a processor is paid in both. Rounds, and whole attempts,
-  // may meet another program; what stops all confirms does so in every round of every attempt.
+  // Is the worst confirm during `what` at most twice the worst of a quiet second? A thread spins
+  // during that second, so that processor time for a request is paid in both. Rounds and whole
+  // attempts may be disturbed by other programs; what stops all confirms does so in every round
+  // of every attempt.
   bool is_calm_beside(const std::function<void()>& what, const std::function<void()>& again,
                       int rounds = 5) {
     std::int64_t& quiet = quiet_ns_ = 0;
@@ -136,7 +137,7 @@ TEST_F(ConfirmBeside, AStreamWithALargeLogGoes) {
   EXPECT_TRUE(is_wanted(true, [&] { return is_calm_beside([&] { remove_big(); }, fill, 3); }));
 }
 
-// The measure can fail: a busd that stands for some times the quiet worst is noticed.
+// The measure can fail: it notices a busd that stops for several times the quiet worst.
 TEST_F(ConfirmBeside, ABusdThatStandsIsNoticed) {
   const auto stand = [&] {
     busd_.signal(SIGSTOP);
@@ -147,7 +148,7 @@ TEST_F(ConfirmBeside, ABusdThatStandsIsNoticed) {
   EXPECT_TRUE(is_wanted(false, [&] { return is_calm_beside(stand, [] {}); }));
 }
 
-// Who holds the lock of changes may have been stopped.
+// The process that holds the lock of changes may be stopped.
 TEST_F(ConfirmBeside, ALockThatIsNotGivenBack) {
   ASSERT_TRUE(session_->add_stream(logged_stream("e", bus::storage_class::durable)));
   auto config = session_->stream("e")->config;
@@ -175,7 +176,7 @@ TEST_F(ConfirmBeside, ALockThatIsNotGivenBack) {
   EXPECT_LT(4 * worst, took);
   EXPECT_TRUE(status_came_first);
 
-  // And it is told to end in the middle of it.
+  // It is also told to terminate in the middle of it.
   std::thread edit([&] { EXPECT_FALSE(session_->edit_stream(config)); });
   std::this_thread::sleep_for(300ms);
   stop_probing();

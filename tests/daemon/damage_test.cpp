@@ -1,16 +1,16 @@
 /// damage: files of a log are changed while busd keeps it and programs read it: a subscriber that
-/// takes batches, a recorder, a replay, and a subscriber that is in the middle of it. A model knows
-/// what was published. (All kinds of files and damages, read without a bus:
-/// tests/storage/damage_test.cpp.)
+/// takes batches, a recorder, a replay, and a subscriber that is in the middle of it. A model
+/// knows what was published. (tests/storage/damage_test.cpp covers all kinds of files and damage,
+/// without a bus.)
 ///
 /// What must hold for every damage
-///   SERVING-1  Nobody gets what was not published under that sequence and subject, nothing twice,
-///       nothing out of order.
-///   SERVING-2  What a reader does not get it is told of: as a gap, or by a failure.
-///   SERVING-6  Nobody hangs.
+///   SERVING-1  No reader gets anything that was not published under that sequence and subject,
+///              nothing twice, nothing out of order.
+///   SERVING-2  A reader that misses a message is notified: by a gap, or by a failure.
+///   SERVING-6  No reader hangs.
 ///
-///   BUS_DAMAGE_CASES=N   how many; each is one damage, read in every way
-///   BUS_TEST_SEED=N      the first case, and so all others
+///   BUS_DAMAGE_CASES=N   number of cases; each is one damage, read in every way
+///   BUS_TEST_SEED=N      the seed of the first case, and so of all
 
 #include <bus/recording.hpp>
 #include <bus/replay.hpp>
@@ -41,7 +41,7 @@ std::string subject_of(const std::string& stream, std::uint64_t seq) {
   return stream + ".s" + std::to_string(seq % subjects_each);
 }
 
-/// Begins with who it is: a recording does not say.
+/// Begins every payload, because a recording holds neither lane nor sequence.
 struct name_of_message {
   std::uint64_t salt, seq;
 };
@@ -60,7 +60,7 @@ std::string contents_of(std::uint64_t salt, std::uint64_t seq) {
   return made;
 }
 
-/// What one reader got and was told.
+/// What one reader received, and which losses were reported to it.
 class account {
  public:
   explicit account(std::string stream) : stream_(std::move(stream)) {}
@@ -107,7 +107,7 @@ class account {
   std::array<std::set<std::uint64_t>, lanes> missing_{all_of_a_lane(), all_of_a_lane()};
 };
 
-/// What the check forgets, to prove that it would notice.
+/// An error of the check itself, to prove that the test notices it.
 enum class mistake : std::uint8_t { none, forgets_gaps, takes_another };
 
 class LiveDamage : public one_busd {
@@ -164,7 +164,7 @@ class LiveDamage : public one_busd {
     return session_->subscribe("a.>", options);
   }
 
-  // Until all came or was told. What is wrong then.
+  // Reads until every message was received or reported lost. Returns what is wrong.
   std::string read_batches(bus::subscriber& in, account& to) {
     const auto end = std::chrono::steady_clock::now() + 20s;
     while (to.wrong.empty() && !to.is_complete() && !in.failure()) {
@@ -183,10 +183,10 @@ class LiveDamage : public one_busd {
   std::string by_a_subscriber() {
     account to("a");
     auto in = subscribe(to);
-    return in ? read_batches(*in, to) : std::string();  // told
+    return in ? read_batches(*in, to) : std::string();  // a failure to subscribe is a report
   }
 
-  // As `bus record` does it: message by message, into a file, which is read again.
+  // Like `bus record`: message by message into a file, which is then read.
   std::string by_a_recorder() {
     const std::string path = place_.root() + "/recording";
     std::filesystem::remove(path);
@@ -196,7 +196,7 @@ class LiveDamage : public one_busd {
       auto writer = bus::recording_writer::create(path);
       if (!writer) return writer.error().message();
       auto in = subscribe(seen);
-      if (!in) return {};  // told
+      if (!in) return {};  // a report
       const auto end = std::chrono::steady_clock::now() + 20s;
       while (!seen.is_complete() && !in->failure()) {
         const auto m = in->next(5ms);
@@ -230,7 +230,7 @@ class LiveDamage : public one_busd {
     bus::replay_options options;
     options.streams = {"a"};
     auto replay = bus::replay::open(*session_, options);
-    if (!replay) return {};  // told
+    if (!replay) return {};  // a report
     account to("a");
     std::uint64_t count = 0;
     while (const auto m = replay->next()) {
@@ -248,7 +248,7 @@ class LiveDamage : public one_busd {
     std::ifstream in(path, std::ios::binary);
     return {std::istreambuf_iterator<char>(in), {}};
   }
-  // In place: the file stays the one that busd has open.
+  // In place, because busd has the file open.
   static void put_back(const std::string& path, const std::string& what) {
     const int file = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     ASSERT_GE(file, 0);
@@ -261,10 +261,10 @@ class LiveDamage : public one_busd {
     return name.has_extension() ? name.extension().string() : name.filename().string();
   }
 
-  // Changes one file; what it held comes back at the end. Empty: nothing was changed.
+  // Changes one file; `before` gets its contents. Empty: nothing was changed.
   std::string damage(std::mt19937_64& random, std::string& path, std::string& before) {
     path = files_[random() % files_.size()];
-    // Most are small and have been read when a reader runs; segments are what it reads.
+    // Most files are small and read before a reader runs; what a reader reads is segments.
     if (!path.ends_with(".log") && random() % 3 != 0) path = files_[random() % files_.size()];
     before = read_file(path);
     std::string after = before;
@@ -327,7 +327,7 @@ class LiveDamage : public one_busd {
     std::uint64_t done = 0;
     for (std::uint64_t i = 0; i < cases; ++i) {
       std::mt19937_64 random(seed + i);
-      // One that has begun, and has what it has read so far.
+      // A reader that has begun keeps what it has read so far.
       account begun("a");
       auto in = subscribe(begun);
       if (!in) return in.error().message();
@@ -348,7 +348,7 @@ class LiveDamage : public one_busd {
     }
     std::printf("%llu damages\n", static_cast<unsigned long long>(done));
     if (done < cases / 2) return "most damages changed nothing";
-    return by_a_subscriber();  // all is back
+    return by_a_subscriber();  // all is restored
   }
 
   std::vector<std::string> files_;
@@ -359,7 +359,7 @@ TEST_F(LiveDamage, IsToldToEveryReaderAndGivesNobodySomethingElse) {
   EXPECT_EQ(run(number_from("BUS_DAMAGE_CASES", 250)), "");
 }
 
-// A check that cannot fail is none.
+// A check that cannot fail is useless.
 TEST_F(LiveDamage, AMistakeOfTheCheckIsNoticed) {
   EXPECT_EQ(by_a_subscriber(), "");
   EXPECT_EQ(by_a_recorder(), "");

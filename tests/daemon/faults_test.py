@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""busd when something is wrong that is not its fault: damaged files, a wrong directory, no descriptors, a full disk.
-Each test failed before the fault that it is about was found.
+"""busd under faults that are not its own: damaged files, a wrong directory, no descriptors, limits, set clocks.
+Each test failed before its fault was fixed.
 
     faults_test.py --busd PROGRAM --bus PROGRAM [TestCase[.test] ...]
 """
@@ -24,7 +24,7 @@ NO_SPACE = 7
 
 
 class Files(DaemonCase):
-    """What a log consists of, damaged while nothing runs; shared memory is lost, too."""
+    """Files of a log are damaged while no process runs, and shared memory is lost."""
 
     def reboot(self, process):
         process.send_signal(signal.SIGTERM)
@@ -59,8 +59,8 @@ class Files(DaemonCase):
         busd = self.start()
         refused = self.bus("pub", "t.cancel", "cancel 7", expect=CORRUPT).stderr.decode()
         self.assertIn("subjects", refused)
-        self.assertIn("put the file back", refused)
-        self.bus("pub", "other.x", "on it goes", "--confirm", "disk")  # another stream is not concerned
+        self.assertIn("restore the file from a backup", refused)
+        self.bus("pub", "other.x", "on it goes", "--confirm", "disk")  # another stream is unaffected
         for name, contents in kept.items():
             (self.stream_directory("t") / name).write_bytes(contents)
         self.assertIn("buy 100", [one["payload"] for one in self.wait_for_stream("t.>", 1)])
@@ -128,7 +128,7 @@ class Files(DaemonCase):
         said = self.bus("stream", "restore", "t", "--from", backup, expect=CORRUPT).stderr.decode()
         self.assertIn("of 3001 messages can be read", said)
         self.assertIn("--damaged", said)
-        self.bus("stream", "restore", "t", "--from", backup, "--damaged", expect=CORRUPT)  # not all of it
+        self.bus("stream", "restore", "t", "--from", backup, "--damaged", expect=CORRUPT)  # not all of it came back
         self.bus("stream", "rm", "t", "--force")
         shutil.copytree(whole, f"{self.data}/emptied")
         pathlib.Path(f"{self.data}/emptied/lane-0/state").write_bytes(b"")
@@ -140,7 +140,7 @@ class Files(DaemonCase):
 
 
 class Reboots(DaemonCase):
-    """A stop in order, and then shared memory is gone: no message is missing, and none is said to be."""
+    """After an orderly stop shared memory is lost: no message is missing, and no loss is reported."""
 
     def stop(self, process):
         process.send_signal(signal.SIGTERM)
@@ -168,6 +168,20 @@ class Reboots(DaemonCase):
                 self.assertEqual(self.stream()["lane"][0]["last_sequence"], 100 * (round + 1))
             self.bus("stream", "rm", "t", "--force")
             self.stop(busd)
+
+    def test_a_large_rest_is_written_before_busd_stops(self):
+        busd = self.start()
+        self.bus("stream", "add", "t", "--subjects", "t.>", "--storage", "durable", "--ring-bytes", "256MiB",
+                 "--max-message-bytes", "64KiB")
+        self.bus("pub", "t.x", "first", "--confirm", "disk")
+        busd.send_signal(signal.SIGSTOP)  # nothing is written meanwhile
+        self.bus("pub", "t.x", "x" * 60_000, "--count", 3000, "--confirm", "memory")
+        busd.send_signal(signal.SIGTERM)
+        busd.send_signal(signal.SIGCONT)
+        self.assertEqual(busd.wait(PATIENCE_S), 0, self.log())
+        self.lose_memory()
+        self.start()
+        self.assertEqual(len(self.replay(OK).splitlines()), 3001)
 
     def test_what_was_published_after_the_stop_is_a_loss(self):
         busd = self.start()
@@ -222,7 +236,7 @@ class Reboots(DaemonCase):
 
 
 class Clocks(DaemonCase):
-    """The wall clock is set while everything runs: ages, searches by time and replay neither lose nor hide anything."""
+    """The wall clock is set while all runs: retention by age, searches by time and replay lose and hide nothing."""
 
     YEAR_S, HOUR_S = 365 * 86400, 3600
 
@@ -242,9 +256,9 @@ class Clocks(DaemonCase):
 
     def set_clock(self, offset_s):
         self.write_offset(offset_s)
-        time.sleep(1.2)            # what was looked up before is believed for a second
-        self.publish("tick.x", 2)  # somebody looks at the clock
-        time.sleep(3.3)            # and what is stamped then knows of it
+        time.sleep(1.2)            # an earlier reading counts for a second
+        self.publish("tick.x", 2)  # a process reads the clock
+        time.sleep(3.3)            # later stamps show the change
 
     def now(self):
         return time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(time.time() + self.offset))
@@ -322,7 +336,7 @@ class Resources(DaemonCase):
         names = [one["name"] for one in json.loads(self.bus("stream", "ls", "--json").stdout)]
         self.assertNotIn(name, names)
         self.bus("pub", "s0.x", "goes on", "--confirm", "disk")
-        for number in range(1, 5):  # there is room again
+        for number in range(1, 5):  # makes space
             self.bus("stream", "rm", f"s{number}", "--force")
         eventually(lambda: self.bus("stream", "add", name, "--subjects", f"{name}.>", "--storage", "durable",
                                     "--ring-bytes", "64KiB", "--max-message-bytes", "4KiB",

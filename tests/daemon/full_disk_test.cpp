@@ -1,4 +1,4 @@
-// A disk that is full: on a tmpfs of limited size in a mount namespace of this process's own.
+// A full disk: on a small tmpfs, in a private mount namespace.
 
 #include <gtest/gtest.h>
 
@@ -15,7 +15,7 @@ using namespace test;
 using namespace std::chrono_literals;
 using clock = std::chrono::steady_clock;
 
-// Once per process: mounts of ours are seen by nobody else, and end with us. Empty: it worked.
+// Once per process: no other process sees our mounts, and they end with us. Empty: success.
 std::string own_mounts() {
   static const std::string why = [] {
     const uid_t uid = ::getuid();
@@ -87,7 +87,7 @@ class FullDisk : public ::testing::Test {
     ASSERT_TRUE(live) << live.error().message();
     reader_.emplace(std::move(*live));
   }
-  /// A file that leaves `left` bytes of the disk.
+  /// Writes a file that leaves `left` bytes of the disk.
   void fill_disk_up_to(std::uint64_t left) {
     const int file = ::open(filler_path().c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     ASSERT_GE(file, 0);
@@ -108,7 +108,7 @@ class FullDisk : public ::testing::Test {
     if (done) ++number_, last_ = done.sequence;
     return done.status;
   }
-  /// Until a call does not answer ok.
+  /// Publishes until a call does not return ok.
   bus::publish_status publish_until_refused() {
     for (;;) {
       const auto status = publish();
@@ -181,7 +181,7 @@ TEST_F(FullDisk, NoSpaceIsSaidAndEndsByItself) {
     const auto waited = publisher_->wait_confirmed({0, last_}, 10s);
     ASSERT_FALSE(waited);
     EXPECT_EQ(waited.error().code, bus::errc::no_space) << waited.error().message();
-    // What is in the ring, and in the log, can be read all the same.
+    // What is in the ring and in the log can still be read.
     EXPECT_TRUE(eventually([&] {
       read_on();
       return read_ == last_;
@@ -220,8 +220,8 @@ TEST_F(FullDisk, BusdThatIsKilledWhileItIsFullLosesNothing) {
   fill_disk_up_to(0);
   ASSERT_EQ(publish_until_refused(), bus::publish_status::no_space);
   ASSERT_TRUE(busd_->kill());
-  // Without space it cannot know for sure what it may write: it comes up as far as it can, and says
-  // what it cannot.
+  // Without space it does not know what it may write: it starts as far as it can and reports the
+  // rest.
   busd_->start();
   (void)busd_->wait_ready(5s);
   read_on();
@@ -249,7 +249,7 @@ TEST_F(FullDisk, ASpillThatFoundNoSpaceIsForgottenWhenTheReaderHasReadOn) {
   std::uint64_t count = 0;
   bus::publish_status status = bus::publish_status::ok;
   const std::string text(1000, 'x');
-  std::thread([&] {  // of another thread than the reader's
+  std::thread([&] {  // not the reader's thread
     while ((status = out->publish(text).status) == bus::publish_status::ok && count < 50'000)
       ++count;
   })
@@ -279,13 +279,13 @@ TEST_F(FullDisk, PublishersAreStoppedAtTheWatermark) {
   EXPECT_EQ(publish(), bus::publish_status::ok) << publisher_->last_error().message();
   fill_disk_up_to(disk_bytes * 40 / 100);
   const auto begin = clock::now();
-  // Slowly: busd looks at the disk now and then, and what is published meanwhile must not fill it.
+  // Slowly: busd checks the disk at intervals, and what is published meanwhile must not fill it.
   bus::publish_status status = bus::publish_status::ok;
   for (int i = 0; i < 2000 && (status = publish()) == bus::publish_status::ok; ++i) ::usleep(500);
   ASSERT_EQ(status, bus::publish_status::no_space);
   std::printf("  watermark: refused after %.1f ms\n", double((clock::now() - begin).count()) / 1e6);
   EXPECT_TRUE(heard("full"));
-  // What came before it was stopped is still written: there is space.
+  // Earlier messages are still written: there is space.
   EXPECT_TRUE(eventually([&] { return publisher_->is_confirmed({0, last_}); }));
   free_disk();
   const auto freed = clock::now();

@@ -1,6 +1,6 @@
 #pragma once
-/// one_busd: a bus with a busd of its own, and a session; what busd said is shown when a test
-/// fails.
+/// one_busd: a bus with its own busd and a session. When a test fails, the output of busd is
+/// printed.
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
-// A stream with max_messages_per_subject: what is superseded leaves the disk while it is written
-// and read, the newest of each subject stay, and nobody is told that something is lost.
+// A stream with max_messages_per_subject: superseded messages leave the disk while it is written
+// and read, the newest of each subject stay, and no loss is reported.
 
 #include <gtest/gtest.h>
 
@@ -58,13 +58,13 @@ class PerSubject : public one_busd {
   void wait_below(std::uint64_t limit) {
     ASSERT_TRUE(eventually([&] { return bytes() != 0 && bytes() < limit; })) << bytes();
   }
-  // Of each subject at least the newest `keep`, in order, up to the end; nothing is told to be
-  // lost.
+  // Each subject has at least its newest `keep` messages, in order, up to the end, and no loss is
+  // reported.
   void check(std::uint64_t keep, std::uint64_t most) {
     const auto report = bus::verify_log(log_directory());
     ASSERT_TRUE(report) << report.error().message();
     EXPECT_TRUE(report->is_whole());
-    // Behind all messages: a restored stream goes on above everything that was ever given out.
+    // After all messages: a restored stream resumes above every sequence ever given out.
     for (const bus::gap& gap : report->lanes.at(0).gaps) EXPECT_GT(gap.first, published_);
     EXPECT_LT(report->lanes.at(0).messages, most);
     std::uint64_t told = 0;
@@ -93,7 +93,7 @@ class PerSubject : public one_busd {
 
 TEST_F(PerSubject, TheNewestStayWhileItIsWrittenAndReadAndBusdIsKilled) {
   add(10);
-  // One that reads everything, slowly, while what it reads goes away.
+  // A slow reader of everything, while superseded messages are removed.
   std::uint64_t told = 0;
   bus::subscriber_options options;
   options.start = bus::start::all();
@@ -121,7 +121,7 @@ TEST_F(PerSubject, TheNewestStayWhileItIsWrittenAndReadAndBusdIsKilled) {
     ASSERT_EQ(message->text(), text_of(last));
   }
   EXPECT_EQ(told, 0u);
-  // The last of each, and then what is new.
+  // The last message of each subject, then the new ones.
   options.start = bus::start::last_per_subject();
   auto reader = session_->subscribe("p.>", options);
   ASSERT_TRUE(reader) << reader.error().message();

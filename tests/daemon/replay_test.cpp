@@ -1,4 +1,4 @@
-// What programs see of a stream with a log: starts that join the live stream without a gap or a
+// A stream with a log as programs see it: starts that join the live stream without a gap or a
 // duplicate, confirms, a new epoch, seals and purges.
 
 #include <gtest/gtest.h>
@@ -65,7 +65,7 @@ class WithBusd : public ::testing::Test {
     std::string flaw;
     std::uint64_t replayed = 0;
   };
-  /// Until `enough(reading)`.
+  /// Reads until `enough(reading)`.
   template <class Enough>
   reading read(const std::string& pattern, const bus::start& from, Enough&& enough) {
     reading got;
@@ -120,7 +120,7 @@ std::string without_gap(const std::vector<came>& messages) {
   return {};
 }
 
-// ---- starts beside a publisher that goes on
+// ---- starts next to a publisher that keeps publishing
 
 struct running_words {
   std::atomic<bool> stop{false};
@@ -203,14 +203,13 @@ TEST_P(JoinsLive, FromATime) {
     ASSERT_EQ(r.flaw, "");
     ASSERT_EQ(without_gap(r.messages), "");
     ASSERT_TRUE(r.gaps.empty());
-    // The stamp of a message was taken by its publisher and is calculated back from a cycle
-    // counter; two ways of reading it may differ by some microseconds. So near, and nothing of what
-    // is asked for is missing.
+    // A publisher stamps its messages; the time is computed back from a cycle counter, and may
+    // differ by microseconds between readings. The start must be that close and miss nothing.
     ASSERT_LE(r.messages.front().sequence, all.messages[at].sequence + 1);
     ASSERT_GE(r.messages.front().time, all.messages[at].time - 10ms);
     ASSERT_GE(r.messages.front().sequence + 50, all.messages[at].sequence);
   }
-  // A time to come: only what is new then.
+  // A future time: only messages that are new then.
   const reading r = read_count("j.>", bus::start::by_time(wall::now() + 100ms), 20);
   ASSERT_EQ(r.flaw, "");
   ASSERT_EQ(without_gap(r.messages), "");
@@ -239,16 +238,16 @@ TEST_P(JoinsLive, FromTheLastOfEachSubject) {
       std::uint64_t& seen = last[m.subject];
       const std::uint64_t number = m.sequence;
       ASSERT_EQ(m.text, std::to_string(number));
-      // Of its subject nothing is left out between two that came.
+      // Between two messages of a subject, no message of that subject is missing.
       for (std::uint64_t n = seen + 1; seen != 0 && n < number; ++n)
         ASSERT_NE("j." + std::to_string(n * n % 7), m.subject) << n << " is missing";
       ASSERT_GT(number, seen);
-      // The first of each is the last there was, or newer.
+      // The first message of each subject is the last one at the time, or newer.
       for (std::uint64_t n = number + 1; seen == 0 && n <= before; ++n)
         ASSERT_NE("j." + std::to_string(n * n % 7), m.subject) << number << " is not the last";
       seen = number;
     }
-    ASSERT_EQ(last.size(), 4u);  // 0, 1, 2, 4 are the squares modulo 7
+    ASSERT_EQ(last.size(), 4u);  // the squares modulo 7: 0, 1, 2, 4
   }
   finish();
 }
@@ -333,7 +332,7 @@ TEST_F(Replay, HeadersAndSubjectsThatTheTableHasNoRoomFor) {
       }
     }
     ASSERT_GT(subscriber->stats().replayed, count / 2);
-    // A second time by another busd, and one pattern of inline subjects only.
+    // In the second pass with another busd, and a pattern of inline subjects only.
     const reading r = read_count("h.49.>", bus::start::all(), count / 50);
     ASSERT_EQ(r.flaw, "");
     for (const came& m : r.messages) ASSERT_EQ(m.sequence % 50, 49u);
@@ -358,7 +357,7 @@ TEST_F(Replay, KeysStayInTheirLanes) {
   for (int pass = 0; pass < 2; ++pass) {
     const reading r = read_count("k.>", bus::start::all(), count);
     ASSERT_EQ(r.flaw, "");
-    // With the memory goes whatever was not on disk: here nothing, but that can not be told.
+    // Losing shared memory loses what is not on disk: here nothing, but no reader can know that.
     for (const auto& gap : r.gaps)
       ASSERT_TRUE(pass == 1 && gap.reason == bus::gap_reason::unsynced);
     std::map<std::uint32_t, std::uint64_t> next;
@@ -415,7 +414,7 @@ TEST_F(Replay, ALanePerPublisherHasALogOfItsOwn) {
   EXPECT_GT(done.sequence, count);
 }
 
-// busd was killed between the log of a new lane and its ring, or the count of lanes.
+// busd was killed after it made a new lane's log, but not yet its ring or the count of lanes.
 TEST_F(Replay, ALaneWhoseRingWasNeverMadeIsMadeAtTheStart) {
   auto config = logged_stream("k", bus::storage_class::durable);
   config.mode = bus::lane_mode::per_publisher;
@@ -500,7 +499,7 @@ TEST_F(Replay, ASealedStreamTakesNothingUntilItIsUnsealed) {
   EXPECT_NE(out.last_error().message(), "");
   EXPECT_TRUE(session().stream("q")->sealed);
   EXPECT_FALSE(session().publisher("q.b"));
-  const reading r = read_count("q.>", bus::start::all(), 1);  // readers do not mind
+  const reading r = read_count("q.>", bus::start::all(), 1);  // readers are unaffected
   EXPECT_EQ(r.flaw, "");
   session_.reset();
   ASSERT_TRUE(busd_.kill());
@@ -514,7 +513,7 @@ TEST_F(Replay, ASealedStreamTakesNothingUntilItIsUnsealed) {
   EXPECT_TRUE(again.publish("after")) << again.last_error().message();
 }
 
-// busd was killed between its definition of the stream and the one in shared memory.
+// busd was killed after it stored its own definition of the stream, not yet the one in memory.
 TEST_F(Replay, AHalfMadeChangeIsMadeGoodAtTheStart) {
   auto config = logged_stream("h", bus::storage_class::durable);
   add(config);
@@ -568,7 +567,7 @@ TEST_F(Confirm, IsToldWhenItIsTrueAndInOrder) {
   EXPECT_TRUE(out.is_confirmed(last));
   EXPECT_EQ(out.poll_confirms(), 50u);
   EXPECT_EQ(told, published);
-  // One that is asked for late, and one that asks again when it is told.
+  // A callback for an old receipt, which then registers another one.
   int calls = 0;
   out.when_confirmed(last, [&](const bus::receipt& of) {
     ++calls;
@@ -658,7 +657,7 @@ TEST_F(Confirm, IsRefusedWhereNothingIsEverConfirmed) {
     bus::publisher_options options;
     options.confirm = bus::confirm::disk;
     auto asks = session().publisher(name + ".b", options);
-    if (asks) {  // then each call says so, and says why
+    if (asks) {  // then each call fails with the reason
       EXPECT_FALSE(asks->publish("x"));
       EXPECT_EQ(asks->last_error().code, bus::errc::invalid_argument)
           << asks->last_error().message();

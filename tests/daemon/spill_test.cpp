@@ -1,5 +1,5 @@
-// A stream that spills: whoever stands still loses nothing and holds nobody back; who keeps up
-// costs the disk nothing.
+// A spilling stream: a reader that stops loses nothing and holds no publisher back; readers that
+// keep up cause no disk writes.
 
 #include <gtest/gtest.h>
 
@@ -21,8 +21,8 @@ struct spill_words {
   void say(const std::string& why) { std::strncpy(flaw.data(), why.c_str(), flaw.size() - 1); }
 };
 
-// Reads everything from now on up to `target`; judges that each came once, in order.
-// `slow`: so that it reads the log all the time, close behind what is written to it.
+// Reads everything from now on up to `target`; checks that each message comes once, in order.
+// `slow`: always reads from the log, closely following what is written.
 int read_in_order(const std::string& url, const std::string& pattern, spill_words& words,
                   bool slow = false) {
   auto session = bus::open(url);
@@ -60,7 +60,7 @@ int read_in_order(const std::string& url, const std::string& pattern, spill_word
       (void)subscriber->wait(20ms);
     }
   }
-  while (!words.stop) {  // stays, without anything to read
+  while (!words.stop) {  // stays, with nothing to read
     (void)subscriber->poll(256, [](const bus::message&) {});
     (void)subscriber->wait(20ms);
   }
@@ -167,7 +167,7 @@ TEST_F(Spill, AReaderThatStandsStillLosesNothingAndHoldsNobodyBack) {
   EXPECT_LT(stopped->read.load(), published_);
   const auto spilled = log();
   EXPECT_GT(spilled.bytes_written, 8 * ring_bytes);
-  // Segments that nobody needs go about every second: these are needed.
+  // Segments that no reader needs are removed about every second: these are needed.
   EXPECT_GT(spilled.segments, 2u);
   std::this_thread::sleep_for(1500ms);
   const std::uint64_t segments_then = spilled.segments;
@@ -175,14 +175,14 @@ TEST_F(Spill, AReaderThatStandsStillLosesNothingAndHoldsNobodyBack) {
   ASSERT_TRUE(eventually([&] { return stopped->read >= published_ || stopped->flaw[0] != 0; }, 60s))
       << stopped->read;
   EXPECT_GT(stopped->from_log.load(), 0u);
-  // Everybody has it: the segments go, without anything new to be read.
+  // All readers have it: the segments are removed, even with nothing new to read.
   EXPECT_TRUE(
       eventually([&] { return log().segments < segments_then && log().segments <= 1; }, 30s))
       << log().segments << " of " << segments_then << " segments are still there";
   std::printf("  %llu spilled segments, %llu when everybody had read on\n",
               static_cast<unsigned long long>(segments_then),
               static_cast<unsigned long long>(log().segments));
-  // And it is as before: who keeps up costs nothing.
+  // It is as before: readers that keep up cause no writes.
   const std::uint64_t before = log().bytes_written;
   for (int part = 0; part < 16; ++part) {
     publish_bytes(ring_bytes / 8);
@@ -244,8 +244,8 @@ TEST_F(Spill, BusdKilledInTheMiddleDelaysPublishersAndLosesNothing) {
   publish_bytes(3 * ring_bytes);
   for (int round = 0; round < 6; ++round) {
     ASSERT_TRUE(busd_.kill());
-    // It waits when the ring is full, and goes on. (busd ends with the thread that started it: so
-    // not in a thread.)
+    // Publishing waits when the ring is full, and resumes. (The main thread starts busd, because
+    // busd is killed when the thread that started it ends.)
     std::thread goes_on([&] { publish_bytes(2 * ring_bytes); });
     std::this_thread::sleep_for(std::chrono::milliseconds(50 * round));
     busd_.start();

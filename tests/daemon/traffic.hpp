@@ -1,6 +1,6 @@
 #pragma once
-/// traffic: what publishers and readers of the tests of busd do in processes of their own, and what
-/// they note in memory that survives them.
+/// traffic: what publishers and readers of the busd tests do in their own processes, and what
+/// they record in memory that survives them.
 
 #include <atomic>
 #include <map>
@@ -16,7 +16,7 @@
 
 namespace test {
 
-/// Which messages were said to be on disk.
+/// A message whose confirm from disk was received.
 struct confirmed_note {
   std::uint64_t sequence = 0;
   std::uint64_t number = 0;
@@ -24,7 +24,7 @@ struct confirmed_note {
   std::uint32_t lane = 0;
 };
 struct confirmed_book {
-  static constexpr std::size_t notes_max = 4'000'000;  // pages that nobody writes cost nothing
+  static constexpr std::size_t notes_max = 4'000'000;  // pages that are never written cost nothing
   std::atomic<std::uint64_t> count{0};
   std::array<confirmed_note, notes_max> notes;
   std::array<std::atomic<bool>, notes_max> written;
@@ -41,8 +41,8 @@ struct confirmed_book {
 struct traffic_words {
   std::atomic<bool> stop_publishers{false}, busd_is_dead{false};
   std::atomic<std::uint32_t> lives_used{0};
-  std::atomic<std::uint64_t> read_up_to{0};     ///< what readers that survive are to read; 0: go on
-  std::atomic<std::uint64_t> highest_given{0};  ///< of sequences that publishers were told
+  std::atomic<std::uint64_t> read_up_to{0};     ///< last sequence for surviving readers; 0: none
+  std::atomic<std::uint64_t> highest_given{0};  ///< of the sequences returned to publishers
   std::atomic<std::uint64_t> highest_read{0};   ///< that any reader got
   std::atomic<std::int64_t> longest_publish_ns{0}, longest_pause_with_busd_dead_ns{0};
   std::atomic<std::uint64_t> unconfirmed{0}, unavailable{0}, refused{0}, published{0},
@@ -83,19 +83,21 @@ struct publisher_plan {
   std::uint64_t messages = ~0ull;
 };
 
-/// Until words.stop_publishers. Exit status of the child: 0, or it complained.
+/// Publishes until words.stop_publishers or plan.messages. Returns the child's exit status: 0, or
+/// it complained.
 int publish_numbered(const std::string& url, traffic& shared, const publisher_plan& plan);
 
-/// Reads live, never killed: every sequence once, each life's messages in order. Ends when it has
-/// read words.read_up_to. `falls_behind`: sleeps now and then, so that it has to read the log.
+/// Reads live and is never killed: every sequence once, each life's messages in order. Returns
+/// when it has read words.read_up_to. `falls_behind`: sleeps now and then, so that it must read
+/// the log.
 int read_live(const std::string& url, traffic& shared, const std::string& pattern,
               std::atomic<bool>& ready, bool falls_behind, std::uint64_t seed);
 
-/// Replays from the start, and from the middle, again and again.
+/// Replays in a loop, alternately from the start and from a random sequence.
 int read_again_and_again(const std::string& url, traffic& shared, const std::string& pattern,
                          std::uint64_t seed);
 
-/// One message as a replay gave it.
+/// One message of a replay.
 struct found {
   std::uint64_t sequence = 0;
   std::uint64_t number = 0;
@@ -104,18 +106,18 @@ struct found {
 struct gap_seen {
   std::uint64_t first = 0, count = 0;
   bus::gap_reason reason = bus::gap_reason::overwritten;
-  std::uint64_t after = 0;  ///< messages that came before it
+  std::uint64_t after = 0;  ///< number of messages before it
 };
 struct replay {
   std::vector<found> messages;
   std::vector<gap_seen> gaps;
   std::string flaw;  ///< contents, subject, order, a failure; empty: none
 };
-/// Everything of lane 0 from `from` up to `last`; ends, too, when nothing comes for long.
+/// Reads lane 0 from `from` up to `last`; also ends when nothing comes for a long time.
 replay read_all(bus::session& session, const std::string& pattern, const bus::start& from,
                 std::uint64_t last);
 
-/// Each note of the book is in `all` once, at its place. Returns what is wrong.
+/// Checks that each note of the book is in `all` once, at its sequence. Returns what is wrong.
 std::string missing_of(const confirmed_book& book, std::size_t from_note, const replay& all);
 
 }  // namespace test

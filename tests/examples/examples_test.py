@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs an example and checks what it says, its exit status, and that it leaves nothing behind.
+"""Runs an example and checks its output, its exit status, and that it leaves no files.
 
     examples_test.py EXAMPLE PROGRAM
     examples_test.py interrupted|checks_can_fail PROGRAM
@@ -124,7 +124,7 @@ def interrupted(output):
 
 
 def checks_can_fail(output):
-    """Each check above objects to the output of another program, and left-overs are noticed."""
+    """Each check above rejects the output of another program, and left-over files are noticed."""
     for check in (market_data, epoll_loop, telemetry, checkout, double_charge, chat, rolling_deploy, schema_drift,
                   webhook):
         try:
@@ -151,7 +151,7 @@ def nothing_left(root):
 
 
 def interrupt_when_publishing(running, root):
-    """As Ctrl-C does: to all processes of the group, once messages flow."""
+    """Like Ctrl-C: signals all processes of the group, once messages flow."""
     end = time.monotonic() + PATIENCE_S
     while not list(root.glob("bus-*/streams/telemetry/lane-*")):
         expect(time.monotonic() < end and running.poll() is None, "it never began to publish")
@@ -165,7 +165,7 @@ def check(name, program):
     environment = {key: value for key, value in os.environ.items() if key != "BUS_URL"}
     environment["BUS_ROOT"] = str(root)
     output = ""
-    # A group of its own, so that whatever is left running at the end can be ended.
+    # A separate process group, so that all processes left at the end can be killed.
     running = subprocess.Popen([program, *ARGUMENTS.get(name, [])],
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                                env=environment, start_new_session=True)

@@ -1,4 +1,4 @@
-// What busd writes beside the segments: the golden `subjects` and `stream.json`, and what it does
+// Files of busd other than segments: the golden `subjects` and `stream.json`, and what busd does
 // with a golden log.
 
 #include <gtest/gtest.h>
@@ -116,7 +116,7 @@ TEST_F(GoldenDaemon, DefinitionIsRead) {
   EXPECT_EQ(read.config.max_messages_per_subject, wanted.config.max_messages_per_subject);
 }
 
-// New fields may come; those that are there keep their names and values.
+// New fields may be added; the existing ones keep their names and values.
 TEST_F(GoldenDaemon, DefinitionIsWrittenWithTheSameFields) {
   std::filesystem::create_directories(root_ + "/streams/orders");
   streams::catalog catalog(disk_, root_);
@@ -143,7 +143,7 @@ TEST_F(GoldenDaemon, DefinitionWithAWrongChecksumIsAProblem) {
   EXPECT_EQ(problems.size(), 1u);
 }
 
-// 47 was written, and is not known to be durable: it goes into a segment of its own; nothing else
+// 47 was written but is not known to be durable: it moves to its own segment. Nothing else
 // changes.
 TEST_F(GoldenDaemon, LogIsTakenOver) {
   std::filesystem::copy(golden_ + "/lane-2", root_ + "/lane-2");
@@ -169,7 +169,8 @@ TEST_F(GoldenDaemon, LogIsTakenOver) {
 
 std::string segment_name() { return "/" + log::segment_name(golden::base_seq); }
 
-// The newest of each of its three subjects stay: 43 goes. Answers the copy's path.
+// Keeps the newest message of each of the three subjects: 43 is removed. Returns the path of the
+// copy.
 std::string thin_golden(log::disk& disk, const std::string& directory) {
   std::filesystem::create_directories(directory);
   std::filesystem::copy_file(BUS_GOLDEN_DIRECTORY "/lane-2" + segment_name(),
@@ -200,14 +201,14 @@ TEST_F(GoldenDaemon, ThinnedSegmentIsMadeAndRead) {
   EXPECT_EQ(number(10, 2), 2u);
   EXPECT_EQ(number(40, 8), golden::base_seq);
   EXPECT_EQ(number(48, 8), file.size());
-  EXPECT_EQ(number(64, 8), 40u);  // the gap in front of it is still announced
+  EXPECT_EQ(number(64, 8), 40u);  // the gap before the segment is still recorded
   EXPECT_EQ(number(72, 4), 1u);
   EXPECT_EQ(number(80, 4), 64u);
   EXPECT_EQ(number(84, 4), 4u);
   EXPECT_EQ(number(96, 8), 5u);
   EXPECT_EQ(number(4096 + 8, 8), 42u);
   EXPECT_EQ(number(4096 + 32, 4), 1u);
-  EXPECT_EQ(number(4224 + 8, 8), 44u);  // behind a head and a record of 64 bytes each
+  EXPECT_EQ(number(4224 + 8, 8), 44u);  // after a head and a record of 64 bytes each
   EXPECT_EQ(number(4224 + 32, 4), 4u);
   log::segment_reader reader(disk_);
   ASSERT_EQ(reader.open(golden_ + "/thinned" + segment_name(), golden::log_id, golden::base_seq),
@@ -263,7 +264,7 @@ TEST_F(GoldenDaemon, CompressedSegmentGivesWhatWasWritten) {
   EXPECT_TRUE(reader.damages().empty());
 }
 
-// Byte by byte, without any struct of the product. The bytes of a block are zstd's, and differ with
+// Byte by byte, without any struct of the product. The bytes of a block are zstd's and depend on
 // its version.
 TEST_F(GoldenDaemon, CompressedSegmentIsWhereTheFormatSays) {
   ASSERT_EQ(compress_golden(disk_, root_ + "/copy").outcome, storage::compress_outcome::done);
@@ -286,9 +287,9 @@ TEST_F(GoldenDaemon, CompressedSegmentIsWhereTheFormatSays) {
     EXPECT_EQ(number(4096 + 32, 8), 4160u);
     EXPECT_EQ(file.substr(4160, 4), "BLCK");
     EXPECT_EQ(number(4160 + 8, 8), 4096u);
-    EXPECT_EQ(number(4160 + 16, 4), 2176u);  // up to the last byte that is not zero
+    EXPECT_EQ(number(4160 + 16, 4), 2176u);  // up to the last byte that is not 0
     EXPECT_EQ(number(4160 + 28, 4), 1u);
-    EXPECT_EQ(number(4160 + 32, 4), 0xfd2fb528u);  // zstd's own
+    EXPECT_EQ(number(4160 + 32, 4), 0xfd2fb528u);  // zstd's magic
     EXPECT_EQ((4160 + 32 + number(4160 + 20, 4) + 63) / 64 * 64, file.size());
   }
 }

@@ -1,9 +1,10 @@
 #pragma once
-/// golden: what the files below tests/format/golden hold, field by field, and the same bytes built
-/// anew.
+/// golden: the contents of the files in tests/format/golden, field by field, and the same bytes
+/// rebuilt.
 ///
-/// The files were written once; a change of the code that makes other bytes, or reads other fields,
-/// breaks what lies on disks already. `format_log --write` makes them again: only together with a
+/// The files were written once. Code that writes other bytes or reads other fields breaks files
+/// that exist on disks already. `format_log --write` rewrites them: only together with a new
+/// version of the format.
 /// new version of the format.
 
 #include <array>
@@ -28,12 +29,12 @@ inline constexpr std::uint64_t file_bytes = 8192;
 inline constexpr std::uint64_t second = 1'700'000'000'000'000'000u;  // 2023-11-14 22:13:20 UTC
 inline constexpr std::uint64_t last_seq = 47;
 inline constexpr std::uint64_t last_durable = 46;
-/// Where the frames begin: 42-44, 45-46, the mark, 47, nothing.
+/// Offsets of the frames: 42-44, 45-46, the mark, 47, the end.
 inline constexpr std::array<std::uint64_t, 5> frame_offsets{4096, 4608, 5632, 6144, 6656};
 
 struct message {
   std::uint64_t seq;
-  std::string_view subject;  // inline; else subject_id counts
+  std::string_view subject;  // inline; if empty, subject_id counts
   std::uint32_t subject_id;
   std::uint32_t publisher_id;
   std::uint64_t type;
@@ -59,7 +60,7 @@ inline std::vector<message> messages() {
        "101.25"},
       {44, "", 1, 6, 0, second + 3, layout::flag_batch, {}, ""},
       {45, "orders.new.eu", 0, 6, 0xfeedfacecafebeefu, second + 9, 0, {{"k", "v"}}, "inline"},
-      {46, "", 2, 0xffffffff, 0, second + 8, 0, {}, large},  // its clock was behind
+      {46, "", 2, 0xffffffff, 0, second + 8, 0, {}, large},  // its clock lagged
       {47, "", 0xfffffffe, 7, 0, second + 10, 0, {}, std::string(32, 'x')},
   };
 }
@@ -133,7 +134,7 @@ inline std::vector<layout::log_index_entry> index_entries() {
   return entries;
 }
 
-/// The newest copy; the other one is of generation 4, with other numbers.
+/// The fields that all copies share. state() is the newest copy, older_state() the other one.
 inline layout::log_state state_of(std::uint64_t generation) {
   layout::log_state made{};
   made.magic = layout::log_state_magic;
@@ -166,7 +167,7 @@ inline layout::log_state older_state() {
   made.crc = log::state_crc(made);
   return made;
 }
-/// What has become durable since the newest copy was written.
+/// The bound: what became durable after the newest copy was written.
 inline layout::log_state bound() {
   layout::log_state made = state();
   made.last_base = base_seq;

@@ -1,4 +1,4 @@
-// Logs that were written once are read for ever, and the same builders still make the same bytes.
+// Logs that were written once stay readable for ever, and the builders still make the same bytes.
 
 #include <gtest/gtest.h>
 
@@ -87,7 +87,7 @@ TEST(GoldenLog, BytesAreWhereTheFormatSays) {
   EXPECT_EQ(number(4160 + 20, 4), 5u);  // publisher
   EXPECT_EQ(number(4160 + 24, 8), golden::second + 1);
   EXPECT_EQ(std::memcmp(file.data() + 4160 + 32, "hello", 5), 0);
-  EXPECT_EQ(number(4608 + 40, 4), number(4096 + 4, 4));  // each frame names the one before
+  EXPECT_EQ(number(4608 + 40, 4), number(4096 + 4, 4));  // the previous frame's checksum
   EXPECT_EQ(number(5632 + 44, 4), 2u);                   // the mark
   EXPECT_EQ(number(5632 + 32, 8), 0u);
   EXPECT_EQ(number(5632 + 16, 8), 46u);
@@ -156,7 +156,7 @@ TEST(GoldenLog, HistoryIsRead) {
   EXPECT_EQ(history.log_id(), golden::log_id);
   EXPECT_EQ(history.bases(), std::vector<std::uint64_t>{golden::base_seq});
   EXPECT_EQ(history.first_seq(), golden::base_seq);
-  // 7 is the first that was kept; 40 and 41 were never on disk; what lies between was removed.
+  // 7 is the first that was kept; those up to 39 were removed; 40 and 41 were never on disk.
   history.seek(40);
   log::logged_record record;
   ASSERT_EQ(history.next(record, ~0ull), log::walk_outcome::gap);
@@ -173,7 +173,7 @@ TEST(GoldenLog, HistoryIsRead) {
   EXPECT_EQ(of_another.open({golden::stream_id, golden::lane + 1}), -ESTALE);
   EXPECT_EQ(of_another.open({golden::stream_id + 1, golden::lane}), -ESTALE);
   EXPECT_EQ(of_another.open({golden::stream_id, golden::lane}), 0);
-  // By the index, and by time.
+  // By index and by time.
   history.seek(47);
   ASSERT_EQ(history.next(record, ~0ull), log::walk_outcome::record);
   EXPECT_EQ(record.seq, 47u);
@@ -221,7 +221,7 @@ TEST(GoldenLog, StateIsRead) {
   EXPECT_EQ(state->stream_id, golden::stream_id);
   EXPECT_EQ(state->lane_index, golden::lane);
   EXPECT_EQ(state->skipped, 2u);
-  // These of the bound.
+  // These come from the bound.
   EXPECT_EQ(state->last_base, golden::base_seq);
   EXPECT_EQ(state->durable_upto, golden::last_durable);
   EXPECT_EQ(state->subjects, 4u);
@@ -233,7 +233,7 @@ TEST(GoldenLog, StateIsWrittenOverTheOlderCopy) {
   ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
   layout::log_state state = golden::state_of(0);
   ASSERT_EQ(log::create_state(disk, pattern, state), 0);
-  // Generations 1 to 3 are of no interest: 4 and 5 stay.
+  // Generations 1 to 3 are overwritten: 4 and 5 remain.
   for (int i = 0; i < 3; ++i) ASSERT_EQ(log::write_state(disk, pattern, state), 0);
   for (const auto& wanted : {golden::older_state(), golden::state()}) {
     state.epoch = wanted.epoch;

@@ -1,5 +1,5 @@
 #pragma once
-/// checksums: makes the checksums of a log's parts right, so that a mutation gets behind them.
+/// checksums: corrects the checksums of a log's parts, so that a mutation is not stopped by them.
 
 #include <algorithm>
 #include <cstddef>
@@ -11,10 +11,10 @@
 
 namespace bus::fuzz {
 
-/// No lane comes to larger sequences (62 bits), and nothing that is whole claims any.
+/// No lane reaches larger sequences (of 62 bits), and nothing intact claims one.
 inline constexpr std::uint64_t largest_seq = layout::sequence_mask - (1u << 20);
 
-/// Of frames, wherever they begin, and of the records that follow each.
+/// Corrects each frame, wherever it begins, and the records that follow it.
 inline void mend_frames(std::span<std::byte> bytes, std::uint32_t seed) {
   constexpr std::size_t unit = layout::log_unit;
   for (std::size_t at = 0; at + unit <= bytes.size(); at += unit) {
@@ -37,7 +37,8 @@ inline void mend_frames(std::span<std::byte> bytes, std::uint32_t seed) {
   }
 }
 
-/// Of a compressed segment: its table and its blocks; in those that are not packed, the frames.
+/// Corrects a compressed segment: its table, its blocks, and the frames in blocks that are stored
+/// as they are.
 inline void mend_blocks(std::span<std::byte> file, std::uint32_t seed) {
   constexpr std::size_t unit = layout::log_unit;
   for (std::size_t at = layout::log_header_bytes; at + unit <= file.size(); at += unit) {
@@ -63,7 +64,7 @@ inline void mend_blocks(std::span<std::byte> file, std::uint32_t seed) {
   std::memcpy(bytes.data(), &table, sizeof table);
 }
 
-/// Of a whole segment file, compressed or not.
+/// Corrects a whole segment file, compressed or not.
 inline void mend_segment(std::span<std::byte> file, std::uint64_t log_id) {
   if (file.size() >= sizeof(layout::log_segment_header)) {
     layout::log_segment_header header;

@@ -1,8 +1,8 @@
 #include <string>
 #include <string_view>
 
-#include "client/keeper_status.hpp"
 #include "target.hpp"
+#include "wire/keeper_status.hpp"
 #include "wire/message.hpp"
 #include "wire/stream_json.hpp"
 
@@ -25,7 +25,7 @@ void as_request(const nlohmann::json& request) {
   require(config->send_timeout.count() >= 0 && config->max_age.count() >= 0 &&
               config->fsync_interval.count() >= 0,
           "times are not negative");
-  // What was understood is written, and understood again.
+  // What was parsed can be written and parsed again.
   const auto written = wire::to_json(*config);
   const auto again = wire::stream_from_json(written);
   require(static_cast<bool>(again) && wire::to_json(*again) == written,
@@ -42,21 +42,21 @@ void as_answer(const nlohmann::json& answer) {
             "an error survives the way through JSON");
     return;
   }
-  const auto info = client::keeper_from_json(*checked);
-  require(client::keeper_from_json(client::to_json(info)).logs.size() == info.logs.size(),
+  const auto info = wire::keeper_from_json(*checked);
+  require(wire::keeper_from_json(wire::to_json(info)).logs.size() == info.logs.size(),
           "a status survives, too");
 }
 
 }  // namespace
 
-// Input: a message as it comes through the socket.
+// Input: a message as it arrives at the socket.
 void control(input bytes) {
   const std::string_view all(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   const auto length = wire::body_bytes(all.substr(0, wire::head_bytes));
   if (!length) {
     require(length.error().code == errc::corrupt || length.error().code == errc::unsupported,
             "a head is refused");
-    // The head is hard to guess: the rest is tried without it, too.
+    // A valid head is hard to guess: a body is also tried without one.
     if (all.empty() || all.front() != '{') return;
   }
   const std::string_view body = length ? all.substr(wire::head_bytes, *length) : all;
@@ -66,7 +66,7 @@ void control(input bytes) {
   require(message->is_object(), "a message is an object");
   as_request(*message);
   as_answer(*message);
-  // What comes back when a request is repeated in an answer.
+  // As when a request is repeated in an answer.
   const std::string packed = wire::pack(*message);
   const auto again = wire::body_bytes(std::string_view(packed).substr(0, wire::head_bytes));
   if (packed.size() <= wire::largest_body_bytes)

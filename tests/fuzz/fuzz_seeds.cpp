@@ -1,4 +1,4 @@
-// The inputs that are kept, run once each: every crash that a fuzzer found stays found, without
+// Runs each stored input once. A crash that a fuzzer found stays covered, even in builds without
 // clang.
 
 #include <gtest/gtest.h>
@@ -48,8 +48,8 @@ TEST_P(FuzzSeeds, KeepEveryPromise) {
     ASSERT_TRUE(file) << path;
     const std::vector<char> bytes((std::istreambuf_iterator<char>(file)),
                                   std::istreambuf_iterator<char>());
-    std::cout << path << std::endl;  // the last one that is named is the one that aborts
-    // A copy that ends where it ends: AddressSanitizer sees the first byte that is read behind it.
+    std::cout << path << std::endl;  // the last path printed is the input that aborts
+    // An exact copy: AddressSanitizer sees the first byte that is read past its end.
     const std::vector<std::uint8_t> exact(bytes.begin(), bytes.end());
     GetParam().run(exact);
   }

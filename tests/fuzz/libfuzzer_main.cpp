@@ -1,4 +1,4 @@
-// The entry that libFuzzer calls. BUS_FUZZ_TARGET is one of the functions of target.hpp.
+// The entry point that libFuzzer calls. BUS_FUZZ_TARGET is one of the functions of target.hpp.
 
 #include "target.hpp"
 

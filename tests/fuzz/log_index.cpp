@@ -9,7 +9,7 @@ namespace bus::fuzz {
 
 namespace {
 
-// Input: a byte (bit 0: checksums are made right), a byte that chooses a sequence, then the index.
+// Input: a byte (bit 0: correct the checksums), a byte that chooses a sequence, then the index.
 constexpr std::uint64_t log_id = 0x0123456789abcdefu;
 constexpr std::uint64_t base_seq = 100;
 constexpr std::uint64_t frames = 24;

@@ -9,12 +9,13 @@ namespace bus::fuzz {
 
 namespace {
 
-// Input: a byte of modes, then a segment without the zeroes between its header and 4096.
+// Input: a byte of modes, a byte for with_limit and jump, then a segment without the zeros
+// between its header and offset 4096.
 enum mode : std::uint8_t {
   mend_checksums = 1,
-  know_id = 2,       // as a reader that has read `state`; else the header's word is taken for it
-  two_segments = 4,  // the second half is a segment of its own
-  with_limit = 8,    // as beside a writer: nothing above a sequence is looked at
+  know_id = 2,       // as a reader that has read `state`; otherwise the id comes from the header
+  two_segments = 4,  // the second half is a second segment
+  with_limit = 8,    // as beside a writer: nothing above a sequence is read
   jump = 16,         // begins in the middle
 };
 
@@ -29,12 +30,12 @@ std::vector<std::byte> segment_of(input bytes, bool mend, std::uint64_t& base_se
   if (!rest.empty()) std::memcpy(file.data() + layout::log_header_bytes, rest.data(), rest.size());
   if (mend) mend_segment(file, log_id);
   std::memcpy(&header, file.data(), sizeof header);
-  base_seq = std::min(header.base_seq, largest_seq);  // the name's
+  base_seq = std::min(header.base_seq, largest_seq);  // as in the file's name
   return file;
 }
 
-// D1, and that it comes to an end: each step needs a unit of the file, or says that sequences are
-// missing. Answers how long the segment is, unpacked.
+// D1, and that the walk ends: each step consumes a unit of the file or reports missing sequences.
+// Returns the segment's uncompressed length.
 std::uint64_t walk_segment(memory_disk& disk, const std::string& path, std::uint64_t id,
                            std::uint64_t base_seq) {
   log::segment_reader reader(disk);

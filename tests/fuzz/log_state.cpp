@@ -10,8 +10,8 @@ namespace bus::fuzz {
 
 namespace {
 
-// Input: a byte of modes, then both copies and the bound without what lies between them (or, raw:
-// the file).
+// Input: a byte of modes, then both copies and the bound without the gaps between them (raw: the
+// whole file).
 enum mode : std::uint8_t { mend_checksums = 1, raw = 2 };
 
 }  // namespace
@@ -44,7 +44,7 @@ void log_state(input bytes) {
   } else {
     require(failure == 0, "a state is no failure");
     require(state->magic == layout::log_state_magic, "a state is whole");
-    // Nothing newer is passed over.
+    // No newer copy is ignored.
     for (std::uint64_t copy = 0; copy < 2; ++copy) {
       layout::log_state other{};
       if (file.size() < copy * layout::log_state_stride + sizeof other) continue;

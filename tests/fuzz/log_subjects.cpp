@@ -9,7 +9,7 @@ namespace bus::fuzz {
 
 constexpr std::uint64_t stream_id = 0x1122334455667788u;  // of the golden file
 
-// Input: a byte (bit 0: checksums are made right), then the file.
+// Input: a byte (bit 0: correct the checksums), then the file.
 void log_subjects(input bytes) {
   reader in(bytes);
   const bool mend = (in.byte() & 1) != 0;
@@ -37,7 +37,7 @@ void log_subjects(input bytes) {
                 sizeof head.reserved);
     head.crc = log::subject_crc(stream_id, head, subject.text.data());
     require(at + sizeof head + subject.text.size() <= file.size(), "an entry lies in the file");
-    // Zeroes between entries are not damage: they are passed over.
+    // Zeros between entries are not damage: the reader skips them.
     while (at < found.prefix_end && std::memcmp(file.data() + at, &head, sizeof head) != 0) at += 8;
     require(at < found.prefix_end && std::memcmp(file.data() + at + sizeof head,
                                                  subject.text.data(), subject.text.size()) == 0,

@@ -1,5 +1,5 @@
-// Makes the seeds of the targets that read a log's files:   fuzz_make_seeds tests/fuzz/seeds
-// Seeds that a fuzzer found are kept beside them, named after what they found.
+// Writes the seeds of the targets that read a log's files:   fuzz_make_seeds tests/fuzz/seeds
+// Seeds that a fuzzer found lie in the same folders, named after what they found.
 
 #include <filesystem>
 #include <fstream>
@@ -30,14 +30,14 @@ bytes modes(std::initializer_list<int> values) {
   return made;
 }
 
-/// A segment as the target takes it: without the zeroes behind the header.
+/// A segment as the target takes it: without the zeros after the header.
 bytes short_segment(const bytes& file) {
   bytes made(file.begin(), file.begin() + sizeof(layout::log_segment_header));
   made.insert(made.end(), file.begin() + layout::log_header_bytes, file.end());
   return made;
 }
 
-/// Frames without padding between them: a fuzzer likes small inputs.
+/// Frames without padding between them, because small inputs suit a fuzzer.
 bytes dense_segment(std::uint64_t base_seq, int frames, std::uint32_t flags = 0) {
   bytes file(4096);
   auto header = golden::segment_header();
@@ -60,13 +60,13 @@ bytes dense_segment(std::uint64_t base_seq, int frames, std::uint32_t flags = 0)
                 [&](std::byte* to) { std::memset(to, 'm', 20u * static_cast<unsigned>(r)); });
     const auto whole = frame.finish(seq - 2, crc, crc);
     file.insert(file.end(), whole.begin(), whole.end());
-    if (flags != 0) seq += 2;  // a spill log skips
+    if (flags != 0) seq += 2;  // a spill log skips sequences
   }
   return file;
 }
 
-/// Compressed by nothing: one block that holds what was written as it was. `with_table`: else its
-/// magic is wrong.
+/// A compressed segment with one block that is stored as it is. Without `with_table` the magic of
+/// its table is wrong.
 bytes packed_segment(bytes file, bool with_table = true) {
   const std::uint32_t seed = log::seed_of(golden::log_id);
   file.resize(base::round_up(file.size(), layout::log_unit));
@@ -104,7 +104,7 @@ bytes packed_segment(bytes file, bool with_table = true) {
   return file;
 }
 
-/// By zstd, as it was written once.
+/// Compressed by zstd, as it was written once.
 bytes golden_compressed() {
   std::ifstream file(BUS_GOLDEN_DIRECTORY "/compressed/" + log::segment_name(golden::base_seq),
                      std::ios::binary);

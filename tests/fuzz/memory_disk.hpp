@@ -1,5 +1,5 @@
 #pragma once
-/// memory_disk: files of bytes in memory, to be read only.
+/// memory_disk: read-only files in memory.
 ///
 /// Threads    one
 
@@ -17,7 +17,7 @@ namespace bus::fuzz {
 
 class memory_disk final : public log::disk {
  public:
-  /// Whole paths, without any directory of their own.
+  /// By whole path; directories do not exist.
   std::map<std::string, std::vector<std::byte>> files;
   std::uint64_t reads = 0;
   std::uint64_t bytes_read = 0;

@@ -1,12 +1,12 @@
 #pragma once
-/// target: what a fuzz target is: a function that takes any bytes, and aborts when a promise does
-/// not hold.
+/// target: a fuzz target is a function that takes any bytes and aborts when a promise does not
+/// hold.
 ///
-/// The same functions run in two programs: fuzz_NAME (libFuzzer, preset `fuzz`) looks for inputs,
-/// fuzz_seeds (every test build) runs the inputs that are kept under seeds/NAME.
+/// The same functions run in two programs: fuzz_NAME (libFuzzer, preset `fuzz`) searches for
+/// inputs, fuzz_seeds (every test build) runs the inputs stored under seeds/NAME.
 ///
-/// Where a checksum would stop every mutation at once, the first byte of the input says whether
-/// checksums are made right before the bytes are read: so what lies behind them is reached, too.
+/// Where a checksum would stop every mutation at once, a bit of the first byte makes the target
+/// correct the checksums first, so that the code after them is reached, too.
 
 #include <cstddef>
 #include <cstdint>
@@ -18,9 +18,10 @@ namespace bus::fuzz {
 
 using input = std::span<const std::uint8_t>;
 
-/// A segment: walked by segment_reader, and by history, alone or as two segments.
+/// A segment: read by segment_reader and by history, alone or as two segments.
 void log_reader(input bytes);
-/// An index beside a segment that is whole: whatever it says, a reader finds what it asks for.
+/// An index beside an intact segment: whatever it contains, a reader finds the record it looks
+/// for.
 void log_index(input bytes);
 /// `state` of a lane.
 void log_state(input bytes);
@@ -31,14 +32,14 @@ void control(input bytes);
 /// busd's TOML file. Only in builds with busd.
 void configuration(input bytes);
 
-/// REQUIRES nothing of the input: a promise of the code under test did not hold.
+/// Aborts unless `holds`: the code under test broke `promise`.
 inline void require(bool holds, const char* promise) {
   if (holds) return;
   std::fprintf(stderr, "fuzz: broken promise: %s\n", promise);
   std::abort();
 }
 
-/// Takes the input apart from the front; zeroes when it is used up.
+/// Takes the input apart from the front; yields zeros when it is used up.
 class reader {
  public:
   explicit reader(input bytes) noexcept : rest_(bytes) {}

@@ -17,7 +17,7 @@ PATIENCE_S = 300
 
 
 def run(command, **how):
-    """Runs it; its output is shown when it fails."""
+    """Runs the command; prints its output if it fails."""
     done = subprocess.run([str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                           timeout=PATIENCE_S, **how)
     if done.returncode != 0:
@@ -47,7 +47,7 @@ def only(prefix, pattern):
 
 
 def check_package(options, prefix, work, root):
-    """find_package(bus), shared and static; then pkg-config."""
+    """Consumes the package by find_package(bus), shared and static, then by pkg-config."""
     build = work / "by_cmake"
     launcher = [f"-DCMAKE_CXX_COMPILER_LAUNCHER={options.launcher}"] if options.launcher else []
     run([options.cmake, "-S", options.consumer, "-B", build, f"-DCMAKE_PREFIX_PATH={prefix}",
@@ -66,7 +66,7 @@ def check_package(options, prefix, work, root):
 
 
 def check_files(prefix):
-    # Its threads and its handler at exit outlive a dlclose().
+    # The library's threads and its exit handler outlive a dlclose().
     expect("NODELETE" in run(["readelf", "-d", only(prefix, "libbus.so")]), "libbus.so may be unloaded (-z nodelete)")
     for name in ("bus.hpp", "session.hpp", "error.hpp"):
         expect((prefix / "include/bus" / name).is_file(), f"include/bus/{name} is not installed")

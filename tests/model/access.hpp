@@ -1,6 +1,6 @@
 #pragma once
-/// access: what bus::sync::hardware is to the product, on the model of memory. Every operation is a
-/// point where another process may go on, or where this one is killed.
+/// access: the operations of bus::sync::hardware, on the model of memory. Before each operation
+/// another process may run, or this one may be killed.
 
 #include "machine.hpp"
 #include "observer.hpp"
@@ -54,8 +54,8 @@ struct access {
                               });
   }
   static void fence(std::memory_order order, edge e) {
-    // Before it nothing that was stored need be visible, after it everything is: good moments for
-    // the others to go on.
+    // Just before a seq_cst fence, nothing that was stored need be visible yet. Just after it,
+    // everything is. Other processes run at both moments more often.
     const bool heavy = order == std::memory_order_seq_cst;
     if (heavy && active->dice().percent(15)) active->pause();
     active->point();

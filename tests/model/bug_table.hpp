@@ -1,6 +1,6 @@
 #pragma once
-/// bug_table: every weakened edge and omitted step, and the scenario that catches it.
-/// docs/memory_model.md tells why.
+/// bug_table: every weakened edge and omitted step, with the scenario that catches it.
+/// docs/memory_model.md explains them.
 
 #include <array>
 #include <string_view>

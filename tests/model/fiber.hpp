@@ -1,6 +1,6 @@
 #pragma once
-/// fiber: a simulated thread with a stack of its own. A killed one is never resumed; its stack is
-/// used again.
+/// fiber: a simulated thread with its own stack. A killed fiber is never resumed; its stack is
+/// reused.
 
 #include <ucontext.h>
 
@@ -46,7 +46,7 @@ class fiber {
   }
   bool finished() const { return finished_; }
 
-  /// From the scheduler: runs it until it yields or ends.
+  /// Called by the scheduler: runs the fiber until it yields or ends.
   void resume() {
 #if defined(__SANITIZE_THREAD__)
     sanitizer_caller_ = __tsan_get_current_fiber();
@@ -61,7 +61,7 @@ class fiber {
     __sanitizer_finish_switch_fiber(fake, nullptr, nullptr);
 #endif
   }
-  /// From the fiber.
+  /// Called by the fiber: returns to the scheduler.
   void yield() {
 #if defined(__SANITIZE_THREAD__)
     __tsan_switch_to_fiber(sanitizer_caller_, 0);
@@ -75,7 +75,7 @@ class fiber {
     __sanitizer_finish_switch_fiber(fake, &caller_stack_, &caller_stack_bytes_);
 #endif
   }
-  /// Never to be resumed.
+  /// Marks it finished: it must not be resumed.
   void drop() {
 #if defined(__SANITIZE_ADDRESS__)
     __asan_unpoison_memory_region(stack_.get(), stack_bytes);

@@ -1,7 +1,7 @@
 #pragma once
-/// machine: simulated processes of one thread each on the model of memory, chosen by a seeded
-/// generator at every operation. A kill ends a process at an operation: what it stored before
-/// stays, nothing of it runs afterwards.
+/// machine: simulated processes of one thread each on the model of memory. A seeded generator
+/// chooses which one runs next, at every operation. A kill ends a process at an operation: its
+/// earlier stores remain, and it never runs again.
 
 #include <array>
 #include <functional>
@@ -32,12 +32,12 @@ class machine {
     wake woken_by = wake::woken;
     std::uint32_t id = 0;
     std::uint64_t operations = 0;
-    std::uint64_t dies_at = 0;  // operation, 0 = never
+    std::uint64_t dies_at = 0;  // operation number, 0: never
   };
 
   memory mem;
   seeded_bug bug;
-  std::function<void(std::uint32_t)> on_killed;  // told by the scheduler
+  std::function<void(std::uint32_t)> on_killed;  // called by the scheduler
 
   void begin(std::uint64_t seed, std::uint64_t capacity_bytes) {
     random_ = random(mix(seed));
@@ -51,8 +51,8 @@ class machine {
   }
   random& dice() { return random_; }
 
-  /// Process numbers start at 1 and are never used twice within an execution. A new process knows
-  /// nothing yet: more than the kernel promises.
+  /// Process numbers start at 1 and are never reused within an execution. A new process starts
+  /// with an empty view; the kernel guarantees more than that.
   std::uint32_t spawn(role plays, std::uint64_t dies_at, std::function<void()> body) {
     if (used_ == processes_.size()) processes_.push_back(std::make_unique<process>());
     process& p = *processes_[used_++];
@@ -74,12 +74,13 @@ class machine {
   const void* sleeping_on(std::uint32_t id) const { return processes_[id - 1]->sleeps_on; }
   std::uint32_t process_count() const { return used_; }
   process& self() { return *running_; }
-  /// The proof that `id` is gone: its stores are behind the caller.
+  /// Called with proof that `id` is dead: all its stores happen before what the caller does next.
   void adopt_dead(std::uint32_t id) {
     if (id != 0 && id <= used_) mem.adopt(running_->knows, processes_[id - 1]->knows);
   }
 
-  /// Runs until nobody can go on. `limit` operations at most: more is a lack of progress.
+  /// Runs until no process can continue. More than `limit` operations count as a lack of
+  /// progress.
   void run(std::uint64_t limit) {
     const std::uint64_t end = steps_ + limit;
     while (failure_.empty()) {
@@ -103,9 +104,9 @@ class machine {
     }
   }
 
-  // What the simulated processes call.
+  // Called by the simulated processes.
 
-  /// Before every operation: somebody else may go on here, or the process ends here.
+  /// Before every operation: the process may be preempted or killed here.
   void point() {
     ++steps_;
     process& p = *running_;
@@ -116,14 +117,15 @@ class machine {
     mem.drift(p.knows);
     if (--burst_ == 0) p.runs.yield();
   }
-  /// Nothing to do just now: rather somebody else.
+  /// The process has nothing to do now: the scheduler prefers another one.
   void pause() {
     point();
     shunned_ = running_;
     burst_ = 0;
     running_->runs.yield();
   }
-  /// As a futex: sleeps when the word still is `expected`, and the life word of `lives` unchanged.
+  /// Like a futex: sleeps while the word is still `expected` and process `lives` (0: none) is
+  /// alive.
   wake sleep(const void* word, std::uint64_t expected, std::uint32_t lives = 0) {
     point();
     process& p = *running_;
@@ -142,7 +144,7 @@ class machine {
       p.woken_by = by;
     }
   }
-  /// Ends the execution.
+  /// Ends the execution as failed.
   void fail(std::string why) {
     if (failure_.empty()) failure_ = std::move(why);
     if (running_ != nullptr) {

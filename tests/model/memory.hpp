@@ -2,21 +2,24 @@
 /// memory: a model of weak memory: per word a short history of stores, per thread a view.
 /// Operational subset of RC11.
 ///
-///   load      relaxed: any store in the history that is not older than the thread's view of the
-///             word; acquire: takes over the store's view as well; relaxed: keeps it for the next
-///             acquire fence
-///   store     becomes the newest of its word; release: carries the thread's view; relaxed: the
-///   view of the last release fence read-modify-write  reads the newest; carries on the view of the
-///             store that it read (release sequence) fences    as in C++; seq_cst fences join one
-///             global view both ways copy_out  word by word, relaxed. A word may be read late,
-///             after later loads and relaxed stores of the same thread (load buffering), but before
-///             its next acquire or release fence, releasing store, or access to the same word
+///   load       relaxed: any store in the history that is not older than the thread's view of the
+///              word; acquire: also takes over the store's view; relaxed: keeps that view for the
+///              next acquire fence
+///   store      becomes the newest of its word; release: carries the thread's view; relaxed: the
+///              view of the last release fence
+///   modify     read-modify-write: reads the newest store and carries its view on (release
+///              sequence)
+///   fences     as in C++; seq_cst fences join one global view in both directions
+///   copy_out   word by word, relaxed. A word may be read late, after later loads and relaxed
+///              stores of the same thread (load buffering), but before its next acquire or
+///              release fence, its next releasing store, or its next access to the same word
 ///
-/// Old values go together: a thread falls behind now and then, and for a while most of its loads
-/// answer what was newest at one moment of the past, as far as its view allows.
+/// Stale values are correlated: now and then a thread lags, and for a while most of its loads
+/// return what was newest at one past moment, as far as its view allows.
 ///
-/// Not modelled: stores that land behind an older one of the same word, stores that pass an earlier
-/// load, histories of more than sixteen stores, seq_cst loads and stores (the lane code has none).
+/// Not modelled: stores that are ordered before an older store of the same word, stores that pass
+/// an earlier load, histories of more than sixteen stores, seq_cst loads and stores (the lane
+/// code has none).
 
 #include <algorithm>
 #include <array>
@@ -53,12 +56,12 @@ class memory {
  public:
   struct event {
     std::uint64_t value = 0;
-    std::uint32_t time = 0;  // stores of the whole execution before it
+    std::uint32_t time = 0;  // number of this store in the whole execution
     std::uint32_t view_id = 0;
     stamp at = 0;
   };
 
-  /// What one simulated thread knows.
+  /// The knowledge of one simulated thread.
   class thread {
    public:
     void clear() {
@@ -83,7 +86,7 @@ class memory {
     std::vector<std::uint8_t> known_;     // by view id: 1 pending, 2 joined
     std::vector<std::uint32_t> pending_;  // views read by relaxed loads, for the next acquire fence
     std::vector<late_read> late_;
-    std::uint32_t horizon_ = up_to_date;  // while it is behind: the moment that it sees
+    std::uint32_t horizon_ = up_to_date;  // while it lags: the moment that it sees
   };
 
   memory() : locations_(location_count), arena_(std::make_unique<arena>()) {}
@@ -101,7 +104,7 @@ class memory {
     newcomer_lag_percent_ = random_.pick({0, 30, 80});
     newest_only_ = false;
   }
-  /// From now on every load reads the newest store: time has passed.
+  /// From now on every load reads the newest store, as after a long time.
   void settle() { newest_only_ = true; }
 
   std::byte* header() const { return arena_->bytes; }
@@ -119,7 +122,7 @@ class memory {
   }
 
   std::uint64_t newest(const void* word) const { return locations_[index_of(word)].newest().value; }
-  /// Before the threads start: known to everybody.
+  /// Before the threads start: a value that every thread sees.
   void preset(const void* word, std::uint64_t value) {
     locations_[index_of(word)].events[0].value = value;
   }
@@ -142,7 +145,7 @@ class memory {
     push(t, index, value, order, 0);
   }
 
-  /// `decide(old, value)`: true: stores `value`.
+  /// `decide(old, value)` returns true to store `value`.
   template <class Decide>
   std::uint64_t modify(thread& t, const void* word, std::memory_order order, Decide&& decide) {
     const std::uint32_t index = index_of(word);
@@ -188,8 +191,8 @@ class memory {
     const std::uint64_t value = load(t, from, std::memory_order_relaxed);
     std::memcpy(to, &value, part);
   }
-  /// Called between operations: some reads that were put off happen now, a thread falls behind or
-  /// catches up.
+  /// Called between operations: delayed reads may happen now, and a thread may begin to lag or
+  /// catch up.
   void drift(thread& t) {
     if (!t.late_.empty() && random_.percent(10)) finish_late(t);
     if (t.horizon_ != up_to_date) {
@@ -198,14 +201,14 @@ class memory {
       fall_behind(t);
     }
   }
-  /// A thread that has not looked at the lane for long, or never, sees nothing of what is new.
+  /// A thread that has not read the lane for a long time, or never has, may see nothing new.
   void newcomer(thread& t) {
     if (random_.percent(newcomer_lag_percent_)) fall_behind(t);
   }
   void finish_late(thread& t) {
     while (!t.late_.empty()) finish_one(t, t.late_.size() - 1);
   }
-  /// Somebody was proven gone: everything it did is behind the one who knows the proof.
+  /// `gone` is proven dead: all it did happens before what `t` does next.
   void adopt(thread& t, const thread& gone) { t.now_.join(gone.now_); }
 
  private:
@@ -232,7 +235,7 @@ class memory {
   std::size_t offset_of(const void* word) const {
     const auto offset =
         static_cast<std::size_t>(static_cast<const std::byte*>(word) - arena_->bytes);
-    // the lane code left its memory
+    // the lane code accessed memory outside the lane
     if (offset >= sizeof arena_->bytes || offset % 8 != 0) std::abort();
     return offset;
   }
@@ -331,7 +334,7 @@ class memory {
   std::uint64_t capacity_bytes_ = 4096;
   std::vector<location> locations_;
   std::unique_ptr<arena> arena_;
-  std::vector<std::unique_ptr<view>> views_;  // 0 is none
+  std::vector<std::unique_ptr<view>> views_;  // index 0 is unused: no view
   std::uint32_t views_used_ = 0;
   std::uint32_t now_ = 0;  // stores so far
   view seq_cst_{};

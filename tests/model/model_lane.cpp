@@ -1,12 +1,12 @@
-/// model_lane: runs the product's lane code on a model of weak memory, under random schedules, with
-/// a kill at any operation.
+/// model_lane: runs the product's lane code on a model of weak memory, under random schedules
+/// that may kill a process at any operation.
 ///
 ///   model_lane [--seconds N] [--executions N] [--seed S] [--scenario NAME] [--bug NAME]
 ///   model_lane --list     the seeded bugs
 ///
-/// Without a bug: 0 when no invariant failed. With one (`--bug all`: each in turn): 0 when it was
-/// caught. An execution depends on its seed, scenario and bug only: a failure is repeated by
-/// `--seed S --executions 1` with these.
+/// Exits with 0 when no invariant failed; with --bug, when the bug was caught (`--bug all`: each
+/// one, in turn). An execution depends only on its seed, scenario and bug: to repeat a failure,
+/// pass `--seed S --executions 1` with the same scenario and bug.
 
 #include <unistd.h>
 
@@ -41,7 +41,7 @@ struct outcome {
   std::string failure;
 };
 
-// The scenarios take turns, each execution with the next seed.
+// The scenarios take turns. A seed runs every scenario once.
 outcome explore(const request& wanted, std::string_view only, const model::seeded_bug& bug,
                 std::uint64_t seed, double seconds) {
   static model::machine machine;
@@ -136,7 +136,7 @@ int main(int argc, char** argv) {
     return 2;
   }
   const std::size_t runs = wanted.bug == "all" ? model::bug_table.size() : 1;
-  // an execution that never ends
+  // ends an execution that never ends
   ::alarm(static_cast<unsigned>(wanted.seconds * static_cast<double>(runs)) + 100);
   const std::uint64_t seed = wanted.seed ? *wanted.seed : std::random_device{}();
   if (!wanted.bug.empty()) return run_bugs(wanted, seed);

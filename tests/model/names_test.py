@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The seeded bugs of model_lane and the names in docs/memory_model.md are the same.
+"""Checks that docs/memory_model.md names exactly the seeded bugs of model_lane.
 
 usage: names_test.py MODEL_LANE DOCUMENT
 """

@@ -1,6 +1,6 @@
 #pragma once
-/// observer: sees what the lane code does to memory: the oracle that knows what was committed, and
-/// the seeded omissions.
+/// observer: sees the lane code's operations on memory. It is the oracle, which knows what was
+/// committed, and it implements the seeded omissions.
 
 #include <atomic>
 #include <cstdint>

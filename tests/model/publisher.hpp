@@ -1,12 +1,12 @@
 #pragma once
-/// publisher: a simulated process that publishes, as client/lane_port and client/writer_gate do it
+/// publisher: a simulated process that publishes as client/lane_port and client/writer_gate do,
 /// with the same lane code.
 
 #include "world.hpp"
 
 namespace model {
 
-/// As client/writer_gate: readers that are announced but not known yet hold everything back.
+/// Like client/writer_gate: announced readers that are not known yet hold back all publishing.
 class gate {
  public:
   explicit gate(world& w) : w_(w) {}
@@ -73,7 +73,7 @@ struct publisher_options {
   bool sleeps_when_full = false;
   bool small_records = false;
   bool large_records = false;
-  std::uint32_t payload_bytes = 0;  // of every large record; 0: by chance
+  std::uint32_t payload_bytes = 0;  // of every large record; 0: random
 };
 
 class publisher {
@@ -83,7 +83,7 @@ class publisher {
     id_ = w.m().self().id;
   }
 
-  /// The life of the process.
+  /// What the process does from start to exit.
   void run() {
     gate_.resolve();
     if (options_.exclusive) take_lease();
@@ -106,7 +106,8 @@ class publisher {
       if (owner != 0 && w_.m().killed(owner)) {
         w_.m().adopt_dead(owner);
         if (!bus::sync::take_over<access>(lock, seen, id_)) continue;
-        // With a lease the turn is its owner's, alive or dead: take_over_lease decides.
+        // With a lease the turn belongs to the lease's owner, alive or dead: take_over_lease
+        // decides.
         if (access::load(turn_words().lease, relaxed, edge::none) == 0) repair();
         return;
       }
@@ -123,7 +124,7 @@ class publisher {
     w_.check_turn(writer_, "after a repair");
   }
 
-  // REQUIRES: locked. As lane_port::take_over_lease: afterwards no other process has the lease.
+  // REQUIRES: locked. Like lane_port::take_over_lease: afterwards no other process has the lease.
   void take_over_lease() {
     using enum std::memory_order;
     const std::uint64_t lease = access::load(turn_words().lease, relaxed, edge::none);
@@ -153,7 +154,7 @@ class publisher {
     unlock();
   }
 
-  // As lane_port::put_plain_shared: false, not now.
+  // Like lane_port::put_plain_shared. False: not possible now.
   bool plain_turn() {
     if (mine().count != 1 || !w_.m().dice().percent(60)) return false;
     if (!bus::sync::try_lock<access>(turn_words().lock, id_)) return false;
@@ -222,7 +223,7 @@ class publisher {
            writer_.reserve(total, [this](std::uint64_t tail) { return gate_.lowest_pin(tail); });
   }
 
-  // Nothing is held here.
+  // REQUIRES: the lock is not held.
   void wait_for_space(std::uint64_t tail) {
     using enum std::memory_order;
     if (gate_.has_unresolved()) return gate_.resolve();
@@ -231,7 +232,7 @@ class publisher {
       w_.m().wake_all(&w_.parked());
       return w_.m().pause();
     }
-    // It spins for a while before it sleeps.
+    // A publisher may spin for a while before it sleeps.
     for (std::uint32_t spins = w_.m().dice().pick({0, 0, 3, 12}); spins != 0; --spins)
       w_.m().pause();
     auto& waiting = w_.lane.header->counters.waiting;
@@ -282,8 +283,8 @@ class publisher {
 
   void wake_readers() {
     using enum std::memory_order;
-    // [W1] The bit goes, the count stays: fetch_and. A reader that looked before and sleeps after
-    // finds another value.
+    // [W1] Clears the bit and keeps the count, as fetch_and would. A reader that loaded the word
+    // earlier and sleeps later finds another value.
     std::uint64_t seen = access::load(w_.armed(), relaxed, edge::none);
     while (!access::compare_exchange(w_.armed(), seen, seen & ~armed_bit, acq_rel, edge::armed)) {
     }
@@ -305,7 +306,7 @@ class publisher {
     const std::size_t wanted =
         !opens_ && !options_.large_records && dice.percent(25) ? dice.between(2, batch_max) : 1;
     const std::uint64_t ticks = ++w_.ticks;
-    w_.tags += 2;  // tags of neighbours in a batch differ by one, of others by more
+    w_.tags += 2;  // tags in a batch differ by one, others by more
     const bool large = !options_.small_records && dice.percent(15);
     while (now.count < wanted) {
       sent message;

@@ -1,5 +1,5 @@
 #pragma once
-/// scenario: what the simulated processes of an execution do, and one execution of it.
+/// scenario: what the simulated processes of an execution do, and how to run one execution.
 
 #include <array>
 #include <string>
@@ -21,13 +21,13 @@ struct scenario {
   std::uint32_t publisher_kill_percent;
   std::uint32_t subscriber_kill_percent;
   bool open_records = false;
-  bool sleeps = false;  // readers sleep by the armed word
+  bool sleeps = false;  // readers sleep on the armed word
   bool large_records = false;
-  std::uint32_t visits_percent = 50;  // of the readers leave, to come back
+  std::uint32_t visits_percent = 50;  // share of readers that leave and come back
   std::uint32_t visits_max = 3;
-  std::uint32_t leaves_percent = 5;  // of their polls
-  bool ponders = false;              // readers do something else for long, and hold records
-  std::uint32_t skims_percent = 0;   // of the readers look at no payload
+  std::uint32_t leaves_percent = 5;  // share of polls after which a reader leaves
+  bool ponders = false;              // readers sleep for a long time while they hold records
+  std::uint32_t skims_percent = 0;   // share of readers that never read a payload
 };
 
 inline constexpr std::array<scenario, 8> scenarios{{
@@ -57,7 +57,7 @@ class execution {
  public:
   execution(machine& m, world& w) : m_(m), w_(w) {}
 
-  /// Empty, or which invariant failed.
+  /// Returns the invariant that failed, or an empty string.
   std::string run(const scenario& of, std::uint64_t seed) {
     of_ = &of;
     auto& dice = m_.dice();
@@ -82,8 +82,8 @@ class execution {
     go_on_until_quiet();
     if (!m_.failure().empty()) return m_.failure();
 
-    // Time passes, nobody dies any more. A survivor publishes twice, a newcomer reads everything
-    // there is.
+    // Time passes, and no process dies any more. A survivor publishes twice; a new reader reads
+    // everything there is.
     m_.mem.settle();
     w_.turns_left = 2;
     respawns_left_ = 0;
@@ -142,7 +142,7 @@ class execution {
   void replace(std::uint32_t id) {
     const bool was_subscriber = subscribers_[id] != nullptr;
     subscribers_[id] = nullptr;
-    // Who sleeps on its life is woken.
+    // Wakes the processes that sleep until this one dies.
     m_.wake_all(nullptr, machine::wake::timed_out);
     if (respawns_left_ == 0) return;
     --respawns_left_;
@@ -152,8 +152,8 @@ class execution {
       spawn_publisher(true);
   }
 
-  // Everybody sleeps or is done. Somebody who sleeps although there is something to do was not
-  // woken.
+  // Runs until every process sleeps or has ended. A process that sleeps although it has work to
+  // do missed a wake-up.
   void go_on_until_quiet() {
     for (int rounds = 0; rounds < 2000; ++rounds) {
       m_.run(steps_max);
@@ -181,8 +181,9 @@ class execution {
     m_.fail("no progress: readers do not reach the tail");
   }
 
-  // A reader gives up to half a share back without a tick, and until its first tick a publisher may
-  // sleep on a place where it tried to enter and did not stay.
+  // A reader gives up to half a share back without a tick. Until its first tick after entering, a
+  // publisher may sleep on the pin of a position where the reader tried to enter but did not
+  // stay.
   void check_sleeping_publisher(std::uint32_t id) {
     for (const subscriber* one : subscribers_)
       if (one != nullptr && one->tick_word() == m_.sleeping_on(id) && !one->has_ticked()) return;

@@ -1,6 +1,6 @@
 #pragma once
-/// seeded_bug: what an execution leaves out or weakens on purpose, to prove that the invariants
-/// notice.
+/// seeded_bug: what an execution omits or weakens on purpose, to prove that the invariants detect
+/// it.
 
 #include <cstdint>
 
@@ -10,7 +10,7 @@ namespace model {
 
 enum class role : std::uint8_t { writer, reader };
 
-/// Operations of one edge that become relaxed (fences: are left out).
+/// Which operations of one edge become relaxed (fences are omitted).
 enum class side : std::uint8_t {
   none,
   release,  // releasing stores and the release half of read-modify-writes
@@ -26,17 +26,17 @@ enum class omission : std::uint8_t {
   none,
   zero,               // zeroing of the words where the next records will start
   reserved_end,       // the store that announces what will be overwritten
-  lap_check,          // readers' look at reserved_end
-  candidate,          // gate_limit shown before the readers are looked at
-  confirmation,       // a new reader's look at gate_limit
-  repaired_zero_end,  // repair keeps the dead publisher's idea of what is zero
-  repair,             // a lock taken over from a dead publisher is used as it is
-  // the armed word does not change with a wake-up: a reader that armed before sleeps on another's
-  // arming
+  lap_check,          // readers' check of reserved_end
+  candidate,          // gate_limit stored before the readers are checked
+  confirmation,       // a new reader's check of gate_limit
+  repaired_zero_end,  // repair keeps the dead publisher's zero_end
+  repair,             // a lock taken over from a dead publisher is used without repair
+  // the armed word does not change with a wake-up: a reader that armed it before then sleeps on
+  // another reader's arming
   armed_count,
-  second_look,        // armed, and then to sleep without looking again
-  second_scan,        // waiting, and then to sleep without looking at the readers again
-  late_announcement,  // a new reader enters first, and is announced afterwards
+  second_look,        // armed, then asleep without a second check
+  second_scan,        // waiting, then asleep without a second scan of the readers
+  late_announcement,  // a new reader enters first and is announced afterwards
 };
 
 struct seeded_bug {

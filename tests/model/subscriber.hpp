@@ -1,6 +1,6 @@
 #pragma once
-/// subscriber: a simulated process that reads, as client/source and client/subscriber_core do it
-/// with the same lane code. It compares everything that it is handed with the oracle.
+/// subscriber: a simulated process that reads as client/source and client/subscriber_core do,
+/// with the same lane code. It compares everything that it receives with the oracle.
 
 #include "world.hpp"
 
@@ -9,12 +9,12 @@ namespace model {
 struct subscriber_options {
   bool gating = false;
   bool wants_open = false;
-  bool sleeps = false;               // by the armed word
-  std::uint32_t visits_more = 0;     // leaves so often, to come back
-  std::uint32_t leaves_percent = 5;  // of its polls
-  bool stays = true;                 // comes back from the last of these visits
-  bool ponders = false;              // with records in hand
-  bool skims = false;                // does not look at payloads
+  bool sleeps = false;               // on the armed word
+  std::uint32_t visits_more = 0;     // times it leaves, to come back
+  std::uint32_t leaves_percent = 5;  // share of its polls
+  bool stays = true;                 // comes back after the last of these visits
+  bool ponders = false;              // sleeps while it holds records
+  bool skims = false;                // does not read payloads
   bool from_all = false;             // enters at the oldest record
 };
 
@@ -26,7 +26,7 @@ class subscriber {
     leaves_left_ = options.visits_more;
   }
 
-  /// The life of the process.
+  /// What the process does from start to exit.
   void run() {
     access::store(w_.pin(pin_index_).lane_key, world::lane_key, std::memory_order_relaxed,
                   edge::none);
@@ -73,7 +73,7 @@ class subscriber {
       if (to.taken_count_ == take_max) return ring::verdict::full;
       taken& slot = to.taken_[to.taken_count_];
       slot.view = view;
-      // cannot be: the lane checks it
+      // cannot happen: the lane checks it
       if (view.shape.payload_bytes > sizeof slot.payload) return ring::verdict::skipped;
       if (to.reader_.may_be_lapped() && !to.options_.skims)
         access::copy_out(slot.payload.data(), view.payload(), view.shape.payload_bytes);
@@ -98,7 +98,7 @@ class subscriber {
     for (int attempt = 0;; ++attempt) {
       w_.m().mem.newcomer(w_.m().self().knows);
       if (enter()) break;
-      // With everything at rest there is always a place to enter.
+      // At rest there is always a position to enter at.
       if (w_.stopping && attempt > 3) {
         w_.m().fail("a reader cannot enter a lane at rest");
         return false;
@@ -115,7 +115,7 @@ class subscriber {
     open_seen_ = 0;
     note_expected();
     check_waypoint({reader_.position(), reader_.next_seq(), 0});
-    // Not only what it saw: what is.
+    // Checks the newest value, not only the one that this reader can see.
     const auto& reserved_end = w_.lane.header->limits.reserved_end;
     if (options_.gating &&
         w_.m().mem.newest(&reserved_end) > reader_.position() + w_.lane.capacity_bytes)
@@ -123,7 +123,7 @@ class subscriber {
     reader_.release();
     return true;
   }
-  // As source::enter does it for its kinds of start.
+  // Like source::enter for its kinds of start.
   bool enter() {
     auto& dice = w_.m().dice();
     const std::uint32_t kind = options_.from_all ? 0 : dice.below(3);
@@ -160,7 +160,7 @@ class subscriber {
         return true;
       }
     }
-    return false;  // all in use: like a subscribe that is refused
+    return false;  // all in use: as a subscribe that is refused
   }
   std::uint64_t entry_value() const { return std::uint64_t{id_} << 32 | pin_index_; }
 
@@ -169,7 +169,7 @@ class subscriber {
     has_ticked_ = false;
     reader_.leave();
     auto& tick = w_.pin(pin_index_).tick;
-    // [W2] release: a publisher that goes to sleep on this value has seen that we are gone.
+    // [W2] release: a publisher that goes to sleep on this value has seen that this reader left.
     access::store(tick, access::load(tick, std::memory_order_relaxed, edge::none) + 1,
                   std::memory_order_release, edge::waiting);
     if (w_.m().dice().percent(30)) w_.m().pause();
@@ -179,7 +179,7 @@ class subscriber {
                              edge::announce);
   }
 
-  /// True: something was there.
+  /// True: there was something to read.
   bool poll() {
     taken_count_ = 0;
     const std::size_t budget = w_.m().dice().between(1, take_max);
@@ -245,7 +245,7 @@ class subscriber {
       w_.m().pause();
     if (options_.ponders && !w_.stopping && w_.m().dice().percent(15))
       w_.m().sleep(&w_.parked(), 0);
-    w_.m().mem.finish_late(w_.m().self().knows);  // what was read late is there now
+    w_.m().mem.finish_late(w_.m().self().knows);  // completes the delayed reads
     for (std::size_t i = 0; i < taken_count_; ++i)
       if (!taken_[i].view.open) check(taken_[i]);
   }
@@ -278,7 +278,7 @@ class subscriber {
     return true;
   }
 
-  // The open record was completed: all of it is there, as long as it is not given back.
+  // The open record was committed: its payload is complete and readable until it is given back.
   void closed() {
     open_seen_ = 0;
     const ring::record_view& view = open_.view;
@@ -287,15 +287,14 @@ class subscriber {
     check(open_);
   }
 
-  // As message::available and the bytes that it promises.
+  // Like message::available and the bytes that it promises.
   void read_open(taken& one, std::size_t index) {
     const ring::record_view& view = one.view;
     if (!options_.wants_open)
       return w_.m().fail("an open record is delivered to a reader that did not ask for it");
     if (view.seq != expected_ + index)
       return w_.m().fail("an open record is delivered out of order");
-    // The oracle's word may have moved on: the record is committed or aborted by now, or still
-    // open.
+    // The oracle may be ahead: by now the record is committed or aborted, or it is still open.
     const bool committed =
         view.seq <= w_.journal.size() && w_.journal[view.seq - 1].position == view.position;
     const bool open = w_.open_by != 0 && view.position == w_.end_position;
@@ -314,25 +313,25 @@ class subscriber {
       return w_.m().fail("an open record's progress word promises bytes that are not there");
   }
 
-  // As subscriber_core::release_all.
+  // Like subscriber_core::release_all.
   void give_back() {
     if (reader_.held_bytes() == 0) return;
     reader_.release();
     if (reader_.unticked_bytes() >= reader_.share_bytes() / 2) tick();
   }
-  // As source::tick.
+  // Like source::tick.
   void tick() {
     if (!reader_.has_unticked_release()) return;
     if (reader_.tick()) w_.m().wake_all(&w_.pin(pin_index_).tick);
     has_ticked_ = true;
   }
-  // A reader that is idle, or held its share.
+  // For a reader that is idle or has held its share.
   void hand_back() {
     give_back();
     tick();
   }
 
-  // As client/sleeper: armed, one more look, sleep.
+  // Like client/sleeper: arms, checks once more, sleeps.
   void sleep() {
     using enum std::memory_order;
     // [W1] fetch_or
@@ -346,7 +345,7 @@ class subscriber {
     if (!ready && !w_.stopping) w_.m().sleep(&w_.armed(), seen | armed_bit);
   }
 
-  // Nobody publishes any more: the tail is reached in a bounded number of looks.
+  // No process publishes any more: a bounded number of polls reaches the tail.
   void drain() {
     std::uint32_t looks = 0;
     while (reader_.position() != w_.end_position) {
@@ -382,7 +381,7 @@ class subscriber {
   taken open_;  // the open record that was handed out
 
  public:
-  // For the oracle, when everybody sleeps.
+  // For the oracle, when every process sleeps.
   bool has_ticked() const { return has_ticked_; }  // since it entered
   const void* tick_word() const { return &w_.pin(pin_index_).tick; }
   bool at_tail() const { return reader_.position() == w_.end_position; }

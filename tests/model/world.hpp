@@ -1,9 +1,9 @@
 #pragma once
 /// world: one lane on the model of memory, the tables around it, and the oracle.
 ///
-/// The oracle sees every store of a commit word. It knows at each moment which records are
-/// committed, where the tail is, and says what is wrong: a sequence used twice or left out, a
-/// record in the wrong place, a repair that lost something.
+/// The oracle sees every store of a commit word, so that it always knows which records are
+/// committed and where the tail is. It reports a sequence that is used twice or skipped, a record
+/// at the wrong position, and a repair that lost something.
 
 #include <array>
 #include <string>
@@ -32,17 +32,17 @@ inline constexpr std::uint64_t armed_bit = 1;
 inline constexpr std::uint64_t armed_count = 4;  // rises with each wake-up
 inline constexpr std::size_t payload_words_max = 2048 / 8;
 
-/// Everything about one message. Its payload can be computed again from `tag` and `bait`.
+/// One message. Its payload can be recomputed from `tag` and `bait`.
 struct sent {
   std::uint64_t tag = 0;
-  // a sequence that some reader expects: payloads pretend to be that record
+  // a sequence that a reader expects: the payload imitates that record
   std::uint64_t bait = 0;
   std::uint64_t position = 0;
   layout::record_shape shape{};
   std::uint32_t publisher = 0;
   std::uint64_t ticks = 0;
 
-  /// Words that would start a record look like one.
+  /// Words at places where a record could start look like the start of one.
   std::uint64_t payload_word(std::size_t i) const {
     const std::uint64_t noise = mix(tag * 0x10001 + i);
     const std::size_t in_line = (i + (layout::record_header_bytes + shape.header_bytes) / 8) % 8;
@@ -64,7 +64,7 @@ class world final : public observer {
     std::uint64_t capacity_bytes = 4096;
     bool overwriting = true;
   };
-  /// What a publisher is about to commit.
+  /// The messages that a publisher is about to commit.
   struct intent {
     std::array<sent, batch_max> messages;
     std::size_t count = 0;
@@ -161,15 +161,15 @@ class world final : public observer {
     }
   }
 
-  /// Was a waypoint like this ever written? The first record of a new lane may have been aborted
-  /// since.
+  /// Whether such a waypoint was ever written. The first record of a new lane may have been
+  /// aborted since.
   bool is_waypoint(const ring::entry_point& entry) const {
     if (entry.position == 0 && entry.seq == 1) return true;
     return entry.seq != 0 && entry.seq <= journal.size() &&
            journal[entry.seq - 1].position == entry.position;
   }
 
-  /// Under the lock or the lease: is what this publisher believes true?
+  /// REQUIRES: the lock or the lease. Fails unless the publisher's tail and sequence are right.
   void check_turn(const lane_writer& writer, const char* when) {
     if (writer.tail() != end_position || writer.next_seq() != journal.size() + 1)
       m_.fail(std::string(when) + ": tail " + std::to_string(writer.tail()) + " sequence " +
@@ -178,7 +178,7 @@ class world final : public observer {
               std::to_string(journal.size() + 1));
   }
 
-  /// Up to here the readers leave room. Nobody runs just now.
+  /// The position up to which readers leave space. No process runs meanwhile.
   std::uint64_t room_end() {
     std::uint64_t lowest = end_position;
     for (std::size_t i = 0; i < reader_entries; ++i) {
@@ -191,8 +191,8 @@ class world final : public observer {
     return lowest + lane.capacity_bytes;
   }
 
-  /// Every block that readers may enter at has the waypoint of the first record that starts in it.
-  /// Nobody runs any more.
+  /// Checks that each block where readers may enter has the waypoint of the first record that
+  /// starts in it. No process runs any more. Empty: none is missing.
   std::string missing_waypoint() {
     const std::uint64_t block = lane.block_bytes();
     const std::uint64_t end = m_.mem.newest(&lane.header->limits.reserved_end);
@@ -206,14 +206,14 @@ class world final : public observer {
       if (member) continue;  // a batch has one waypoint, for its first record
       last_block = position / block;
       if (position < lowest) continue;
-      // A repair may have written it for an earlier member of a batch.
+      // A repair may have written it for an earlier record of a batch.
       const auto& point = lane.waypoint_of(position);
       const std::uint64_t found = m_.mem.newest(&point.position);
       const std::uint64_t seq = m_.mem.newest(&point.seq);
       if (found / block == position / block && found <= position && seq != 0 && seq <= i + 1 &&
           journal[seq - 1].position == found)
         continue;
-      // A new lane's own waypoint; the record there may have been aborted since.
+      // The first waypoint of a new lane; its record may have been aborted since.
       if (position < block && found == 0 && seq == 1) continue;
       return "the block of sequence " + std::to_string(i + 1) + " at " + std::to_string(position) +
              " has no waypoint";
@@ -224,15 +224,15 @@ class world final : public observer {
   ring::lane_memory lane;
   std::vector<sent> journal;  // [sequence - 1]
   std::uint64_t end_position = 0;
-  std::uint32_t open_by = 0;  // process whose record is open, 0 none
+  std::uint32_t open_by = 0;  // process whose record is open, 0: none
   std::uint64_t aborted = 0;
   std::vector<intent> intents;  // by process
   std::array<std::uint64_t, pin_max> expected_by_reader{};
   std::size_t pins_used = 0;
   std::uint64_t ticks = 0;
   std::uint64_t tags = 0;
-  std::uint32_t turns_left = 0;  // turns that publishers still have to do
-  bool stopping = false;         // readers go to the tail and leave
+  std::uint32_t turns_left = 0;  // turns left for the publishers
+  bool stopping = false;         // readers read up to the tail and leave
 
  private:
   machine& m_;

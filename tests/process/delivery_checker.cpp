@@ -41,7 +41,7 @@ void delivery_checker::complain(complaint_kind kind, std::string text) {
 
 void delivery_checker::on_message(const bus::message& message) {
   if (early_ && !message.wait_available(message.size())) {
-    ++aborted_;  // its publisher died while it wrote: never complete, never counted
+    ++aborted_;  // its publisher died while writing: never complete, never counted
     return;
   }
   on_message(arrival{message.sequence(), message.subject(), message.payload(), message.header("n"),

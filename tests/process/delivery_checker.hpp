@@ -1,12 +1,15 @@
 #pragma once
 /// delivery_checker: judges what a subscriber of one stream receives against the journal. It only
-/// collects complaints, so that the tests of the checker itself can ask for them.
+/// collects complaints, so that the checker's own tests can read them.
 ///
 /// What it demands
-///   1  Sequences of each lane rise by one; a jump is announced by exactly one gap that covers it.
-///   2  Each life's messages come once each, in order, from the first: a number is skipped only
-///   within an announced gap. 3  Bytes, size, subject and headers are what the publisher wrote. 4
-///   Nothing comes that was not begun; after a death everything that was done has come, and a batch
+///   1  Sequences of each lane rise by one; a jump is announced by exactly one gap that covers
+///      it.
+///   2  Each life's messages come once each, in order, from the first. A number is skipped only
+///      within an announced gap.
+///   3  Bytes, size, subject and headers are what the publisher wrote.
+///   4  Nothing comes that was not begun. After a death everything that was done has come, and a
+///      batch whole or not at all.
 ///   whole or not at all.
 
 #include <bus/bus.hpp>
@@ -41,10 +44,10 @@ struct complaint {
   std::string text;
 };
 bool any_is(const std::vector<complaint>& all, complaint_kind kind) noexcept;
-/// A line for each, and how many more there were.
+/// One line per complaint, and how many more there were.
 std::string report_of(const std::vector<complaint>& all, std::uint64_t more);
 
-/// One message as it came.
+/// One message as it arrived.
 struct arrival {
   std::uint64_t sequence = 0;
   std::string_view subject;
@@ -55,9 +58,9 @@ struct arrival {
 
 class delivery_checker {
  public:
-  /// `early`: the subscriber reads large messages while they are written. What it read may be
-  /// aborted after all: then its sequence goes to the next message, which is no complaint as long
-  /// as the publisher was never told ok.
+  /// `early`: the subscriber reads large messages while they are written. A message that it read
+  /// may be aborted later, and its sequence goes to the next message. That is no complaint if the
+  /// publisher never got ok.
   explicit delivery_checker(const journal& lives, bool early = false)
       : lives_(lives), early_(early) {}
 
@@ -66,11 +69,11 @@ class delivery_checker {
   void on_gap(std::uint64_t first, std::uint64_t count, std::uint32_t lane = 0);
   void complain(complaint_kind kind, std::string text);
 
-  /// The publisher of `life` is dead and everything that it published has been polled.
+  /// REQUIRES: the publisher of `life` is dead, and all that it published has been polled.
   void settle(std::uint32_t life);
 
   std::uint64_t last_of(std::uint32_t life) const;
-  /// The last sequence of the lane that came, or was lost.
+  /// The last sequence of the lane that arrived or was lost.
   std::uint64_t read_up_to(std::uint32_t lane) const {
     const auto next = next_sequences_.find(lane);
     return next == next_sequences_.end() ? 0 : next->second - 1;
@@ -82,14 +85,14 @@ class delivery_checker {
   bool has(complaint_kind kind) const;
   std::string report() const;
 
-  /// With gaps: messages that are missing in all must be as many as the gaps said. Call when all
-  /// lives are settled.
+  /// REQUIRES: all lives are settled. With gaps, as many messages must be missing as the gaps
+  /// announced.
   void settle_gaps();
 
  private:
   struct life_state {
     std::uint64_t last = 0;
-    std::uint64_t gaps_seen = 0;  // gaps() when the last one came: a skip needs a newer gap
+    std::uint64_t gaps_seen = 0;  // gaps() when the last one arrived; a skip needs a newer gap
     bool settled = false;
   };
 
@@ -105,7 +108,7 @@ class delivery_checker {
   std::uint64_t gaps_ = 0;
   std::uint64_t gap_messages_ = 0;
   std::uint64_t missing_ = 0;        // numbers skipped
-  std::uint64_t missing_maybe_ = 0;  // of messages whose publication nobody can tell
+  std::uint64_t missing_maybe_ = 0;  // messages that may or may not have been published
   std::uint64_t aborted_ = 0;
 };
 

@@ -1,6 +1,6 @@
-// What groups owe their users when something goes wrong, each with the mistake that its test
-// catches: attempts that count, losses that are told, tokens that rise, an active consumer that
-// hangs, events of what a looking command finds first.
+// What groups guarantee when something fails: attempts that count, reported losses, rising
+// tokens, an active consumer that hangs, and events of what a status command finds first. The
+// first tests also seed the mistake that they must catch.
 
 #include <bus/bus.hpp>
 
@@ -29,7 +29,7 @@ class GroupFaults : public ::testing::Test {
   }
 };
 
-// A bus of its own with the stream "orders".
+// A separate bus with the stream "orders".
 struct desk {
   test::scratch place;
   std::optional<bus::session> session;
@@ -59,7 +59,7 @@ struct desk {
   }
 };
 
-// Claimed ahead, and never begun: the end of the lease is no failed attempt.
+// Claimed ahead and never started: the end of the lease is no failed attempt.
 TEST_F(GroupFaults, WhatWasNeverStartedDoesNotFail) {
   for (const fault seeded : {fault::none, fault::unstarted_fails}) {
     bus::sync::seeded = seeded;
@@ -108,7 +108,7 @@ TEST_F(GroupFaults, WhatTheRingLostIsToldOnceAndExactly) {
   }
 }
 
-// Whoever becomes active after one that was killed has a higher token, always.
+// A consumer that becomes active after a killed one always has a higher token.
 TEST_F(GroupFaults, TokensRiseOverActivesThatAreKilled) {
   for (const fault seeded : {fault::none, fault::place_stays_active}) {
     bus::sync::seeded = seeded;
@@ -138,8 +138,8 @@ TEST_F(GroupFaults, TokensRiseOverActivesThatAreKilled) {
   }
 }
 
-// One that lets its message lie is replaced after ack_wait; one that works is not, however much it
-// has claimed ahead.
+// An active consumer that does not work on its message is replaced after ack_wait. One that works
+// is not, however much it has claimed ahead.
 TEST_F(GroupFaults, AnActiveConsumerThatHangsIsReplaced) {
   desk d;
   auto events = d.session->subscribe("_bus.event.group.failover");
@@ -173,7 +173,7 @@ TEST_F(GroupFaults, AnActiveConsumerThatWorksSlowlyIsNot) {
   auto second = d.join({.mode = bus::group_mode::failover});
   auto one = first.next(0s);
   ASSERT_TRUE(one);
-  for (int i = 0; i < 10; ++i) {  // meanwhile what it has claimed ahead goes back
+  for (int i = 0; i < 10; ++i) {  // meanwhile what it claimed ahead returns
     std::this_thread::sleep_for(30ms);
     EXPECT_EQ(one->extend(), bus::settle_result::ok) << i;
     EXPECT_FALSE(second.next(0s)) << "two work at once";
@@ -184,7 +184,7 @@ TEST_F(GroupFaults, AnActiveConsumerThatWorksSlowlyIsNot) {
   EXPECT_EQ(following->failed(), 0u);
 }
 
-// Whoever finds an expired lease first tells of it: also a command that only looks.
+// The first process that finds an expired lease reports it, even a command that only reads.
 TEST_F(GroupFaults, AnExpiredLeaseIsAnEventWhoeverFindsIt) {
   desk d;
   auto events = d.session->subscribe("_bus.event.group.expired");
@@ -203,7 +203,7 @@ TEST_F(GroupFaults, AnExpiredLeaseIsAnEventWhoeverFindsIt) {
   EXPECT_EQ(told, 1u);
 }
 
-// A consumer of a group that was removed learns it, and hands nothing out.
+// A consumer of a removed group gets an error and hands nothing out.
 TEST_F(GroupFaults, AGroupThatIsRemovedEndsItsConsumers) {
   desk d;
   auto c = d.join({.dead_letters = false});

@@ -1,5 +1,5 @@
 #pragma once
-/// group_file: a group's file as it lies in memory, for tests that look at what no interface shows.
+/// group_file: a group's file in memory, for tests that check what no interface shows.
 
 #include <string>
 
@@ -21,10 +21,10 @@ class group_file {
   const bus::layout::group_slot& slot(std::uint32_t index) const noexcept;
   bus::layout::group_settled& settled_by(std::uint32_t member) const noexcept;
   std::uint64_t not_collected() const noexcept;
-  /// Slots, blocks, keys and timers that are neither free nor of any message.
-  /// REQUIRES: nothing is pending, and nobody works. Empty: none.
+  /// Slots, blocks, keys and timers that are neither free nor of any message. Empty: none.
+  /// REQUIRES: nothing is pending, and no process works on the group.
   std::string leftovers() const;
-  /// For people: the lists' lengths and the slots in use.
+  /// For people: the lengths of the lists, and the slots in use.
   std::string facts() const;
 
  private:

@@ -38,7 +38,7 @@ void group_checker::complain(complaint_kind kind, std::string text) {
 bool group_checker::has(complaint_kind kind) const { return any_is(complaints_, kind); }
 std::string group_checker::report() const { return report_of(complaints_, complaints_dropped_); }
 
-// `all` by token: in the order of the leases.
+// `all` is sorted by token, which is the order of the leases.
 group_checker::fate group_checker::judge_message(const group_history& history, const holds_of& all,
                                                  std::uint64_t dead) {
   fate found;
@@ -62,7 +62,7 @@ group_checker::fate group_checker::judge_message(const group_history& history, c
           (said(*before) == answer::ok && (did == verb::nack || did == verb::release));
       const std::int64_t ended = history.ended_ns[before->life].load(std::memory_order_acquire);
       const std::int64_t since = std::max(before->asked_ns, before->extended_ns.load());
-      // The bus's clock may be a little faster than this one.
+      // The bus's clock may be slightly faster than this one.
       const std::int64_t wait = config_.ack_wait.count() - config_.ack_wait.count() / 1000;
       const bool expired = wait != 0 && one->got_ns - since >= wait;
       if (!gave && !(ended != 0 && ended <= one->got_ns) && !expired)
@@ -90,7 +90,7 @@ group_checker::fate group_checker::judge_message(const group_history& history, c
   return found;
 }
 
-// Of one key, or of all: who got ok had it all the time from getting it to asking.
+// For the messages of one key, or all: a hold that got ok lasted from claim to settlement.
 void group_checker::judge_key(std::vector<const hold*> all) {
   std::sort(all.begin(), all.end(),
             [](const hold* a, const hold* b) { return a->got_ns < b->got_ns; });
@@ -105,7 +105,7 @@ void group_checker::judge_key(std::vector<const hold*> all) {
     if (longest == nullptr || begun(*one) > begun(*longest)) longest = one;
   }
   if (config_.on_fail == bus::on_fail::skip) return;
-  // No claim of the earlier one is behind the first claim of the later one.
+  // Every claim of the earlier message precedes the first claim of the later one.
   std::sort(all.begin(), all.end(), [](const hold* a, const hold* b) {
     return std::pair(a->lane(), a->sequence()) < std::pair(b->lane(), b->sequence());
   });
@@ -155,8 +155,8 @@ void group_checker::judge_counts(const group_outcome& outcome, std::uint64_t set
   must("pending", pending, 0, 0);
   must("filtered", n.filtered - b.filtered, outcome.filtered, outcome.filtered);
   if (config_.dead_letters) must("dead", n.dead - b.dead, outcome.letters, outcome.letters);
-  // What nobody says to have settled was lost by the ring, or given up without a letter, and
-  // nothing else.
+  // A message that no consumer reports as settled was lost by the ring or given up without a dead
+  // letter.
   const std::uint64_t excused =
       (n.dropped - b.dropped) + (config_.dead_letters ? 0 : n.dead - b.dead) + outcome.filtered;
   if (nowhere > excused)
@@ -201,7 +201,7 @@ void group_checker::judge(const group_history& history, const group_outcome& out
     if (times == 0 && !found.settled && !found.maybe) ++nowhere;
     if (times != 0) dead.erase(letters);
   }
-  for (const auto& [origin, times] : dead) {  // those that nobody lived to tell of
+  for (const auto& [origin, times] : dead) {  // letters of messages that no surviving hold reports
     ++seen;
     if (times > 1)
       complain(complaint_kind::dead_letters, name_of(origin) + " is a dead letter twice");

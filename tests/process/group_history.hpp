@@ -1,15 +1,15 @@
 #pragma once
-/// group_history: what the consumers of a test say about each message that they had, in memory that
-/// survives them, and the judge of it. The judge only collects complaints, so that tests of itself
-/// can ask for them.
+/// group_history: what a test's consumers record about each message that they held, in memory
+/// that survives them, and the checker that judges it. The checker only collects complaints, so
+/// that its own tests can read them.
 ///
 /// What it demands
 ///   1  Every message is settled once, or is a dead letter once, and never both; none is lost. An
-///      ack that answered ok has settled; one whose caller died in it may have.
-///   2  Nobody gets a message while its holder could still settle it: it was given back, or its
-///      lease had ended, or its holder was dead. Of two holders one at most gets ok.
-///   3  Of one key (order key; of all, with order total) one message is out at a time, and without
-///      skipping in the order of the lane.
+///      ack that returned ok has settled. An ack whose caller died in it may have.
+///   2  No consumer gets a message while its holder could still settle it: it was given back, or
+///      its lease had ended, or its holder was dead. At most one of two holders gets ok.
+///   3  Of one key (order key; of all, with order total) one message is out at a time, and
+///      without skipping in the order of the lane.
 ///   4  The counts of the group are those of the history.
 
 #include <bus/bus.hpp>
@@ -30,13 +30,13 @@ namespace test {
 enum class verb : std::uint8_t { none, ack, nack, release, reject, let_go };
 enum class answer : std::uint8_t { none, begun, ok, stale, busy };
 
-/// One message in one consumer's hands.
+/// One message held by one consumer.
 struct hold {
-  std::atomic<std::uint64_t> origin{
-      0};                 ///< sequence << 8 | lane; written last. 0: its writer died before
+  /// sequence << 8 | lane; written last. 0: the consumer died before.
+  std::atomic<std::uint64_t> origin{0};
   std::uint64_t key = 0;  ///< 0: none
   std::int64_t asked_ns = 0, got_ns = 0;
-  std::atomic<std::int64_t> extended_ns{0};  ///< the last extension was asked for
+  std::atomic<std::int64_t> extended_ns{0};  ///< when the last extension was requested
   std::atomic<std::int64_t> begun_ns{0};
   std::uint32_t life = 0, token = 0, acquired = 0;
   std::atomic<verb> what{verb::none};
@@ -46,16 +46,16 @@ struct hold {
   std::uint32_t lane() const noexcept { return origin.load(std::memory_order_relaxed) & 0xff; }
 };
 
-/// In a shared_value. Lives are consumers from joining to leaving or death.
+/// Kept in a shared_value. A life is a consumer from joining to leaving or death.
 struct group_history {
   static constexpr std::size_t holds_max = 3'000'000;
   std::atomic<std::uint64_t> used{0};
   std::atomic<std::uint32_t> lives{1};       ///< 0 is the survivor
-  std::atomic<std::uint64_t> operations{0};  ///< claims and settlements that were asked for
+  std::atomic<std::uint64_t> operations{0};  ///< claims and settlements that were attempted
   std::array<std::atomic<std::int64_t>, lives_max> ended_ns{};  ///< began to leave, or to die
   std::array<hold, holds_max> holds;
 
-  /// Null: it is full.
+  /// Null: the history is full.
   hold* next() noexcept {
     const std::uint64_t at = used.fetch_add(1, std::memory_order_relaxed);
     return at < holds_max ? &holds[at] : nullptr;
@@ -69,7 +69,7 @@ struct group_history {
     return used.load(std::memory_order_relaxed) + 10'000 > holds_max;
   }
   /// Forgets all holds.
-  /// REQUIRES: nobody writes.
+  /// REQUIRES: no process writes.
   void forget() noexcept;
 };
 
@@ -77,14 +77,14 @@ struct lane_span {
   std::uint64_t first = 1, last = 0;  ///< sequences
 };
 
-/// What a group has come to, beside what its consumers say.
+/// The group's own account, next to what its consumers recorded.
 struct group_outcome {
   std::vector<lane_span> lanes;
   std::vector<std::uint64_t> dead;  ///< origins of the dead letters of these messages
-  std::uint64_t letters = 0;        ///< written meanwhile, also of older messages
-  bus::group_counts before, now;    ///< at the first and behind the last of these sequences
+  std::uint64_t letters = 0;        ///< written meanwhile, also for older messages
+  bus::group_counts before, now;    ///< before the first and after the last of these sequences
   std::uint64_t filtered = 0;       ///< published, but not for the group
-  bool drained = true;              ///< all of it was handed out and settled
+  bool drained = true;              ///< all were handed out and settled
 };
 
 class group_checker {

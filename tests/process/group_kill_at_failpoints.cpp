@@ -1,6 +1,6 @@
-// A consumer is killed at every named step of claim, settle, return, retry, death and repair, at
-// its first, some middle and its last hit there; then a survivor goes on, settles what is left, and
-// the history of both is judged. After each kill the group must be as good as new.
+// Kills a consumer at every failpoint of claim, settle, return, retry, death and repair, at the
+// first, some middle and a late hit. Then a survivor settles the rest, and the history of both is
+// judged. After each kill the group must be as good as new.
 
 #include <gtest/gtest.h>
 
@@ -36,7 +36,7 @@ class scenario {
 
   group_stage& on() noexcept { return stage_; }
 
-  /// Runs `victim` once to see what it reaches, then again and again, each time with another end.
+  /// Runs `victim` once to see what it reaches, then once for each place to die.
   void run(const work& victim) {
     const auto seen = one(victim, count, 0);
     for (std::size_t i = 0; i < failpoints; ++i) {
@@ -62,8 +62,8 @@ class scenario {
     ++all.scenarios;
   }
 
-  std::size_t turns = 1;                  ///< of the steps that it must be killed at
-  std::function<void()> between = [] {};  ///< when there are messages, before the victim comes
+  std::size_t turns = 1;                  ///< rounds for failpoints that must kill
+  std::function<void()> between = [] {};  ///< called after publishing, before the victim starts
 
  private:
   std::array<std::uint64_t, failpoints> one(const work& victim, failpoint at, std::uint64_t hit) {
@@ -85,8 +85,8 @@ class scenario {
   std::size_t kills_ = 0;
 };
 
-// Another consumer joins, takes some messages, settles one, and dies with the rest before the
-// victim comes.
+// Before the victim starts, another consumer joins, takes some messages, settles one, and dies
+// with the rest.
 void leave_a_dead_one(group_stage& on, failpoint at, std::uint64_t hit) {
   const std::uint32_t life = on.new_life();
   shared_value<failpoint_plan> plan;
@@ -157,7 +157,7 @@ TEST(GroupKillAtFailpoints, KeysThatSkipWhatFailed) {
   everything("keys, skip", on, both(both(plain_steps, death_steps), {key_promoted}));
 }
 
-// More of a key wait than there is room for: they are passed over, and looked at again.
+// More messages of a key wait than may be parked: they are passed over and found again later.
 TEST(GroupKillAtFailpoints, HotKeys) {
   for (const bus::on_fail rule : {bus::on_fail::block, bus::on_fail::skip}) {
     auto on = small_group();
@@ -216,7 +216,7 @@ TEST(GroupKillAtFailpoints, FullDeadLetters) {
   s.run([&](std::uint32_t life) { return consume_everything(s.on(), life, 2); });
 }
 
-// One consumer dies with the lock, the next one while it clears up, the survivor does the rest.
+// One consumer dies with the lock, the next one during the repair, and the survivor finishes it.
 TEST(GroupKillAtFailpoints, DeathWhileClearingUp) {
   static constexpr std::pair<failpoint, std::uint64_t> first_ends[] = {
       {collect_unlinked, 1}, {claim_slots, 2},     {collect_taken, 1},   {claim_taking, 3},
@@ -236,7 +236,7 @@ TEST(GroupKillAtFailpoints, DeathWhileClearingUp) {
   s.run([&](std::uint32_t life) { return consume_everything(s.on(), life); });
 }
 
-// Groups come and go, and whoever does it dies.
+// Groups are created and removed, and the process that does it dies.
 TEST(GroupKillAtFailpoints, CreatorAndRemoverOfAGroup) {
   const alarm_guard watchdog(60);
   shared_value<failpoint_plan> plan;
@@ -249,7 +249,7 @@ TEST(GroupKillAtFailpoints, CreatorAndRemoverOfAGroup) {
     child who([&] {
       auto session = bus::open(place.url());
       if (!session) return why->say(session.error().message()), 10;
-      if (fresh) (void)session->remove_group("k", "x");  // what the dead one left
+      if (fresh) (void)session->remove_group("k", "x");  // what the dead process left
       auto made = session->consume("", {.group = "x", .stream = "k"});
       if (!made) return why->say(made.error().message()), 11;
       auto to = session->publisher("k");
@@ -281,7 +281,7 @@ TEST(GroupKillAtFailpoints, CreatorAndRemoverOfAGroup) {
     EXPECT_EQ(work(true), 0) << "after a kill at " << name_of(at) << ": " << why->text;
     EXPECT_EQ(followed(), 0) << "after a kill at " << name_of(at) << ": " << why->text;
     EXPECT_TRUE(names_in(place.stream("k") + "/groups").empty()) << name_of(at);
-    // What was announced and never removed must not hold publishers back.
+    // A group that was announced and never removed must not hold publishers back.
     auto to = judge->publisher("k");
     ASSERT_TRUE(to);
     for (int i = 0; i < 300; ++i)

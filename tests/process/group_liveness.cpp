@@ -1,6 +1,6 @@
-// Who has a message: stopped consumers keep it, dead ones do not, and neither forks, execs, closed
-// descriptors, threads nor other pid namespaces change that. And what a stopped or dead holder of a
-// group's lock means.
+// Which consumer holds a message: stopped consumers keep it, dead ones do not. Forks, execs,
+// closed descriptors, threads and other pid namespaces change nothing. Also what a stopped or
+// dead holder of a group's lock causes.
 
 #include <gtest/gtest.h>
 
@@ -26,7 +26,7 @@ struct words {
   std::atomic<int> tid{0}, pid{0}, status{0};
 };
 
-// A bus with a stream "k" and a group "g", this process's session on it, and a watchdog.
+// A bus with a stream "k" and a group "g", a session on it, and a watchdog.
 class GroupLiveness : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -78,7 +78,7 @@ class GroupLiveness : public ::testing::Test {
       return false;
     });
   }
-  // Takes what there is and holds it until it is killed, or told to settle it.
+  // Takes what there is, and holds it until it is killed or `go` lets it settle.
   int hold_messages(const std::string& name, std::size_t most = 4) {
     auto session = bus::open(url(name));
     auto made = session ? join(*session) : std::move(session.error());
@@ -92,7 +92,7 @@ class GroupLiveness : public ::testing::Test {
       if (one.ack() == settle_result::ok) words_->settled.fetch_add(1);
     return 0;
   }
-  // Claims with the group's lock held for as long as the plan says.
+  // Claims, and holds the group's lock as long as the plan requires.
   static int claim_one(const std::string& at, failpoint_plan* plan, words& w) {
     auto session = bus::open(at);
     auto made = session ? join(*session) : std::move(session.error());
@@ -172,7 +172,7 @@ TEST_F(GroupLiveness, DeathOfAWaiterWithTheHoldersThreadIdFreesNothing) {
                                   [&] { return claim_one(url(name), plan, w); });
     });
   };
-  // The waiter joins first: that takes the lock, too.
+  // The waiter joins first, because joining takes the lock, too.
   waiter_plan->hold_at.store(failpoint::claim_unlocked);
   child waiter([&] {
     return in_new_pid_namespace((*init)[1], [&] {
@@ -205,7 +205,7 @@ TEST_F(GroupLiveness, DeathOfAWaiterWithTheHoldersThreadIdFreesNothing) {
   EXPECT_EQ(info().repaired, 0u);
 }
 
-// Who opens the group meets the dead one's lock first, and repairs before it has done anything
+// A process that opens the group finds the dead process's lock first, and repairs before anything
 // else.
 TEST_F(GroupLiveness, ANewcomerThatTakesOverLosesNothing) {
   add_group();
@@ -228,7 +228,7 @@ TEST_F(GroupLiveness, ANewcomerThatTakesOverLosesNothing) {
   EXPECT_EQ(info().repaired, 1u);
 }
 
-// A lane that came since who takes over looked last has messages that are out, too.
+// The process that takes over may not have seen a new lane, whose messages are out, too.
 TEST_F(GroupLiveness, WhoTakesOverLearnsOfNewLanes) {
   auto config = small_stream("m", bus::overflow::block);
   config.mode = bus::lane_mode::per_publisher;
@@ -264,7 +264,7 @@ TEST_F(GroupLiveness, WhoTakesOverLearnsOfNewLanes) {
 
 // --- between settling and being collected
 
-// One that is stopped in the middle of an ack holds up no lease that ends.
+// A consumer that is stopped during an ack delays no lease that ends.
 TEST_F(GroupLiveness, LeasesEndThoughSomebodyIsStoppedWhileItSettles) {
   add_group(50ms);
   publish({"a", "b"});
@@ -286,7 +286,7 @@ TEST_F(GroupLiveness, LeasesEndThoughSomebodyIsStoppedWhileItSettles) {
   EXPECT_EQ(settler.wait(), 0);
 }
 
-// Nor a publisher, and no place in the window: what it settled is found without it.
+// It blocks no publisher and no slot of the window: its settlement is found without it.
 TEST_F(GroupLiveness, PublishersGoOnThoughSomebodyIsStoppedWhileItSettles) {
   add_group(0s);
   publish({"a"});
@@ -307,7 +307,7 @@ TEST_F(GroupLiveness, PublishersGoOnThoughSomebodyIsStoppedWhileItSettles) {
   EXPECT_EQ(settler.wait(), 0);
 }
 
-// Who collected it dies, while who settled it lives on and never claims again.
+// The collector of a settled message dies. The settler lives on and never claims again.
 TEST_F(GroupLiveness, ASettledMessageWhoseCollectorDiesIsCollectedAfterAll) {
   add_group();
   publish({"a"});
@@ -340,8 +340,8 @@ TEST_F(GroupLiveness, ASettledMessageWhoseCollectorDiesIsCollectedAfterAll) {
   EXPECT_EQ(settler.wait(), 0);
 }
 
-// A repair throws its queue away, between the entry there and the decision: the decision is found
-// all the same. Without what says so it is not.
+// A repair discards the settler's queue between its entry there and the decision. The decision is
+// found anyway, unless the mark that leads to it is missing.
 TEST_F(GroupLiveness, AMessageThatIsSettledBehindTheBackOfARepairIsCollected) {
   for (const auto seeded : {bus::sync::fault::none, bus::sync::fault::passed_over_unlisted}) {
     add_group();
@@ -379,7 +379,7 @@ TEST_F(GroupLiveness, AMessageThatIsSettledBehindTheBackOfARepairIsCollected) {
   }
 }
 
-// More than the queue holds, while nobody can collect any of it.
+// More than the queue holds, while no process can collect any of it.
 TEST_F(GroupLiveness, AsManyAsOneLikesAreSettledWhileTheLockIsHeld) {
   add_group();
   auto mine = join();
@@ -485,7 +485,7 @@ TEST_F(GroupLiveness, ClosedDescriptorsAndEndedThreadsAreNoDeath) {
   add_group();
   publish({"a", "b"});
   child closer([&] {
-    auto* session = new auto(bus::open(url("closer")));  // outlive the first thread
+    auto* session = new auto(bus::open(url("closer")));  // these outlive the first thread
     auto* made = new auto(join(**session));
     auto* first = new auto((*made)->next(5s));
     if (!*first) return 10;
@@ -541,7 +541,7 @@ TEST_F(GroupLiveness, APoisonMessageIsADeadLetterOnceAndOthersFlow) {
       auto made = join(*session);
       if (!made) return 10;
       while (auto one = made->next(300ms)) {
-        if (one->text() == "poison") ::raise(SIGKILL);  // as abort(), without the core
+        if (one->text() == "poison") ::raise(SIGKILL);  // like abort(), without a core file
         (void)one->ack();
       }
       return 0;
@@ -568,7 +568,7 @@ TEST_F(GroupLiveness, LeasesOfTheDeadComeBackLongBeforeTheyEnd) {
     publish({"a"});
     child holder([&] { return hold_messages("holder"); });
     ASSERT_TRUE(wait_for(words_->ready));
-    std::thread killer([&] {  // while this one sleeps
+    std::thread killer([&] {  // while this thread sleeps
       ::usleep(3000);
       words_->tid.store(1);
       words_->settled.store(static_cast<std::uint64_t>(now_ns()));

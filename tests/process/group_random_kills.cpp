@@ -1,7 +1,6 @@
-// kill -9, SIGSTOP, leaving and repairs at random instants, while consumers of a group do
-// everything that they may, at full speed; busd runs beside them, and dies, too. Then the history
-// of all of them is judged. By hand:
-// --seconds N --seed S --setting NAME.
+// kill -9, SIGSTOP, leaving and repairs at random moments, while consumers of a group use every
+// operation at full speed. busd runs as well and is killed, too. Then the history of all of them
+// is judged. By hand: --seconds N --seed S --setting NAME.
 
 #include <algorithm>
 #include <cstdlib>
@@ -31,8 +30,7 @@ struct seat_words {
   std::atomic<std::uint32_t> life{0};
 };
 
-// Some operations of every kind, then it leaves and joins again. Ends only for a reason to
-// complain.
+// Some operations of every kind; then it leaves and joins again. Returns only to report an error.
 int consume(group_stage& on, std::uint64_t seed, seat_words& words) {
   std::mt19937_64 random(seed);
   auto session = bus::open(on.url("&name=worker"));
@@ -224,7 +222,7 @@ int main(int argc, char** argv) {
       {.name = "total order", .order = group_order::total},
       {.name = "drop_oldest", .policy = overflow::drop_oldest},
       {.name = "three lanes, no dlq", .lanes = 3, .dead_letters = false}};
-  constexpr auto longest = 2500ms;  // what a history holds
+  constexpr auto longest = 2500ms;  // as much as a history holds
   totals sum;
   const auto begin = std::chrono::steady_clock::now();
   const auto all = std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000));

@@ -71,7 +71,7 @@ group_round run_round(group_stage& on, failpoint_plan& plan, failpoint at, std::
     on.checker().complain(
         WIFSIGNALED(status) ? complaint_kind::stalled : complaint_kind::other,
         "victim of " + done.where + " ended with " + std::to_string(status) + ": " + on.why().text);
-  // Every second time a newcomer meets what the dead one left, and leaves again.
+  // Every second time a new consumer joins first, finds what the dead one left, and leaves again.
   if (hit % 2 == 0 && killed != 0) {
     child newcomer([&] {
       ::alarm(20);

@@ -1,5 +1,5 @@
-// The judge of groups itself: the library makes a mistake on purpose, and the judge must complain.
-// Each case is run without the mistake first: then nobody complains.
+// Tests of group_checker: the library makes a mistake on purpose, and the checker must complain.
+// Each case first runs without the mistake: then there must be no complaint.
 
 #include <gtest/gtest.h>
 
@@ -21,7 +21,7 @@ class GroupSeededBugs : public ::testing::Test {
     bus::sync::seeded = fault::none;
   }
 
-  // Victims die at `at`, at one hit after the other, until somebody complains.
+  // Victims die at `at`, at one hit after another, until there is a complaint.
   std::vector<complaint> with(fault seeded, const group_stage::options& on, failpoint at,
                               const group_victim& other = nullptr) {
     bus::sync::seeded = seeded;

@@ -1,6 +1,6 @@
 #pragma once
-/// group_stage: a bus with a stream and a group of it, a consumer in this process that survives,
-/// and the history of all consumers, for tests that kill others beside them.
+/// group_stage: a bus with a stream and a group, a surviving consumer in this process, and the
+/// history of all consumers, for tests that kill other consumers.
 
 #include <bus/bus.hpp>
 
@@ -17,7 +17,7 @@
 
 namespace test {
 
-/// A consumer that tells the history what it does.
+/// A consumer that records what it does in the history.
 class group_worker {
  public:
   static bus::result<group_worker> open(bus::session& session, group_history& history,
@@ -25,16 +25,16 @@ class group_worker {
   group_worker(group_worker&&) = default;
   ~group_worker();
 
-  /// Claims; what comes is in hand. `start`: work on it begins. How many.
+  /// Claims messages and keeps them in hand. `start`: starts the leases. Returns how many.
   std::size_t fetch(std::size_t most, std::chrono::nanoseconds wait, bool start = true);
   std::size_t in_hand() const noexcept { return hand_.size(); }
-  /// Settles one in hand.
+  /// Settles one of the messages in hand.
   /// REQUIRES: at < in_hand()
   answer settle(std::size_t at, verb how, std::chrono::nanoseconds delay = {});
   answer extend(std::size_t at, std::optional<std::chrono::nanoseconds> duration = {});
   void settle_all(verb how, std::chrono::nanoseconds delay = {});
   std::uint64_t key_at(std::size_t at) const noexcept { return hand_[at].note->key; }
-  /// Messages whose bytes were not what was published.
+  /// Messages whose bytes differ from what was published.
   std::uint64_t altered() const noexcept { return altered_; }
   bus::consumer& consumer() noexcept { return consumer_; }
 
@@ -79,7 +79,7 @@ class group_stage {
     bus::stream_config stream;
     bus::group_config group;  ///< name and stream are filled in
     unsigned keys = 4;
-    bool fill_letters = false;  ///< before each round the dead letters have no room
+    bool fill_letters = false;  ///< fills the dead letters before each round
   };
   explicit group_stage(options wanted);
 
@@ -95,21 +95,22 @@ class group_stage {
   unsigned keys() const noexcept { return wanted_.keys; }
   std::uint32_t lanes() const noexcept { return wanted_.stream.lanes; }
 
-  /// Begins a round: all is settled, the history is empty.
+  /// Begins a round: all is settled, and the history is empty.
   void begin_round();
   void publish(std::size_t count);
-  /// While nobody works: do the counts agree with the history so far?
+  /// Checks that the counts agree with the history so far.
+  /// REQUIRES: no consumer works.
   void look();
-  /// The survivor settles whatever is left, and the round is judged; then the group must be as good
-  /// as new. Nanoseconds from `since_ns` to the first message that the survivor got, 0: none was
-  /// left.
+  /// The survivor settles the rest, and the round is judged. Returns the nanoseconds from
+  /// `since_ns` to the survivor's first message; 0: none was left.
   std::int64_t drain(std::int64_t since_ns = 0);
-  /// A window of messages can be claimed and settled, and no slot, block, key or timer is left
-  /// behind.
+  /// Checks that a window of messages can be claimed and settled, and that no slot, block, key or
+  /// timer leaks.
   void expect_as_new();
 
  private:
   bus::result<void> set_up();
+  void take_lock_over();
   std::vector<lane_span> spans();
   void read_letters();
   group_outcome outcome(bool drained);
@@ -127,7 +128,8 @@ class group_stage {
   std::mt19937_64 random_{11};
   std::vector<std::uint64_t> begun_at_;  // last sequence of each lane before the round
   bus::group_counts before_;
-  std::vector<std::uint64_t> letters_;  // origins of this round's
+  std::shared_ptr<bus::session_core> repairer_;
+  std::vector<std::uint64_t> letters_;  // origins of this round's letters
   std::uint64_t next_letter_ = 1, letters_before_ = 0;
   bool failed_ = false;
 };

@@ -1,11 +1,11 @@
 #pragma once
-/// journal: what publishers of a test say about their messages, in memory that survives them, and
-/// the messages themselves.
+/// journal: what a test's publishers record about their messages, in memory that survives them,
+/// and the messages themselves.
 ///
-/// Every life of a publisher has a number and counts its messages from 1. It writes `begun` before
-/// a call and `done` after one that answered ok; a refused call gives its numbers to the next one.
-/// Hence, after its death: 1..done were published, nothing above `begun` was, and what lies between
-/// may have been, all of it or nothing (a batch is atomic).
+/// Every life of a publisher has a number and counts its messages from 1. It writes `begun`
+/// before a call and `done` after a call that returned ok. A refused call gives its numbers to
+/// the next one. Hence, after its death: 1..done were published, nothing above `begun` was, and
+/// what lies between was published completely or not at all (a batch is atomic).
 
 #include <bus/bus.hpp>
 
@@ -29,7 +29,7 @@ struct journal_entry {
 inline constexpr std::uint32_t lives_max = 60'000;
 using journal = std::array<journal_entry, lives_max>;  // by life; in a shared_value
 
-/// Starts every payload; the rest is a pattern of life and number.
+/// The start of every payload. The rest is a pattern made from life and number.
 struct stamp {
   static constexpr std::uint64_t mark = 0x6c69666573746d70u;
   std::uint64_t magic = mark;
@@ -37,7 +37,7 @@ struct stamp {
   std::uint32_t life = 0;
   std::uint32_t bytes = 0;  ///< of the payload
   std::uint64_t subject_hash = 0;
-  std::uint64_t header_hash = 0;  ///< of the value of header "n"; 0 = no headers
+  std::uint64_t header_hash = 0;  ///< of the value of header "n"; 0: no headers
   std::uint64_t check = 0;        ///< of everything above
 };
 
@@ -54,7 +54,7 @@ inline std::byte filler(const stamp& s, std::size_t at) noexcept {
   return static_cast<std::byte>(s.number * 31 + s.life * 7 + at * 13 + (at >> 8));
 }
 
-/// A payload of at least sizeof(stamp) bytes.
+/// Writes a payload of at least sizeof(stamp) bytes.
 inline void write_payload(std::span<std::byte> to, std::uint32_t life, std::uint64_t number,
                           std::string_view subject, std::string_view header = {}) noexcept {
   stamp s;
@@ -68,7 +68,7 @@ inline void write_payload(std::span<std::byte> to, std::uint32_t life, std::uint
   for (std::size_t i = sizeof s; i < to.size(); ++i) to[i] = filler(s, i);
 }
 
-/// A look at stamp, size and subject.
+/// Checks stamp, size and subject.
 inline bool is_intact(const bus::message& m) noexcept {
   stamp s;
   if (m.size() < sizeof s) return false;

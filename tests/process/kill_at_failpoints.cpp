@@ -1,5 +1,5 @@
-// A process is killed at every named step of the library, at its first, some middle and its last
-// hit there, while another process publishes to the same stream and this one subscribes to it and
+// Kills a process at every failpoint of the library, at the first, some middle and a late hit.
+// Meanwhile another process publishes to the same stream, and this one subscribes to it and
 // judges.
 
 #include <gtest/gtest.h>
@@ -17,7 +17,7 @@ namespace {
 using namespace test;
 using bus::overflow;
 
-// What all scenarios together have done; the last test asks.
+// The sum over all scenarios, for the last test.
 struct tally : failpoint_tally {
   times continued;
   std::size_t scenarios = 0;
@@ -41,7 +41,7 @@ class scenario {
   failpoint_plan& plan() noexcept { return *plan_; }
   failpoint_plan& survivor_plan() noexcept { return *survivor_plan_; }
 
-  /// Runs `victim` once to see what it reaches, then again and again, each time with another end.
+  /// Runs `victim` once to see what it reaches, then once for each place to die.
   void run(const work& victim) {
     const auto seen = one(victim, failpoint::count, 0);
     for (std::size_t i = 0; i < failpoints; ++i) {
@@ -54,7 +54,7 @@ class scenario {
         one(victim, at, hit);
         if (plan_->killed_ns.load(std::memory_order_acquire) != 0) ++died, ++all.kills[i], ++kills_;
       }
-      // Steps of waiting are a matter of chance where the scenario does not force them.
+      // Failpoints of waiting are reached by chance where the scenario does not force them.
       const bool forced = std::find(must_.begin(), must_.end(), at) != must_.end();
       EXPECT_TRUE(died != 0 || !forced) << name_ << ": it was never killed at " << name_of(at);
       if (!stage_.checker().complaints().empty()) break;
@@ -74,9 +74,9 @@ class scenario {
 
   std::function<void()> before = [] {};                ///< before a victim starts
   std::function<void(child&)> beside = [](child&) {};  ///< while it runs
-  std::function<void()> after = [] {};  ///< when it is dead, before the survivor is asked
+  std::function<void()> after = [] {};                 ///< when it is dead, before recover()
 
-  /// Without judging: until `who` has died or `enough`.
+  /// Waits until `who` has died or `enough`, without judging.
   static void wait_beside(child& who, const std::function<bool()>& enough) {
     eventually(
         [&] {
@@ -141,14 +141,14 @@ stage::options on_stream(overflow policy) {
   return on;
 }
 
-// Opens its own session, publishes `steps` messages or batches of every kind, leaves. 0: fine.
+// Opens its own session, publishes `steps` messages or batches of every kind, leaves. 0: success.
 int publish_in_every_way(stage& on, std::uint32_t life, int steps,
                          mixed_publisher::options how = {}) {
   auto session = bus::open(on.place().url("t", "&name=victim"));
   if (!session) return on.why().say(session.error().message()), 10;
   std::mt19937_64 random(7);
-  // An exclusive publisher meets the lease of one that died this moment: it waits by itself. One
-  // that lives is a conflict.
+  // An exclusive publisher may find the lease of one that has just died, and waits by itself. A
+  // live owner is a conflict.
   auto made = mixed_publisher::open(*session, on.lives(), life, on.stream(), how);
   if (!made) return on.why().say(made.error().message()), 11;
   for (int i = 0; i < steps; ++i) {
@@ -281,7 +281,7 @@ TEST(KillAtFailpoints, PublisherWaitingForTheLock) {
   s.run([&](std::uint32_t life) { return publish_in_every_way(s.on(), life, 30); });
 }
 
-// One publisher dies with the lock, the next one dies while it repairs, the survivor repairs again.
+// One publisher dies with the lock, the next during its repair; the survivor repairs again.
 TEST(KillAtFailpoints, PublisherThatTakesOverAndRepairs) {
   scenario s("take-over and repair", on_stream(overflow::block),
              {lock_taken_over, repair_begin, repair_walked, repair_waypoint, repair_end});
@@ -294,7 +294,7 @@ TEST(KillAtFailpoints, PublisherThatTakesOverAndRepairs) {
   s.before = [&] {
     s.on().pause_survivor();
     first_plan->reset();
-    // A repair writes a waypoint only when the publisher that died had not.
+    // A repair writes a waypoint only if the dead publisher had not.
     const bool in_waypoint = s.plan().kill_at.load() == repair_waypoint;
     const failpoint end = first_ends[in_waypoint ? 0 : turn++ % std::size(first_ends)];
     first_plan->kill_at_hit.store(end == publish_waypoint_open || end == batch_record ? 2 : 20);
@@ -314,7 +314,7 @@ TEST(KillAtFailpoints, PublisherThatTakesOverAndRepairs) {
   s.run([&](std::uint32_t life) { return publish_in_every_way(s.on(), life, 30); });
 }
 
-// Streams come and go beside the one that is judged, and whoever does it dies.
+// Streams are created and removed next to the judged one, and the process doing that dies.
 TEST(KillAtFailpoints, CreatorAndRemoverOfAStream) {
   scenario s("create and remove", on_stream(overflow::block),
              {create_stream_built, create_stream_named, create_process_built, create_process_named,
@@ -349,8 +349,8 @@ TEST(KillAtFailpoints, CreatorAndRemoverOfAStream) {
   s.run(victim);
 }
 
-// A session that reads, one that publishes, a stream "l" with a lane per publisher; and somebody
-// who dies at `at`, when the others were there already and see nothing else change.
+// A reading session, a publishing session, and a stream "l" with a lane per publisher. Then a
+// process dies at `at`, and the sessions see no other change.
 struct untold {
   shared_value<failpoint_plan> plan;
   const scratch place;
@@ -398,8 +398,8 @@ struct untold {
 };
 void add_x(bus::session& by) { (void)by.add_stream(small_stream("x", overflow::block)); }
 
-// Whoever makes a stream or a lane may die before it told of it: the next publisher does, and
-// nobody who was there before misses a message.
+// The creator of a stream or lane may die before it announces it. The next publisher announces
+// it, and no earlier session misses a message.
 TEST(KillAtFailpoints, CreatorOfALaneThatNobodyWasToldOf) {
   const alarm_guard watchdog(60);
   for (const failpoint at : {create_lane_named, create_lane_announced}) {
@@ -432,7 +432,7 @@ TEST(KillAtFailpoints, CreatorOfAStreamThatNobodyWasToldOf) {
   }
 }
 
-// Who publishes to what was removed goes on elsewhere.
+// A publisher of the removed stream moves to another one.
 TEST(KillAtFailpoints, RemoverOfAStreamThatNobodyWasToldOf) {
   const alarm_guard watchdog(60);
   untold s;
@@ -445,7 +445,7 @@ TEST(KillAtFailpoints, RemoverOfAStreamThatNobodyWasToldOf) {
   EXPECT_TRUE(s.publishing.stream(std::string(bus::default_stream)));
 }
 
-// It may be stopped as well, with the lock of changes.
+// The creator may also be stopped while it has the lock of changes.
 TEST(KillAtFailpoints, CreatorOfALaneThatIsStopped) {
   const alarm_guard watchdog(60);
   untold s;
@@ -459,7 +459,7 @@ TEST(KillAtFailpoints, CreatorOfALaneThatIsStopped) {
   EXPECT_TRUE(s.arrives("l.second"));
 }
 
-// Whoever clears what a dead one left may die at it, too: the next one does it.
+// A process may die while it cleans up after a dead one. The next one finishes that.
 TEST(KillAtFailpoints, WhoClearsUpAfterTheDead) {
   const alarm_guard watchdog(60);
   shared_value<failpoint_plan> plan;
@@ -489,7 +489,7 @@ TEST(KillAtFailpoints, WhoClearsUpAfterTheDead) {
   EXPECT_EQ(names_in(place.directory() + "/processes").size(), 3u);
 }
 
-// The same by a process that was alone on the bus, with a stream that goes with the last process.
+// The same by a process alone on the bus, with a stream that is removed with the last process.
 TEST(KillAtFailpoints, AloneOnTheBus) {
   const alarm_guard watchdog(60);
   shared_value<failpoint_plan> plan;
@@ -561,7 +561,7 @@ TEST(KillAtFailpoints, AloneOnTheBus) {
   }
 }
 
-// The victim's memory takes tens of milliseconds to go away; the lane must not wait for that.
+// Freeing the victim's memory takes tens of milliseconds; the lane must not wait for that.
 TEST(KillAtFailpoints, HolderOfTheLockWithMuchMemory) {
   scenario s("holder with 512 MiB", on_stream(overflow::block), {});
   const alarm_guard watchdog(60);

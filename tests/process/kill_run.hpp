@@ -1,6 +1,6 @@
 #pragma once
-/// kill_run: how long a program that kills at random goes on, and the seed of all that it does. By
-/// hand: --seconds N --seed S.
+/// kill_run: the duration and the seed of a program that kills at random. By hand: --seconds N
+/// --seed S.
 
 #include <chrono>
 #include <cstdint>
@@ -15,7 +15,7 @@ struct kill_run {
   double seconds;
   std::uint64_t seed = std::random_device{}();
 
-  /// Says the seed. Ends the program where the options are no options.
+  /// Prints the seed. Exits with 2 if the options are wrong.
   kill_run(int argc, char** argv, double seconds_unless_told) : seconds(seconds_unless_told) {
     for (int i = 1; i < argc; i += 2) {
       const std::string_view option = argv[i];

@@ -1,5 +1,6 @@
 // The beginning and the end of a lane: what is published before a subscriber has come to it, and
-// what is published while it is removed. Each with the mistake that its test catches.
+// what is published while it is removed. The first test also seeds the mistake that it must
+// catch.
 
 #include <bus/bus.hpp>
 
@@ -44,7 +45,7 @@ class LaneEnds : public ::testing::Test {
     bus::sync::seeded = fault::none;
   }
 
-  // Publishes until it is refused, or for six rings; how many went in.
+  // Publishes until it is refused, or about six rings. Returns how many messages went in.
   static std::uint64_t fill(bus::publisher& out, bus::published& last) {
     const std::string payload(100, 'x');
     for (std::uint64_t count = 0; count < 2048; ++count)
@@ -68,7 +69,7 @@ class LaneEnds : public ::testing::Test {
   count_of got_;
 };
 
-// Somebody who is subscribed, and slow to look, gets all of a lane that came meanwhile.
+// A subscriber that is slow to find a new lane gets all of it.
 TEST_F(LaneEnds, ANewLaneIsNotOverwrittenBeforeItsSubscribersHaveCome) {
   for (const fault seeded : {fault::none, fault::newcomers_forgotten}) {
     bus::sync::seeded = seeded;
@@ -118,7 +119,7 @@ TEST_F(LaneEnds, ANewLaneThatRejectsSaysWhoHasNotCome) {
   bus::published last;
   const std::uint64_t sent = fill(*out, last);
   EXPECT_EQ(last.status, bus::publish_status::rejected);
-  EXPECT_NE(out->last_error().message().find("has not looked at it yet"), std::string::npos)
+  EXPECT_NE(out->last_error().message().find("has not attached to it yet"), std::string::npos)
       << out->last_error().message();
   EXPECT_EQ(read(in).messages, sent);
   EXPECT_TRUE(out->publish("goes on"));
@@ -135,7 +136,8 @@ TEST_F(LaneEnds, APublisherIsToldThatItWaitsForASubscriberOfItsOwnThread) {
   EXPECT_EQ(last.status, bus::publish_status::would_deadlock);
 }
 
-// One who subscribes to something else, and one that is gone, are not waited for.
+// Publishers wait neither for subscribers to other subjects or lanes nor for those that have
+// left.
 TEST_F(LaneEnds, OnlyThoseWhoAreInterestedAreWaitedFor) {
   auto session = open_bus(place_), others = open_bus(place_);
   auto elsewhere = subscribe(session, "prices.>");
@@ -152,7 +154,7 @@ TEST_F(LaneEnds, OnlyThoseWhoAreInterestedAreWaitedFor) {
   for (int i = 0; i < 5000; ++i) ASSERT_TRUE(out->publish(std::string(100, 'x'))) << i;
 }
 
-// Every message that was answered with ok arrives, or is told as lost.
+// Every message that was published with ok arrives or is reported as lost.
 TEST_F(LaneEnds, NothingIsLostUntoldWhenAStreamIsRemovedAndMadeAgain) {
   for (const auto mode : {bus::publish_mode::shared, bus::publish_mode::exclusive}) {
     test::scratch place;
@@ -180,7 +182,7 @@ TEST_F(LaneEnds, NothingIsLostUntoldWhenAStreamIsRemovedAndMadeAgain) {
     std::thread keeper([&] {
       for (int round = 0; round < 150; ++round) {
         EXPECT_TRUE(operators.remove_stream("orders"));
-        // others want the lock of changes, too
+        // other processes need the lock of changes, too
         if (round % 2 == 0) std::this_thread::sleep_for(300us);
         auto added = operators.add_stream(config_of(bus::lane_mode::fixed));
         EXPECT_TRUE(added) << added.error().message();

@@ -1,4 +1,4 @@
-// A thousand processes die beside two survivors; neither the survivors nor the bus may remember
+// A thousand processes die next to two survivors. Neither the survivors nor the bus may remember
 // them for ever.
 
 #include <gtest/gtest.h>
@@ -18,7 +18,7 @@ TEST(Leaks, AThousandDeathsLeaveNothing) {
                                       open_descriptors(s.survivor_pid()),
                                       mapping_count(s.survivor_pid())};
   };
-  // The library keeps the last 256 peers that it met; a publisher does not meet each of them.
+  // The library keeps the last 256 peers that it met; a publisher does not meet every peer.
   constexpr int deaths = 1000, warm_up = 700;
   for (int i = 0; i < deaths && s.checker().complaints().empty(); ++i) {
     const std::uint32_t life = s.new_life();

@@ -1,6 +1,6 @@
-// Who is alive: stopped processes are, dead ones are not, and neither forks, execs, closed
-// descriptors, threads nor other pid namespaces change that. And what a stopped or dead subscriber
-// or lock holder means for the others.
+// Which processes are alive: stopped ones are, dead ones are not. Forks, execs, closed
+// descriptors, threads and other pid namespaces change nothing. Also what a stopped or dead
+// subscriber or lock holder causes for the others.
 
 #include <gtest/gtest.h>
 
@@ -24,7 +24,7 @@ struct words {
   std::atomic<int> pid{0}, tid{0}, status{0};
 };
 
-// A bus with a stream "k", this process's session on it, and a watchdog.
+// A bus with a stream "k", a session of this process on it, and a watchdog.
 class Liveness : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -69,7 +69,7 @@ class Liveness : public ::testing::Test {
       return p && p->state == bus::process_state::stopped;
     });
   }
-  // Publishes until the answer is not ok; at most so often.
+  // Publishes until the result is not ok, at most `most` times.
   bus::published fill(bus::publisher& to, std::uint64_t& sent, std::uint64_t most = 100'000) {
     bus::published last;
     for (std::uint64_t i = 0; i < most; ++i) {
@@ -86,7 +86,8 @@ class Liveness : public ::testing::Test {
   shared_value<failpoint_plan> plan_;
 };
 
-// Subscribes and counts until it is killed, or `go` and as many messages came, lost or not.
+// Subscribes and counts until it is killed, or until `go` and all published messages came or were
+// lost.
 int count_messages(const std::string& url, words& w) {
   auto session = bus::open(url);
   if (!session) return 10;
@@ -102,7 +103,7 @@ int count_messages(const std::string& url, words& w) {
   return made->failure() ? 12 : 0;
 }
 
-// Publishes one message with the lane's lock held for as long as the plan says.
+// Publishes one message, and holds the lane's lock as long as the plan requires.
 int publish_one(const std::string& url, failpoint_plan* plan, words& w,
                 std::chrono::milliseconds patience = 20s) {
   auto session = bus::open(url);
@@ -124,7 +125,6 @@ int publish_one(const std::string& url, failpoint_plan* plan, words& w,
 }  // namespace
 
 // --- stopped
-// ----------------------------------------------------------------------
 
 TEST_F(Liveness, StoppedSubscriberIsWaitedForAndNamed) {
   add_stream(overflow::block);
@@ -189,7 +189,6 @@ TEST_F(Liveness, HolderOfTheLockThatIsStoppedAndThenKilledIsTakenOver) {
 }
 
 // --- overflow
-// ----------------------------------------------------------------------
 
 TEST_F(Liveness, StoppedSubscriberOnEveryPolicy) {
   for (const overflow policy :
@@ -265,14 +264,14 @@ TEST_F(Liveness, WaitingForOneselfIsRefusedAtOnce) {
   ASSERT_TRUE(made);
   std::uint64_t sent = 0;
   EXPECT_EQ(fill(to, sent).status, publish_status::would_deadlock);
-  EXPECT_NE(to.last_error().message().find("this very thread"), std::string::npos)
+  EXPECT_NE(to.last_error().message().find("this same thread"), std::string::npos)
       << to.last_error().message();
   std::uint64_t got = 0;
   while (made->poll(100, [&](const bus::message&) { ++got; }) != 0) {
   }
   EXPECT_EQ(got, sent);
   EXPECT_EQ(to.publish("x").status, publish_status::ok);
-  // A subscriber of another thread is no reason to refuse: it may go on any moment.
+  // A subscriber of another thread is no reason to refuse: it may continue at any moment.
   std::atomic<bool> refused{false};
   std::thread other([&] {
     bus::publisher_options how;
@@ -286,7 +285,6 @@ TEST_F(Liveness, WaitingForOneselfIsRefusedAtOnce) {
 }
 
 // --- other pid namespaces
-// ----------------------------------------------------------------------
 
 TEST_F(Liveness, DeathOfAWaiterWithTheHoldersThreadIdFreesNothing) {
   if (!namespaces_work()) return;
@@ -373,7 +371,6 @@ TEST_F(Liveness, HolderWhoseClocksAreADayAheadIsNeitherTakenForDeadNorMissed) {
 }
 
 // --- fork and exec
-// ----------------------------------------------------------------------
 
 TEST_F(Liveness, ForkedChildThatExitsTakesNobodyAlong) {
   add_stream(overflow::block);
@@ -538,7 +535,6 @@ TEST_F(Liveness, ExecOfTheProcessItselfIsItsDeath) {
 }
 
 // --- descriptors and threads
-// ----------------------------------------------------------------------
 
 TEST_F(Liveness, ProcessThatClosesAllDescriptorsKeepsWorking) {
   add_stream(overflow::block);
@@ -561,7 +557,7 @@ TEST_F(Liveness, ProcessThatClosesAllDescriptorsKeepsWorking) {
   });
   ASSERT_TRUE(wait_for(words_->ready));
   EXPECT_TRUE(is_running("closer"));
-  // Another one that joins does not sweep it away.
+  // A process that joins must not sweep it away.
   EXPECT_TRUE(bus::open(place_.url("t", "&name=joins")));
   EXPECT_TRUE(is_running("closer"));
   plan_->hold_at.store(failpoint::publish_payload);
@@ -578,7 +574,7 @@ TEST_F(Liveness, ProcessThatClosesAllDescriptorsKeepsWorking) {
 TEST_F(Liveness, ThreadsMayComeAndGo) {
   add_stream(overflow::block);
   child threads([&] {
-    // outlives the first thread
+    // these outlive the first thread
     auto* session = new auto(bus::open(place_.url("t", "&name=threads")));
     auto* made = new auto((*session)->subscribe("k.>"));
     auto* to = new auto((*session)->publisher("k.p"));
@@ -597,9 +593,8 @@ TEST_F(Liveness, ThreadsMayComeAndGo) {
       follow(&*plan_);
       (void)(*to)->publish("never committed");
     }).detach();
-    ::syscall(
-        SYS_exit,
-        0);  // the first thread goes, the process lives; pthread_exit would unwind into the test
+    // The first thread ends, the process lives on; pthread_exit would unwind into the test.
+    ::syscall(SYS_exit, 0);
     return 11;
   });
   ASSERT_TRUE(wait_for(words_->ready));

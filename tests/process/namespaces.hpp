@@ -1,5 +1,5 @@
 #pragma once
-/// namespaces: processes whose ids, or clocks, are not those of the test.
+/// namespaces: processes whose ids or clocks differ from the test's.
 
 #include <gtest/gtest.h>
 
@@ -20,8 +20,8 @@ namespace test {
 
 inline constexpr int not_permitted = 77;
 
-// A process that is number 2 of a pid namespace of its own. `init` gets the number of its first
-// process as seen from here: killing that one kills both.
+// Runs `work` in process 2 of a new pid namespace. `init` gets the pid, as seen from here, of the
+// first process in it: killing that one kills both.
 template <class Work>
 int in_new_pid_namespace(std::atomic<int>& init, Work&& work) {
   if (::unshare(CLONE_NEWPID) != 0) return not_permitted;
@@ -42,7 +42,7 @@ int in_new_pid_namespace(std::atomic<int>& init, Work&& work) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : 98;
 }
 
-// A process whose monotonic clock, and time since boot, are a day ahead of ours.
+// Runs `work` in a process whose monotonic clock and boot time are a day ahead of ours.
 template <class Work>
 int a_day_ahead(std::atomic<int>& pid, Work&& work) {
   if (::unshare(CLONE_NEWTIME) != 0) return not_permitted;
@@ -61,7 +61,8 @@ int a_day_ahead(std::atomic<int>& pid, Work&& work) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : 98;
 }
 
-// False: this machine does not let us, which is a failure unless the caller said that it knows.
+// False: namespaces are not permitted here, which fails the test unless the environment accepts
+// it.
 inline bool namespaces_work() {
   std::atomic<int> ignored{0};
   child probe(

@@ -1,5 +1,5 @@
 #pragma once
-/// open_bus: a session on the bus of a scratch directory; throws when it cannot be opened.
+/// open_bus: opens a session on the bus of a scratch directory; throws on failure.
 
 #include <bus/bus.hpp>
 

@@ -1,4 +1,4 @@
-// kill -9 at random instants: publishers and subscribers come, work at full speed and die,
+// kill -9 at random moments: publishers and subscribers start, work at full speed and die,
 // thousands of times, while one publisher and one gating subscriber survive and judge.
 
 #include <algorithm>
@@ -16,7 +16,7 @@ struct totals {
   bool failed = false;
 };
 
-// Never ends by itself, except for a reason to complain.
+// Returns only to report an error.
 int victim(const std::string& url, journal& lives, std::uint32_t life, const std::string& stream,
            std::uint64_t seed, bool publishes, bool exclusive, remark& why,
            std::atomic<bool>& running, const std::atomic<bool>& judging) {
@@ -44,8 +44,8 @@ int victim(const std::string& url, journal& lives, std::uint32_t life, const std
   mixed_publisher::options how;
   if (exclusive) how = {.mode = bus::publish_mode::exclusive, .early_bytes = 1024, .subjects = 16};
   for (;;) {
-    // While a death is judged an exclusive publisher that has left stays away: the others need a
-    // turn.
+    // While a death is judged, an exclusive publisher that has left stays away, because the
+    // others need a turn.
     while (exclusive && judging.load(std::memory_order_acquire)) ::usleep(100);
     auto made = mixed_publisher::open(*session, lives, life, stream, how);
     if (!made) {
@@ -54,7 +54,7 @@ int victim(const std::string& url, journal& lives, std::uint32_t life, const std
       ::usleep(200);
       continue;
     }
-    // An exclusive publisher keeps the others out: it leaves again and again.
+    // An exclusive publisher excludes the others, so it leaves after every few calls.
     for (int i = 0; !exclusive || i < 20; ++i)
       if (complains(made->step(random), made->last_error())) return 12;
     ::usleep(300);
@@ -84,14 +84,13 @@ void run_on(bus::overflow policy, const ring_layout& rings, std::chrono::millise
   shared_value<std::array<std::atomic<bool>, 4>> running;
   shared_value<std::atomic<bool>> judging;
   std::mt19937_64 random(seed);
-  std::array<slot, 3> slots;  // more processes than cores, with the survivors
+  std::array<slot, 3> slots;  // with the survivors, more processes than cores
   const auto start = [&](std::size_t i) {
     slot& place = slots[i];
     place.publishes = i != 2;
     place.life = s.new_life();
     (*running)[i].store(false);
-    // One that comes and goes takes another lane each time: the order of its messages is only that
-    // of each.
+    // An exclusive publisher takes another lane each time, and only each lane keeps its order.
     const bool exclusive = place.exclusive = rings.lanes == 1 && i == 1 && random() % 3 == 0;
     const std::uint64_t own_seed = random();
     place.process.emplace([&, i, exclusive, own_seed] {
@@ -105,13 +104,13 @@ void run_on(bus::overflow policy, const ring_layout& rings, std::chrono::millise
   while (std::chrono::steady_clock::now() < end && s.checker().complaints().empty()) {
     const std::size_t i = random() % slots.size();
     slot& place = slots[i];
-    // Half of them die while they set up, the others some time later.
+    // Half of the victims die during their start, the others some time later.
     if (random() % 2 == 0)
       s.pump_until([&, i] { return (*running)[i].load(std::memory_order_acquire); }, 50ms);
     const auto instant =
         std::chrono::steady_clock::now() + std::chrono::microseconds(random() % 2000);
     while (std::chrono::steady_clock::now() < instant) s.pump();
-    // Survivors are all the others that publish.
+    // The survivors are all the other publishers.
     std::vector<std::pair<const journal_entry*, std::uint64_t>> others = {
         {&s.lives()[0], s.survivor_done()}};
     for (const slot& other : slots)
@@ -133,7 +132,7 @@ void run_on(bus::overflow policy, const ring_layout& rings, std::chrono::millise
     if (!was_killed(status))
       s.checker().complain(complaint_kind::other,
                            "a victim ended with " + std::to_string(status) + ": " + s.why().text);
-    // Beside a live exclusive publisher the others wait until it leaves the next time.
+    // Next to a live exclusive publisher, the others wait until it leaves the next time.
     const bool alone = slots[1].process && slots[1].exclusive;
     judging->store(true, std::memory_order_release);
     (alone ? sum.beside_exclusive : sum.continued).add(s.recover(place.life));
@@ -150,7 +149,7 @@ void run_on(bus::overflow policy, const ring_layout& rings, std::chrono::millise
     place.process.reset();
     (void)s.recover(place.life);
   }
-  // What this process opened for others is closed again, but for some that it remembers.
+  // Except for a few that it caches, this process has closed what it opened of others.
   if (open_descriptors() > descriptors + 16)
     s.checker().complain(complaint_kind::other, "descriptors grew from " +
                                                     std::to_string(descriptors) + " to " +

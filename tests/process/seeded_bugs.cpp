@@ -1,4 +1,4 @@
-// The checks themselves: each is fed with the fault that it is there for and must complain. Real
+// Tests of the checks: each check is given the fault that it exists for and must complain. Real
 // processes, real messages.
 
 #include <gtest/gtest.h>
@@ -17,7 +17,7 @@ namespace {
 using namespace test;
 using kind = complaint_kind;
 
-// A message kept beyond its life, to be changed before it is judged.
+// A copy of a message, to be changed before it is judged.
 struct kept {
   std::uint64_t sequence;
   std::string subject;
@@ -36,7 +36,7 @@ struct kept {
   }
 };
 
-// Lets the survivor publish, with `fault` between the subscriber and the checker; returns the
+// The survivor publishes, with `fault` between the subscriber and the checker. Returns the
 // checker's complaints.
 class SeededBugs : public ::testing::Test {
  protected:
@@ -63,7 +63,7 @@ class SeededBugs : public ::testing::Test {
   }
 };
 
-// Maps the lane of "k" to do to it what no library does.
+// Maps the lane of "k", to damage it as no library would.
 class lane_words {
  public:
   explicit lane_words(const scratch& place) {
@@ -222,9 +222,8 @@ TEST_F(SeededBugs, HalfABatchIsCaught) {
 }
 
 // --- faults in the ring itself
-// ------------------------------------------------------------------------------------------
 
-// A publisher scribbles over a record that another one has just committed.
+// A publisher overwrites part of a record that was just committed.
 TEST_F(SeededBugs, AScribblingVictimIsCaught) {
   stage::options on;
   on.config = small_stream("k", bus::overflow::block);
@@ -243,15 +242,15 @@ TEST_F(SeededBugs, AScribblingVictimIsCaught) {
     lane.data()[(tail + 200) % (64 * 1024)] ^= std::byte{1};
     return 0;
   });
-  EXPECT_EQ(victim.wait(), 0);  // not pumped meanwhile
+  EXPECT_EQ(victim.wait(), 0);  // nothing is polled meanwhile
   s.resume_survivor();
   (void)s.recover(life);
   s.finish();
   EXPECT_TRUE(s.checker().has(kind::altered)) << s.checker().report();
 }
 
-// The lock of a dead process is simply freed, instead of being taken over and repaired: what it had
-// committed, but not yet counted, is overwritten.
+// A dead process's lock is simply freed, not taken over and repaired. Records that it committed
+// but did not count are overwritten.
 TEST_F(SeededBugs, ALaneThatIsNotRepairedIsCaught) {
   shared_value<failpoint_plan> plan;
   stage::options on;
@@ -284,7 +283,7 @@ TEST_F(SeededBugs, ALaneThatIsNotRepairedIsCaught) {
   std::printf("an unrepaired lane:%s\n", s.checker().report().c_str());
 }
 
-// The lock stays in the hands of a process that never comes back: the survivor's stall is noticed.
+// A process that never releases the lock holds it: the survivor's stall is noticed.
 TEST_F(SeededBugs, AStallIsCaught) {
   shared_value<std::atomic<std::int64_t>> killed_ns;
   stage::options on;
@@ -296,7 +295,7 @@ TEST_F(SeededBugs, AStallIsCaught) {
     s.pause_survivor();
     const auto readers = readers_in_table(s.place(), "k");
     ASSERT_FALSE(readers.empty());
-    // As that process would have signed it: a word that it did not sign is taken over.
+    // With that process's lock_key: a word without it would be taken over.
     lane.header().turn.lock.store(
         bus::sync::lock_word_of(*readers.begin(), lock_key_of(s.place(), *readers.begin())));
   }

@@ -19,7 +19,6 @@ void remark::say(const std::string& words) noexcept {
 }
 
 // --- publishing
-// ----------------------------------------------------------------------
 
 mixed_publisher::mixed_publisher(bus::publisher publisher, journal_entry& entry, std::uint32_t life,
                                  std::string stream, options wanted)
@@ -126,7 +125,6 @@ bus::publish_status mixed_publisher::step(std::mt19937_64& random) {
 }
 
 // --- consuming
-// ----------------------------------------------------------------------
 
 int consume_in_every_way(bus::session& session, const std::string& stream, std::mt19937_64& random,
                          int rounds, remark& why) {
@@ -182,7 +180,6 @@ int consume_in_every_way(bus::session& session, const std::string& stream, std::
 }
 
 // --- the stage
-// ----------------------------------------------------------------------
 
 stage::stage(options wanted) : wanted_(std::move(wanted)) {
   killed_ns_ = wanted_.killed_ns != nullptr ? wanted_.killed_ns : &words_->killed_ns;
@@ -321,8 +318,9 @@ std::int64_t stage::recover(std::uint32_t life) {
             "the surviving publisher does not go on after life " + std::to_string(life));
       if (first() != 0) took = std::max<std::int64_t>(1, first() - killed);
     }
-    // Everything that was published before this message of the survivor has come when it has come.
-    // A batch that is under way may be in the ring already: only what comes behind it is later.
+    // When this message of the survivor has arrived, everything that was published before it has
+    // arrived. A batch under way may be in the ring already: only the messages after it are
+    // later.
     const std::uint64_t barrier = survivor_begun();
     const std::uint64_t gaps = checker_->gaps();
     if (!pump_until([&] { return checker_->last_of(0) > barrier || failed(); }))
@@ -340,7 +338,7 @@ std::int64_t stage::recover(std::uint32_t life) {
   return took;
 }
 
-// The survivor's messages say nothing of other lanes than its own.
+// The survivor's messages prove nothing about other lanes.
 bool stage::pump_until_all_lanes_are_read() {
   const auto found = session_->stream(stream());
   if (!found) return false;
@@ -376,7 +374,7 @@ void stage::finish() {
 }
 
 std::string stage::leftovers() {
-  // A process opens the bus, publishes and leaves.
+  // A process opens the bus, gets a publisher and leaves.
   child opener([this] {
     auto session = bus::open(place_.url("t", "&name=opener"));
     if (!session) return why_->say("opener: " + session.error().message()), 2;
@@ -413,8 +411,7 @@ std::string stage::leftovers() {
   return found;
 }
 
-// --- looking around
-// ----------------------------------------------------------------------
+// --- inspection
 
 std::set<std::uint32_t> readers_in_table(const scratch& place, const std::string& stream) {
   std::set<std::uint32_t> ids;

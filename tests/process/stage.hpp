@@ -1,6 +1,6 @@
 #pragma once
-/// stage: a bus with one stream, a surviving publisher in a process of its own and a checked
-/// subscriber in this one, for tests that kill others beside them.
+/// stage: a bus with one stream, a surviving publisher in another process and a checked
+/// subscriber in this one, for tests that kill other processes.
 
 #include <functional>
 #include <memory>
@@ -19,13 +19,13 @@ using namespace std::chrono_literals;
 
 inline constexpr auto watchdog_patience = 5s;  // generous: a survivor that takes longer is stalled
 
-/// Seconds after which the whole program ends by a signal, whatever hangs.
+/// SIGALRM ends the whole program after this many seconds, whatever hangs.
 struct alarm_guard {
   explicit alarm_guard(unsigned seconds) { ::alarm(seconds); }
   ~alarm_guard() { ::alarm(0); }
 };
 
-/// What a child says before it gives up; read by the test.
+/// A child's reason for giving up; read by the test.
 struct remark {
   char text[512] = {};
   void say(const std::string& words) noexcept;
@@ -37,9 +37,9 @@ class mixed_publisher {
   struct options {
     bus::publish_mode mode = bus::publish_mode::shared;
     std::size_t early_bytes = 0;
-    unsigned subjects = 16;  ///< beside its own
+    unsigned subjects = 16;  ///< in addition to its own
   };
-  /// `stream` names the stream and starts its subjects.
+  /// `stream`: name of the stream and first token of its subjects.
   static bus::result<mixed_publisher> open(bus::session& session, journal& lives,
                                            std::uint32_t life, std::string stream, options wanted);
   static bus::result<mixed_publisher> open(bus::session& session, journal& lives,
@@ -71,7 +71,7 @@ class mixed_publisher {
 };
 
 /// What a subscriber does until it is killed: attach, poll, wait, sleep on a descriptor, detach,
-/// again. Judges no delivery, but the bytes of what it gets. 0: fine.
+/// again. Checks the bytes of the messages, not their delivery. 0: success.
 int consume_in_every_way(bus::session& session, const std::string& stream, std::mt19937_64& random,
                          int rounds, remark& why);
 
@@ -82,8 +82,8 @@ class stage {
     bool early = false;                              ///< the checked subscriber reads early
     bool survivor = true;                            ///< with a surviving publisher
     std::chrono::microseconds pace{30};              ///< between its messages
-    std::atomic<std::int64_t>* killed_ns = nullptr;  ///< shared: when the last kill was; null: own
-    std::function<void()> in_survivor;               ///< run first in the surviving publisher
+    std::atomic<std::int64_t>* killed_ns = nullptr;  ///< shared: time of the last kill; null: own
+    std::function<void()> in_survivor;               ///< called first in the surviving publisher
   };
   explicit stage(options wanted);
   ~stage();
@@ -97,17 +97,17 @@ class stage {
   remark& why() noexcept { return *why_; }
   std::uint32_t new_life();
 
-  /// Delivers what is there to the checker; a short sleep when there is nothing.
+  /// Delivers what is there to the checker; sleeps briefly if there is nothing.
   void pump();
   bool pump_until(const std::function<bool()>& condition,
                   std::chrono::milliseconds patience = watchdog_patience);
-  /// Pumps until the child has ended; a child that does not is killed and complained of. Wait
-  /// status.
+  /// Pumps until the child has ended; one that does not end is killed and complained of. Returns
+  /// the wait status.
   int pump_until_ended(child& who, std::chrono::milliseconds patience = 20s);
 
-  /// After a death (or an end) of the publisher `life`: the survivor goes on, everything that came
-  /// before is checked. Nanoseconds from the kill to the survivor's next success; 0 when there is
-  /// no survivor or nobody was killed.
+  /// After the death or end of publisher `life`: waits for the survivor's next success and for
+  /// all earlier messages, and checks them. Returns the nanoseconds from the kill to that
+  /// success; 0 without a survivor or a kill.
   std::int64_t recover(std::uint32_t life);
 
   void pause_survivor();
@@ -119,16 +119,15 @@ class stage {
   }
   void forget_kill() noexcept;
   void kill_now(const child& who) noexcept;
-  /// Replaces what happens to a message between subscriber and checker: for the tests of the
-  /// checker.
+  /// Replaces the delivery of messages to the checker, for the checker's own tests.
   void intercept(std::function<void(const bus::message&, delivery_checker&)> with) {
     intercept_ = std::move(with);
   }
 
   /// Ends the survivor, receives the rest, settles everything. Complaints are in the checker.
   void finish();
-  /// After a new process opened the bus: nothing of dead processes may be left in the bus's
-  /// directory. Empty: clean.
+  /// What dead processes left in the bus's directory after a new process opened the bus. Empty:
+  /// nothing.
   std::string leftovers();
 
  private:
@@ -154,10 +153,9 @@ class stage {
   bool finished_ = false;
 };
 
-/// Ids of the live processes that the readers table of `stream`, lane 0, names, and of the dead
-/// ones.
+/// Ids of the processes, live or dead, in the readers table of lane 0 of `stream`.
 std::set<std::uint32_t> readers_in_table(const scratch& place, const std::string& stream);
-/// For people: the control words of lane 0 and the records around its tail.
+/// For people: the control words of lane 0, and the records up to its tail.
 std::string lane_facts(const scratch& place, const std::string& stream);
 std::vector<std::string> names_in(const std::string& directory);
 std::size_t open_descriptors(pid_t pid = ::getpid());

@@ -1,6 +1,6 @@
-// Streams that come, go and change while others publish and read: everybody looks only at what the
-// journal of changes names, and must come to the same as by a look at everything. Each with the
-// mistake that its test catches.
+// Streams are created, removed and changed while other processes publish and read. Each process
+// reads only what the journal of changes names, and must come to the same result as if it had
+// read everything. Two tests also seed the mistake that they must catch.
 
 #include <bus/bus.hpp>
 
@@ -46,8 +46,8 @@ class StreamChanges : public ::testing::Test {
   }
 };
 
-// Subjects s0.x to s5.x; each belongs to the stream that captures it now, else to the default
-// stream. How many messages went, or came, another way.
+// Subjects s0.x to s5.x; each belongs to the stream that captures it now, or to the default
+// stream. Returns how many messages were misrouted.
 std::size_t errors_of_a_run(std::uint32_t seed, int steps,
                             const test::scratch& place = test::scratch()) {
   constexpr int subjects = 6;
@@ -67,16 +67,16 @@ std::size_t errors_of_a_run(std::uint32_t seed, int steps,
       owners.erase(there);
       if (random() % 2 != 0) return;
     }
-    // Often under a name that it had before.
+    // Often a name that the stream had before.
     const std::string name =
         "n" + std::to_string(i) + (random() % 2 != 0 ? "" : std::to_string(++number));
     if (!changer.add_stream(config_of(name, "s" + std::to_string(i) + ".>"))) ++errors;
     owners[i] = name;
-    // What would capture the same is refused.
+    // A stream that would capture the same subject is refused.
     if (changer.add_stream(config_of("other", "*.x"))) ++errors;
   };
   for (int step = 0; step < steps; ++step) {
-    // Now and then more than the journal holds.
+    // Sometimes more changes than the journal holds.
     const int changes = random() % 16 == 0 ? 150 : static_cast<int>(random() % 4);
     for (int i = 0; i < changes; ++i) change(static_cast<int>(random() % subjects));
     std::map<std::string, int> sent, got;
@@ -101,7 +101,7 @@ TEST_F(StreamChanges, AreFollowedAsByALookAtEverything) {
   EXPECT_GT(errors_of_a_run(1, 20), 0u) << "the test does not notice";
 }
 
-// A bus that an older library made has no journal.
+// The bus of an older library has no journal.
 TEST_F(StreamChanges, AreFollowedWithoutAJournal) {
   constexpr std::uint64_t old_bytes = 4096;
   constexpr std::streamoff total_bytes_at = 24;
@@ -118,8 +118,8 @@ TEST_F(StreamChanges, AreFollowedWithoutAJournal) {
   EXPECT_EQ(std::filesystem::file_size(control), old_bytes);
 }
 
-// A remover has taken a stream away and has not told of it yet: what was published to it is still
-// for those who are subscribed, and were slow to look.
+// A remover has renamed a stream and not announced it yet. What was published to it still belongs
+// to its subscribers, even to slow ones.
 TEST_F(StreamChanges, ARemovalThatIsUnderWayHidesNothing) {
   for (const bool is_known : {false, true}) {
     const test::scratch place;
@@ -152,14 +152,14 @@ TEST_F(StreamChanges, ARemovalThatIsUnderWayHidesNothing) {
   }
 }
 
-// Whoever made a stream died before it told of it.
+// The creator of a stream dies before it announces it.
 TEST_F(StreamChanges, OfOneThatDiedAreNotOverlooked) {
   for (const fault seeded : {fault::none, fault::dead_change_unmarked}) {
     const test::scratch place;
     auto session = open_bus(place);
     auto old = session.publisher("other.x");  // knows all streams
     ASSERT_TRUE(old && old->publish("1"));
-    ASSERT_TRUE(session.add_stream(config_of("first", "first.>")));  // and who captures what
+    ASSERT_TRUE(session.add_stream(config_of("first", "first.>")));  // and their subjects
     test::shared_value<test::failpoint_plan> plan;
     plan->kill_at = test::failpoint::create_stream_named;
     const pid_t child = ::fork();

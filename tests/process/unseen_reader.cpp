@@ -1,5 +1,5 @@
-// A reader that its publisher cannot look at, because no descriptors are left: publish() keeps its
-// deadline, and goes on when the reader is gone.
+// A reader that its publisher cannot see, because no descriptors are left: publish() keeps its
+// deadline, and succeeds again when the reader has exited.
 
 #include <bus/bus.hpp>
 
@@ -44,7 +44,7 @@ TEST_P(UnseenReader, DoesNotHoldAPublisherBeyondItsDeadline) {
   test::shared_value<steps> at;
   enum : int { ok, no_publisher = 10, did_not_fill, wrong_status, late, does_not_go_on };
   test::child publishing([&]() -> int {
-    ::alarm(60);  // it never returns: killed by it, and so told
+    ::alarm(60);  // if it never returns, this signal reports it
     auto own = bus::open(place.url());
     bus::publisher_options options;
     options.mode = GetParam();
@@ -70,7 +70,7 @@ TEST_P(UnseenReader, DoesNotHoldAPublisherBeyondItsDeadline) {
     if (took > 5s) return late;
     at->ready = 2;
     while (at->gone == 0) ::usleep(1000);
-    for (int i = 0; i < 100; ++i)  // the dead one is buried, though it cannot be opened
+    for (int i = 0; i < 100; ++i)  // the dead reader is removed though its file cannot be opened
       if (p->publish(std::string(500, 'y'))) return ok;
     return does_not_go_on;
   });
@@ -85,7 +85,7 @@ TEST_P(UnseenReader, DoesNotHoldAPublisherBeyondItsDeadline) {
     });
     while (at->ready < 2) {
       std::this_thread::sleep_for(5ms);
-      ::siginfo_t ended{};  // or it ended without getting there
+      ::siginfo_t ended{};  // or the publisher ended early
       if (::waitid(P_PID, static_cast<id_t>(publishing.pid()), &ended,
                    WEXITED | WNOHANG | WNOWAIT) != 0 ||
           ended.si_pid != 0)

@@ -1,6 +1,6 @@
-// Files that are not what they should be: wrong owners, modes and kinds, truncated, extended,
-// overwritten, of another version. Every call works or says why not; nothing crashes, hangs or dies
-// of SIGBUS.
+// Damaged files: wrong owners, modes and kinds, truncated, extended, overwritten, of another
+// version. Every call works or returns an error with a reason; nothing crashes, hangs or dies of
+// SIGBUS.
 
 #include <filesystem>
 #include <functional>
@@ -22,8 +22,8 @@ using robust::run_in_child;
 using robust::write_file;
 using namespace std::chrono_literals;
 
-/// A bus with one stream `s`, a small default stream, some messages, and a process that stays: this
-/// one.
+/// A bus with a stream `s`, a small default stream, some messages, and one process that stays:
+/// this one.
 class DamagedFiles : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -61,8 +61,8 @@ class DamagedFiles : public ::testing::Test {
     for (std::size_t i = 0; i < files_.size(); ++i) write_file(files_[i], pristine_[i]);
   }
 
-  /// What a program does with a bus, in a process of its own. Errors are fine here when they say
-  /// something.
+  /// Uses the bus in every way, like a program. Errors are accepted if they have a code and a
+  /// reason.
   void use_everything() {
     const auto note = [](const bus::error& failure) {
       EXPECT_NE(failure.code, bus::errc::ok);
@@ -96,12 +96,12 @@ class DamagedFiles : public ::testing::Test {
     if (auto info = session->stream("s"); !info) note(info.error());
     if (auto all = session->streams(); !all) note(all.error());
     if (auto all = session->processes(); !all) note(all.error());
-    // Adding it again reads what is there.
+    // Adding the stream again reads the existing one.
     if (auto added = session->add_stream(test::small_stream("s", bus::overflow::reject)); !added)
       note(added.error());
   }
 
-  /// Which error the first call that needs file `index` gives; nothing when it works.
+  /// The error of the first call that needs file `index`; none when it works.
   std::optional<bus::error> error_of_use(std::size_t index) {
     auto session = bus::open(place_.url());
     if (index == 0) return session ? std::nullopt : std::optional(session.error());
@@ -110,7 +110,7 @@ class DamagedFiles : public ::testing::Test {
       auto info = session->stream("s");
       return info ? std::nullopt : std::optional(info.error());
     }
-    if (index == 5) {  // a process that nobody can read is none
+    if (index == 5) {  // a process whose file is unreadable is not listed
       auto all = session->processes();
       if (!all) return all.error();
       return all->size() == 2
@@ -144,7 +144,7 @@ TEST_F(DamagedFiles, UndamagedTheyWork) {
     const auto failure = error_of_use(i);
     EXPECT_FALSE(failure) << failure->message();
   }
-  // The checker does not take one error for another, nor success for an error.
+  // The checker confuses neither one error with another nor success with an error.
   poke<std::uint64_t>(files_[3], 0, 0);
   EXPECT_TRUE(use_fails_with(3, bus::errc::corrupt, "lane-0"));
   EXPECT_FALSE(use_fails_with(3, bus::errc::unsupported, "lane-0"));
@@ -163,8 +163,8 @@ TEST_F(DamagedFiles, OfAnotherSizeAreCorrupt) {
                    std::to_string(changed));
       EXPECT_EQ(run_in_child(30,
                              [&] {
-                               // The session that stays has the file mapped; only this child looks
-                               // at it now.
+                               // The session that stays has the file mapped; only this child
+                               // opens it now.
                                const auto other = files_[i] + ".aside";
                                std::filesystem::rename(files_[i], other);
                                bytes content = pristine_[i];
@@ -197,7 +197,7 @@ TEST_F(DamagedFiles, OfAnotherVersionAreUnsupported) {
     EXPECT_TRUE(use_fails_with(i, code, says("knows " + known)));
     EXPECT_TRUE(use_fails_with(i, code, says(name_of(i))));
     restore();
-    // A higher minor only adds.
+    // A higher minor version only adds fields.
     poke<std::uint16_t>(files_[i], offsetof(segment_header, minor), 42);
     EXPECT_FALSE(error_of_use(i));
     restore();
@@ -210,8 +210,8 @@ TEST_F(DamagedFiles, OfAnotherVersionAreUnsupported) {
   }
 }
 
-// Every byte of the headers, and of what lies behind them where it matters, is changed before the
-// bus is opened.
+// Every byte of the headers, and of the parts after them that matter, is changed before the bus
+// is opened.
 struct region {
   std::size_t file;
   std::uint64_t from;
@@ -249,7 +249,7 @@ TEST_P(FlippedBytes, NeverCrashOrHang) {
   if (where.from == 0) {
     EXPECT_GE(*errors, 2 * 8u) << "at least a wrong magic is noticed";
   }
-  // Put right again, all is as before.
+  // After the restore everything works as before.
   restore();
   EXPECT_EQ(run_in_child(30, [&] { EXPECT_FALSE(error_of_use(where.file)); }), "");
 }
@@ -305,11 +305,11 @@ TEST(WrongPermissions, OfTheDirectory) {
     EXPECT_TRUE(fails_with(bus::open(place.url()), bus::errc::permission, place.directory()))
         << std::oct << mode;
   }
-  ASSERT_EQ(::chmod(place.directory().c_str(), 0755), 0);  // readable is not writable
+  ASSERT_EQ(::chmod(place.directory().c_str(), 0755), 0);  // readable by others, but not writable
   EXPECT_TRUE(bus::open(place.url()));
   ASSERT_EQ(::chmod(place.directory().c_str(), 0700), 0);
 
-  // Nothing of a directory, a file, a link to a good bus.
+  // Not a directory of ours: a file, or a link, even to a good bus.
   const auto aside = place.root() + "/aside";
   std::filesystem::rename(place.directory(), aside);
   std::filesystem::create_symlink(aside, place.directory());
@@ -328,14 +328,13 @@ TEST(WrongPermissions, OfTheDirectory) {
 TEST(WrongPermissions, ASquattersBusIsNotUsed) {
   ::alarm(100);
   test::scratch place;
-  // An ordinary user looks at a directory of its own name that root owns; root at one that an
-  // ordinary user owns.
+  // As root: a directory of the bus's name that an ordinary user owns.
   if (::geteuid() == 0) {
     ASSERT_TRUE(bus::open(place.url()));
     ASSERT_EQ(::chown(place.directory().c_str(), 65534, 65534), 0);
     EXPECT_TRUE(fails_with(bus::open(place.url()), bus::errc::permission, "65534"));
   }
-  // Where nothing can be made, an ordinary user is told so.
+  // Where nothing can be created, an ordinary user gets an error.
   EXPECT_EQ(run_in_child(60,
                          [&] {
                            ASSERT_EQ(::chmod(place.root().c_str(), 0555), 0);
@@ -388,8 +387,7 @@ TEST(WrongPermissions, OfFilesAsAnOrdinaryUser) {
                     if (!subscriber) return std::move(subscriber.error());
                     return {};
                   };
-                  const auto broken =
-                      [&]() -> bus::result<void> {  // others are unaffected; who asks is told
+                  const auto broken = [&]() -> bus::result<void> {  // other streams are unaffected
                     auto session = bus::open(place.url());
                     if (!session) return std::move(session.error());
                     EXPECT_TRUE(session->subscribe("other.>"));

@@ -1,5 +1,5 @@
-// Shared memory that is full: every call says no_space or works without it; nothing dies of SIGBUS;
-// all is well again once there is space.
+// Full shared memory: every call returns no_space or works without it. Nothing dies of SIGBUS,
+// and everything works again once there is space.
 
 #include "robust.hpp"
 
@@ -173,7 +173,7 @@ TEST(FullMemory, ThousandsOfSubjectsAreCarriedInline) {
                   }
                   for (int i = 0; i < 6000 && !::testing::Test::HasFailure(); ++i)
                     round_trip("s." + std::to_string(i) + "." + tail);
-                  // Who comes now has the space that is there again.
+                  // A new process can use the space that is free again.
                   auto later = bus::open(place.url());
                   ASSERT_TRUE(later);
                   auto other = later->publisher("s.other");
@@ -216,7 +216,8 @@ TEST(FullMemory, NoInodesLeftIsNoSpace) {
             "");
 }
 
-/// Names of everything in the bus, but for the holder's name in `lock`.
+/// How many files the bus has. A link whose target does not exist (the holder in `lock`) does not
+/// count.
 std::size_t files_below(const std::string& directory) {
   std::size_t count = 0;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(directory))
@@ -251,7 +252,7 @@ TEST(FullMemory, LookingAndRemovingNeedNoFileOfTheirOwn) {
             options.joins = bus::membership::guest;
             auto guest = bus::session::open(options);
             ASSERT_TRUE(guest) << guest.error().message();
-            EXPECT_EQ(guest->streams()->size(), 3u);  // and the dead letters
+            EXPECT_EQ(guest->streams()->size(), 3u);  // includes the dead letters
             ASSERT_EQ(guest->processes()->size(), 1u);
             EXPECT_EQ(guest->processes()->front().publishers.size(), 1u);
             EXPECT_EQ(guest->group("s", "g")->counts.unclaimed, 1u);
@@ -267,7 +268,7 @@ TEST(FullMemory, LookingAndRemovingNeedNoFileOfTheirOwn) {
             auto tool = bus::session::open(options);
             ASSERT_TRUE(tool) << tool.error().message();
             EXPECT_TRUE(fails_with(tool->subscribe("s.>"), bus::errc::no_space));
-            // The fix that the error names.
+            // The fix that the error suggests.
             ASSERT_TRUE(guest->remove_group("s", "g"));
             ASSERT_TRUE(guest->remove_stream("t"));
             EXPECT_TRUE(bus::open(place.url()));
@@ -316,7 +317,7 @@ TEST(FullMemory, TheReserveIsForTheOperatorAndComesBack) {
             "");
 }
 
-// The test sees a SIGBUS: the same full memory, met without reserving first.
+// The test notices a SIGBUS: the same full memory, without space reserved first.
 TEST(FullMemory, TheCheckSeesASigbus) {
   test::scratch place;
   const std::string end = run_in_child(60, [&] {

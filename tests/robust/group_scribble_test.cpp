@@ -1,6 +1,7 @@
-// Random words over the file of a group, everywhere behind its segment header, between the steps of
-// its consumers. They get messages, or a typed error; nobody crashes or hangs. Afterwards a repair
-// makes the group usable again, or it was its configuration that was hit: then every open says so.
+// Random words are written over a group's file, anywhere after its segment header, between the
+// steps of its consumers. They get messages or a typed error; nothing crashes or hangs.
+// Afterwards a repair makes the group usable again. If it cannot, the group can be removed and
+// created again.
 
 #include <random>
 
@@ -43,7 +44,7 @@ bool is_typed(const bus::error& failure) {
          failure.code == bus::errc::closed || failure.code == bus::errc::unsupported;
 }
 
-// Some work with whatever there is.
+// Some work of every kind, whatever the group's state.
 void work(bus::consumer& consumer, bus::publisher& out, std::mt19937_64& random) {
   for (int i = 0; i < 20; ++i) {
     const std::string key = std::to_string(random() % 4);
@@ -84,12 +85,12 @@ void one_round(std::uint64_t seed, bus::group_order order, bus::overflow overflo
       EXPECT_TRUE(is_typed(consumer.error())) << consumer.error().message();
     }
     {
-      // One stroke in four at the configuration and the lists, the others anywhere.
+      // One time in four at the configuration and the lists, otherwise anywhere.
       const std::uint64_t end = random() % 4 == 0 ? sizeof(bus::layout::group_header) : ~0ull;
       const robust::raw_words words(path, sizeof(bus::layout::segment_header), end);
       for (int i = 0; i < 30; ++i) {
         const std::size_t index = random() % words.count();
-        // Who has the lock is waited for, for seconds: it has a test of its own.
+        // Consumers wait for seconds for the holder of the lock: it has its own test.
         if (index ==
             (offsetof(bus::layout::group_header, lock) - sizeof(bus::layout::segment_header)) / 8)
           continue;
@@ -108,7 +109,7 @@ void one_round(std::uint64_t seed, bus::group_order order, bus::overflow overflo
       break;
     }
   }
-  if (!repairable) {  // it is of no use any more; but it can be removed, and made anew
+  if (!repairable) {  // useless now, but it can be removed and created again
     const auto removed = session->remove_group("s", "g");
     ASSERT_TRUE(removed) << removed.error().message();
     bus::group_config anew;
@@ -141,9 +142,9 @@ void one_round(std::uint64_t seed, bus::group_order order, bus::overflow overflo
          << c.parked << ", dying " << c.dying << ", why " << ::testing::PrintToString(info->why);
 }
 
-// Words that change between two looks at them: a number that was checked must be the number that is
-// used. The same bits go on and off as fast as a processor can, in counts, lists, timers and keys,
-// while consumers work.
+// Words that change between two reads: the number that is used must be the one that was checked.
+// The same bits toggle as fast as a processor can, in counts, lists, timers and keys, while
+// consumers work.
 void toggle_while_they_work(std::uint64_t seed, bus::group_order order) {
   test::scratch here;
   std::mt19937_64 random(seed);

@@ -1,5 +1,5 @@
-// Names, subjects, sizes and addresses that cannot be meant: a typed error each, and nothing made
-// outside the bus.
+// Impossible names, subjects, sizes and addresses: each gives a typed error, and nothing is
+// created outside the bus.
 
 #include <atomic>
 #include <filesystem>
@@ -59,7 +59,8 @@ TEST(HostileNames, OfABus) {
   EXPECT_EQ(entries_in(place.root()), 1u);
 }
 
-// What somebody else made under the name of a bus of ours, with a link into another one.
+// A directory with the name of a bus of ours, but made by another user, with a link into a real
+// bus.
 TEST(HostileNames, PlantedByAnother) {
   const test::scratch place;
   auto session = bus::open(place.url("mine"));
@@ -87,7 +88,7 @@ TEST(HostileNames, PlantedByAnother) {
     EXPECT_NE(removed.error().why.find("belongs to uid 65534"), std::string::npos)
         << removed.error().why;
   }
-  // Where everybody may rename everything no bus is safe.
+  // In a directory where every user may rename every file, no bus is safe.
   std::filesystem::permissions(place.root(), std::filesystem::perms::all);
   const auto opened = bus::open(place.url("mine"));
   ASSERT_FALSE(opened);
@@ -192,7 +193,7 @@ TEST(HostileNames, ConfigurationsThatCannotBe) {
   EXPECT_TRUE(refused([](config& c) { c.max_readers = 0; }));
   EXPECT_TRUE(refused([](config& c) { c.max_readers = ~0u; }));
   EXPECT_EQ(entries_in(place.directory() + "/streams"), 0u);
-  // The check can fail: what is fine is not refused.
+  // The check can fail: a valid configuration is not refused.
   EXPECT_FALSE(refused([](config&) {}));
 }
 
@@ -287,7 +288,7 @@ TEST(HostileNames, TheLongestTimeoutWaits) {
     outcome = publisher->publish(payload);
   });
   EXPECT_TRUE(test::eventually([&] { return waiting.load(); }));
-  // so that it most likely waits; the outcome is the same when it does not
+  // so that it most likely waits; if not, the result is the same
   std::this_thread::sleep_for(50ms);
   std::size_t got = 0;
   EXPECT_TRUE(test::eventually(

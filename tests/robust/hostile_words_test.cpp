@@ -1,7 +1,6 @@
-// A word in shared memory that blocks everybody while it stands: a lock or a lease in the name of a
-// process that lives and knows nothing of it, a lane that says its stream was removed. Publishers
-// take the first two over by themselves; the last is seen by `bus doctor` and put right by `bus
-// stream repair`.
+// A word in shared memory that blocks all publishers: a lock or a lease in the name of a live
+// process that does not have it, or a lane marked as removed. Publishers take over the first two
+// by themselves. `bus doctor` reports the third, and `bus stream repair` repairs it.
 
 #include <algorithm>
 #include <filesystem>
@@ -33,7 +32,7 @@ class HostileWords : public testing::Test {
     if (!opened) throw std::runtime_error(opened.error().message());
     return std::move(*opened);
   }
-  // Of the process that does nothing.
+  // Id of the process that does nothing.
   std::uint64_t innocent_id() {
     auto quiet = innocent_.publisher("quiet");
     const auto all = victim_.processes();
@@ -76,7 +75,7 @@ TEST_F(HostileWords, ALockInTheNameOfAnInnocentProcessIsTakenOver) {
   for (const std::uint64_t word : {id, id | contended, id | other_key, contended}) {
     write(lock_at, word);
     if (word == id) {
-      EXPECT_TRUE(finds("nobody has locked it"));
+      EXPECT_TRUE(finds("is locked, but by no process"));
     }
     const auto begin = std::chrono::steady_clock::now();
     const auto done = out->publish("x");
@@ -94,7 +93,7 @@ TEST_F(HostileWords, ALeaseThatItsOwnerDoesNotClaimIsTakenOver) {
   auto shared = victim_.publisher("orders.x");
   ASSERT_TRUE(shared && shared->publish("1"));
   write(lease_at, id << 32 | 1);
-  EXPECT_TRUE(finds("does not know of it"));
+  EXPECT_TRUE(finds("does not claim it"));
   EXPECT_TRUE(shared->publish("2")) << shared->last_error().message();
   write(lease_at, id << 32 | 1);
   bus::publisher_options options;
@@ -104,7 +103,7 @@ TEST_F(HostileWords, ALeaseThatItsOwnerDoesNotClaimIsTakenOver) {
   EXPECT_TRUE(alone->publish("3"));
 }
 
-// What must not be taken over: the lease of one that has it.
+// The lease of a publisher that has it must not be taken over.
 TEST_F(HostileWords, ALeaseThatIsClaimedIsNot) {
   bus::publisher_options options;
   options.mode = bus::publish_mode::exclusive;
@@ -125,7 +124,7 @@ TEST_F(HostileWords, ALaneThatSaysItWasRemovedIsSeenAndRepaired) {
   for (const bool lease_too : {false, true}) {
     write(closed_at, 1);
     if (lease_too) write(lease_at, layout::lease_closed);
-    EXPECT_TRUE(finds("says that its stream was removed"));
+    EXPECT_TRUE(finds("is marked as removed"));
     const auto mended = victim_.repair_stream("orders");
     ASSERT_TRUE(mended) << mended.error().message();
     EXPECT_EQ(*mended, 1u);
@@ -143,10 +142,10 @@ TEST_F(HostileWords, AProcessFileThatMakesNoSenseIsSeen) {
         std::string(victim_.directory()) + "/processes/" + std::to_string(id), 0, 8);
     words[0].store(~words[0].load());
   }
-  auto looking = open(place_);  // it has not seen the file before
+  auto looking = open(place_);  // it has not read the file before
   const auto all = looking.troubles();
   ASSERT_EQ(all.size(), 1u);
-  EXPECT_NE(all.front().message().find("cannot be looked at"), std::string::npos)
+  EXPECT_NE(all.front().message().find("cannot be read"), std::string::npos)
       << all.front().message();
   EXPECT_NE(all.front().fix.find("kill"), std::string::npos) << all.front().fix;
 }

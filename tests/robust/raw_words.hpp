@@ -24,7 +24,7 @@ inline std::uint32_t new_seed() {
   return seed;
 }
 
-/// A file mapped raw, as anybody with the right to write it could.
+/// The words of a mapped file, as any process that may write it could map it.
 class raw_words {
  public:
   raw_words(const std::string& path, std::uint64_t from, std::uint64_t to) {
@@ -52,7 +52,7 @@ class raw_words {
   std::size_t count_ = 0;
 };
 
-/// Values that hurt more than noise does: small numbers, powers of two, what was there with a bit
+/// Values that do more harm than noise: small numbers, powers of two, the old value with one bit
 /// changed.
 inline std::uint64_t nasty(std::mt19937_64& random, std::uint64_t old) {
   switch (random() % 8) {

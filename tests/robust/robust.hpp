@@ -1,6 +1,6 @@
 #pragma once
-/// robust: what the tests of hostile input share: children whose death is a finding, files that are
-/// damaged on purpose.
+/// robust: shared parts of the tests of hostile input: children whose death is a finding, and
+/// files that are damaged on purpose.
 
 #include <bus/bus.hpp>
 #include <gtest/gtest.h>
@@ -12,8 +12,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <csignal>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
@@ -34,8 +36,8 @@ inline int failures() {
   return failed;
 }
 
-/// How a child ended. Empty: well; else for people: "killed by signal 7 (Bus error)", "a check
-/// failed", "hung".
+/// Runs `work` in a child. Empty: success; otherwise, for people: "killed by signal 7 (Bus
+/// error)", "a check failed", "hung".
 template <class Work>
 std::string run_in_child(unsigned watchdog_seconds, Work&& work) {
   test::child runner([&] {
@@ -54,7 +56,7 @@ std::string run_in_child(unsigned watchdog_seconds, Work&& work) {
   return WEXITSTATUS(status) == 0 ? "" : "a check failed";
 }
 
-/// True when `failure` is a typed error with this code that tells what and why.
+/// True if `failure` has this code, names `names` and has a what and a why.
 inline ::testing::AssertionResult is_error(const bus::error& failure, bus::errc code,
                                            const std::string& names = {}) {
   const std::string shown = std::string(bus::errc_name(failure.code)) + ": " + failure.message();
@@ -80,7 +82,7 @@ inline bytes read_file(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
   return bytes(std::istreambuf_iterator<char>(in), {});
 }
-/// In place: the file stays the same file. Made when it is not there.
+/// Writes in place: the file stays the same inode. Creates it if it does not exist.
 inline void write_file(const std::string& path, const bytes& content) {
   const int file = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   ASSERT_GE(file, 0) << path;
@@ -98,28 +100,35 @@ void poke(const std::string& path, std::uint64_t offset, T value) {
   ::close(file);
 }
 
-/// For the rest of this child: an ordinary user, so that modes mean something.
-inline void become_ordinary() {
-  if (::geteuid() != 0) return;
-  ASSERT_EQ(::setgroups(0, nullptr), 0);
-  ASSERT_EQ(::setresgid(65534, 65534, 65534), 0);
-  ASSERT_EQ(::setresuid(65534, 65534, 65534), 0);
+/// Ends this child: what follows would harm the machine, or test nothing.
+inline void must(bool holds, const char* what) {
+  if (holds) return;
+  std::fprintf(stderr, "%s: %s\n", what, ::strerror(errno));
+  ::_exit(111);
 }
 
-/// For the rest of this child: a tmpfs of its own at `at`, seen by nobody else.
+/// Makes this child an ordinary user, so that file modes matter.
+inline void become_ordinary() {
+  if (::geteuid() != 0) return;
+  must(::setgroups(0, nullptr) == 0, "setgroups");
+  must(::setresgid(65534, 65534, 65534) == 0, "setresgid");
+  must(::setresuid(65534, 65534, 65534) == 0, "setresuid");
+}
+
+/// Mounts a tmpfs at `at` that only this child sees.
 inline void mount_small_tmpfs(const std::string& at, const std::string& options) {
   const uid_t user = ::geteuid();
   const gid_t group = ::getegid();
-  ASSERT_EQ(::unshare(user == 0 ? CLONE_NEWNS : CLONE_NEWNS | CLONE_NEWUSER), 0)
-      << "a private mount namespace is needed: root, or unprivileged user namespaces";
+  must(::unshare(user == 0 ? CLONE_NEWNS : CLONE_NEWNS | CLONE_NEWUSER) == 0,
+       "a private mount namespace is needed: root, or unprivileged user namespaces");
   if (user != 0) {
     std::ofstream("/proc/self/setgroups") << "deny";
     std::ofstream("/proc/self/uid_map") << user << ' ' << user << " 1";
     std::ofstream("/proc/self/gid_map") << group << ' ' << group << " 1";
   }
-  ASSERT_EQ(::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr), 0);
-  ASSERT_EQ(::mount("tmpfs", at.c_str(), "tmpfs", 0, ("mode=700," + options).c_str()), 0)
-      << ::strerror(errno);
+  must(::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0, "mount --make-private");
+  must(::mount("tmpfs", at.c_str(), "tmpfs", 0, ("mode=700," + options).c_str()) == 0,
+       "mount of a small tmpfs");
 }
 
 }  // namespace robust

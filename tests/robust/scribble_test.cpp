@@ -29,14 +29,14 @@ struct account {
   std::atomic<std::uint64_t> refused{0};
   std::atomic<std::uint64_t> received{0};
   std::atomic<std::uint64_t> lost{0};
-  std::atomic<std::uint64_t> wrong{0};    // sequences: out of order, or lost and not reported
-  std::atomic<std::uint64_t> spoiled{0};  // payloads that are not what was published
+  std::atomic<std::uint64_t> wrong{0};    // sequences out of order, or lost and not reported
+  std::atomic<std::uint64_t> spoiled{0};  // payloads that differ from what was published
   std::atomic<std::uint64_t> ready{0};
   std::atomic<std::uint64_t> strokes{0};
   std::atomic<std::uint64_t> stop{0};
 };
 
-// Publishes its own count as payload until told to stop. The only publisher: message number n has
+// Publishes its own count as payload until `stop`. It is the only publisher, so message n has
 // sequence n.
 int publish_all_the_time(const std::string& url, const std::string& subject, account& seen) {
   ::alarm(60);
@@ -63,7 +63,7 @@ int publish_all_the_time(const std::string& url, const std::string& subject, acc
   return 0;
 }
 
-// Every sequence is delivered with its payload, or reported lost: no other.
+// Every sequence must be delivered with its payload or be reported lost.
 int receive_all_the_time(const std::string& url, const std::string& pattern, account& seen,
                          std::uint64_t forget = 0) {
   ::alarm(60);
@@ -84,7 +84,7 @@ int receive_all_the_time(const std::string& url, const std::string& pattern, acc
   ++seen.ready;
   while (seen.stop.load() < 2) {
     const std::size_t got = subscriber->poll(64, [&](const bus::message& m) {
-      // the seeded bug: a loss that nobody reports
+      // the seeded bug: a loss that is not reported
       if (forget != 0 && m.sequence() == forget) return;
       std::uint64_t payload = 0;
       if (m.size() == sizeof payload) std::memcpy(&payload, m.payload().data(), sizeof payload);
@@ -102,7 +102,7 @@ int receive_all_the_time(const std::string& url, const std::string& pattern, acc
   return 0;
 }
 
-// Joins as a subscriber does, then writes nonsense over all that a subscriber may write.
+// Joins as a subscriber, then writes nonsense over all that a subscriber may write.
 int scribble_as_subscriber(const test::scratch& place, const std::string& stream,
                            std::uint32_t seed, account& seen, bool hot) {
   ::alarm(60);
@@ -138,7 +138,7 @@ int scribble_as_subscriber(const test::scratch& place, const std::string& stream
       }
     }
     if (!hot) std::this_thread::sleep_for(50us);
-    if (seen.strokes % 4096 < 16) {  // bells of others
+    if (seen.strokes % 4096 < 16) {  // doorbells of others
       for (const auto& entry :
            std::filesystem::directory_iterator(place.directory() + "/processes")) {
         if (entry.path().extension() != ".fifo") continue;
@@ -150,7 +150,7 @@ int scribble_as_subscriber(const test::scratch& place, const std::string& stream
     }
   }
   std::fflush(nullptr);
-  ::_exit(0);  // its own handles rest on words that it spoiled itself
+  ::_exit(0);  // its own handles depend on words that it spoiled
 }
 
 struct scene {
@@ -159,7 +159,7 @@ struct scene {
 };
 class Scribbling : public ::testing::TestWithParam<scene> {};
 
-// Waits until `counter` has moved on.
+// Waits until `counter` has changed.
 bool moves_on(const std::atomic<std::uint64_t>& counter) {
   const std::uint64_t before = counter.load();
   return test::eventually([&] { return counter.load() != before; }, stall_patience);
@@ -188,7 +188,7 @@ TEST_P(Scribbling, HurtsNobodyElse) {
   const auto end = steady_clock::now() + scribbling_time;
   bool alive = true;
   while (alive && steady_clock::now() < end) {
-    // A publish that ends in a typed timeout is an answer, too; on an overwriting stream there is
+    // A publish that ends in a typed timeout is a result, too. On an overwriting stream there is
     // no reason for one.
     const std::uint64_t answers = seen->published + seen->refused;
     alive = test::eventually([&] { return seen->published + seen->refused != answers; },
@@ -204,7 +204,7 @@ TEST_P(Scribbling, HurtsNobodyElse) {
   }
   scribbler.kill();
   scribbler.wait();
-  // Everybody works when it is gone.
+  // All others work when it has exited.
   EXPECT_TRUE(moves_on(seen->published));
   EXPECT_TRUE(moves_on(seen->received));
   seen->stop = 1;
@@ -218,12 +218,12 @@ TEST_P(Scribbling, HurtsNobodyElse) {
   if (GetParam().overflow == bus::overflow::drop_oldest) {
     EXPECT_EQ(seen->spoiled, 0u);
   } else {
-    // Read in place: who was taken off the table of readers may be overwritten while it looks, and
-    // is told right after.
+    // Read in place: a reader whose entry was removed from the readers table may be overwritten
+    // while it reads. A gap follows at once.
     EXPECT_LE(seen->spoiled, seen->lost);
   }
   EXPECT_GT(seen->strokes, 1000u);
-  // Who comes now can use the bus.
+  // A new process can use the bus.
   auto later = bus::open(place.url());
   ASSERT_TRUE(later) << later.error().message();
   EXPECT_TRUE(later->processes());
@@ -244,7 +244,7 @@ INSTANTIATE_TEST_SUITE_P(Scenes, Scribbling,
                                            scene{bus::overflow::block, true}),
                          scene_name);
 
-// The accounting of the tests above notices one message that is neither delivered nor reported.
+// The accounting above notices one message that is neither delivered nor reported.
 TEST(ScribblingChecks, AnUnreportedLossIsSeen) {
   ::alarm(60);
   test::scratch place;
@@ -265,7 +265,7 @@ TEST(ScribblingChecks, AnUnreportedLossIsSeen) {
   EXPECT_TRUE(receiver.succeeded());
 }
 
-// Ids come from words that anybody may spoil.
+// Ids come from words that any process may spoil.
 TEST(ScribbledControl, EveryProcessGetsAnIdThatIsUsable) {
   ::alarm(60);
   test::scratch place;
@@ -285,7 +285,7 @@ TEST(ScribbledControl, EveryProcessGetsAnIdThatIsUsable) {
     const auto processes = first->processes();
     ASSERT_TRUE(processes);
     EXPECT_EQ(processes->size(), 4u) << std::hex << next;
-    // 0 means that nobody holds a lane, and bit 31 that somebody waits for it.
+    // 0 means that no process has a lane, and bit 31 that a process waits for it.
     for (const auto& process : *processes)
       EXPECT_TRUE(process.id != 0 && process.id < 1u << 31) << process.id << " after " << next;
   }
@@ -307,7 +307,7 @@ TEST(ScribbledControl, IdsThatAreTakenArePassedBy) {
 }
 
 // Random words over a ring and its control words: only publishers may write there, so errors are
-// allowed. Nothing else is.
+// allowed, but nothing else is.
 class ScribbledRing : public ::testing::TestWithParam<bus::overflow> {};
 
 TEST_P(ScribbledRing, NeitherCrashesNorHangsItsReaders) {
@@ -365,7 +365,7 @@ TEST_P(ScribbledRing, NeitherCrashesNorHangsItsReaders) {
           }
           if (attach % 8 == 4) (void)session->streams();
         }
-        EXPECT_NE(bytes, ~std::size_t{0});
+        asm volatile("" : : "r"(bytes));  // the payloads are read
       });
     };
     test::child publisher([&] {

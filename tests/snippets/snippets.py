@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""snippets: what the documents print is true.
+"""snippets: checks that the programs and links in the documents work.
 
     snippets.py [options] ROOT         checks README.md, CONTRIBUTING.md and docs/**/*.md below ROOT
     snippets.py [options] --self-test  proves that each check passes what is right and reports what is wrong
 
 Every ```cpp block is a complete program: it must compile without a warning, run, and end with status 0.
-What it must print is a ```text output block right behind it. Relative links must lead to a file.
+A ```text output block right after it is what it must print. Relative links must lead to a file.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def documents(root):
 
 
 def blocks(text):
-    """(line, kind, body) of each fenced block, and the text outside them."""
+    """Returns (line, kind, body, last line) of each fenced block, and the lines outside."""
     found, outside, body, kind, start = [], [], None, "", 0
     for number, line in enumerate(text.splitlines(), 1):
         fence = FENCE.match(line)
@@ -49,7 +49,7 @@ def blocks(text):
 
 
 def programs(found):
-    """(line, source, expected output or None, whether it needs a busd)"""
+    """Yields (line, source, expected output or None, whether it needs a busd)."""
     for index, (start, kind, body, end) in enumerate(found):
         if kind not in ("cpp", "cpp busd"):
             continue
@@ -59,7 +59,7 @@ def programs(found):
 
 
 class Daemon:
-    """A busd of the default bus, as long as the block runs."""
+    """A busd of the default bus, for as long as the program runs."""
 
     def __init__(self, program, environment, work):
         self.data = tempfile.mkdtemp(prefix="busd-", dir=work)
@@ -80,7 +80,7 @@ class Daemon:
 
 
 def check_program(source, expected, needs_busd, tools, work):
-    """Empty, or what is wrong."""
+    """Returns what is wrong, or an empty string."""
     if not re.search(r"\bint main\(", source):
         return "it is not a complete program"
     code, binary = work / "snippet.cpp", work / "snippet"
@@ -126,7 +126,7 @@ def check_links(path, outside):
 
 
 def check(root, tools):
-    """(number of programs, problems)"""
+    """Returns (number of programs, problems)."""
     count, problems = 0, []
     with tempfile.TemporaryDirectory(prefix="snippets-") as work:
         for path in documents(root):

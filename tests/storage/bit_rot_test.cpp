@@ -1,7 +1,7 @@
-/// bit_rot: every byte of a closed log is changed, one at a time, and every file is cut at every
-/// offset. Readers get every record that was not touched, none with other contents, and are told;
-/// the writer opens the log, keeps what is intact where it is, goes on, and gives no sequence out
-/// again.
+/// bit_rot: changes every byte of a closed log, one at a time, and cuts every file at every
+/// offset. Readers get every untouched record and no wrong contents, and the damage is reported.
+/// The writer opens the log, keeps intact records where they are, resumes, and reuses no
+/// sequence.
 
 #include <gtest/gtest.h>
 
@@ -16,7 +16,7 @@ namespace {
 
 using namespace test;
 
-/// Where a record lies.
+/// The bytes of a record.
 struct place {
   std::size_t file = 0;
   std::uint64_t from = 0, to = 0;
@@ -89,13 +89,13 @@ closed_log make_log(std::uint64_t segment_bytes, std::uint64_t records_bytes,
 }
 
 struct read_result {
-  std::vector<bool> found;  // of the old ones; [0] is record 1
+  std::vector<bool> found;  // which old records were found; [0] is record 1
   std::vector<std::uint64_t> others;
   bool is_told = false;
   std::string wrong;
 };
 
-// Reads from `from` on and checks each old record against what was written.
+// Reads from `from` on and compares each old record with what was written.
 read_result read_log(const closed_log& log, simulated_disk& disk, std::uint64_t from = 1) {
   read_result result;
   result.found.resize(log.count());
@@ -140,11 +140,11 @@ read_result read_log(const closed_log& log, simulated_disk& disk, std::uint64_t 
 struct injury {
   std::string path;
   std::uint64_t offset = 0;
-  std::byte flipped{};  // 0: cut there
+  std::byte flipped{};  // 0: the file is cut there
   std::size_t segment = ~std::size_t{0};
 };
 
-// Empty: as it must be.
+// Empty: all is as it must be.
 std::string check(const closed_log& log, const injury& hurt) {
   const std::string where = (hurt.flipped == std::byte{} ? "cut at " : "flipped at ") +
                             std::to_string(hurt.offset) + " of " + hurt.path + ": ";
@@ -173,7 +173,7 @@ std::string check(const closed_log& log, const injury& hurt) {
   if (auto wrong = compare(before, ""); !wrong.empty()) return wrong;
   if (!before.others.empty()) return where + "records that nobody wrote";
   if (hurt.segment < log.segments.size()) {
-    // Behind the last record of an older segment no reader has business.
+    // Readers need not read past the last record of an older segment.
     const auto& segment = log.segments[hurt.segment];
     if (!before.is_told && (segment.is_last || hurt.offset < segment.records_end))
       return where + "nobody was told";
@@ -285,7 +285,7 @@ TEST(BitRot, AnIndexIsOnlyAHint) {
   EXPECT_EQ(wrong, "");
 }
 
-// It is not there at all: as when it is damaged.
+// A missing state is treated like a damaged one.
 TEST(BitRot, AStateThatIsGone) {
   const closed_log log = make_log(32 * 1024, 60 * 1024, 900);
   for (const bool is_closed : {true, false}) {
@@ -312,14 +312,14 @@ TEST(BitRot, AStateThatIsGone) {
   }
 }
 
-// A check that cannot fail is none.
+// A check that cannot fail is useless.
 TEST(BitRot, SeededBugIsCaught) {
   closed_log log = make_log(32 * 1024, 60 * 1024, 900);
   log.contents[5][0] ^= std::byte{1};
   EXPECT_NE(check(log, {log.segments[0].path, 0, std::byte{1}, 0}), "");
   log.contents[5][0] ^= std::byte{1};
   EXPECT_EQ(check(log, {log.segments[0].path, 0, std::byte{1}, 0}), "");
-  log.places[5].to = log.places[5].from;  // claims that nothing of it was touched
+  log.places[5].to = log.places[5].from;  // as if no byte of it had been touched
   EXPECT_NE(check(log, {log.segments[0].path, log.places[5].from + 40, std::byte{1}, 0}), "");
 }
 

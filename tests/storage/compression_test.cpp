@@ -1,6 +1,6 @@
-/// compression: full segments are replaced by compressed ones. Readers get the same from them,
-/// wherever they start; a byte that is changed costs one block; no power loss and no failing disk
-/// on the way costs anything.
+/// compression: full segments are replaced by compressed ones. Readers get the same records from
+/// them, wherever they start. A changed byte costs one block; a power loss or a failing disk
+/// during compression costs nothing.
 
 #include <gtest/gtest.h>
 
@@ -18,7 +18,7 @@ namespace {
 using namespace test;
 using storage::compress_outcome;
 
-// Answers how many were compressed.
+// Returns how many segments were compressed.
 int compress_all(full_log& made) {
   int done = 0;
   const std::atomic<bool> stop{false};
@@ -66,7 +66,7 @@ TEST(Compression, ReadersFindTheSameWhereverTheyStart) {
     EXPECT_EQ(record.seq, from);
     EXPECT_TRUE(is_intact(record));
   }
-  // By the index: not all of the segment is read for one record near its end.
+  // With the index: reading one record near the segment's end does not read all of it.
   log::history history(made.disk, made.directory);
   ASSERT_EQ(history.open(), 0);
   history.seek(history.bases()[1] - 1);
@@ -76,7 +76,7 @@ TEST(Compression, ReadersFindTheSameWhereverTheyStart) {
   EXPECT_TRUE(history.take_damages().empty());
 }
 
-// What it ends with looks as what is behind it.
+// The zeros that end the record look like the unused space after it.
 TEST(Compression, ALastRecordOfZeroesIsThere) {
   full_log made(1 << 20, 3000, 0);
   const auto zeroes = [&](std::uint32_t bytes) {
@@ -124,10 +124,10 @@ TEST(Compression, GoesOnAfterBusdWasStarted) {
   EXPECT_EQ((*opened)->bytes_on_disk(), bytes);
   EXPECT_TRUE(report.damages.empty());
   made.log = std::move(*opened);
-  EXPECT_EQ(compress_all(made), 0);  // they are already
+  EXPECT_EQ(compress_all(made), 0);  // they are compressed already
 }
 
-// As a copy that was made while busd compressed.
+// Like a copy that was made while busd compressed.
 TEST(Compression, ALogThatEndsWithACompressedSegmentIsGoneOnWith) {
   full_log made(1 << 20, 3000, 2 << 20);
   ASSERT_GT(compress_all(made), 0);
@@ -182,7 +182,7 @@ TEST(Compression, WhatDoesNotGetSmallerStays) {
 
 // ---- damage
 
-/// Which bytes of a compressed file each block has, by the format's own words.
+/// The bytes of each block of a compressed file, read from the file by the format's offsets.
 struct block_places {
   std::uint64_t table_end = 0;
   std::vector<std::uint64_t> begin, end;
@@ -219,8 +219,8 @@ std::vector<record_place> records_of(full_log& made) {
   return places;
 }
 
-// Exactly the records that have a byte in `lost` are missing, and somebody is told. Empty: as it
-// must be.
+// Exactly the records with a byte in `lost` are missing, and the damage is reported. Empty: all
+// is as it must be.
 std::string check_damage(simulated_disk& disk, const full_log& made,
                          const std::vector<record_place>& records,
                          const std::set<std::uint64_t>& lost) {
@@ -294,7 +294,7 @@ TEST(Compression, EveryByteAndEveryCutCostAtMostOneBlock) {
   EXPECT_EQ(wrong, "");
 }
 
-// Two places at once: without the table each block that is whole is still found.
+// Damage in two parts: without the table each intact block is still found.
 TEST(Compression, WithoutItsTableEachBlockIsFound) {
   full_log made(1 << 20, 700, 0);
   const auto records = records_of(made);
@@ -309,7 +309,7 @@ TEST(Compression, WithoutItsTableEachBlockIsFound) {
   }
 }
 
-// No newer segment tells that something is missing, and no frame either: each is 4096 bytes, none
+// Nothing else shows the loss: there is no newer segment, and as each frame has 4096 bytes, none
 // lies in two blocks.
 TEST(Compression, ALostBlockAtTheEndIsTold) {
   full_log made(1 << 20, 4000, 0, 1);
@@ -412,13 +412,13 @@ TEST(Compression, NoCallThatFailsCostsAnything) {
       }
 }
 
-// A check that cannot fail is none.
+// A check that cannot fail is useless.
 TEST(Compression, SeededBugIsCaught) {
   full_log made(192 * 1024, 700, 0);
   auto records = records_of(made);
   ASSERT_EQ(compress_all(made), 1);
   const block_places blocks = places_of(made.disk.contents(made.first_segment()));
-  EXPECT_NE(check_damage(made.disk, made, records, {}), "");  // nobody is told of nothing
+  EXPECT_NE(check_damage(made.disk, made, records, {}), "");  // no damage is reported
   const std::byte now{0x5a};
   made.disk.overwrite(made.first_segment(), {&now, 1}, blocks.begin[1] + 100);
   EXPECT_EQ(check_damage(made.disk, made, records, {1}), "");

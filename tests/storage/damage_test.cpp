@@ -1,18 +1,18 @@
-/// damage: one file of a log, a backup or a recording is changed in every way that disks, restores
-/// and people change files, and everything that reads it is asked. A model knows what was written.
+/// damage: changes one file of a log, a backup or a recording in the ways of disks, restores and
+/// people, and then reads it in every way. A model knows what was written.
 ///
 /// What must hold for every damage
-///   DAMAGE-1  No reader delivers what was not written under that sequence, and no subject gets
-///       another's name.
-///   DAMAGE-2  What a reader does not deliver it tells: as a gap, or by a failure.
-///   DAMAGE-3  verify_log does not call a log whole of which a message or a subject is missing or
-///   wrong. DAMAGE-4  A backup whose files differ from what was copied is not taken for whole.
-///   DAMAGE-5  Opening a log for writing removes nothing that could be read before, and never gives
-///       out a sequence again.
+///   DAMAGE-1  No reader delivers anything that was not written under that sequence, and no
+///             subject gets another's name.
+///   DAMAGE-2  A reader reports what it does not deliver: as a gap, or by a failure.
+///   DAMAGE-3  verify_log calls no log whole of which a message or a subject is missing or wrong.
+///   DAMAGE-4  A backup whose files differ from what was copied is not called whole.
+///   DAMAGE-5  Opening a log for writing removes nothing that could be read before, and never
+///             gives out a sequence again.
 ///
-///   BUS_DAMAGE_CASES=N   how many; each is one damage, read in every way
-///   BUS_TEST_SEED=N      the first case, and so all others
-///   BUS_TEST_CASE=N      only this one
+///   BUS_DAMAGE_CASES=N   number of cases; each is one damage, read in every way
+///   BUS_TEST_SEED=N      the seed of the first case, and so of all
+///   BUS_TEST_CASE=N      runs only this case
 
 #include <gtest/gtest.h>
 
@@ -55,14 +55,14 @@ storage::log_options options_here() {
 
 struct lane_truth {
   std::uint64_t last = 0;
-  std::uint64_t salt = 0;  // differs from lane to lane, so that one's record is never another's
+  std::uint64_t salt = 0;  // differs per lane, so that no lane's record equals another's
 };
 
 struct stream_truth {
   std::string name;
   std::uint64_t id = 0;
   std::vector<lane_truth> lanes;
-  tree files, older;  // now, and halfway
+  tree files, older;  // at the end, and halfway
 };
 
 std::string subject_of(const stream_truth& of, std::uint32_t id) {
@@ -76,7 +76,7 @@ bytes contents_of(const lane_truth& lane, std::uint64_t seq) {
   return made;
 }
 
-/// Two streams beside each other, built as busd builds them.
+/// Two streams next to each other, built as busd builds them.
 class world {
  public:
   world() {
@@ -204,7 +204,7 @@ tree read_tree(const std::string& root) {
   return files;
 }
 
-/// What a reader forgets to check, to prove that it would be noticed.
+/// A check that a reader omits, to prove that the test notices it.
 enum class mistake : std::uint8_t { none, trusts_names, forgets_gaps };
 
 enum class operation : std::uint8_t {
@@ -226,10 +226,10 @@ struct damage_done {
   std::string file, text;
   bool changed = false;
   bool removed = false;
-  std::string also;  // a file that came to be
+  std::string also;  // a file that was added
 };
 
-/// Changes `file` of `files` in place; what was in it before is in `files` of the caller.
+/// Damages `file` in `files`.
 damage_done do_damage(std::mt19937_64& random, tree& files, const std::string& file,
                       const tree& older, const std::vector<const bytes*>& others) {
   damage_done done;
@@ -246,7 +246,7 @@ damage_done do_damage(std::mt19937_64& random, tree& files, const std::string& f
     case operation::empty: what.clear(); break;
     case operation::remove: files.erase(file), done.removed = true; break;
     case operation::duplicate: {
-      // Its contents twice, or for a segment: once more under the name of another sequence.
+      // Doubles its contents, or stores a segment again under the name of another sequence.
       if (file.ends_with(".log") && random() % 2 == 0) {
         char name[32];
         std::snprintf(name, sizeof name, "%020llu.log",
@@ -292,11 +292,11 @@ damage_done do_damage(std::mt19937_64& random, tree& files, const std::string& f
 
 struct lane_read {
   std::set<std::uint64_t> seqs;
-  bool complete = false;  // all that was written came
+  bool complete = false;  // all that was written was read
   std::string wrong;
 };
 
-/// As a subscriber reads it, in batches: every record is kept until the end and compared then.
+/// Reads like a subscriber, in batches: keeps every record until the end and compares them then.
 lane_read read_lane(log::disk& disk, const std::string& directory, const stream_truth& stream,
                     std::uint32_t index, mistake forgets) {
   lane_read read;
@@ -304,7 +304,7 @@ lane_read read_lane(log::disk& disk, const std::string& directory, const stream_
   const std::string where = "lane " + std::to_string(index) + " of '" + stream.name + "': ";
   log::history history(disk, directory);
   const log::log_owner owner{stream.id, index};
-  // told
+  // a failure to open is a report
   if (history.open(forgets == mistake::trusts_names ? log::log_owner{} : owner) != 0) return read;
   history.seek(1);
   std::vector<log::logged_record> kept;
@@ -398,7 +398,7 @@ class damage_run {
     if (checked && checked->wrong.empty() && done.also.empty())
       return done.text + ": the backup passes (DAMAGE-4)";
     const auto report = verify_log(directory);
-    const bool is_log = file == "manifest" && done.removed;  // nothing says that it is a backup
+    const bool is_log = file == "manifest" && done.removed;  // nothing shows that it is a backup
     if (report && report->is_whole() && !is_log)
       return done.text + ": verify_log calls the backup whole (DAMAGE-3)";
     return {};
@@ -471,7 +471,7 @@ class damage_run {
     return do_damage(random, files, file, stream.older, others);
   }
 
-  /// All of another lane's files, of this stream or another one, in place of a lane's own.
+  /// Replaces a lane's files by all files of another lane, of this stream or another.
   damage_done swap_lane(std::mt19937_64& random, const stream_truth& stream, tree& files) {
     const stream_truth& other = world_.streams[random() % world_.streams.size()];
     const std::string to = "lane-" + std::to_string(random() % stream.lanes.size()) + "/";
@@ -510,7 +510,7 @@ class damage_run {
     if (report && report->is_whole() && done.removed && !done.file.ends_with(".idx") &&
         !done.file.ends_with(".copy"))
       return "a file is missing, and verify_log calls it whole (DAMAGE-3)";
-    // As busd opens it.
+    // Opens it as busd does.
     std::string mended;
     auto table = storage::subject_log::open(disk, directory, stream.id, subjects_each, {}, mended);
     if (table)
@@ -574,7 +574,7 @@ TEST(Damage, OfAFileOfALog) { EXPECT_EQ(run(&damage_run::of_log, cases_wanted())
 TEST(Damage, OfAFileOfABackup) { EXPECT_EQ(run(&damage_run::of_backup, cases_wanted() / 5), ""); }
 TEST(Damage, OfARecording) { EXPECT_EQ(run(&damage_run::of_recording, cases_wanted()), ""); }
 
-// A check that cannot fail is none.
+// A check that cannot fail is useless.
 TEST(Damage, AMistakeOfAReaderIsNoticed) {
   EXPECT_NE(run(&damage_run::of_log, cases_wanted(), mistake::trusts_names), "");
   EXPECT_NE(run(&damage_run::of_log, cases_wanted(), mistake::forgets_gaps), "");

@@ -1,9 +1,9 @@
-/// faults: the Nth call of the disk fails, once or for ever, for every N until none fails any more.
-/// The writer meets it as busd does; what it says is durable must be on the device, and when the
-/// disk is well again it goes on.
+/// faults: the Nth call of the disk fails, once or for ever, for every N until no call fails any
+/// more. The writer reacts as busd does. What it reports as durable must be on the device, and it
+/// must resume when the disk works again.
 ///
-///   BUS_STORAGE_SECONDS=N   how long, at least one workload of each kind
-///   BUS_TEST_SEED=N         the first workload
+///   BUS_STORAGE_SECONDS=N   how long, but at least one workload of each kind
+///   BUS_TEST_SEED=N         the seed of the first workload
 
 #include <gtest/gtest.h>
 
@@ -64,7 +64,7 @@ struct faulty_life {
       life.live_on();
       if (disk.faults_fired() != 0 && !fired) {
         fired = true;
-        steps_left = std::min(steps_left, step + 12);  // a while with the fault, a while behind it
+        steps_left = std::min(steps_left, step + 12);  // some steps with the fault, some after it
         if (life.log() != nullptr && random.percent(40)) life.open();  // the process dies of it
       }
       if (life.log() == nullptr) open_again(disk, life);
@@ -83,7 +83,7 @@ struct faulty_life {
   }
 
  private:
-  // Once more, then without the fault: with a disk that is well it must work.
+  // Opens it again. If that fails, once more without the fault: then it must work.
   static void open_again(simulated_disk& disk, log_life& life) {
     if (life.open() || !life.wrong().empty()) return;
     disk.end_faults();
@@ -156,7 +156,7 @@ TEST(Faults, TakeNothingConfirmedAndDoNotStopTheLog) {
   EXPECT_GT(faults, 200u);
 }
 
-// A tail that is nearly a whole segment is written anew, into a new one that is not smaller.
+// A tail of nearly a whole segment is rewritten into a new segment that is not smaller.
 TEST(Faults, ALongTailFindsRoom) {
   for (const bool was_killed : {true, false}) {
     simulated_disk disk;
@@ -180,7 +180,7 @@ TEST(Faults, ALongTailFindsRoom) {
   }
 }
 
-// A check that cannot fail is none.
+// A check that cannot fail is useless.
 TEST(Faults, SeededBugsAreCaught) {
   EXPECT_NE(meet_all_faults(kinds[0], false, 1, disk_lie::failed_sync_is_good).wrong, "");
   EXPECT_NE(meet_all_faults(kinds[0], false, 1, disk_lie::sync_does_nothing).wrong, "");

@@ -1,12 +1,12 @@
 #pragma once
-/// full_log: a log on a simulated disk, with segments that are full.
+/// full_log: a log on a simulated disk, with full segments.
 
 #include "log_box.hpp"
 #include "simulated_disk.hpp"
 
 namespace bus::test {
 
-/// A log whose first segment is full.
+/// A log with at least one full segment.
 struct full_log {
   static constexpr std::uint64_t largest_frame = 64 * 1024;
 

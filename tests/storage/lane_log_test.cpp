@@ -100,7 +100,7 @@ TEST_P(LaneLog, WritesAnewWhatItDoesNotKnowToBeDurable) {
   EXPECT_EQ(log->durable_seq(), 10u);
   log.reset();
   log = reopen();
-  // The second frame says that 10 are durable.
+  // The second frame records that 10 are durable.
   EXPECT_EQ(report_.rewritten, 5u);
   EXPECT_EQ(log->durable_seq(), 15u);
   EXPECT_EQ(log->segments(), 2u);
@@ -130,7 +130,7 @@ TEST_P(LaneLog, GoesOnAboveTheHighWaterWhenMemoryWasLost) {
   EXPECT_EQ(back.losses[0].reason, layout::log_gap::unsynced);
 }
 
-// A stop in order is no loss, unless something was published after it.
+// An orderly stop causes no loss, unless something was published after it.
 TEST_P(LaneLog, GoesOnWhereItEndedWhenMemoryWasLostAfterAStopInOrder) {
   options_.ring_messages = 64;
   for (const std::uint64_t beyond : {0, 5}) {
@@ -155,7 +155,7 @@ TEST_P(LaneLog, GoesOnWhereItEndedWhenMemoryWasLostAfterAStopInOrder) {
       ASSERT_TRUE(log->raise_high_water(2000, 0));
       ASSERT_EQ(commit(*log, *disk_, memory_, 3, 100), 0);
       log.reset();
-      // What was exact is so no longer.
+      // The high water was exact and is so no longer.
       log = reopen();
       EXPECT_EQ(log->high_water(), 2000u);
       const auto back = read_all_records(*disk_, lane());
@@ -165,7 +165,7 @@ TEST_P(LaneLog, GoesOnWhereItEndedWhenMemoryWasLostAfterAStopInOrder) {
   }
 }
 
-// Without it no more can be missing than two rings can hold, when every frame is synced.
+// Without such a stop, at most two rings of messages can be missing if every frame is synced.
 TEST_P(LaneLog, ALossWithSharedMemoryIsNoMoreThanTwoRingsCanHold) {
   options_.ring_messages = 64;
   options_.syncs_each = true;
@@ -175,7 +175,7 @@ TEST_P(LaneLog, ALossWithSharedMemoryIsNoMoreThanTwoRingsCanHold) {
   log = reopen();
   ASSERT_TRUE(log->begin_epoch(2));
   EXPECT_EQ(log->next_seq(), 10 + 2 * 64 + 1u);
-  // One that begins higher, because its ring was made while the log could not be opened.
+  // An epoch that begins higher: its ring was made while the log could not be opened.
   ASSERT_TRUE(log->begin_epoch(3, 500));
   EXPECT_EQ(log->next_seq(), 500u);
 }
@@ -211,7 +211,7 @@ TEST_P(LaneLog, FindsTheFirstRecordOfATime) {
 constexpr std::uint64_t second_ns = 1'000'000'000, hour_ns = 3600 * second_ns,
                         year_ns = 365 * 24 * hour_ns;
 
-/// One machine's clocks: what passes, what boots, what is set.
+/// The clocks of one machine: time passes, the machine boots, the wall clock is set.
 struct clocks {
   os::machine_time now{1, 100 * second_ns, time_of(0)};
   std::uint64_t stamp_ns = time_of(0);  // what publishers write
@@ -258,9 +258,9 @@ TEST_P(LaneLog, AgeIsWhatHasPassedAndNotWhatAnyClockWasSetTo) {
   EXPECT_EQ(log->retain(limits), 0u);
   c.set(-static_cast<std::int64_t>(year_ns));  // right again
   fill();
-  c.set(static_cast<std::int64_t>(year_ns));  // once more: nothing of the hour may go
+  c.set(static_cast<std::int64_t>(year_ns));  // ahead again: the last hour stays
   EXPECT_EQ(log->retain(limits), 0u);
-  c.set(-static_cast<std::int64_t>(year_ns + 2 * hour_ns));  // behind
+  c.set(-static_cast<std::int64_t>(year_ns + 2 * hour_ns));  // more than a year slow
   fill();
   EXPECT_EQ(log->retain(limits), 0u);
   c.pass(hour_ns * 2 / 3);
@@ -268,7 +268,7 @@ TEST_P(LaneLog, AgeIsWhatHasPassedAndNotWhatAnyClockWasSetTo) {
   EXPECT_EQ(log->retain(limits), 0u);
   c.pass(hour_ns / 3 + 3 * second_ns);
   fill();
-  // What is more than an hour old goes, also what was stamped in the future.
+  // Removes what is older than an hour, even if its stamp lies in the future.
   EXPECT_EQ(log->retain(limits), 9u);
   EXPECT_EQ(log->segments(), 4u);
 }
@@ -279,7 +279,7 @@ TEST_P(LaneLog, AgeGoesOnOverBootsAndDoesNotJump) {
   auto log = create();
   const storage::retention_limits limits{4 * hour_ns, 0, 0};
   while (log->segments() < 5) ASSERT_EQ(commit_stamped(*log, *disk_, memory_, c.stamp_ns), 0);
-  // Booted again and again, with a clock that is a year ahead each time, or that nobody trusts.
+  // Booted several times, each time with a clock that is a year ahead or not trusted.
   for (int i = 0; i < 5; ++i) {
     c.pass(hour_ns / 4);
     ASSERT_TRUE(log->close());
@@ -288,7 +288,7 @@ TEST_P(LaneLog, AgeGoesOnOverBootsAndDoesNotJump) {
     log = reopen();
     EXPECT_EQ(log->retain(limits), 0u) << i;
   }
-  // Off for a night, and the clock right: that counts, but not for more than what it was up.
+  // Off for a night, with the right clock: that counts, but for no more than the time it was up.
   c.now.wall_ns = c.stamp_ns;
   (void)log->now();
   c.pass(hour_ns);
@@ -299,8 +299,8 @@ TEST_P(LaneLog, AgeGoesOnOverBootsAndDoesNotJump) {
   EXPECT_EQ(log->segments(), 1u);
 }
 
-// A restored backup, a disk or a volume that moved: how long that machine has been up says nothing
-// of this log.
+// A restored backup, or a disk or volume that moved: the uptime of that machine means nothing for
+// this log.
 TEST_P(LaneLog, AnotherMachinesBootMakesNothingOlder) {
   clocks c;
   options_.time = [&] { return c.now; };
@@ -332,8 +332,7 @@ TEST_P(LaneLog, ALostStateMakesNothingOlderOrYounger) {
   EXPECT_EQ(log->retain({hour_ns / 2, 0, 0}), log->segments() < 3 ? 1u : 2u);
 }
 
-// The first record in the order of sequences that is stamped at or after a time, whatever lies
-// behind it.
+// The first record in sequence order with a stamp at or after a time, whatever follows it.
 TEST_P(LaneLog, FindsTheFirstRecordOfATimeWhenClocksWereSet) {
   clocks c;
   auto log = create();
@@ -375,11 +374,11 @@ TEST_P(LaneLog, FindsTheFirstRecordOfATimeWhenClocksWereSet) {
         ASSERT_EQ(outcome, log::walk_outcome::record);
         ASSERT_EQ(record.seq, right);
       }
-      ASSERT_LT(passed_over, 700u);  // not the whole log
+      ASSERT_LT(passed_over, 700u);  // far from the whole log
     }
   };
   check();
-  // Also when the segments with the stamps of the year to come are gone.
+  // Also when the segments with the stamps of the next year are removed.
   ASSERT_GT(log->retain({0, 0, 2500}), 0u);
   ASSERT_GT(log->first_seq(), 1100u);
   check();
@@ -410,7 +409,7 @@ TEST_P(LaneLog, FollowsAWriter) {
   }
 }
 
-// A device that takes every write and knows no sync: whoever claims success has not asked for one.
+// A device that takes every write but knows no sync: a disk that reports success did not sync.
 TEST_P(LaneLog, ItsDiskAnswersWithTheSyncAndNotBeforeIt) {
   const int file = disk_->open("/dev/null", log::disk_mode::write, false);
   ASSERT_GE(file, 0);
@@ -432,7 +431,7 @@ TEST_P(LaneLog, ItsDiskAnswersWithTheSyncAndNotBeforeIt) {
   disk_->close(file);
 }
 
-// Shared memory is lost again and again, and hardly anything is published in between.
+// Shared memory is lost several times, and hardly anything is published in between.
 TEST_P(LaneLog, AQuietLaneStaysSmall) {
   options_.segment_bytes = 64u << 20;
   std::uint64_t spares = 0;
@@ -449,7 +448,7 @@ TEST_P(LaneLog, AQuietLaneStaysSmall) {
   }
   EXPECT_EQ(spares, 0u);
   EXPECT_LT(log->bytes_on_disk(), log->segments() * 5 / 4 << 20);
-  // One that fills its segments gets whole ones, as ever.
+  // A log that fills its segments gets full-sized ones, as always.
   for (int i = 0; i < 200; ++i) ASSERT_EQ(commit(*log, *disk_, memory_, 16, 3000), 0);
   EXPECT_GT(log->bytes_on_disk() >> 20, 16 + log->segments());
 }

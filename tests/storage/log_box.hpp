@@ -1,5 +1,5 @@
 #pragma once
-/// log_box: records with contents that tell their sequence, written through a lane_log, and read
+/// log_box: records whose contents depend on their sequence, written through a lane_log and read
 /// back.
 
 #include <gtest/gtest.h>
@@ -13,7 +13,7 @@
 
 namespace bus::test {
 
-/// Of any size, different for every sequence, and such that half of it can be spared.
+/// Of any size, different for every sequence, and compressible to about half.
 inline std::vector<std::byte> payload_of(std::uint64_t seq, std::size_t bytes) {
   std::vector<std::byte> made(bytes);
   std::uint64_t state = seq * 0x9e3779b97f4a7c15u + bytes;
@@ -44,7 +44,7 @@ inline bool is_intact(const log::logged_record& record) {
          (payload.empty() || std::memcmp(record.payload(), payload.data(), payload.size()) == 0);
 }
 
-/// Writes `count` records as one frame, and syncs. 0, or the failure.
+/// Writes `count` records as one frame and syncs. Returns 0 or the failure.
 inline int commit(storage::lane_log& log, log::disk& disk, const storage::frame_memory& memory,
                   std::uint32_t count, std::size_t bytes, bool sync = true) {
   log::frame_builder frame(memory.bytes(), log.log_id(), log.align());

@@ -1,15 +1,14 @@
 #pragma once
-/// log_life: writes a lane's log as busd does, and keeps the book of what must be there whatever
-/// happens.
+/// log_life: writes a lane's log as busd does, and keeps a book of what must be there.
 ///
-/// What the book says after any end
-///   LIFE-1  What was confirmed, and not removed since, is there as it was written.
-///   LIFE-2  What is there is a part of what was begun, without a hole: only a suffix is lost.
-///   LIFE-3  Nothing is there that was never begun, nothing twice, and every hole in the sequences
-///       is told.
+/// What must hold after any end
+///   LIFE-1  What was confirmed and not removed since is there as it was written.
+///   LIFE-2  What is there is a part of what was begun, without holes: only a suffix is lost.
+///   LIFE-3  Nothing is there that was never begun, nothing twice, and every hole in the
+///           sequences is reported.
 ///   LIFE-5  Of a batch all records are there, or none.
 ///   LIFE-4  next_seq() is above everything that was ever durable; after begin_epoch(), above
-///       everything ever begun.
+///           everything ever begun.
 
 #include <atomic>
 #include <cstring>
@@ -25,7 +24,7 @@
 
 namespace bus::test {
 
-/// splitmix64: small, and the same everywhere.
+/// splitmix64: small, and the same on every platform.
 class small_random {
  public:
   explicit small_random(std::uint64_t seed) noexcept : state_(mix(seed)) {}
@@ -46,19 +45,19 @@ class small_random {
 struct begun_record {
   std::uint64_t seq = 0;
   std::uint32_t bytes = 0;
-  std::uint32_t salt = 0;  // differs whenever a sequence is begun anew
-  bool continues = false;  // the next one belongs to its batch
+  std::uint32_t salt = 0;  // differs whenever a sequence is begun again
+  bool continues = false;  // the next record belongs to its batch
   bool operator==(const begun_record&) const = default;
 };
 
 struct log_book {
-  std::vector<begun_record> live;  // begun, in order; no longer what was begun anew
+  std::vector<begun_record> live;  // begun, in order, without those begun again
   std::uint64_t confirmed = 0;
-  std::uint64_t floor = 1;  // what is below was removed, and may be gone
+  std::uint64_t floor = 1;  // records below were removed and may be missing
   std::uint64_t highest_begun = 0;
   std::uint64_t high_water = 0;
-  bool disk_failed = false;            // then there may be holes where nothing is missing
-  std::uint64_t refused_from = ~0ull;  // what is in `live` from here on was never taken
+  bool disk_failed = false;            // reports of damage may then be false
+  std::uint64_t refused_from = ~0ull;  // records of `live` from here on were refused
 };
 
 inline std::vector<std::byte> contents_of(const begun_record& record) {
@@ -73,7 +72,7 @@ struct found_records {
   std::string wrong;
 };
 
-/// Everything from `from` on, each record checked against its contents (LIFE-3).
+/// Everything from `from` on, each record compared with its contents (LIFE-3).
 inline found_records find_records(log::disk& disk, const std::string& directory,
                                   std::uint64_t from = 1, std::uint64_t limit = ~0ull) {
   found_records all;
@@ -116,7 +115,7 @@ inline found_records find_records(log::disk& disk, const std::string& directory,
   return all;
 }
 
-/// LIFE-1 and LIFE-2; empty: as it must be.
+/// Checks LIFE-1, LIFE-2 and LIFE-5. Empty: all is as it must be.
 inline std::string differs_from(const log_book& book, const std::vector<begun_record>& found) {
   std::size_t first_due = 0, confirmed = 0;
   while (first_due < book.live.size() && book.live[first_due].seq < book.floor) ++first_due;
@@ -162,14 +161,14 @@ class log_life {
   log_life(simulated_disk& on, std::uint64_t seed) : disk_(on), random_(seed) {
     options_.segment_bytes = 64 * 1024;
     options_.largest_frame_bytes = frame_bytes;
-    options_.fast_segment = {};  // not by the clock: a life must be the same once more
+    options_.fast_segment = {};  // not by the clock, so that a life can be repeated
   }
 
   log_book book;
   bool believes_written = false;  // a seeded bug: what is written counts as confirmed
   bool uses_spares = false;
-  /// ends_later: the last record of every frame belongs to a batch that the next frame goes on
-  /// with.
+  /// ends_later: the last record of every frame belongs to a batch that continues in the next
+  /// frame.
   enum class batch : std::uint8_t { none, sometimes, ends_later } batches = batch::sometimes;
 
   const std::string& wrong() const noexcept { return wrong_; }
@@ -178,7 +177,7 @@ class log_life {
   storage::log_options& options() noexcept { return options_; }
   static std::string directory() { return "/lane"; }
 
-  /// What holds at this moment, also in the middle of a call.
+  /// The book as of this moment, even in the middle of a call.
   log_book book_now() const {
     log_book now = book;
     if (log_ != nullptr)
@@ -195,7 +194,7 @@ class log_life {
     return log_ != nullptr;
   }
 
-  /// Whatever it finds.
+  /// Opens the log, whatever it contains.
   bool open_only() {
     log_.reset();
     set_options();
@@ -207,11 +206,11 @@ class log_life {
     return true;
   }
 
-  /// No byte was lost but by a power loss.
+  /// Opens the log and checks it against the book: only a power loss may have lost bytes.
   bool open() {
     log_.reset();
     if (!open_only()) return false;
-    auto opened = std::move(log_);  // not yet what the book goes by
+    auto opened = std::move(log_);  // not yet part of the book
     const auto found = find_records(disk_, directory());
     if (found.failure != 0) {
       failure_ = "history: " + std::to_string(found.failure);
@@ -240,10 +239,10 @@ class log_life {
     book.confirmed = std::max(book.confirmed, last);
     return wrong_.empty();
   }
-  /// Why open() or another call answered false.
+  /// Why open() or another call returned false.
   const std::string& failure() const noexcept { return failure_; }
 
-  /// False: it failed; nothing is wrong with that.
+  /// False: it failed, which is not an error of the log.
   bool append(std::uint32_t records, std::uint32_t bytes_max, bool sync) {
     if (!restart_if_poisoned()) return false;
     log::frame_builder frame(memory_.bytes(), log_->log_id(), log_->align());
@@ -307,12 +306,12 @@ class log_life {
   }
 
   bool retain(std::uint64_t messages) {
-    // While it goes on, any segment but the last may be gone.
+    // During the call, any segment but the last may be removed.
     const std::uint64_t before = book.floor;
     if (log_->next_seq() > messages) book.floor = std::max(book.floor, log_->next_seq() - messages);
     const std::uint64_t fired = disk_.faults_fired();
     log_->retain({0, 0, messages});
-    // What goes is said in the state first: when writing that fails, it may be there all the same.
+    // A removal is stored in the state first. When that fails, the segment may remain.
     if (disk_.faults_fired() == fired)
       book.floor = std::max(before, std::min(book.floor, log_->first_seq()));
     return true;
@@ -325,7 +324,7 @@ class log_life {
     return done ? true : failed(done.error());
   }
 
-  /// The oldest full segment that was not yet. True: another file has its name now.
+  /// Compresses the oldest full segment that is not compressed yet. True: replaced by the copy.
   bool compress() {
     const auto base_seq = log_->next_full_segment();
     if (!base_seq) return false;
@@ -341,7 +340,7 @@ class log_life {
   bool begin_epoch() {
     if (!restart_if_poisoned()) return false;
     const std::uint64_t begun_anew = log_->next_seq();
-    book.refused_from = begun_anew;  // what is in the book above it was begun once, and refused
+    book.refused_from = begun_anew;  // the book's records from here on were begun once, and refused
     auto done = log_->begin_epoch(log_->epoch() + 1);
     book.refused_from = ~0ull;
     if (!done) return failed(done.error());
@@ -361,7 +360,7 @@ class log_life {
     return true;
   }
 
-  /// As a reader sees it beside the writer.
+  /// Checks what a reader sees next to the writer.
   bool look() {
     const auto found = find_records(disk_, directory(), 1, log_->written_seq());
     if (found.failure != 0) return false;
@@ -372,7 +371,7 @@ class log_life {
     return wrong_.empty();
   }
 
-  /// The next few calls of a writer's day; a failure is met as a writer meets it.
+  /// A few random calls of a writer, which reacts to a failure as busd does.
   void live_on() {
     const std::uint64_t dice = random_.below(100);
     const auto records =
@@ -417,7 +416,7 @@ class log_life {
     return true;
   }
 
-  /// False, always.
+  /// Always returns false.
   bool blame(const std::string& what) {
     if (wrong_.empty()) wrong_ = what;
     return false;

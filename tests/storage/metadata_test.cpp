@@ -1,4 +1,4 @@
-// Power loss in the small files of a stream: its definition, its subjects.
+// Power loss in the small files of a stream: its definition and its subjects.
 
 #include <gtest/gtest.h>
 
@@ -40,13 +40,13 @@ streams::definition version(std::uint64_t number) {
   return made;
 }
 
-/// What was said to be durable, and what was tried.
+/// What was reported durable (stored, subjects), and what was attempted (storing, adding).
 struct book {
   std::uint64_t stored = 0, storing = 0;
   std::uint64_t subjects = 0, adding = 0;
 };
 
-// Empty, or what is wrong.
+// Returns what is wrong, or an empty string.
 std::string look(simulated_disk& disk, const book& said) {
   streams::catalog catalog(disk, "data");
   auto found = catalog.read(stream_directory);
@@ -66,8 +66,7 @@ std::string look(simulated_disk& disk, const book& said) {
   return {};
 }
 
-// One life of the files, lost at every call in several ways. `lie`: a disk that does not do what it
-// says.
+// One life of the files, with several power losses at every call. `lie`: how the disk lies.
 std::string live(std::uint64_t seed, disk_lie lie, std::atomic<std::uint64_t>& states) {
   std::mt19937_64 random(seed);
   simulated_disk disk;
@@ -83,7 +82,7 @@ std::string live(std::uint64_t seed, disk_lie lie, std::atomic<std::uint64_t>& s
       ++states;
       wrong = look(*left, said);
       if (!wrong.empty()) continue;
-      // And on: what a torn end left is in nobody's way.
+      // And further: a torn end must not prevent an append.
       auto again = open_subjects(*left);
       book now = said;
       now.subjects = again->count();

@@ -1,4 +1,4 @@
-/// posix_disk: what is special about the files of a real disk.
+/// posix_disk: the special behaviour of files on a real disk.
 
 #include <gtest/gtest.h>
 
@@ -12,7 +12,7 @@
 namespace bus {
 namespace {
 
-// Space that is given back little by little is given back only when nobody can miss it.
+// Space is given back in small steps, and only when no reader and no name can miss it.
 class CloseRemoved : public ::testing::Test {
  protected:
   CloseRemoved() {
@@ -62,7 +62,7 @@ TEST_F(CloseRemoved, LeavesWhatStillHasItsName) {
 
 TEST_F(CloseRemoved, GivesTheSpaceBack) {
   const log::disk_file file = disk_.open(path_, log::disk_mode::write, false);
-  const log::disk_file cut = ::dup(file);  // the same opening: it sees what happens to the file
+  const log::disk_file cut = ::dup(file);  // the same open file: it sees what happens to it
   ASSERT_EQ(disk_.remove(path_), 0);
   disk_.close_removed(file);
   EXPECT_LE(disk_.size(cut), 2 << 20) << "nobody else had it open";

@@ -1,9 +1,9 @@
-/// power_loss: random lives of a log, each with a power loss before every change of the disk, in
-/// many of the states that it may leave. From each the log is opened, checked against the book
-/// (log_life), and goes on; some lose power again.
+/// power_loss: random lives of a log, with a power loss before every change of the disk, in many
+/// of the states that it may leave. In each state the log is opened, checked against the book
+/// (log_life) and used further; some lose power again.
 ///
 ///   BUS_STORAGE_SECONDS=N   how long
-///   BUS_TEST_SEED=N         the first life, and so all others
+///   BUS_TEST_SEED=N         the seed of the first life, and so of all
 ///   BUS_TEST_STATE=N        with the seed of one life: only this state of it
 
 #include <gtest/gtest.h>
@@ -76,7 +76,7 @@ class power_losses {
       life->live_on();
       if (disk->faults_fired() != fired && life->log() != nullptr && random.percent(30))
         life->open();
-      if (life->log() == nullptr) {  // a fault while it was opened again
+      if (life->log() == nullptr) {  // a fault during the opening
         disk->end_faults();
         if (!life->open() && life->wrong().empty())
           life->blame("open() failed: " + life->failure());
@@ -205,8 +205,8 @@ TEST(PowerLoss, LosesNothingThatWasConfirmedAndOnlyASuffixOfTheRest) {
   }
 }
 
-// A block torn right behind a frame's head, and a mark behind the frame: zeroes where its record
-// was, as at a clean end.
+// A block is torn just after a frame's head, and a mark follows the frame: zeros lie where its
+// record was, as at a clean end.
 TEST(PowerLoss, AFrameOfWhichOnlyTheHeadIsThere) {
   simulated_disk disk;
   (void)disk.make_directory(log_life::directory());
@@ -232,8 +232,7 @@ TEST(PowerLoss, AFrameOfWhichOnlyTheHeadIsThere) {
   EXPECT_TRUE(life.open()) << life.failure() << life.wrong();
 }
 
-// A batch that a publisher wrote lies in two frames, and power is lost before the second one is on
-// the disk.
+// A publisher's batch spans two frames, and power is lost before the second is on the disk.
 struct torn_batch {
   std::uint64_t kept = 0;
   std::uint64_t cut_bytes = 0;
@@ -267,7 +266,7 @@ struct seeded_bug {
 
 class SeededBug : public ::testing::TestWithParam<seeded_bug> {};
 
-// A check that cannot fail is none.
+// A check that cannot fail is useless.
 TEST_P(SeededBug, IsCaught) {
   const auto done = run_lives(1, GetParam().options, std::chrono::seconds(120));
   std::printf("%s\n", done.wrong.c_str());

@@ -1,7 +1,7 @@
-/// record_views: what a reader was given stays what it was, whatever the reader does next. A
-/// subscriber that takes messages in batches holds many records of one reader; the reader meanwhile
-/// refills its buffer, opens another segment, looks for the end of damage, or reads the place of a
-/// half-written frame again.
+/// record_views: a record that a reader returned never changes, whatever the reader does next. A
+/// subscriber that takes messages in batches holds many records of one reader. Meanwhile the
+/// reader refills its buffer, opens another segment, searches for the end of damage, or rereads a
+/// half-written frame.
 
 #include <gtest/gtest.h>
 
@@ -33,7 +33,7 @@ struct written_log {
   }
 };
 
-/// Reads on to the end, and keeps everything.
+/// Reads to the end and keeps every record.
 std::vector<log::logged_record> keep_all(log::history& history, std::uint64_t limit,
                                          std::uint64_t& missing) {
   std::vector<log::logged_record> kept;
@@ -47,7 +47,7 @@ std::vector<log::logged_record> keep_all(log::history& history, std::uint64_t li
 
 TEST(RecordViews, OutliveTheBufferAndTheSegment) {
   written_log one(2 << 20);
-  one.write(40, 60, 3000);  // 7 MB in several segments: a buffer has one
+  one.write(40, 60, 3000);  // 7 MB in several segments, more than a buffer holds
   log::history history(one.disk, directory);
   ASSERT_EQ(history.open(), 0);
   history.seek(1);
@@ -59,7 +59,7 @@ TEST(RecordViews, OutliveTheBufferAndTheSegment) {
   for (const auto& record : kept) ASSERT_TRUE(is_intact(record)) << record.seq;
 }
 
-// Looking for the end of damage reads far ahead, through the same buffer.
+// The search for the end of damage reads far ahead, through the same buffer.
 TEST(RecordViews, OfIntactNeighboursStayWhatTheyWereBesideDamage) {
   written_log one(8 << 20);
   one.write(30, 60, 3000);
@@ -87,15 +87,15 @@ TEST(RecordViews, OfIntactNeighboursStayWhatTheyWereBesideDamage) {
   }
 }
 
-// What was read ahead beyond the limit may be half written: it is read again once the limit has
-// passed it, also when the limit rose several times meanwhile.
+// Bytes read ahead beyond the limit may be half written. They are read again once the limit has
+// passed them, even if it rose several times meanwhile.
 TEST(RecordViews, NothingIsBelievedThatWasReadBeforeItWasWritten) {
   written_log one(4 << 20);
   one.write(2, 20, 900);
   log::history history(one.disk, directory);
   ASSERT_EQ(history.open(), 0);
   history.seek(1);
-  // Half of what is being written: heads, and no contents yet.
+  // A write that is half done.
   const std::vector<std::byte> half_written(64 * 1024, std::byte{0x5a});
   const std::uint64_t end =
       layout::log_header_bytes +
@@ -111,10 +111,10 @@ TEST(RecordViews, NothingIsBelievedThatWasReadBeforeItWasWritten) {
       ASSERT_TRUE(is_intact(record));
     }
   };
-  read_upto(10, 40);  // the buffer holds the half-written part, too
+  read_upto(10, 40);  // the buffer also holds the half-written part
   one.write(3, 20, 900);
-  read_upto(20, 60);    // still of the old buffer; the limit rises meanwhile
-  read_upto(100, 100);  // and passes what the buffer has
+  read_upto(20, 60);    // still from the old buffer; the limit rises meanwhile
+  read_upto(100, 100);  // and passes the end of the buffer
   EXPECT_TRUE(history.take_damages().empty()) << "what was half written is not damage";
 }
 

@@ -1,18 +1,18 @@
-/// streams_power_loss: whole streams come, change and go, with lanes and records, as busd makes
-/// them do; the power fails before every change of the disk, and busd is killed now and then. What
-/// is left is started again, and judged.
+/// streams_power_loss: whole streams are added, changed and removed, with lanes and records, as
+/// busd does. The power fails before every change of the disk, and busd is killed now and then.
+/// Then it starts on what is left, and the result is checked.
 ///
 /// What must hold in every state
 ///   START-1  It starts: every definition and every log can be opened.
 ///   START-2  A stream whose add had returned is there, with a definition that is not older than
-///       the last one stored, all its lanes, and all records that were durable. One whose remove
-///       had returned is gone.
-///   START-3  One in the middle is there as a whole or not at all; of directories that are half
-///       made or half removed nothing is left after the start.
+///            the last one stored, all its lanes, and all records that were durable. A stream
+///            whose remove had returned is not.
+///   START-3  A stream whose add or remove was interrupted is there as a whole or not at all.
+///            After the start no half-made or half-removed directory is left.
 ///   START-4  What is served after a start stays, whatever fails then.
 ///
 ///   BUS_STORAGE_SECONDS=N   how long
-///   BUS_TEST_SEED=N         the first life, and so all others
+///   BUS_TEST_SEED=N         the seed of the first life, and so of all
 
 #include <gtest/gtest.h>
 
@@ -63,7 +63,7 @@ struct range {
   bool has(std::uint64_t value) const { return value >= least && value <= most; }
 };
 
-/// What was said to be durable (least), and what was tried (most).
+/// What was reported durable (least), and what was attempted (most).
 struct stream_said {
   bool must_be_there = false;
   std::uint64_t id = 0;
@@ -81,7 +81,7 @@ struct stream_found {
 };
 using all_found = std::map<std::string, stream_found>;
 
-// As busd does. Empty, or what is wrong.
+// Starts as busd does. Returns what is wrong, or an empty string.
 std::string start(log::disk& disk, streams::catalog& catalog, all_found& found) {
   if (auto prepared = catalog.prepare(); !prepared)
     return "it does not start: " + prepared.error().message();
@@ -148,7 +148,7 @@ std::string judge(const book& said, const all_found& found) {
   return {};
 }
 
-// What is served: it must be there from now on, and nothing else.
+// What is served: exactly this must be there from now on.
 book settled(const all_found& found) {
   book said;
   for (const auto& [name, stream] : found) {
@@ -256,7 +256,7 @@ class stream_life {
     if (!wrong_.empty()) wrong_ += "; and once more";
   }
 
-  // ---- what busd is asked for
+  // ---- requests to busd
 
   void live_on() {
     const std::string name(1, static_cast<char>('a' + random_() % 3));
@@ -279,7 +279,7 @@ class stream_life {
     said_[name].must_be_there = true;
     serve(made);
   }
-  // As keeper::restore opens what it added.
+  // Like keeper::restore after an add.
   void serve(const streams::definition& made) {
     stream_found one;
     one.made = made;
@@ -399,7 +399,7 @@ bool is_stream(const std::string& path) {
 
 class SeededBug : public ::testing::TestWithParam<seeded_bug> {};
 
-// A check that cannot fail is none.
+// A check that cannot fail is useless.
 TEST_P(SeededBug, IsCaught) {
   std::atomic<std::uint64_t> lives{0}, states{0};
   const std::string wrong = run_lives(1, GetParam(), std::chrono::seconds(120), lives, states);

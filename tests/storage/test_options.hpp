@@ -1,5 +1,5 @@
 #pragma once
-/// test_options: what the long tests take from the environment, and work on both processors.
+/// test_options: options of the long tests from the environment, and work on two threads.
 
 #include <atomic>
 #include <chrono>
@@ -16,8 +16,8 @@ inline std::uint64_t number_from(const char* variable, std::uint64_t otherwise) 
   return given != nullptr ? std::strtoull(given, nullptr, 10) : otherwise;
 }
 
-/// Calls `work(number)` for 0, 1, 2 ... up to `count`, on two threads, until one answers what is
-/// wrong or time is up. Answers that, or nothing.
+/// Calls `work(number)` for the numbers from 0 below `count`, on two threads, until one call
+/// returns an error text or the time is up. Returns that text, or an empty string.
 template <class Work>
 std::string for_each_number(
     std::uint64_t count, Work&& work,

@@ -1,6 +1,6 @@
-/// thinning: of each subject the newest messages stay in full segments, older ones go. What a
-/// reader gets is these, wherever it starts, and nothing is told to be lost; whatever fails on the
-/// way costs none of them.
+/// thinning: full segments keep the newest messages of each subject; older ones are removed. A
+/// reader gets the kept ones, wherever it starts, and no loss is reported. No failure on the way
+/// costs any of them.
 
 #include <gtest/gtest.h>
 
@@ -58,8 +58,8 @@ std::string differs(const read_back& back, const std::vector<std::uint64_t>& wan
   return std::to_string(back.seqs.size()) + " records instead of " + std::to_string(wanted.size());
 }
 
-/// Power loss, failures: what is there is part of what was written, and has everything that is
-/// wanted.
+/// After a power loss or a failure: what is there is part of what was written, and includes all
+/// of `wanted`.
 std::string lacks(const read_back& back, const std::vector<std::uint64_t>& wanted,
                   std::uint64_t last) {
   auto any = back;
@@ -106,11 +106,11 @@ TEST(Thinning, TheNewestOfEachSubjectStay) {
   log::history history(made.disk, made.directory);
   ASSERT_EQ(history.open(), 0);
   EXPECT_TRUE(history.take_damages().empty());
-  // Too little would go.
+  // Too little would be removed.
   EXPECT_EQ(thin(*made.log, made.disk, 99), thin_outcome::left);
 }
 
-// Holes in the middle of a segment: one subject is published often, the others seldom.
+// Holes inside a segment: one subject is published often, the others seldom.
 TEST(Thinning, TheRecordsOfAQuietSubjectStayWhereTheyAre) {
   full_log made(1 << 20, 700, 0);
   std::vector<std::uint64_t> wanted;
@@ -126,7 +126,7 @@ TEST(Thinning, TheRecordsOfAQuietSubjectStayWhereTheyAre) {
     EXPECT_EQ(made.log->finished(done.failure), 0);
     return made.log->written_seq();
   };
-  // Of an id that the stream does not have, or that stands for none: none is superseded.
+  // Ids that the stream does not have, or that mean no subject: never superseded.
   constexpr std::uint32_t without[] = {subjects, 0xfffffffeu, layout::inline_subject_id};
   while (made.log->segments() < 10) {
     const std::uint64_t seq = publish(0, 900);
@@ -206,8 +206,8 @@ TEST(Thinning, AReaderThatIsInTheMiddleGoesOn) {
 }
 
 TEST(Thinning, WhatIsTooOldGoesToo) {
-  // By the lane's clock: it goes on by an hour behind record `oldest`, and stamps say nothing of
-  // it.
+  // Age follows the lane's clock: it advances by an hour after the record before `oldest`, and
+  // the stamps do not show it.
   full_log made(1 << 20, 700, 0);
   const std::atomic<bool> stop{false};
   std::uint64_t up_s = 1;
@@ -253,7 +253,7 @@ TEST(Thinning, AnAnnouncedGapIsStillAnnounced) {
   EXPECT_EQ(announced, 1u);
 }
 
-// Or it would be all that is known of what the damage took.
+// Otherwise the copy would be all that is known of what the damage destroyed.
 TEST(Thinning, ADamagedSegmentStaysAsItIs) {
   full_log made(1 << 20, 700, 6 << 20);
   const auto bases = made.log->bases();
@@ -284,14 +284,14 @@ TEST(Thinning, LimitsCountWhatIsThere) {
   storage::recovery_report report;
   auto opened = storage::lane_log::open(made.disk, made.directory, {7, 1, 0}, made.options, report);
   ASSERT_TRUE(opened);
-  // What was thinned before is known again: it is not read once more for nothing.
+  // What was thinned before is known after the restart: it is not read again in vain.
   EXPECT_EQ((*opened)->thinned().upto, last_base);
   EXPECT_EQ((*opened)->thinned().bytes, thinned_bytes);
   EXPECT_EQ((*opened)->retain({0, 0, in_last + 100 * subjects}), 0u);
   EXPECT_EQ((*opened)->retain({0, 0, in_last}), segments - 1);
 }
 
-// Retention took the first segment while the copies were made.
+// Retention removes the first segment after the copies are made.
 TEST(Thinning, WhatWasRemovedDoesNotComeBack) {
   full_log made(1 << 20, 700, 12 << 20);
   const std::atomic<bool> stop{false};
@@ -309,7 +309,7 @@ TEST(Thinning, WhatWasRemovedDoesNotComeBack) {
   for (const std::string& name : names) EXPECT_EQ(name.find(".tmp"), std::string::npos);
 }
 
-// Or sequences that get lost in it later would pass for superseded ones.
+// Otherwise sequences that are lost in it later would pass for superseded.
 TEST(Thinning, AThinnedSegmentIsNeverContinued) {
   full_log made(1 << 20, 700, 5 << 20);
   ASSERT_EQ(thin(*made.log, made.disk, 50), thin_outcome::done);
@@ -326,7 +326,7 @@ TEST(Thinning, AThinnedSegmentIsNeverContinued) {
   EXPECT_EQ((*opened)->bases().size(), bases.size());
 }
 
-// What a removed segment held is in the one before it, which the copy has already as it was.
+// A removed segment's records are in the segment before it, whose old form was already copied.
 TEST(Thinning, ACopyThatIsOvertakenBeginsAnew) {
   const ::test::scratch place;
   const std::string stream = place.root() + "/stream", lane = stream + "/lane-0",
@@ -447,7 +447,7 @@ std::string after_a_power_loss(small_log& made, small_random& random, bool is_wo
     return why;
   if ((*opened)->next_seq() != made.last() + 1) return "it goes on elsewhere";
   if (commit(**opened, *after, made.memory, 2, 300) != 0) return "it does not go on";
-  // And once more.
+  // And thin it again.
   if (thin(**opened, *after, 5) == thin_outcome::failed) return "it is not thinned";
   return lacks(read_all_records(*after, made.directory), made.wanted, made.last() + 2);
 }
@@ -492,7 +492,7 @@ TEST(Thinning, NoCallThatFailsCostsAnything) {
       }
 }
 
-// A check that cannot fail is none.
+// A check that cannot fail is useless.
 TEST(Thinning, SeededBugsAreCaught) {
   small_random random(3);
   {
@@ -501,7 +501,7 @@ TEST(Thinning, SeededBugsAreCaught) {
     EXPECT_NE(lacks(read_all_records(made.disk, made.directory), made.wanted, made.last()), "");
     EXPECT_NE(differs(read_all_records(made.disk, made.directory), made.wanted), "");
   }
-  small_log made;  // what is covered goes before the copy has its name
+  small_log made;  // covered segments are removed before the copy has its name
   const std::atomic<bool> stop{false};
   const auto copies = storage::thin_segments(made.disk, thinning_of(*made.log, 5), stop);
   ASSERT_EQ(copies.outcome, thin_outcome::done);

@@ -1,6 +1,6 @@
-/// unreadable: pages that the disk answers EIO for. Readers get everything else, and are told what
-/// is missing; the writer opens the log, changes no byte of what it cannot read, and gives no
-/// sequence out again. When the page can be read once more, nothing is missing.
+/// unreadable: pages for which the disk returns EIO. Readers get everything else and a report of
+/// what is missing. The writer opens the log, changes no byte that it cannot read, and reuses no
+/// sequence. When the page becomes readable again, nothing is missing.
 
 #include <gtest/gtest.h>
 
@@ -19,7 +19,7 @@ struct record_place {
   std::uint64_t from = 0, to = 0;
 };
 
-/// Several segments; of the last one only a part is used.
+/// Several segments; the last one is used only in part.
 struct written_log {
   std::unique_ptr<simulated_disk> disk;
   log_book book;
@@ -40,7 +40,7 @@ struct written_log {
   }
 };
 
-// `is_closed`: the last statement of the log says that all of it is durable.
+// `is_closed`: the end of the log records that all of it is durable.
 written_log write_log(bool is_closed) {
   written_log made;
   auto disk = std::make_unique<simulated_disk>();
@@ -68,8 +68,8 @@ written_log write_log(bool is_closed) {
 
 std::string name_of_file(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
-// Every record but those on the page, and a gap `corrupt` for each that is missing. Empty: as it
-// must be.
+// Every record outside the page is found, and each missing one is in a `corrupt` gap. Empty: all
+// is as it must be.
 std::string check_readers(const written_log& log, simulated_disk& disk, std::size_t segment,
                           std::uint64_t page) {
   const auto found = find_records(disk, log_life::directory());
@@ -97,7 +97,7 @@ TEST(Unreadable, ReadersGoAroundEachPage) {
     }
 }
 
-// Each frame is a page: no other one tells that something is missing.
+// Each frame is one page: no other frame shows that something is missing.
 TEST(Unreadable, AtTheEndItIsTold) {
   simulated_disk disk;
   const std::string directory = log_life::directory();
@@ -117,7 +117,7 @@ TEST(Unreadable, AtTheEndItIsTold) {
   EXPECT_FALSE(history.take_damages().empty());
 }
 
-// The device is gone: that is no damage of the log.
+// The device has failed: that is no damage of the log.
 TEST(Unreadable, AFileOfWhichNothingCanBeReadIsAFailure) {
   const written_log log = write_log(true);
   const auto disk = log.disk->clone();
@@ -145,7 +145,7 @@ void open_and_go_on(const written_log& log, std::uint64_t page, bool lost_memory
     EXPECT_GT(life.log()->next_seq(), log.high_water);
     EXPECT_FALSE(life.log()->has_unread_end());
   } else {
-    life.log()->resume_at(log.places.size() + 1);  // the ring knows
+    life.log()->resume_at(log.places.size() + 1);  // the ring has the last sequence
     EXPECT_EQ(life.log()->next_seq(), log.places.size() + 1);
   }
   life.set_salt(1'000'000);
@@ -161,7 +161,7 @@ void open_and_go_on(const written_log& log, std::uint64_t page, bool lost_memory
   ASSERT_TRUE(life.close());
   EXPECT_EQ(disk->contents(log.path(last)), before);
 
-  disk->unreadable_pages.clear();  // it can be read again: nothing was lost
+  disk->unreadable_pages.clear();  // readable again: nothing was lost
   EXPECT_EQ(find_records(*disk, log_life::directory()).records.size(), log.places.size() + 5);
   ASSERT_TRUE(life.open_only()) << life.failure();
   EXPECT_EQ(life.log()->next_seq(), first + 5);
@@ -180,7 +180,7 @@ TEST(Unreadable, RecoveryChangesNothingAndGoesOn) {
   }
 }
 
-// Opened again and again, and nothing is written in between.
+// Opened several times, with nothing written in between.
 TEST(Unreadable, OpeningTwiceIsAsOnce) {
   const written_log log = write_log(false);
   const std::size_t last = log.bases.size() - 1;
@@ -200,7 +200,7 @@ TEST(Unreadable, OpeningTwiceIsAsOnce) {
   EXPECT_TRUE(life.open()) << life.failure() << life.wrong();
 }
 
-// Reads that fail for a while, longer than one is tried again.
+// Reads fail for a while, longer than one read is retried.
 TEST(Unreadable, AReadThatFailsForAWhileTakesNothing) {
   const written_log log = write_log(false);
   std::uint64_t failures = 0, opened = 0;
@@ -242,7 +242,8 @@ TEST(Unreadable, AReadThatFailsForAWhileTakesNothing) {
   EXPECT_GT(opened, 10u);
 }
 
-// It could be read when recovery looked, and cannot when it copies what is not known to be durable.
+// A page can be read when recovery checks it, but not when it copies what is not known to be
+// durable.
 TEST(Unreadable, APageThatGoesBadMeanwhileTakesNothing) {
   const written_log log = write_log(false);
   const std::string path = log.path(log.bases.size() - 1);

@@ -1,6 +1,6 @@
 #pragma once
-/// scratch: a directory of its own for each test, so that tests run in parallel and leave nothing
-/// behind.
+/// scratch: a separate directory for each test, so that tests run in parallel and leave nothing
+/// on disk.
 
 #include <bus/bus.hpp>
 
@@ -42,7 +42,7 @@ class scratch {
   std::string url(const std::string& name = "t", const std::string& more = "") const {
     return "bus:///" + name + "?root=" + root_ + more;
   }
-  /// Where the files of bus `name` are.
+  /// The directory of bus `name`.
   std::string directory(const std::string& name = "t") const {
     return root_ + "/bus-" + std::to_string(::geteuid()) + "." + name;
   }
@@ -55,7 +55,7 @@ class scratch {
   pid_t owner_;
 };
 
-/// A value that forked children share with the test.
+/// A value shared between the test and its forked children.
 template <class T>
 class shared_value {
  public:
@@ -75,11 +75,11 @@ class shared_value {
   T* value_;
 };
 
-/// Of a wait status: kill -9 ended it, and nothing before.
+/// True: SIGKILL ended the process of this wait status.
 inline bool was_killed(int status) { return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL; }
 
-/// A forked process that runs `work` and exits with what it returns; killed and reaped at the end
-/// at the latest, or when the thread that made it is gone.
+/// A forked process that runs `work` and exits with the result. It is killed and reaped by the
+/// destructor at the latest, or killed when the thread that forked it exits.
 class child {
  public:
   template <class Work>
@@ -88,7 +88,7 @@ class child {
     const pid_t parent = ::getpid();
     pid_ = ::fork();
     if (pid_ != 0) return;
-    ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // a test that dies leaves none behind
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // a test that dies leaves no child running
     ::_exit(::getppid() == parent ? work() : 99);
   }
   ~child() {
@@ -100,7 +100,7 @@ class child {
   pid_t pid() const { return pid_; }
   void signal(int number) const { ::kill(pid_, number); }
   void kill() const { ::kill(pid_, SIGKILL); }
-  /// Wait status as of waitpid; ends the child's story.
+  /// Waits for the child to exit, reaps it and returns its wait status.
   int wait() {
     int status = 0;
     while (::waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
@@ -108,7 +108,7 @@ class child {
     pid_ = -1;
     return status;
   }
-  /// True: it ended by itself with 0.
+  /// Waits for the child to exit. True: it exited by itself, with 0.
   bool succeeded() {
     const int status = wait();
     return WIFEXITED(status) && WEXITSTATUS(status) == 0;
@@ -118,8 +118,8 @@ class child {
   pid_t pid_ = -1;
 };
 
-/// Waits until `true_now()`, at most `patience`: for things that happen soon, without asserting how
-/// soon.
+/// Waits until `true_now()`, for at most `patience`: for something that happens soon, at no
+/// particular time.
 template <class Condition>
 bool eventually(Condition&& true_now,
                 std::chrono::milliseconds patience = std::chrono::seconds(20)) {

@@ -1,18 +1,19 @@
 #pragma once
-/// simulated_disk: a disk in memory that remembers what is durable and what is not, fails where a
-/// test wants it to, and builds the states that a power loss may leave.
+/// simulated_disk: a disk in memory that remembers what is durable, fails where a test wants it
+/// to, and builds the states that a power loss may leave.
 ///
-/// What it takes for granted, and no more
-///   - The device writes blocks of 512 bytes, in any order, at any time after the write; one that
-///     the power loss hits may be torn: a prefix or a suffix of it is new.
+/// Assumptions
+///   - The device writes blocks of 512 bytes, in any order, at any time after the write. A block
+///     that the power loss hits may be torn: a prefix or a suffix of it is new.
 ///   - A file's blocks and length are durable after a sync of the file, its name after a sync of
-///     the directory. - A directory's name is durable after a sync of the directory that it is in,
-///     and all that is below it is gone without it. One whose parent is not on this disk is where
-///     the disk is mounted: it is always there.
-///   - Operations on a directory reach the device in their order, each directory for itself.
-///   - A sync that fails leaves what it covered readable, and perhaps on the device: no later sync
-///     makes it durable, unless it is written once more (what Linux does). Operations on a
-///     directory stay due.
+///     the directory.
+///   - A directory's name is durable after a sync of its parent; without that, everything below
+///     the directory is lost. A directory whose parent is not on this disk is a mount point: it
+///     always exists.
+///   - Operations on one directory reach the device in order; directories are independent.
+///   - Data that a failed sync covered stays readable and may be on the device, but no later sync
+///     makes it durable unless it is written again (as on Linux). Operations on a directory
+///     remain due.
 ///
 /// Threads    one
 
@@ -59,45 +60,45 @@ constexpr const char* name_of(disk_call call) noexcept {
   return names[static_cast<std::size_t>(call)];
 }
 
-/// The `at`-th of the calls that it can hit fails, counted from when it is set.
+/// The `at`-th call (from 0) that `hits` selects fails, counted from set_fault().
 struct fault_plan {
   std::uint64_t at = 0;
   int failure = -EIO;
-  bool for_ever = false;  // so does every later one
-  bool is_short = false;  // a write leaves its first half
+  bool for_ever = false;  // every later call fails, too
+  bool is_short = false;  // a failing write leaves its first half
   std::function<bool(disk_call)> hits = [](disk_call) { return true; };
 };
 
-/// Disks that lie: a test that does not notice one is worth nothing.
+/// Ways in which a disk lies: a test that detects none of them is worth nothing.
 enum class disk_lie : std::uint8_t {
   none,
   sync_does_nothing,
   directory_sync_does_nothing,
-  // what is in a file or a directory without its final name is not durable by its sync
+  // a rename is durable at once, but a sync under an unfinished name makes nothing durable
   rename_before_data,
-  commit_before_sync,   // begin_write answers without the sync it was asked for
-  failed_sync_is_good,  // a sync that fails says that it did not
+  commit_before_sync,   // begin_write and begin_sync succeed without the sync
+  failed_sync_is_good,  // a failed sync reports success
 };
 
-/// What becomes of one block that is not durable.
+/// What a power loss leaves of one block that is not durable.
 struct block_fate {
-  std::size_t version = 0;  // 0: as it was; n: as the n-th write since left it
-  // not 0: bytes from here on are of the version before, or after (torn_tail)
+  std::size_t version = 0;  // 0: the durable contents; n: those after the n-th write since
+  // not 0: the bytes from here on are of the previous version, or of the next one (torn_tail)
   std::size_t torn_at = 0;
   bool torn_tail = false;
 };
 
-/// Decides about a power loss.
+/// Decides what a power loss leaves.
 class fate {
  public:
   virtual ~fate() = default;
-  /// How many of a directory's `count` operations that are not durable were done.
+  /// How many of a directory's `count` operations that are not durable took effect.
   virtual std::size_t done_operations(std::size_t count) = 0;
   virtual bool new_size() = 0;
   virtual block_fate of_block(std::size_t versions) = 0;
 };
 
-/// The worst that is certain: nothing that is not durable was kept.
+/// The guaranteed minimum: only durable data survives.
 class nothing_kept final : public fate {
  public:
   std::size_t done_operations(std::size_t) override { return 0; }
@@ -105,10 +106,10 @@ class nothing_kept final : public fate {
   block_fate of_block(std::size_t) override { return {}; }
 };
 
-/// Every combination in turn; blocks are whole.
+/// Every combination in turn, without torn blocks.
 class every_fate final : public fate {
  public:
-  /// False: that was the last one.
+  /// False: the last combination is done.
   bool next() {
     at_ = 0;
     while (!path_.empty() && path_.back().first + 1 == path_.back().second) path_.pop_back();
@@ -130,7 +131,7 @@ class every_fate final : public fate {
   std::size_t at_ = 0;
 };
 
-/// One of very many: blocks are kept in runs, as devices do, or singly; some are torn.
+/// One random combination: blocks survive in runs, as on devices, or singly; some are torn.
 template <class Random>
 class random_fate final : public fate {
  public:
@@ -170,14 +171,14 @@ class simulated_disk : public log::disk {
  public:
   static constexpr std::size_t block_bytes = 512;
 
-  /// Before a call does anything: the moment for a power loss.
+  /// Called before an operation changes anything: the moment for a power loss.
   std::function<void(disk_call)> before_change;
-  bool holds_writes = false;  // begin_write and begin_sync are done by reap()
+  bool holds_writes = false;  // begin_write and begin_sync complete in reap()
   std::uint32_t direct_alignment = 512;
   disk_lie lie = disk_lie::none;
-  /// A seeded bug: software that leaves out this sync of a directory.
+  /// A seeded bug: the software omits the sync of this directory.
   std::function<bool(const std::string& path)> forgets_sync_of;
-  /// Names of files, and pages of them that cannot be read: EIO.
+  /// Names of files, and their pages that cannot be read: EIO.
   std::set<std::pair<std::string, std::uint64_t>> unreadable_pages;
   static constexpr std::uint64_t page_bytes = 4096;
 
@@ -192,12 +193,12 @@ class simulated_disk : public log::disk {
   std::uint64_t calls(disk_call call) const noexcept {
     return counts_[static_cast<std::size_t>(call)];
   }
-  /// The caller changed a buffer that it had lent, or the like.
+  /// Not empty: what the caller did wrong, such as changing a buffer in flight.
   const std::string& misuse() const noexcept { return misuse_; }
 
   // ---- power loss
 
-  /// What a machine finds that is switched on after a power loss at this moment.
+  /// The disk as found when the machine starts again after a power loss at this moment.
   std::unique_ptr<simulated_disk> after_power_loss(fate& decides) const {
     auto made = std::make_unique<simulated_disk>();
     made->direct_alignment = direct_alignment;
@@ -210,7 +211,7 @@ class simulated_disk : public log::disk {
       made->mounts_[path] = survivor_of(*directory, decides, copies);
     return made;
   }
-  /// How many states every_fate would go through; at most `limit`.
+  /// How many states every_fate would produce; at most `limit`.
   std::uint64_t state_count(std::uint64_t limit) const {
     std::uint64_t count = 1;
     std::set<const inode*> seen;
@@ -218,7 +219,7 @@ class simulated_disk : public log::disk {
     return std::min(count, limit);
   }
 
-  // ---- by hand, without a call: for rot
+  // ---- changes without a call, for bit rot
 
   std::vector<std::byte> contents(const std::string& path) {
     const auto file = find(path);
@@ -375,7 +376,7 @@ class simulated_disk : public log::disk {
   void begin_write(log::disk_file file, std::span<const std::byte> from, std::uint64_t offset,
                    bool sync_too, std::uint64_t token, int) override {
     commit made{file, from, offset, sync_too, true, token, 0, {}};
-    // On its way at once, also when it is answered later: the power may fail in between.
+    // Written at once even if it completes later: the power may fail in between.
     made.failure = write_as(disk_call::begin_write, file, from, offset);
     if (holds_writes)
       made.lent.assign(from.begin(), from.end());
@@ -406,10 +407,10 @@ class simulated_disk : public log::disk {
 
  private:
   using block_bits = std::array<std::byte, block_bytes>;
-  using block = std::shared_ptr<const block_bits>;  // null: zeroes
+  using block = std::shared_ptr<const block_bits>;  // null: zeros
 
   struct unsynced_block {
-    // that the device may have instead of the durable one, oldest first
+    // versions that the device may have instead of the durable one, oldest first
     std::vector<block> versions;
     bool due = true;  // the next sync makes the last one durable
   };
@@ -418,7 +419,7 @@ class simulated_disk : public log::disk {
   struct operation {
     std::string name;
     std::shared_ptr<inode> file;  // null: removed
-    std::string old_name;         // not empty: the file was called so before
+    std::string old_name;         // not empty: the file had this name before
   };
   struct inode {
     std::vector<block> cached, durable;
@@ -428,7 +429,7 @@ class simulated_disk : public log::disk {
 
     bool is_directory = false;
     names_of cached_names, durable_names;
-    std::vector<operation> due;  // on its names
+    std::vector<operation> due;  // operations on its names
   };
   struct handle {
     std::shared_ptr<inode> file;
@@ -452,7 +453,7 @@ class simulated_disk : public log::disk {
     if (slash == std::string::npos) return {{}, path};
     return {path.substr(0, slash), path.substr(slash + 1)};
   }
-  // As this software calls what is not finished.
+  // True for the names that this software gives to unfinished files.
   static bool is_early(const std::string& name) {
     return name.ends_with(".tmp") || name.ends_with(".new") || name.starts_with(".new-");
   }
@@ -469,7 +470,7 @@ class simulated_disk : public log::disk {
     return index < blocks.size() ? blocks[index] : nullptr;
   }
 
-  // 0, or how the call fails.
+  // Returns 0, or the error with which the call fails.
   int enter(disk_call call, bool changes) {
     ++counts_[static_cast<std::size_t>(call)];
     if (changes && before_change) before_change(call);
@@ -582,7 +583,7 @@ class simulated_disk : public log::disk {
       const block& before = file.cached[index];
       const bool same =
           made == before || (made != nullptr && before != nullptr && *made == *before);
-      if (same && known == file.unsynced.end()) continue;  // as on the device: nothing can go wrong
+      if (same && known == file.unsynced.end()) continue;  // as on the device: nothing to lose
       auto& unsynced = file.unsynced[index];
       unsynced.due = true;
       if (!same) unsynced.versions.push_back(made);
@@ -590,7 +591,7 @@ class simulated_disk : public log::disk {
     }
   }
 
-  // As if it had been so for ever.
+  // Makes the cached contents durable.
   static void settle(inode& file) {
     file.durable = file.cached;
     file.durable_bytes = file.cached_bytes;

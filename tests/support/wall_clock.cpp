@@ -1,5 +1,5 @@
-/// wall_clock: loaded before a program (LD_PRELOAD), moves its wall clock by as many seconds as the
-/// file $BUS_TEST_WALL says, at every look. All other clocks stay.
+/// wall_clock: a library for LD_PRELOAD that shifts a program's wall clock by the number of
+/// seconds in the file $BUS_TEST_WALL, read at every call. All other clocks are unchanged.
 
 #include <fcntl.h>
 #include <sys/syscall.h>

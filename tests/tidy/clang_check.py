@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""clang_check: does clang take what g++ took? Nothing is built: only the front end runs.
+"""clang_check: checks that clang accepts what g++ accepted. Nothing is built: only the front end runs.
 
     clang_check.py COMPILE_COMMANDS [-j JOBS] [PATH...]
 
-Each source of the compile commands (below the given paths only, when there are any) is read by
-clang++ with the flags of its build. Prints what it says; exit status 1 when it objects to anything.
+clang++ reads each source of the compile commands (only below the given paths, if there are any)
+with the flags of its build. Prints its diagnostics; exit status 1 if any source has an error.
 """
 
 import argparse

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Groups on the command line, as a person on call and a shell script meet them.
+"""Groups on the command line, as an operator and a shell script use them.
 
     groups_test.py --bus PROGRAM --bus-top PROGRAM [TestCase[.test] ...]
 """
@@ -44,7 +44,7 @@ class GroupsCase(ToolsCase):
         return self.bus("group", "next", "t", name, *how, expect=expect)
 
     def work(self, command, *how, expect=OK):
-        """One message through a command; what it did with it."""
+        """Passes one message to a command. Returns the outcome."""
         return objects(self.next("--exec", command, "--json", *how, expect=expect).text)[-1]
 
     def script(self, text):
@@ -121,7 +121,7 @@ class Groups(GroupsCase):
                 self.assertIsNotNone(error_lines(failed.complaint), failed.complaint)
         for arguments in (["consume", "t"], ["--json", "group", "ack", "t"]):
             unknown = " ".join(["bus"] + [word for word in arguments if word not in ("--json", "t")])
-            self.assertIn(f"there is no '{unknown}'", self.bus(*arguments, expect=USAGE).complaint)
+            self.assertIn(f"unknown command '{unknown}'", self.bus(*arguments, expect=USAGE).complaint)
         for arguments in (["group"], ["group", "add", "t"], ["group", "next", "t"], ["queue"], ["dlq"],
                           ["group", "add", "t", "x/y"], ["group", "pause", "t", "g", "--for", "soon"],
                           ["group", "next", "t", "g", "--timeout", "soon"], ["group", "next", "t", "g", "--batch", "0"],
@@ -175,7 +175,7 @@ class Groups(GroupsCase):
     def test_why_pause_and_resume(self):
         self.group()
         self.publish("1")
-        self.assertIn("no consumer takes from it", self.bus("group", "why", "t", "g").text)
+        self.assertIn("it has no running consumer", self.bus("group", "why", "t", "g").text)
         self.assertIn("until bus group resume", self.bus("group", "pause", "t", "g").text)
         self.assertIn("it is paused: bus group resume t g", self.bus("group", "why", "t", "g").text)
         self.assertIn("paused", self.bus("group", "ls").text)
@@ -255,7 +255,7 @@ class Groups(GroupsCase):
         self.bus("pub", "o.x", "x" * 1000, "--count", 500)
         done = self.bus("group", "next", "o", "g", "--fail-on-gap", expect=8)
         self.assertIn("messages of stream o lost, from #1", done.complaint)
-        self.bus("group", "next", "o", "g", "--fail-on-gap")  # told once
+        self.bus("group", "next", "o", "g", "--fail-on-gap")  # reported once
         lost = json.loads(self.bus("group", "info", "o", "g", "--json").text)["counts"]["dropped"]
         self.assertGreater(lost, 400)
         self.assertRegex(self.bus("group", "ls").text, rf"(?m)^o +g .* {lost} ")
@@ -307,7 +307,7 @@ class Work(GroupsCase):
             done = subprocess.run([programs().bus, "group", "next", "t", "g"], stdout=full, stderr=subprocess.PIPE,
                                   env=self.environment, timeout=tools_test.PATIENCE_S, check=False)
         self.assertEqual(done.returncode, FAILURE)
-        self.assertIn("it went back to the group", done.stderr.decode())
+        self.assertIn("it was returned to the group", done.stderr.decode())
         counts = self.counts()
         self.assertEqual((counts["settled"], counts["dead"]), (0, 0))
         self.assertEqual(json.loads(self.next("--json").text)["attempt"], 1)
@@ -417,7 +417,7 @@ class Work(GroupsCase):
         self.assertIn(f"pid {first.pid}", self.bus_fails("group", "next", "t", "alone", status=TIMEOUT)["why"])
 
     def busy(self, command, *how):
-        """A worker in the middle of its command."""
+        """Starts a worker and waits until it is in the middle of its command."""
         begun = self.file("begun")
         worker = self.start("group", "next", "t", "g", "--exec", f"touch '{begun}'; {command}", *how)
         eventually(begun.exists, "it works")

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The command line and the monitor as a user meets them: the real programs, on a bus root of their own.
+"""The command line and the monitor as a user sees them: the real programs, on a separate bus root.
 
     tools_test.py --bus PROGRAM --bus-top PROGRAM [TestCase[.test] ...]
 """
@@ -24,7 +24,7 @@ programs = argparse.Namespace(bus="bus", bus_top="bus-top")
 
 
 def eventually(condition, what):
-    """For things that happen soon, without asserting how soon."""
+    """Waits for something that happens soon, at no particular time."""
     end = time.monotonic() + PATIENCE_S
     while True:
         value = condition()
@@ -36,7 +36,7 @@ def eventually(condition, what):
 
 
 def error_lines(text):
-    """what, why and fix of a message for people, or a reason why it is not one."""
+    """What, why and fix of an error message for people; None: it is not one."""
     found = re.fullmatch(r"bus(?:-top)?: (?P<what>\S.*)\n  why: (?P<why>\S.*)\n(?:  fix: (?P<fix>\S.*)\n)?", text)
     return found.groupdict() if found else None
 
@@ -78,7 +78,7 @@ class ToolsCase(unittest.TestCase):
         return self.run_program([programs.bus, *arguments], stdin, expect)
 
     def bus_fails(self, *arguments, status, needs_fix=True):
-        """It fails as it should and says what, why and what to do, in text and in JSON. Returns the parts."""
+        """It must fail with this status and print what, why and a fix, in text and in JSON. Returns the parts."""
         failed = self.bus(*arguments, expect=status)
         self.assertEqual(failed.output, b"")
         parts = error_lines(failed.complaint)
@@ -211,7 +211,7 @@ class PublishAndSubscribe(ToolsCase):
         self.bus("sub", "t.a", "--all", "--count", 1, "--timeout", "30s", expect=OK)
         short = self.bus("sub", "t.a", "--all", "--count", 2, "--timeout", "200ms", "--raw", expect=TIMEOUT)
         self.assertEqual(short.output, b"x\n")
-        self.bus("sub", "t.a", "--all", "--timeout", "200ms", expect=OK)  # without --count it is how a look ends
+        self.bus("sub", "t.a", "--all", "--timeout", "200ms", expect=OK)  # the usual end without --count
 
     def test_interrupt_ends_it_cleanly(self):
         self.add("t")
@@ -233,7 +233,7 @@ class PublishAndSubscribe(ToolsCase):
 
 class Loss(ToolsCase):
     def lapped(self, *how, expect=OK):
-        """A subscriber that sleeps at each message while 3000 are published into a ring of some hundred."""
+        """A subscriber that sleeps at each message, while 3000 are published into a ring of several hundred."""
         self.add("lossy", overflow="drop_oldest")
         subscriber = self.start("sub", "lossy.>", "--json", "--timeout", "2s", *how)
         self.wait_for_subscriber(subscriber)
@@ -271,7 +271,7 @@ class Loss(ToolsCase):
 
     def test_slow_reader_of_a_blocking_stream_loses_nothing(self):
         self.add("safe", overflow="block")
-        # Its output stays below what a pipe holds: nobody reads it meanwhile.
+        # Its output fits into a pipe, because no process reads it meanwhile.
         subscriber = self.start("sub", "safe.>", "--raw", "--count", 3000, "--delay", "20us")
         self.wait_for_subscriber(subscriber)
         text = b"".join(b"%d\n" % (i + 1) for i in range(3000))
@@ -282,7 +282,7 @@ class Loss(ToolsCase):
         self.add("full", "--send-timeout", "300ms", overflow=overflow)
         reader = self.start("sub", "full.>", "--quiet", "--delay", "1h")
         self.wait_for_subscriber(reader)
-        self.bus("pub", "full.a", "x")  # it sleeps at this one
+        self.bus("pub", "full.a", "x")  # the reader sleeps at this one
         return reader, self.bus("pub", "full.a", "x" * 1000, "--count", 100, *how, expect=expect)
 
     def test_full_ring_block_names_the_reader(self):
@@ -480,7 +480,7 @@ class Looking(ToolsCase):
 
 class Completion(ToolsCase):
     def complete(self, *words):
-        """What bash offers for the last of `words`."""
+        """The words that bash offers for the last of `words`."""
         script = ('source <("$PROGRAM" completion bash); COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=();'
                   ' handler=$(complete -p bus | sed "s/.*-F \\([^ ]*\\).*/\\1/"); "$handler" bus;'
                   ' printf "%s\\n" "${COMPREPLY[@]}"')
@@ -636,7 +636,7 @@ class Top(ToolsCase):
 
 
 class TheChecksCanFail(unittest.TestCase):
-    """What the checks above rest on notices what is wrong."""
+    """The helpers of the checks above notice faults."""
 
     def test_error_lines(self):
         self.assertIsNotNone(error_lines("bus: what\n  why: why\n  fix: fix\n"))

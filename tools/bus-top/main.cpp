@@ -17,13 +17,13 @@ int main(int argc, char** argv) {
   bool once = false, json = false;
   double interval = 1;
   CLI::App app{"Live monitor: streams, publishers, subscribers, processes.", "bus-top"};
-  app.set_version_flag("--version", "bus-top 0.1.0");
+  app.set_version_flag("--version", "bus-top " BUS_VERSION);
   app.add_option("--bus,-b", url,
                  "Bus: a name, or bus:///NAME (default: $BUS_URL, else 'default')");
-  app.add_option("--interval,-i", interval, "Seconds between two looks")
+  app.add_option("--interval,-i", interval, "Seconds between two samples")
       ->capture_default_str()
       ->check(CLI::Range(0.05, 3600.0));
-  app.add_flag("--once", once, "Two looks, an interval apart, then print and end");
+  app.add_flag("--once", once, "Take two samples, one interval apart, print and exit");
   app.add_flag("--json", json,
                "With --once: one object with streams, publishers, subscribers, processes");
   app.footer(

@@ -73,7 +73,7 @@ bus::result<picture> observer::look() {
         row.state = "losing",
         row.reason = "too slow for the ring: " + tools::show_count(row.lost_per_s) + " lost/s";
       else if (row.growth_per_s > 0 && r.lag_messages > 1000)
-        row.state = "falling behind",
+        row.state = "lagging",
         row.reason = "grows by " + tools::show_count(row.growth_per_s) + "/s";
       else
         row.state = r.sleeping ? "sleeping" : row.messages_per_s > 0 ? "flowing" : "idle";
@@ -81,9 +81,9 @@ bus::result<picture> observer::look() {
     }
     process_row row{std::move(process), process_state, {}};
     if (row.info.state == bus::process_state::stopped)
-      row.reason = "stopped by a signal: it keeps what it holds";
+      row.reason = "stopped by a signal: it still holds its locks and ring space";
     if (row.info.state == bus::process_state::dead)
-      row.reason = "died; swept by the next process that opens the bus";
+      row.reason = "died; the next process that opens the bus cleans up after it";
     seen.processes.push_back(std::move(row));
   }
   before_ = now_;

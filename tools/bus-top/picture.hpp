@@ -1,6 +1,6 @@
 #pragma once
-/// picture: one look at a bus, with rates against the look before. Shared memory only; disturbs
-/// nobody.
+/// picture: one sample of a bus, with rates since the previous sample. Reads shared memory only,
+/// and disturbs no process.
 
 #include <bus/bus.hpp>
 

@@ -38,7 +38,7 @@ cell percent(double value) {
 
 bool is_alarming(const std::string& state) {
   return state == "refusing" || state == "full" || state == "blocked" || state == "losing" ||
-         state == "falling behind" || state == "stopped" || state == "dead";
+         state == "lagging" || state == "stopped" || state == "dead";
 }
 
 table streams_table(const picture& p) {
@@ -105,10 +105,10 @@ table subscribers_table(const picture& p) {
                count(x.growth_per_s),   count(static_cast<double>(x.info.lost)),
                words(x.state)};
     r.details = {"lane " + std::to_string(x.info.lane) + ", next sequence " +
-                     std::to_string(x.info.next_sequence) + ", " +
-                     tools::show_bytes(static_cast<double>(x.info.lag_bytes)) + " behind",
+                     std::to_string(x.info.next_sequence) + ", lag " +
+                     tools::show_bytes(static_cast<double>(x.info.lag_bytes)),
                  x.info.gating ? "holds publishers back when the ring is full"
-                               : "is overwritten when it is too slow",
+                               : "loses messages when it is too slow",
                  x.reason};
     r.alarming = is_alarming(x.state);
     t.rows.push_back(std::move(r));
@@ -231,7 +231,7 @@ void draw(const picture& p, view& v, std::string_view bus) {
   refresh();
 }
 
-// False: quit.
+// Returns false to quit.
 bool handle(int key, view& v) {
   if (v.filtering) {
     if (key == '\n' || key == 27)

@@ -1,6 +1,6 @@
 #pragma once
-/// screen: the picture on a terminal. Keys: Tab or 1-4 choose a table, s the column to sort by, r
-/// reverses, / filters, arrows move, Enter explains a row, p pauses, q quits.
+/// screen: shows the samples on a terminal. Keys: Tab or 1-4 select a table, s the column to sort
+/// by, r reverses the order, / filters, arrows move, Enter explains a row, p pauses, q quits.
 
 #include <string>
 

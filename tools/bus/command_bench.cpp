@@ -1,4 +1,4 @@
-// bus bench rtt|pub|fan: measure this machine, beside its floor.
+// bus bench rttpub|fan: measures this machine, next to its floor.
 
 #include <cstdio>
 #include <memory>
@@ -237,7 +237,7 @@ int run_beside(const context& c, options& o) {
 
 void add_bench(CLI::App& app, context& c) {
   auto o = std::make_shared<options>();
-  auto* command = app.add_subcommand("bench", "Measure this machine, beside its floor");
+  auto* command = app.add_subcommand("bench", "Measure this machine against its floor");
   command->require_subcommand(1);
 
   auto* rtt = command->add_subcommand("rtt", "Round trip between two processes");
@@ -249,7 +249,7 @@ void add_bench(CLI::App& app, context& c) {
       ->check(CLI::IsMember({"spin", "block"}));
   rtt->add_flag("--same-core", o->rtt.same_core, "Both processes on one core (with --wait block)");
   rtt->add_flag("--early", o->rtt.early, "Read large messages while they are written");
-  rtt->add_option("--seconds", o->rtt.seconds, "How long")
+  rtt->add_option("--seconds", o->rtt.seconds, "Duration")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
   rtt->callback([o, &c] {
@@ -280,11 +280,11 @@ void add_bench(CLI::App& app, context& c) {
         ->capture_default_str()
         ->check(CLI::IsMember({"pause", "spin", "adaptive", "block"}));
     sub->add_option("--ring-bytes", o->ring, "Size of the ring (default: as the minimal ring)");
-    sub->add_option("--rate", o->stream.rate,
-                    "Messages per second of each publisher, which times its calls (default: as "
-                    "fast as it can)")
+    sub->add_option(
+           "--rate", o->stream.rate,
+           "Messages per second of each publisher; also times its calls (default: unlimited)")
         ->check(CLI::PositiveNumber);
-    sub->add_option("--seconds", o->stream.seconds, "How long")
+    sub->add_option("--seconds", o->stream.seconds, "Duration")
         ->capture_default_str()
         ->check(CLI::PositiveNumber);
   };
@@ -298,7 +298,7 @@ void add_bench(CLI::App& app, context& c) {
       ->capture_default_str()
       ->check(CLI::Range(1u, 64u));
   pub->add_flag("--lanes-per-publisher", o->stream.per_publisher, "A ring for each publisher");
-  pub->add_flag("--shared", o->stream.shared, "A shared publisher although there is only one");
+  pub->add_flag("--shared", o->stream.shared, "Use a shared publisher even if there is only one");
   pub->add_flag("--float", o->stream.floating, "Leave the processes to the scheduler");
   pub->callback([o, &c] { c.run = [o, &c] { return run_stream(c, *o, false); }; });
 
@@ -315,9 +315,9 @@ void add_bench(CLI::App& app, context& c) {
       ->capture_default_str()
       ->check(CLI::IsMember({"disk", "memory"}));
   durable->add_option("--storage", o->storage, "durable or spill")->capture_default_str();
-  durable->add_option("--dir", o->durable.directory, "On the disk that is measured")
+  durable->add_option("--dir", o->durable.directory, "Directory on the measured disk")
       ->capture_default_str();
-  durable->add_option("--seconds", o->durable.seconds, "How long")
+  durable->add_option("--seconds", o->durable.seconds, "Duration")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
   durable->callback([o, &c] { c.run = [o, &c] { return run_durable(c, *o); }; });
@@ -334,11 +334,11 @@ void add_bench(CLI::App& app, context& c) {
       replay
           ->add_flag("--beside", o->is_beside,
                      "What two readers, one at the start and one in the middle, cost a running "
-                     "publisher, beside two processes that only pread as much")
+                     "publisher, compared with two processes that only pread as much")
           ->excludes(readers);
   replay->add_option("--pace", o->pace, "With --beside: bytes per second of each reader")
       ->needs(beside);
-  replay->add_option("--seconds", o->beside.seconds, "With --beside: how long")
+  replay->add_option("--seconds", o->beside.seconds, "With --beside: duration")
       ->capture_default_str()
       ->check(CLI::PositiveNumber)
       ->needs(beside);

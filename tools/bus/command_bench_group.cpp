@@ -1,4 +1,4 @@
-// bus bench queue|death: groups, beside their floor.
+// bus bench queuedeath: measures groups, next to their floor.
 
 #include <cstdio>
 #include <memory>
@@ -56,9 +56,9 @@ int run_death(const context& c, const bench::death_options& o) {
     return 0;
   }
   std::printf("kill -9 of a holder that has touched %u MiB, %u times\n", o.mib, o.kills);
-  std::printf("  its message is in other hands after  p50 %7.2f ms   p99 %7.2f ms\n",
+  std::printf("  another consumer has its message after  p50 %7.2f ms   p99 %7.2f ms\n",
               r.redelivery_p50_ms, r.redelivery_p99_ms);
-  std::printf("  floor: the kernel tells of it after  p50 %7.2f ms   p99 %7.2f ms\n",
+  std::printf("  floor: the kernel reports it after      p50 %7.2f ms   p99 %7.2f ms\n",
               r.floor_p50_ms, r.floor_p99_ms);
   return 0;
 }
@@ -74,15 +74,16 @@ void add_bench_group(CLI::App& command, context& c) {
   queue->add_option("--batch", queue_options->batch, "Messages per fetch")
       ->capture_default_str()
       ->check(CLI::Range(1u, 1000u));
-  queue->add_option("--waiting", queue_options->waiting, "Messages there when they begin")
+  queue->add_option("--waiting", queue_options->waiting, "Messages waiting at the start")
       ->capture_default_str()
       ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{100'000'000}));
-  queue->add_option("--delayed", queue_options->delayed, "Others that wait for a retry meanwhile")
+  queue
+      ->add_option("--delayed", queue_options->delayed, "Additional messages that wait for a retry")
       ->capture_default_str()
       ->check(CLI::Range(0u, 1'000'000u));
   queue
       ->add_option("--keys", queue_options->keys,
-                   "Others whose keys somebody has; each message has a key of its own")
+                   "Additional messages whose keys are held; each message has its own key")
       ->capture_default_str()
       ->check(CLI::Range(0u, 900'000u));
   queue->add_option("--seconds", queue_options->seconds, "How long, in each of three rounds")
@@ -94,11 +95,11 @@ void add_bench_group(CLI::App& command, context& c) {
 
   auto death_options = std::make_shared<bench::death_options>();
   auto* death = command.add_subcommand(
-      "death", "Groups: how soon a killed consumer's message is in other hands");
+      "death", "Groups: how soon another consumer gets a killed consumer's message");
   death->add_option("--mib", death_options->mib, "Memory that the victim has touched, in MiB")
       ->capture_default_str()
       ->check(CLI::Range(0u, 65536u));
-  death->add_option("--kills", death_options->kills, "How often")
+  death->add_option("--kills", death_options->kills, "Number of kills")
       ->capture_default_str()
       ->check(CLI::Range(1u, 100'000u));
   death->callback([death_options, &c] {

@@ -1,4 +1,4 @@
-// bus completion: a completion script, made from the commands themselves.
+// bus completion: prints a completion script, made from the commands themselves.
 
 #include <cstdio>
 #include <memory>

@@ -1,4 +1,4 @@
-// bus dlq ls|show|export|drop: messages that were given up, and why.
+// bus dlq lsshow|export|drop: dead letters and their reasons.
 
 #include <algorithm>
 #include <array>
@@ -121,8 +121,7 @@ int show(const context& c, const options& o) {
   if (!letters) return c.fail(letters.error());
   if (o.sequence != 0 && (letters->empty() || letters->front().sequence != o.sequence))
     return c.fail({bus::errc::not_found, 0, "no dead letter " + std::to_string(o.sequence),
-                   "it is not there any more, or never was",
-                   "bus dlq show " + o.stream + " " + o.group});
+                   "it was removed or never existed", "bus dlq show " + o.stream + " " + o.group});
   for (const auto& letter : *letters) {
     if (c.json) {
       std::printf("%s\n", dump(to_json(letter)).c_str());
@@ -150,7 +149,7 @@ int write_all(const context& c, const options& o, const bus::session& session, s
   }
   if (std::fflush(to) != 0 || std::ferror(to) != 0)
     return c.fail({bus::errc::system, errno, "cannot write the dead letters", std::strerror(errno),
-                   "what was written is not complete"});
+                   "the output is incomplete"});
   if (o.file.empty()) return 0;
   if (c.json)
     std::printf("%s\n", dump({{"file", o.file}, {"messages", count}}).c_str());
@@ -168,7 +167,7 @@ int write(const context& c, const options& o) {
   if (o.file.empty()) return write_all(c, o, *session, stdout);
   if (std::filesystem::exists(o.file))
     return c.fail({bus::errc::conflict, 0, "cannot write to " + o.file, "the file exists",
-                   "use another name, or move it away"});
+                   "choose another name, or move the file away"});
   std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(o.file.c_str(), "wx"),
                                                        &std::fclose);
   if (!file)
@@ -202,7 +201,7 @@ void add_dlq(CLI::App& app, context& c) {
     sub->add_option("group", o->group, "Name of the group")->required();
     return sub;
   };
-  auto* listing = command->add_subcommand("ls", "List how many dead letters there are, by group");
+  auto* listing = command->add_subcommand("ls", "List the number of dead letters per group");
   listing->add_option("stream", o->stream, "Name of the stream");
   listing->add_option("group", o->group, "Name of the group");
   listing->callback([o, &c] { c.run = [o, &c] { return list(c, *o); }; });
@@ -210,21 +209,21 @@ void add_dlq(CLI::App& app, context& c) {
   auto* showing = named("show", "Show dead letters: why they died, headers, payload");
   showing->add_option("sequence", o->sequence, "Only this one: its number among the dead letters")
       ->check(CLI::PositiveNumber);
-  showing->add_option("--limit,-n", o->limit, "At most so many, the oldest")
+  showing->add_option("--limit,-n", o->limit, "At most this many, the oldest first")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
-  showing->add_flag("--raw", o->raw, "Only the payload, of one");
+  showing->add_flag("--raw", o->raw, "Print only the payload of one");
   showing->footer("Example:\n  bus dlq show orders workers 7 --raw > payload");
   showing->callback([o, &c] { c.run = [o, &c] { return show(c, *o); }; });
 
-  auto* exporting = named("export", "Write dead letters as lines of JSON; they stay");
+  auto* exporting = named("export", "Write dead letters as JSON lines, without removing them");
   exporting->add_option("--out,-o", o->file, "A new file (default: standard output)");
   exporting->footer(
       "Example:\n  bus dlq export orders workers --out dead.jsonl\n  bus dlq drop orders workers "
       "--all");
   exporting->callback([o, &c] { c.run = [o, &c] { return write(c, *o); }; });
 
-  auto* dropping = named("drop", "Drop dead letters, for good");
+  auto* dropping = named("drop", "Drop dead letters permanently");
   auto* upto = dropping->add_option("--up-to", o->upto, "Those up to this sequence")
                    ->check(CLI::PositiveNumber);
   dropping->add_flag("--all", o->all, "All of them")->excludes(upto);
@@ -232,7 +231,7 @@ void add_dlq(CLI::App& app, context& c) {
   dropping->callback([o, &c] {
     c.run = [o, &c] {
       if (!o->all && o->upto == 0)
-        return c.usage("what shall be dropped?", "give --up-to SEQUENCE, or --all");
+        return c.usage("nothing to drop", "give --up-to SEQUENCE, or --all");
       return drop(c, *o);
     };
   });

@@ -1,4 +1,4 @@
-// bus doctor: is this machine, and this bus, well? Every finding says what to do.
+// bus doctor: checks this machine and this bus. Every finding states what to do.
 
 #include <fcntl.h>
 #include <linux/futex.h>
@@ -45,13 +45,14 @@ void check_machine(std::vector<finding>& found, const std::string& root) {
                      : used > 0.6 ? grade::note
                                   : grade::good,
                      text,
-                     used > 0.6 ? "remove streams that nobody needs (bus stream ls), or enlarge it "
-                                  "(mount -o remount,size=...)"
-                                : ""});
+                     used > 0.6
+                         ? "remove streams that are not needed (bus stream ls), or enlarge it "
+                           "(mount -o remount,size=...)"
+                         : ""});
   }
   const int file = ::open(root.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-  found.push_back(file >= 0 ? finding{grade::good, "files can be made nameless (O_TMPFILE)", ""}
-                            : finding{grade::bad, "files cannot be made in " + root,
+  found.push_back(file >= 0 ? finding{grade::good, "unnamed files can be created (O_TMPFILE)", ""}
+                            : finding{grade::bad, "files cannot be created in " + root,
                                       "check its permissions and its file system"});
   if (file >= 0) ::close(file);
   found.push_back(::access("/proc/self/fd", X_OK) == 0
@@ -63,7 +64,7 @@ void check_machine(std::vector<finding>& found, const std::string& root) {
           ? finding{grade::good, "the kernel can wait on several words (futex_waitv)", ""}
           : finding{
                 grade::note,
-                "the kernel lacks futex_waitv: subscribers of several rings look every millisecond",
+                "the kernel lacks futex_waitv: subscribers of several rings poll every millisecond",
                 "use Linux 5.16 or later"});
   std::ifstream source("/sys/devices/system/clocksource/clocksource0/current_clocksource");
   std::string name;
@@ -81,7 +82,7 @@ void check_machine(std::vector<finding>& found, const std::string& root) {
                    cores >= 2 ? "" : "do not spin on one core: use --wait block"});
 }
 
-// What starts the busd that keeps this log: it lies in DATA/BUS/streams/NAME.
+// The command that starts the busd that keeps this log, which lies in DATA/BUS/streams/NAME.
 std::string busd_command(const bus::session& session, const bus::stream_info& stream) {
   const auto data =
       std::filesystem::path(stream.log_directory).parent_path().parent_path().parent_path();
@@ -89,7 +90,7 @@ std::string busd_command(const bus::session& session, const bus::stream_info& st
          (data.empty() ? "DIR" : data.string());
 }
 
-// busd, its disk, and each log that it writes.
+// Checks busd, its disk, and each log that it writes.
 void check_keeper(const bus::session& session, const std::vector<bus::stream_info>& with_log,
                   std::vector<finding>& found) {
   auto keeper = session.keeper();
@@ -98,20 +99,20 @@ void check_keeper(const bus::session& session, const std::vector<bus::stream_inf
         keeper && std::any_of(keeper->logs.begin(), keeper->logs.end(),
                               [&](const auto& log) { return log.stream == stream.config.name; });
     if (is_kept) continue;
-    found.push_back({grade::bad,
-                     keeper ? "busd does not keep the log of stream " + stream.config.name
-                            : "no busd keeps the log of stream " + stream.config.name + ": " +
-                                  keeper.error().why,
-                     keeper ? "see what busd says of it below, and its messages"
-                            : busd_command(session, stream)});
+    found.push_back(
+        {grade::bad,
+         keeper
+             ? "busd does not keep the log of stream " + stream.config.name
+             : "no busd keeps the log of stream " + stream.config.name + ": " + keeper.error().why,
+         keeper ? "see busd's findings below, and its log" : busd_command(session, stream)});
   }
   if (!keeper) return;
   const double all = static_cast<double>(keeper->disk_total_bytes),
                free = static_cast<double>(keeper->disk_free_bytes);
   const double used = all > 0 ? 1 - free / all : 0;
   found.push_back({grade::good,
-                   "busd (pid " + std::to_string(keeper->pid) + ") keeps the bus in " +
-                       keeper->data_directory + " by " + keeper->disk + ", ready after " +
+                   "busd (pid " + std::to_string(keeper->pid) + ") keeps the logs of the bus in " +
+                       keeper->data_directory + " with " + keeper->disk + ", ready after " +
                        show_duration(keeper->recovery),
                    ""});
   found.push_back(
@@ -121,22 +122,22 @@ void check_keeper(const bus::session& session, const std::vector<bus::stream_inf
        "its disk has " + show_bytes(free) + " of " + show_bytes(all) + " free",
        used > 0.7 ? "free space, or lower the limits of the streams (bus stream edit)" : ""});
   for (const std::string& problem : keeper->problems)
-    found.push_back({grade::bad, problem, "see busd's messages"});
+    found.push_back({grade::bad, problem, "see the log of busd"});
   for (const auto& log : keeper->logs) {
     const std::string where = "log of stream " + log.stream + " lane " + std::to_string(log.lane);
     if (log.health != "good")
       found.push_back({grade::bad,
                        where + (log.health == "full" ? " cannot be written: the disk is full"
                                                      : " cannot be written: the disk fails"),
-                       log.health == "full" ? "free space: it goes on by itself"
-                                            : "see busd's messages, and dmesg"});
+                       log.health == "full" ? "free space: writing resumes automatically"
+                                            : "see the log of busd, and dmesg"});
     if (log.damages != 0)
       found.push_back({grade::bad, where + " was damaged when busd opened it",
                        "bus stream verify " + log.stream});
   }
 }
 
-// Of each stream by itself: one that is damaged does not hide the others.
+// Per stream, so that a damaged group does not hide those of other streams.
 void check_groups(const bus::session& session, const std::string& stream,
                   std::vector<finding>& found) {
   auto groups = session.groups(stream);
@@ -151,7 +152,7 @@ void check_groups(const bus::session& session, const std::string& stream,
     const std::string names = stream + " " + g.config.name;
     if (g.damaged) {
       const auto opened = session.group(stream, g.config.name);
-      found.push_back(opened ? finding{grade::bad, where + " is damaged: nobody gets messages",
+      found.push_back(opened ? finding{grade::bad, where + " is damaged: it delivers no messages",
                                        "bus group repair " + names}
                              : finding{grade::bad, opened.error().what + ": " + opened.error().why,
                                        opened.error().fix});
@@ -163,8 +164,8 @@ void check_groups(const bus::session& session, const std::string& stream,
     if (g.counts.dropped != 0)
       found.push_back({grade::bad,
                        where + " has lost " + std::to_string(g.counts.dropped) +
-                           " messages: they were overwritten before a consumer took them",
-                       "more consumers, a larger ring, or a stream with --overflow block"});
+                           " messages: they were overwritten before a consumer claimed them",
+                       "use more consumers, a larger ring, or a stream with --overflow block"});
     const std::uint64_t backlog = g.counts.unclaimed + g.counts.pending;
     const bool alone = std::none_of(g.consumers.begin(), g.consumers.end(),
                                     [](const auto& one) { return one.alive; });
@@ -198,17 +199,17 @@ void check_bus(const bus::session& session, std::vector<finding>& found) {
           "stream " + stream.config.name + " lane " + std::to_string(lane.index);
       if (lane.used_bytes * 10 > stream.config.ring_bytes * 9)
         found.push_back({grade::note, where + " is full: its slowest reader holds publishers back",
-                         "bus ps shows who; see --overflow"});
+                         "bus ps shows the reader; see --overflow"});
       if (lane.dropped + lane.rejected != 0)
         found.push_back(
             {grade::note,
              where + " has refused " + std::to_string(lane.dropped + lane.rejected) + " messages",
-             "a larger ring, or faster readers"});
+             "use a larger ring, or faster readers"});
       if (lane.repaired != 0)
         found.push_back({grade::note,
                          where + " was repaired " + std::to_string(lane.repaired) +
                              " times after a publisher died",
-                         "see why it dies; nothing committed was lost"});
+                         "find out why it dies; nothing committed was lost"});
     }
   }
   check_keeper(session, with_log, found);
@@ -218,10 +219,10 @@ void check_bus(const bus::session& session, std::vector<finding>& found) {
     const std::string who = process.name + " (pid " + std::to_string(process.pid) + ")";
     if (process.state == bus::process_state::dead)
       found.push_back(
-          {grade::note,
-           who + " died; what it left is removed by the next process that opens the bus", ""});
+          {grade::note, who + " died; the next process that opens the bus cleans up after it", ""});
     if (process.state == bus::process_state::stopped)
-      found.push_back({grade::bad, who + " is stopped and keeps what it holds",
+      found.push_back({grade::bad,
+                       who + " is stopped and still holds its locks, leases and ring space",
                        "kill -CONT " + std::to_string(process.pid)});
     for (const auto& publisher : process.publishers)
       if (publisher.blocked)
@@ -232,7 +233,7 @@ void check_bus(const bus::session& session, std::vector<finding>& found) {
         found.push_back({grade::note,
                          who + " has lost " + std::to_string(reader.lost) + " messages of stream " +
                              reader.stream,
-                         "a larger ring, a faster reader, or --overflow block"});
+                         "use a larger ring, a faster reader, or --overflow block"});
   }
 }
 
@@ -245,7 +246,7 @@ int run(const context& c) {
   if (session) {
     check_bus(*session, found);
   } else if (session.error().code == bus::errc::not_found) {
-    found.push_back({grade::good, session.error().what + " yet: it is made at first use", ""});
+    found.push_back({grade::good, session.error().what + " yet: it is created at first use", ""});
   } else {
     found.push_back(
         {grade::bad, session.error().what + ": " + session.error().why, session.error().fix});

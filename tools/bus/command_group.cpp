@@ -1,4 +1,4 @@
-// bus group ls|info|pause|resume|rm|pending|why|repair: groups of consumers, and how they do.
+// bus group lsinfo|pause|resume|rm|pending|why|repair: groups of consumers and their state.
 
 #include <algorithm>
 #include <cstdio>
@@ -80,7 +80,7 @@ void print_rules(const bus::group_config& rules) {
                   ? "no limit"
                   : ("up to " + std::to_string(rules.max_deliver) + " failures").c_str(),
               delays.empty() ? "at once" : ("after " + delays).c_str(), rules.jitter);
-  std::printf("limits            %u out, %u delayed, %u parked, %u consumers\n",
+  std::printf("limits            %u pending, %u delayed, %u parked, %u consumers\n",
               rules.max_ack_pending, rules.max_delayed, rules.max_parked, rules.max_consumers);
   std::printf("idle release      %s\n", exact_duration(rules.idle_release).c_str());
 }
@@ -100,12 +100,13 @@ void print_counts(const bus::group_info& g) {
                                               n.pending + n.unclaimed));
   line("settled", n.settled);
   line("filtered", n.filtered);
-  line("dropped", n.dropped, n.dropped != 0 ? "  overwritten before they were taken" : "");
+  line("dropped", n.dropped, n.dropped != 0 ? "  overwritten before they were claimed" : "");
   line("dead", n.dead);
   line("pending", n.pending, parts.c_str());
   line("unclaimed", n.unclaimed);
   std::printf(
-      "\nredelivered %llu, expired %llu, nacked %llu, released %llu, returned by death %llu\n",
+      "\nredelivered %llu, expired %llu, nacked %llu, released %llu, returned after a consumer "
+      "died %llu\n",
       static_cast<unsigned long long>(g.redelivered), static_cast<unsigned long long>(g.expired),
       static_cast<unsigned long long>(g.nacked), static_cast<unsigned long long>(g.released),
       static_cast<unsigned long long>(g.returned_by_death));
@@ -126,8 +127,8 @@ int info(const context& c, const options& o) {
   print_rules(g.config);
   std::printf("dead letters      %s\n",
               g.config.dead_letters ? (std::to_string(g.dead_letters_kept) + " kept").c_str()
-                                    : "none: they are dropped");
-  std::printf("memory            %s of %s for messages that are out\n",
+                                    : "off: they are dropped");
+  std::printf("memory            %s of %s for pending messages\n",
               show_bytes(static_cast<double>(g.hold_used_bytes)).c_str(),
               show_bytes(static_cast<double>(g.config.hold_bytes)).c_str());
   std::printf("oldest message    %s\n", show_age(g.oldest_age).c_str());
@@ -157,7 +158,7 @@ int why(const context& c, const options& o) {
   std::printf("%s: %llu unclaimed, %llu pending, %zu consumers%s\n", o.name().c_str(),
               static_cast<unsigned long long>(found->counts.unclaimed),
               static_cast<unsigned long long>(found->counts.pending), living(*found),
-              found->why.empty() ? "; nothing holds it up" : "");
+              found->why.empty() ? "; nothing delays it" : "");
   print_why(found->why);
   return 0;
 }
@@ -204,7 +205,7 @@ int pause(const context& c, const options& o) {
 int resume(const context& c, const options& o) {
   auto session = c.look("group resume", bus::membership::guest_if_full);
   if (!session) return c.fail(session.error());
-  return c.say(session->resume_group(o.stream, o.group), o.name() + " goes on");
+  return c.say(session->resume_group(o.stream, o.group), o.name() + " is resumed");
 }
 
 int remove(const context& c, const options& o) {
@@ -218,11 +219,12 @@ int remove(const context& c, const options& o) {
       for (const auto& one : found->consumers)
         if (one.alive && why.empty()) why = one.name + " consumes it";
       if (why.empty() && found->dead_letters_kept != 0)
-        why = std::to_string(found->dead_letters_kept) + " dead letters would go with it";
+        why = std::to_string(found->dead_letters_kept) + " dead letters would be removed with it";
     }
     if (!why.empty())
-      return c.fail({bus::errc::conflict, 0, "cannot remove the " + o.name(), why,
-                     "end it, or bus dlq export; or use --force"});
+      return c.fail(
+          {bus::errc::conflict, 0, "cannot remove the " + o.name(), why,
+           "stop the consumer, or export the dead letters (bus dlq export), or use --force"});
   }
   return c.say(session->remove_group(o.stream, o.group), o.name() + " removed");
 }
@@ -236,8 +238,7 @@ int repair(const context& c, const options& o) {
     std::printf("%s\n",
                 dump({{"stream", o.stream}, {"group", o.group}, {"dropped", *dropped}}).c_str());
   else
-    std::printf("%s repaired, %u of its messages were nonsense and dropped\n", o.name().c_str(),
-                *dropped);
+    std::printf("%s repaired; %u invalid entries were dropped\n", o.name().c_str(), *dropped);
   return 0;
 }
 
@@ -247,8 +248,8 @@ using action = int (*)(const context&, const options&);
 
 void add_group(CLI::App& app, context& c) {
   auto o = std::make_shared<options>();
-  auto* command =
-      app.add_subcommand("group", "Groups of consumers: add, work for, look at, pause and remove");
+  auto* command = app.add_subcommand(
+      "group", "Groups of consumers: add, take messages, inspect, pause and remove");
   command->require_subcommand(1);
   const auto plain = [&](const char* name, const char* text, action act) {
     auto* sub = command->add_subcommand(name, text);
@@ -266,20 +267,21 @@ void add_group(CLI::App& app, context& c) {
   add_group_add(*command, c);
   add_group_next(*command, c);
   named("info", "Show a group: rules, counts, consumers, the oldest message", info);
-  named("why", "Say why a group delivers nothing, or what holds it up", why);
+  named("why", "Show why a group delivers nothing, or what delays it", why);
   auto* listing =
-      named("pending", "Show who holds which message, and what waits for a retry", pending);
-  listing->add_option("--limit,-n", o->limit, "At most so many")
+      named("pending",
+            "Show which consumer holds which message, and messages that wait for a retry", pending);
+  listing->add_option("--limit,-n", o->limit, "At most this many")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
   listing->footer("Example:\n  bus group pending orders workers --limit 20");
-  auto* pausing = named("pause", "Hand out nothing; what is out stays out", pause);
-  pausing->add_option("--for", o->time, "Until then (default: until resume)");
+  auto* pausing = named("pause", "Stop handing out messages; claimed ones stay claimed", pause);
+  pausing->add_option("--for", o->time, "For this long (default: until resume)");
   pausing->footer("Example:\n  bus group pause orders workers --for 10m");
-  named("resume", "Go on after a pause", resume);
-  named("repair", "Make the group's indexes anew, when its state is damaged", repair);
+  named("resume", "Resume after a pause", resume);
+  named("repair", "Rebuild the group's indexes when its state is damaged", repair);
   named("rm", "Remove a group with its dead letters; the stream stays", remove)
-      ->add_flag("--force", o->force, "Also with consumers, or dead letters");
+      ->add_flag("--force", o->force, "Even if it has consumers or dead letters");
   command->footer(
       "Example:\n  bus stream add orders --subjects 'orders.>'\n  bus group add orders workers\n"
       "  bus pub orders.new 42\n  bus group next orders workers");

@@ -1,4 +1,4 @@
-// bus group add: each rule of a group is an option.
+// bus group add: adds a group; each of its rules is an option.
 
 #include <cstdio>
 #include <memory>
@@ -31,7 +31,7 @@ void add_duration(CLI::App* to, const std::string& option, std::chrono::nanoseco
       ->default_str(exact_duration(field));
 }
 
-// One of some words.
+// An option whose value is one of a few words.
 template <class Value, class Parse>
 void add_word(CLI::App* to, const std::string& option, Value& field, Parse parse, const char* first,
               const char* text) {
@@ -84,7 +84,8 @@ bus::start start_of(const std::string& text) {
          "is not all, new, last, by_sequence:N, or by_time:T with T as 5m (ago) or 10:15:00");
 }
 
-// What was asked for and is not so. Where it started matters only once.
+// Names the requested rules that the existing group does not have. Where it started matters only
+// when it is created.
 std::string differences(const bus::group_config& there, const bus::group_config& wanted) {
   const json old = to_json(there), now = to_json(wanted);
   std::string fields;
@@ -116,7 +117,7 @@ int add(const context& c, const options& o) {
   }
   std::string takes;
   for (const auto& pattern : config.filter) takes += (takes.empty() ? "" : ",") + pattern;
-  std::printf("group %s of stream %s takes %s\n", config.name.c_str(), config.stream.c_str(),
+  std::printf("group %s of stream %s receives %s\n", config.name.c_str(), config.stream.c_str(),
               takes.empty() ? "everything" : takes.c_str());
   return 0;
 }
@@ -132,49 +133,52 @@ void add_what(CLI::App* to, options& o) {
         },
         "Take only messages with this header: KEY=VALUE, repeatable")
       ->allow_extra_args(false);
-  to->add_flag("--headers-any", o.any, "One of the headers is enough");
+  to->add_flag("--headers-any", o.any, "One matching header is enough");
   to->add_option_function<std::string>(
         "--deliver", [&config](const std::string& t) { config.deliver = start_of(t); },
-        "Where it starts: all, new, last, by_sequence:N or by_time:T")
+        "Where the group starts: all, new, last, by_sequence:N or by_time:T")
       ->default_str("all");
 }
 
 void add_how(CLI::App* to, bus::group_config& config) {
-  add_word(to, "--mode", config.mode, bus::parse_mode, "shared",
-           "Who takes messages: shared (all), exclusive (one), failover (one, then the next)");
+  add_word(
+      to, "--mode", config.mode, bus::parse_mode, "shared",
+      "Which consumers get messages: shared (all), exclusive (one), failover (one, then the next)");
   add_word(to, "--ack", config.ack, bus::parse_ack, "explicit",
-           "Each message (explicit), none, or all up to one (all)");
+           "Acknowledge each message (explicit), none (none), or all up to one (all)");
   add_word(to, "--order", config.order, bus::parse_order, "none",
-           "One message at a time: of each key (key), or at all (total)");
+           "One message at a time: per key (key), or of the whole group (total)");
   add_word(to, "--on-fail", config.on_fail, bus::parse_on_fail, "block",
-           "With an order, while a message waits for its retry, those behind it wait (block) or "
+           "With an order, while a message waits for its retry, later ones wait (block) or "
            "not (skip)");
 }
 
 void add_failures(CLI::App* to, bus::group_config& config) {
-  add_duration(to, "--ack-wait", config.ack_wait, "A lease's time; 0: no end");
-  add_duration(to, "--max-lease", config.max_lease, "A lease's time with all extensions");
+  add_duration(to, "--ack-wait", config.ack_wait, "Duration of a lease; 0: unlimited");
+  add_duration(to, "--max-lease", config.max_lease,
+               "Longest duration of a lease with all extensions");
   to->add_option("--max-deliver", config.max_deliver,
-                 "Failures that make a message a dead letter; -1: no limit")
+                 "Failures after which a message becomes a dead letter; -1: unlimited")
       ->capture_default_str();
   to->add_option_function<std::string>(
         "--backoff", [&config](const std::string& t) { config.backoff = delays_of(t); },
         "Delays before each retry; the last one repeats")
       ->default_str(join(config.backoff));
-  to->add_option("--jitter", config.jitter, "Each delay is off by up to this share, 0 to 1")
+  to->add_option("--jitter", config.jitter,
+                 "Random variation of each delay, as a share of it, 0 to 1")
       ->capture_default_str();
   to->add_option_function<std::string>(
         "--dlq", [&config](const std::string& t) { config.dead_letters = t == "keep"; },
-        "keep dead letters, or none: drop and count them")
+        "keep: store dead letters; none: drop and count them")
       ->default_str("keep")
       ->check(CLI::IsMember({"keep", "none"}));
 }
 
 void add_limits(CLI::App* to, bus::group_config& config) {
-  to->add_option("--max-ack-pending", config.max_ack_pending, "Messages that are out at a time")
+  to->add_option("--max-ack-pending", config.max_ack_pending, "Largest number of pending messages")
       ->capture_default_str();
   to->add_option("--max-delayed", config.max_delayed,
-                 "Messages that wait for a retry; those beyond count as out")
+                 "Messages that wait for a retry; further ones count against --max-ack-pending")
       ->capture_default_str();
   to->add_option("--max-parked", config.max_parked, "Messages that wait for their key")
       ->capture_default_str();
@@ -185,11 +189,12 @@ void add_limits(CLI::App* to, bus::group_config& config) {
           if (!bytes) refuse("--hold-bytes", t, "is not a size such as 16MiB");
           config.hold_bytes = *bytes;
         },
-        "Memory for messages that are out, so that they do not hold the ring")
+        "Memory for pending messages, so that they do not pin the ring")
       ->default_str(exact_bytes(config.hold_bytes));
-  to->add_option("--max-consumers", config.max_consumers, "Consumers")->capture_default_str();
+  to->add_option("--max-consumers", config.max_consumers, "Largest number of consumers")
+      ->capture_default_str();
   add_duration(to, "--idle-release", config.idle_release,
-               "Without a consumer for so long, it does not hold publishers back any more");
+               "After this long without a consumer, the group no longer holds publishers back");
 }
 
 }  // namespace

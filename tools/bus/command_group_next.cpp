@@ -1,5 +1,5 @@
-// bus group next: takes messages of a group, one after the other: prints them, or runs a command
-// for each.
+// bus group next: takes messages of a group one at a time, and prints them or runs a command for
+// each.
 
 #include <algorithm>
 #include <cerrno>
@@ -15,7 +15,7 @@ namespace tools {
 namespace {
 
 constexpr int retry_status = 75;  // EX_TEMPFAIL of sysexits.h
-// Of the shell: the command cannot be executed, or is not found.
+// Exit status of the shell: the command cannot be executed, or was not found.
 constexpr bool was_not_run(int status) { return status == 126 || status == 127; }
 
 struct options {
@@ -25,10 +25,10 @@ struct options {
   bool follow = false, raw = false, fail_on_gap = false;
 };
 
-// 1 for the first time; giving it back is no attempt.
+// 1 for the first attempt; a release does not count as one.
 std::uint32_t attempt_of(const bus::lease& one) { return one.failed() + 1; }
 
-// Under a lock that a stopped process holds: again, as long as somebody waits for us.
+// While a stopped process holds the group's lock: tries again until interrupted.
 template <class Settle>
 bus::settle_result settle(Settle&& once) {
   auto outcome = once();
@@ -38,16 +38,17 @@ bus::settle_result settle(Settle&& once) {
 
 int check(const context& c, const bus::lease& one, bus::settle_result outcome) {
   if (outcome == bus::settle_result::ok) return 0;
-  return c.fail({outcome == bus::settle_result::busy ? bus::errc::busy : bus::errc::conflict, 0,
-                 "cannot settle message " + std::to_string(one.sequence()),
-                 outcome == bus::settle_result::busy
-                     ? "a process that is stopped has the group's lock; it comes again"
-                 : outcome == bus::settle_result::closed
-                     ? "the group, its stream or the bus was removed"
-                     : "its lease ended, and somebody else has it now: it is done twice",
-                 outcome == bus::settle_result::closed
-                     ? "bus group ls"
-                     : "bus group pending shows who has it; a longer --ack-wait or --max-lease"});
+  return c.fail(
+      {outcome == bus::settle_result::busy ? bus::errc::busy : bus::errc::conflict, 0,
+       "cannot settle message " + std::to_string(one.sequence()),
+       outcome == bus::settle_result::busy
+           ? "a stopped process holds the group's lock; the message will be delivered again"
+       : outcome == bus::settle_result::closed
+           ? "the group, its stream or the bus was removed"
+           : "its lease ended, and another consumer holds the message: it is processed twice",
+       outcome == bus::settle_result::closed
+           ? "bus group ls"
+           : "see bus group pending; use a longer --ack-wait or --max-lease"});
 }
 
 bool write_out(const context& c, const options& o, const bus::lease& one) {
@@ -69,7 +70,7 @@ int print(const context& c, const options& o, bus::lease& one) {
   const int code = errno;
   (void)settle([&] { return one.release(); });
   return c.fail({bus::errc::system, code, "cannot print message " + std::to_string(one.sequence()),
-                 std::strerror(code), "it went back to the group"});
+                 std::strerror(code), "it was returned to the group"});
 }
 
 // HEADER "trace-id" is BUS_HEADER_TRACE_ID.
@@ -137,11 +138,11 @@ int work(const context& c, const options& o, bus::lease& one) {
                       {"result", bus::settle_result_name(done.settled)}})
                     .c_str());
   if (outcome->signal == 0 && was_not_run(outcome->status)) {
-    // The worker is wrong, not the message: the next ones would fare alike.
+    // The command is wrong, not the message: the next messages would fail as well.
     return c.fail({bus::errc::invalid_argument, 0, "cannot run '" + o.command + "'",
                    "exit status " + std::to_string(outcome->status) +
                        (outcome->last_error.empty() ? "" : ": " + outcome->last_error),
-                   "mend the command; the message comes again after the group's back-off"});
+                   "fix the command; the message is delivered again after the group's back-off"});
   }
   return check(c, one, done.settled);
 }
@@ -153,8 +154,8 @@ int nothing_came(const context& c, const options& o, const bus::session& session
   if (auto info = session.group(o.stream, o.group))
     for (const auto& one : info->why) why += (why.empty() ? "" : "; ") + one;
   return c.fail(
-      {bus::errc::timed_out, 0, "no message of group '" + o.group + "' came within " + o.timeout,
-       why.empty() ? "there was none" : why, "bus group why " + o.stream + " " + o.group});
+      {bus::errc::timed_out, 0, "no message of group '" + o.group + "' arrived within " + o.timeout,
+       why.empty() ? "none was waiting" : why, "bus group why " + o.stream + " " + o.group});
 }
 
 int run(const context& c, const options& o) {
@@ -168,7 +169,7 @@ int run(const context& c, const options& o) {
   }
   auto session = c.open("group next", false);
   if (!session) return c.fail(session.error());
-  auto info = session->group(o.stream, o.group);  // a consumer would make it
+  auto info = session->group(o.stream, o.group);  // a consumer would create the group
   if (!info) return c.fail(info.error());
   bus::consumer_options how;
   how.stream = o.stream;
@@ -203,7 +204,8 @@ int run(const context& c, const options& o) {
     if (!one) break;
     ++taken;
     status = o.command.empty() ? print(c, o, *one) : work(c, o, *one);
-    if (o.follow && status == bus::exit_status(bus::errc::conflict)) status = 0;  // on to the next
+    // Stale or settled: continues with the next message.
+    if (o.follow && status == bus::exit_status(bus::errc::conflict)) status = 0;
   }
   if (status != 0) return status;
   if (consumer->failure()) return c.fail(*consumer->failure());
@@ -221,25 +223,29 @@ void add_group_next(CLI::App& group, context& c) {
   command->add_option("--exec,-e", o->command,
                       "Command for /bin/sh, with the payload on its standard input");
   command->add_option("--timeout", o->timeout,
-                      "End after this long without a message: status 6, with --follow 0");
+                      "Exit after this long without a message: status 6, with --follow status 0");
   auto* count = command->add_option("--count,-n", o->count, "How many messages")
                     ->capture_default_str()
                     ->check(CLI::PositiveNumber);
-  command->add_flag("--follow,-f", o->follow, "Go on until interrupted")->excludes(count);
+  command->add_flag("--follow,-f", o->follow, "Continue until interrupted")->excludes(count);
   command->add_option("--batch", o->batch, "Messages to claim at a time, 1 to 1000")
       ->capture_default_str()
       ->check(CLI::Range(1u, 1000u));
   command->add_flag("--raw", o->raw, "Print the payload only, without a newline");
   command->add_flag("--fail-on-gap", o->fail_on_gap,
-                    "End with exit status 8 when messages were lost before a consumer took them");
+                    "Exit with status 8 if messages were lost before a consumer claimed them");
   command->footer(
-      "The command's exit status settles the message: 0 done, 75 again after the back-off, any\n"
-      "other a dead letter, with the last line of its standard error; killed by a signal: again.\n"
-      "126 and 127, a command that cannot be run: again, and this ends with an error.\n"
-      "It finds BUS_SUBJECT, BUS_SEQUENCE, BUS_ATTEMPT (from 1), BUS_STREAM, BUS_GROUP, BUS_LANE\n"
-      "and BUS_HEADER_KEY of each header in its environment. Its lease is kept while it runs.\n"
-      "On SIGINT or SIGTERM it has 5 seconds to end; then it is ended, and the message goes "
-      "back.\n\n"
+      "The command's exit status settles the message: 0: done; 75: retried after the back-off; "
+      "any\n"
+      "other: a dead letter, with the last line of its standard error; killed by a signal: "
+      "retried.\n"
+      "126 and 127 (the command cannot be run): retried, and bus group next exits with an error.\n"
+      "Its environment has BUS_SUBJECT, BUS_SEQUENCE, BUS_ATTEMPT (from 1), BUS_STREAM, "
+      "BUS_GROUP,\n"
+      "BUS_LANE and BUS_HEADER_KEY of each header. The lease is extended while it runs. On SIGINT\n"
+      "or SIGTERM it has 5 seconds to finish; then it is terminated, and the message returns to "
+      "the\n"
+      "group.\n\n"
       "Examples:\n"
       "  bus group next orders workers\n"
       "  bus group next orders workers --follow --exec ./worker.sh\n"

@@ -1,4 +1,5 @@
-// bus stream view|get|gaps|verify|purge|seal|edit|backup|restore: what a stream holds, and its log.
+// bus stream viewget|gaps|verify|purge|seal|edit|backup|restore: the messages of a stream, and its
+//                log.
 
 #include <cstdio>
 #include <filesystem>
@@ -32,7 +33,7 @@ void print(const context& c, const options& o, const bus::message& m) {
   }
 }
 
-// What is there now, from `start` on; `fn` answers whether to go on.
+// Calls `fn` for the existing messages from `start` on, until it returns false.
 template <class Fn>
 int each_message(const context& c, bus::session& session, const bus::stream_info& stream,
                  const std::vector<std::string>& patterns, bus::start start, Fn&& fn) {
@@ -47,7 +48,7 @@ int each_message(const context& c, bus::session& session, const bus::stream_info
     how.name = "bus stream view";
     auto subscriber = session.subscribe(views, how);
     if (!subscriber) return c.fail(subscriber.error());
-    // Whoever looks does not wait for what may still come.
+    // Only what exists already is read; later messages are not awaited.
     while (auto m = subscriber->next(std::chrono::milliseconds(50))) {
       if (m->sequence() > lane.last_sequence || !fn(*m)) break;
       if (m->sequence() == lane.last_sequence) break;
@@ -105,7 +106,7 @@ int get(const context& c, const options& o) {
     return c.fail({bus::errc::not_found, 0,
                    o.subject.empty() ? "no message " + std::to_string(o.sequence)
                                      : "no message of '" + o.subject + "'",
-                   "it is not there any more, or never was", "bus stream view " + o.name});
+                   "it was removed or never existed", "bus stream view " + o.name});
   print(c, o, *m);
   return 0;
 }
@@ -113,8 +114,8 @@ int get(const context& c, const options& o) {
 bus::result<std::string> log_directory(const context& c, const options& o, const char* as) {
   if (!o.directory.empty()) return o.directory;
   if (o.name.empty())
-    return bus::error{bus::errc::invalid_argument, 0, "cannot tell which log is meant",
-                      "there is neither a name nor --dir",
+    return bus::error{bus::errc::invalid_argument, 0, "no log given",
+                      "neither a name nor --dir was given",
                       "name a stream (bus stream ls), or give the directory of a log: --dir DIR"};
   auto session = c.open(as, false);
   if (!session) return std::move(session.error());
@@ -123,7 +124,7 @@ bus::result<std::string> log_directory(const context& c, const options& o, const
   if (stream->log_directory.empty())
     return bus::error{bus::errc::not_found, 0, "stream '" + o.name + "' has no log",
                       std::string("its storage is ") + bus::storage_name(stream->config.storage),
-                      "make it with --storage durable"};
+                      "create it with --storage durable"};
   return stream->log_directory;
 }
 
@@ -144,13 +145,13 @@ void print_damage(const bus::log_damage& one) {
   if (!one.why.empty())
     std::printf("  DAMAGED: %s: %s\n", one.file.c_str(), one.why.c_str());
   else if (one.missing != 0)
-    std::printf("  DAMAGED: %llu bytes at %llu in %s: %llu messages from #%llu on are missing\n",
+    std::printf("  DAMAGED: %llu bytes at %llu in %s: %llu messages are missing, from #%llu\n",
                 static_cast<unsigned long long>(one.bytes),
                 static_cast<unsigned long long>(one.offset), one.file.c_str(),
                 static_cast<unsigned long long>(one.missing),
                 static_cast<unsigned long long>(one.first_sequence));
   else
-    std::printf("  DAMAGED: %llu bytes at %llu in %s, near #%llu: no message is missing for it\n",
+    std::printf("  DAMAGED: %llu bytes at %llu in %s, near #%llu: no message is missing\n",
                 static_cast<unsigned long long>(one.bytes),
                 static_cast<unsigned long long>(one.offset), one.file.c_str(),
                 static_cast<unsigned long long>(one.first_sequence));
@@ -198,7 +199,7 @@ int verify(const context& c, const options& o, bool gaps_only) {
                   show_bytes(static_cast<double>(lane.bytes)).c_str(),
                   static_cast<unsigned long long>(lane.segments));
     for (const auto& one : lane.gaps)
-      std::printf("  lane %u: %llu sequences from #%llu are not there: %s\n", lane.lane,
+      std::printf("  lane %u: %llu sequences from #%llu are missing: %s\n", lane.lane,
                   static_cast<unsigned long long>(one.count),
                   static_cast<unsigned long long>(one.first), bus::gap_reason_name(one.reason));
     for (const auto& one : lane.damages)
@@ -211,7 +212,7 @@ int verify(const context& c, const options& o, bool gaps_only) {
                 static_cast<unsigned long long>(report->messages()),
                 static_cast<unsigned long long>(*report->announced));
   std::printf("%s\n", whole
-                          ? "whole: every byte is as it was written"
+                          ? "intact: every byte is as it was written"
                           : "DAMAGED: what is intact is still delivered; restore from a backup, or "
                             "replay the missing sequences from their source");
   return whole ? 0 : bus::exit_status(bus::errc::corrupt);
@@ -231,7 +232,7 @@ int backup(const context& c, const options& o) {
     std::printf("%s\n", dump({{"to", o.to}, {"messages", messages}, {"whole", whole}}).c_str());
   else
     std::printf("%llu messages in %s%s\n", static_cast<unsigned long long>(messages), o.to.c_str(),
-                whole ? "" : ", DAMAGED as the log itself is: bus stream verify --dir tells where");
+                whole ? "" : ", DAMAGED like the log itself: bus stream verify --dir shows where");
   return whole ? 0 : bus::exit_status(bus::errc::corrupt);
 }
 
@@ -285,11 +286,11 @@ void add_log(CLI::App& stream, context& c) {
     command->add_option("name", o->name, "Name of the stream")->required();
     return command;
   };
-  auto* viewing = named("view", "Show messages that a stream holds, in its ring and in its log");
+  auto* viewing = named("view", "Show the messages of a stream, in its ring and its log");
   viewing->add_option("--from-sequence", o->sequence, "Start with this sequence");
   viewing->add_option("--since", o->since, "Start at a time: 5m (ago), 10:15:00");
   viewing->add_option("--subject", o->subject, "Only these subjects: a pattern");
-  viewing->add_option("--count,-n", o->count, "How many per lane")->capture_default_str();
+  viewing->add_option("--count,-n", o->count, "At most this many per lane")->capture_default_str();
   viewing->add_flag("--all", o->all, "All of them");
   viewing->callback([o, &c] { c.run = [o, &c] { return view(c, *o); }; });
 
@@ -298,18 +299,18 @@ void add_log(CLI::App& stream, context& c) {
   which->add_option("sequence", o->sequence, "Its sequence")->check(CLI::PositiveNumber);
   which->add_option("--subject", o->subject, "The last message of this subject");
   which->require_option(1);
-  getting->add_option("--lane", o->lane, "Of a stream with several lanes")->capture_default_str();
+  getting->add_option("--lane", o->lane, "Lane, if the stream has several")->capture_default_str();
   getting->add_flag("--raw", o->raw, "Only the payload");
   getting->callback([o, &c] { c.run = [o, &c] { return get(c, *o); }; });
 
-  // By its name, or where the log lies.
+  // A log given by its stream's name or by its directory.
   const auto named_or_there = [&](const char* name, const char* text) {
     auto* command = stream.add_subcommand(name, text);
     command->add_option("name", o->name, "Name of the stream");
-    command->add_option("--dir", o->directory, "The log's directory, without a bus and a name");
+    command->add_option("--dir", o->directory, "Directory of the log, instead of bus and stream");
     return command;
   };
-  auto* missing = named_or_there("gaps", "List sequences that the log does not have, and why");
+  auto* missing = named_or_there("gaps", "List the sequences that the log lacks, and why");
   missing->callback([o, &c] { c.run = [o, &c] { return verify(c, *o, true); }; });
 
   auto* checking =
@@ -320,10 +321,10 @@ void add_log(CLI::App& stream, context& c) {
   copying->add_option("--to", o->to, "Directory that does not exist yet")->required();
   copying->callback([o, &c] { c.run = [o, &c] { return backup(c, *o); }; });
 
-  auto* restoring = named("restore", "Make a stream from a backup; busd copies it");
+  auto* restoring = named("restore", "Create a stream from a backup; busd copies it");
   restoring->add_option("--from", o->from, "Directory that bus stream backup made")->required();
   restoring->add_flag("--damaged", o->damaged,
-                      "Also from a backup of which something is missing or changed");
+                      "Even if parts of the backup are missing or damaged");
   restoring->callback([o, &c] {
     c.run = [o, &c] {
       auto session = c.open("stream restore", false);
@@ -353,7 +354,7 @@ void add_log(CLI::App& stream, context& c) {
   purging->callback([o, below, &c] {
     c.run = [o, below, &c] {
       if (!o->all && below->count() == 0)
-        return c.usage("what shall be purged?", "give --below SEQUENCE, or --all");
+        return c.usage("nothing to purge", "give --below SEQUENCE, or --all");
       auto session = c.open("stream purge", false);
       if (!session) return c.fail(session.error());
       return c.say(session->purge_stream(o->name, o->all ? ~0ull : o->below),
@@ -361,26 +362,26 @@ void add_log(CLI::App& stream, context& c) {
     };
   });
 
-  auto* sealing = named("seal", "Let nobody publish to a stream any more");
-  sealing->add_flag("--off", o->off, "Let them again");
+  auto* sealing = named("seal", "Close a stream to publishers");
+  sealing->add_flag("--off", o->off, "Open it to publishers again");
   sealing->callback([o, &c] {
     c.run = [o, &c] {
       auto session = c.open("stream seal", false);
       if (!session) return c.fail(session.error());
       return c.say(session->seal_stream(o->name, !o->off),
-                   "stream " + o->name + (o->off ? " takes messages again" : " is sealed"));
+                   "stream " + o->name + (o->off ? " accepts messages again" : " is sealed"));
     };
   });
 
   auto* editing = named("edit", "Change the limits of a stream with a log");
-  editing->add_option("--max-age", o->max_age, "Remove what is older; 0: never");
-  editing->add_option("--max-bytes", o->max_bytes, "Remove the oldest beyond this; 0: never");
-  editing->add_option("--max-messages", o->max_messages, "The same by number; 0: never");
+  editing->add_option("--max-age", o->max_age, "Remove older messages; 0: keep all");
+  editing->add_option("--max-bytes", o->max_bytes, "Remove the oldest above this; 0: no limit");
+  editing->add_option("--max-messages", o->max_messages, "Keep at most this many; 0: no limit");
   editing->add_option("--max-messages-per-subject", o->per_subject,
-                      "Keep the newest of each subject; 0: all stay");
+                      "Keep this many newest messages of each subject; 0: keep all");
   editing->add_option("--fsync", o->fsync, "batch, interval or never");
   editing->add_option("--fsync-interval", o->fsync_interval, "With --fsync interval");
-  editing->add_option("--compress", o->compress, "Log files that are full: none or zstd");
+  editing->add_option("--compress", o->compress, "Compression of full log files: none or zstd");
   editing->add_option("--send-timeout", o->timeout, "How long a publisher waits for space");
   editing->callback([o, &c] { c.run = [o, &c] { return edit(c, *o); }; });
 }

@@ -1,4 +1,4 @@
-// bus ps: the processes on the bus, what they publish, read and consume.
+// bus ps: lists the processes on the bus, and what they publish, read and consume.
 
 #include <cstdio>
 #include <utility>
@@ -9,7 +9,7 @@ namespace tools {
 
 namespace {
 
-// What each process consumes, and from which group.
+// What a process consumes, and from which group.
 struct membership {
   const bus::group_info* group;
   const bus::group_info::consumer* consumer;
@@ -29,7 +29,7 @@ int run(const context& c) {
   if (!session) return c.fail(session.error());
   auto processes = session->processes();
   if (!processes) return c.fail(processes.error());
-  auto found = session->groups();  // a broken one is the affair of bus doctor
+  auto found = session->groups();  // bus doctor reports a broken one
   const auto groups = found ? std::move(*found) : std::vector<bus::group_info>();
   if (c.json) {
     json all = json::array();
@@ -68,14 +68,14 @@ int run(const context& c) {
                   q.blocked ? "  BLOCKED" : "");
     for (const auto& r : p.readers)
       std::printf(
-          "  reads      %-28s stream %-16s %12llu behind  %llu lost%s\n", printable(r.name).c_str(),
+          "  reads      %-28s stream %-16s lag %12llu  %llu lost%s\n", printable(r.name).c_str(),
           r.stream.c_str(), static_cast<unsigned long long>(r.lag_messages),
           static_cast<unsigned long long>(r.lost), r.gating ? "  holds publishers back" : "");
     for (const auto& m : memberships_of(p.id, groups))
       std::printf("  consumes   %-28s stream %-16s %12llu settled%s\n",
                   m.group->config.name.c_str(), m.group->config.stream.c_str(),
                   static_cast<unsigned long long>(m.consumer->settled),
-                  m.consumer->active ? "" : "  stands by");
+                  m.consumer->active ? "" : "  standby");
   }
   return 0;
 }

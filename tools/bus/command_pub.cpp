@@ -1,4 +1,4 @@
-// bus pub: publish an argument, standard input as one message, or every line of it.
+// bus pub: publishes an argument, standard input as one message, or each of its lines.
 
 #include <unistd.h>
 
@@ -29,7 +29,7 @@ struct options {
   std::string confirm = "memory";
 };
 
-// Sleeps so that message number `sent` does not come before its time.
+// Sleeps until message number `sent` is due.
 void pace(std::chrono::steady_clock::time_point begin, std::uint64_t sent, double rate) {
   if (rate <= 0) return;
   const auto due = begin + std::chrono::duration_cast<std::chrono::nanoseconds>(
@@ -127,7 +127,8 @@ void add_pub(CLI::App& app, context& c) {
                                       "Payload; without it standard input is one message");
   command->add_flag("--lines", o->lines, "Each line of standard input is a message")
       ->excludes(payload);
-  command->add_option("--count,-n", o->count, "Publish it this often")->check(CLI::PositiveNumber);
+  command->add_option("--count,-n", o->count, "Publish it this many times")
+      ->check(CLI::PositiveNumber);
   command->add_option("--rate", o->rate, "At most this many messages per second")
       ->check(CLI::PositiveNumber);
   command->add_option("--header,-H", o->headers, "KEY:VALUE, repeatable");
@@ -135,12 +136,11 @@ void add_pub(CLI::App& app, context& c) {
                       "Key: messages of one key keep their order in a stream of several lanes");
   command->add_flag("--exclusive", o->exclusive, "Be the only publisher of the lane");
   command->add_option("--timeout", o->timeout,
-                      "How long to wait for space on a stream that blocks (default: the stream's)");
+                      "How long to wait for space (overflow=block; default: the stream's)");
   command
-      ->add_option(
-          "--confirm", o->confirm,
-          "What each message must have reached before the next: memory (the ring), disk (synced; "
-          "of a durable stream)")
+      ->add_option("--confirm", o->confirm,
+                   "Wait until each message is in memory (the ring) or on disk (synced; durable "
+                   "streams only) before publishing the next")
       ->capture_default_str()
       ->check(CLI::IsMember({"none", "memory", "disk"}));
   command->footer(

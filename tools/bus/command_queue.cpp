@@ -1,4 +1,4 @@
-// bus queue peek: the next messages of a group, without taking them.
+// bus queue peek: shows the next messages of a group without taking them.
 
 #include <cstdio>
 #include <memory>
@@ -37,17 +37,17 @@ int peek(const context& c, const options& o) {
 
 void add_queue(CLI::App& app, context& c) {
   auto o = std::make_shared<options>();
-  auto* command = app.add_subcommand("queue", "Look at what waits in a group");
+  auto* command = app.add_subcommand("queue", "Inspect messages that wait in a group");
   command->require_subcommand(1);
-  auto* peeking = command->add_subcommand(
-      "peek", "Show the next messages that nobody has taken yet, without taking them");
+  auto* peeking =
+      command->add_subcommand("peek", "Show the next unclaimed messages without claiming them");
   peeking->add_option("stream", o->stream, "Name of the stream")->required();
   peeking->add_option("group", o->group, "Name of the group")->required();
-  peeking->add_option("--limit,-n", o->limit, "At most so many")
+  peeking->add_option("--limit,-n", o->limit, "At most this many")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
   peeking->footer(
-      "Messages that were taken, or wait for a retry: bus group pending.\n"
+      "For claimed messages, and those that wait for a retry: bus group pending.\n"
       "Example:\n  bus queue peek orders workers --limit 3");
   peeking->callback([o, &c] { c.run = [o, &c] { return peek(c, *o); }; });
 }

@@ -1,5 +1,5 @@
-// bus record, bus replay: messages into a portable file and back; streams again, at their own
-// speed.
+// bus record, bus replay: write messages into a portable file, and publish them again; replay a
+// stream at its own speed.
 
 #include <algorithm>
 #include <cstdio>
@@ -22,7 +22,7 @@ struct options {
   std::string prefix;
 };
 
-// A recorder that is killed loses at most so much.
+// A recorder that is killed loses at most this much.
 constexpr auto flush_every = std::chrono::seconds(1);
 constexpr auto look_again = std::chrono::milliseconds(50);
 constexpr double longest_ns = 60e9;  // as replay_options::longest_pause
@@ -100,7 +100,7 @@ std::optional<double> parse_speed(const std::string& text) {
   return speed;
 }
 
-// Out again, under the same subjects, or below a prefix.
+// Publishes messages again, under their subjects or below a prefix.
 class sender {
  public:
   sender(bus::session& session, const options& o) : session_(session), o_(o) {}
@@ -142,7 +142,7 @@ int replay_file(const context& c, const options& o, double speed) {
   while (!interrupted()) {
     const auto found = reader->next();
     if (!found) break;
-    // A clock that was set is no pause.
+    // Not below 0, and limited: a clock that was set is no pause.
     if (speed > 0)
       due += std::chrono::nanoseconds(static_cast<std::int64_t>(std::clamp(
           static_cast<double>((found->time - last.value_or(found->time)).count()) / speed, 0.0,
@@ -205,13 +205,13 @@ int replay_streams(const context& c, const options& o, double speed) {
 void add_record(CLI::App& app, context& c) {
   auto o = std::make_shared<options>();
   auto* recording = app.add_subcommand("record", "Write messages into a portable file");
-  recording->add_option("pattern", o->patterns, "Which subjects")->required();
+  recording->add_option("pattern", o->patterns, "Patterns of the subjects")->required();
   recording->add_option("--to", o->file, "The file; it must not exist")->required();
-  recording->add_flag("--all", o->all, "Everything that there is, then end");
-  recording->add_flag("--follow", o->follow, "With --all: go on with new messages");
+  recording->add_flag("--all", o->all, "Record all existing messages, then exit");
+  recording->add_flag("--follow", o->follow, "With --all: continue with new messages");
   recording->add_option("--since", o->since, "Start at a time: 5m (ago), 10:15:00");
-  recording->add_option("--count,-n", o->count, "End after so many");
-  recording->add_option("--duration", o->duration, "End after this time");
+  recording->add_option("--count,-n", o->count, "Exit after this many messages");
+  recording->add_option("--duration", o->duration, "Exit after this time");
   recording->footer(
       "Examples:\n  bus record 'md.>' --to feed.rec --duration 1h\n"
       "  bus record 'orders.>' --to orders.rec --all");
@@ -220,17 +220,20 @@ void add_record(CLI::App& app, context& c) {
   auto* replaying = app.add_subcommand(
       "replay", "Publish a recorded file again; or print streams in the order of time");
   auto* file = replaying->add_option("file", o->file, "A file that bus record made");
-  replaying->add_option("--speed", o->speed, "1: as it came; 10: ten times as fast; max: at once")
+  replaying
+      ->add_option("--speed", o->speed,
+                   "1: at the recorded speed; 10: ten times as fast; max: without pauses")
       ->capture_default_str();
   replaying->add_option("--prefix", o->prefix, "Publish md.x as PREFIX.md.x");
   auto* streams = replaying
                       ->add_option("--stream", o->streams,
-                                   "Instead of a file: print what this stream holds; several are "
-                                   "merged by time")
+                                   "Instead of a file: print the messages of this stream; several "
+                                   "streams are merged by time")
                       ->excludes(file);
-  replaying->add_option("--pattern", o->patterns, "Of the streams: which subjects")->needs(streams);
-  replaying->add_option("--since", o->since, "Of the streams: from this time on")->needs(streams);
-  replaying->add_option("--until", o->until, "Of the streams: up to this time")->needs(streams);
+  replaying->add_option("--pattern", o->patterns, "With --stream: only these subjects")
+      ->needs(streams);
+  replaying->add_option("--since", o->since, "With --stream: from this time")->needs(streams);
+  replaying->add_option("--until", o->until, "With --stream: up to this time")->needs(streams);
   replaying->footer(
       "Examples:\n  bus replay feed.rec --speed max --prefix test\n"
       "  bus replay --stream trades --stream quotes --since 10m --speed 10");
@@ -239,7 +242,7 @@ void add_record(CLI::App& app, context& c) {
       const auto speed = parse_speed(o->speed);
       if (!speed) return c.usage("invalid --speed '" + o->speed + "'", "use 1, 0.5, 10 or max");
       if (o->file.empty() && o->streams.empty())
-        return c.usage("what shall be replayed?", "give a file, or --stream NAME");
+        return c.usage("nothing to replay", "give a file, or --stream NAME");
       return o->file.empty() ? replay_streams(c, *o, *speed) : replay_file(c, *o, *speed);
     };
   });

@@ -1,4 +1,4 @@
-// bus stream ls|add|info|rm, bus ls, bus rm: what streams and buses there are.
+// bus stream lsadd|info|rm, bus ls, bus rm: streams and buses.
 
 #include <cstdio>
 #include <memory>
@@ -21,7 +21,7 @@ struct options {
   std::uint64_t max_messages = 0, per_subject = 0;
 };
 
-/// The options of a log. Empty: they are fine.
+/// Reads the options of a log. Empty: they are valid.
 std::optional<int> read_log_options(const context& c, const options& o,
                                     bus::stream_config& config) {
   auto storage = bus::parse_storage(o.storage);
@@ -58,17 +58,18 @@ void add_log_options(CLI::App* command, options& o) {
       ->capture_default_str();
   command->add_option("--fsync-interval", o.fsync_interval, "With --fsync interval")
       ->capture_default_str();
-  command->add_option("--max-age", o.max_age, "Remove what is older; 0: never")
+  command->add_option("--max-age", o.max_age, "Remove older messages; 0: keep all")
       ->capture_default_str();
-  command->add_option("--max-bytes", o.max_bytes, "Remove the oldest beyond this; 0: never")
+  command->add_option("--max-bytes", o.max_bytes, "Remove the oldest above this; 0: no limit")
       ->capture_default_str();
-  command->add_option("--compress", o.compress, "Log files that are full: none or zstd")
+  command->add_option("--compress", o.compress, "Compression of full log files: none or zstd")
       ->capture_default_str();
-  command->add_option("--max-messages", o.max_messages, "The same by number; 0: never")
+  command->add_option("--max-messages", o.max_messages, "Keep at most this many; 0: no limit")
       ->capture_default_str();
   command
       ->add_option("--max-messages-per-subject", o.per_subject,
-                   "Keep the newest of each subject, remove older ones by and by; 0: all stay")
+                   "Keep this many newest messages of each subject and remove older ones in the "
+                   "background; 0: keep all")
       ->capture_default_str();
 }
 
@@ -78,7 +79,7 @@ std::string joined(const std::vector<std::string>& parts) {
   return text;
 }
 
-/// The limits of its log, in words.
+/// The limits of the log as text.
 std::string kept(const bus::stream_config& config) {
   std::vector<std::string> limits;
   if (config.max_age.count() != 0) limits.push_back(exact_duration(config.max_age));
@@ -176,7 +177,7 @@ int info(const context& c, const options& o) {
   }
   std::printf(
       "stream            %s\ncaptures          %s\noverflow          %s\nsend timeout      "
-      "%s\nring per lane     %s\nlargest message   %s\nsubjects          %u of %u\nmade            "
+      "%s\nring per lane     %s\nlargest message   %s\nsubjects          %u of %u\ncreated         "
       "  %s\n",
       s.config.name.c_str(), joined(s.config.subjects).c_str(),
       bus::overflow_name(s.config.overflow), show_duration(s.config.send_timeout).c_str(),
@@ -190,12 +191,14 @@ int info(const context& c, const options& o) {
     std::printf("synced            %s\n",
                 s.config.fsync == bus::fsync_policy::interval
                     ? ("every " + exact_duration(s.config.fsync_interval)).c_str()
-                : s.config.fsync == bus::fsync_policy::batch ? "with every commit"
-                                                             : "never: by the kernel");
+                : s.config.fsync == bus::fsync_policy::batch
+                    ? "with every commit"
+                    : "never: when the kernel writes it back");
     std::printf("keeps             %s\n", kept(s.config).c_str());
-    std::printf("log files         of %s, %s when full\n",
-                show_bytes(static_cast<double>(s.config.segment_bytes)).c_str(),
-                s.config.compress == bus::compression::none ? "as they are" : "compressed");
+    std::printf(
+        "log files         of %s, %s\n",
+        show_bytes(static_cast<double>(s.config.segment_bytes)).c_str(),
+        s.config.compress == bus::compression::none ? "not compressed" : "compressed when full");
     for (const auto& lane : s.lanes)
       std::printf("on disk           lane %u to sequence %llu\n", lane.index,
                   static_cast<unsigned long long>(lane.durable_sequence));
@@ -236,7 +239,7 @@ int remove(const context& c, const options& o) {
       if (uses(process.publishers) || (o.name != bus::default_stream && uses(process.readers)))
         return c.fail({bus::errc::conflict, 0, "cannot remove the stream '" + o.name + "'",
                        process.name + " (pid " + std::to_string(process.pid) + ") uses it",
-                       "end it, or use --force"});
+                       "stop it, or use --force"});
     }
   }
   auto removed = session->remove_stream(o.name);
@@ -290,7 +293,7 @@ void add_stream(CLI::App& app, context& c) {
       ->add_option("--overflow", o->overflow,
                    "When the ring is full: block, reject, drop_oldest or drop_new")
       ->capture_default_str();
-  adding->add_option("--lanes", o->lanes, "Rings: 1 to 64, or 'publisher' for one each")
+  adding->add_option("--lanes", o->lanes, "Rings: 1 to 64, or 'publisher' for one per publisher")
       ->capture_default_str();
   adding->add_option("--ring-bytes", o->ring, "Size of a ring, a power of two")
       ->capture_default_str();
@@ -307,15 +310,13 @@ void add_stream(CLI::App& app, context& c) {
   adding->add_option("--max-readers", o->max_readers, "Subscribers per lane")
       ->capture_default_str();
   adding
-      ->add_option(
-          "--storage", o->storage,
-          "Where messages go that the ring does not hold any more: memory (nowhere), spill "
-          "(to disk while a reader lags), durable (to disk, all)")
+      ->add_option("--storage", o->storage,
+                   "Where messages go that the ring no longer holds: memory (nowhere), spill (to "
+                   "disk while a reader lags), durable (all to disk)")
       ->capture_default_str();
   adding->add_option("--segment-bytes", o->segment, "Size of a log file")->capture_default_str();
   add_log_options(adding, *o);
-  adding->add_flag("--ephemeral", o->ephemeral,
-                   "Remove it with the last process that leaves the bus");
+  adding->add_flag("--ephemeral", o->ephemeral, "Remove it when the last process leaves the bus");
   adding->footer(
       "Example:\n  bus stream add orders --subjects 'orders.>' --overflow block --ring-bytes 4MiB "
       "--max-message-bytes 64KiB\n  bus stream add trades --subjects 'trades.>' --storage durable "
@@ -330,12 +331,13 @@ void add_stream(CLI::App& app, context& c) {
 
   auto* removing = command->add_subcommand("rm", "Remove a stream with its messages");
   removing->add_option("name", o->name, "Name of the stream")->required();
-  removing->add_flag("--force", o->force,
-                     "Also when processes use it: their publishers move on or are told");
+  removing->add_flag(
+      "--force", o->force,
+      "Even if processes use it: their publishers move to another stream or get an error");
   removing->callback([o, &c] { c.run = [o, &c] { return remove(c, *o); }; });
 
   auto* repairing = command->add_subcommand(
-      "repair", "Put right what 'bus doctor' finds in its lanes; no message is lost");
+      "repair", "Repair what 'bus doctor' finds in its lanes; no message is lost");
   repairing->add_option("name", o->name, "Name of the stream")->required();
   repairing->callback([o, &c] { c.run = [o, &c] { return repair(c, *o); }; });
 
@@ -343,7 +345,7 @@ void add_stream(CLI::App& app, context& c) {
     c.run = [&c] { return list_buses(c); };
   });
   auto* dropping = app.add_subcommand("rm", "Remove the bus with everything in it");
-  dropping->add_flag("--force", o->force, "Also when processes use it");
+  dropping->add_flag("--force", o->force, "Even if processes use it");
   dropping->callback([o, &c] {
     c.run = [o, &c] {
       auto removed = bus::remove_bus(c.url, o->force);

@@ -1,4 +1,4 @@
-// bus sub: print messages as they come.
+// bus sub: prints messages as they arrive.
 
 #include <cstdio>
 #include <memory>
@@ -109,7 +109,7 @@ int run(const context& c, const options& o) {
                                              });
     seen += got;
     if (got != 0) continue;
-    if (std::fflush(stdout) != 0) break;  // nobody reads us any more
+    if (std::fflush(stdout) != 0) break;  // the output is no longer read
     if (subscriber->failure()) return c.fail(*subscriber->failure());
     if (!subscriber->wait(idle_limit) && !subscriber->stopped()) {
       timed_out = true;
@@ -134,7 +134,8 @@ void add_sub(CLI::App& app, context& c) {
       ->add_option("pattern", o->patterns,
                    "Patterns: a.b.c, * one token, > one or more at the end, # any number anywhere")
       ->required();
-  auto* all = command->add_flag("--all", o->all, "Start with everything that the rings still have");
+  auto* all =
+      command->add_flag("--all", o->all, "Start with the oldest message that the rings still hold");
   auto* last = command->add_flag("--last", o->last, "Start with the last message");
   auto* from = command->add_option("--from-sequence", o->from_sequence, "Start with this sequence")
                    ->check(CLI::PositiveNumber);
@@ -143,14 +144,13 @@ void add_sub(CLI::App& app, context& c) {
   all->excludes(last)->excludes(from)->excludes(since);
   last->excludes(from)->excludes(since);
   from->excludes(since);
-  command->add_option("--count,-n", o->count, "End after this many messages")
+  command->add_option("--count,-n", o->count, "Exit after this many messages")
       ->check(CLI::PositiveNumber);
   command->add_option("--timeout", o->timeout,
-                      "End after this long without a message; with --count that is exit status 6");
+                      "Exit after this long without a message; with --count that is exit status 6");
   command->add_flag("--raw", o->raw, "Print payload and newline only");
   command->add_flag("--quiet,-q", o->quiet, "Print only the number of messages, at the end");
-  command->add_flag("--fail-on-gap", o->fail_on_gap,
-                    "End with exit status 8 when messages were lost");
+  command->add_flag("--fail-on-gap", o->fail_on_gap, "Exit with status 8 if messages were lost");
   command->add_flag("--no-gate", o->no_gate, "Never hold publishers back; lose messages instead");
   command->add_option("--wait", o->wait, "How to wait: adaptive, block, pause, spin")
       ->check(CLI::IsMember({"adaptive", "block", "pause", "spin"}));

@@ -1,5 +1,5 @@
 #pragma once
-/// commands: what the files command_*.cpp share. Each adds its subcommand to the application and
+/// commands: shared by the files command_*.cpp. Each adds its subcommand to the application and
 /// runs it through `context`.
 
 #include <CLI/CLI.hpp>
@@ -29,11 +29,12 @@ struct context {
   /// Prints what, why and fix, and returns the exit status.
   int fail(const bus::error& error) const;
   int usage(const std::string& what, const std::string& why) const;
-  /// Prints what was done, or why not; returns the exit status.
+  /// Prints what was done, or why it was not; returns the exit status.
   int say(const bus::result<void>& outcome, const std::string& done) const;
   bus::result<bus::session> open(const char* as, bool create) const;
-  /// To look: it needs no memory of its own, so it works when there is none left. With
-  /// `guest_if_full` it takes locks, too, as long as there is memory, or some of the reserve.
+  /// A session for inspecting the bus. It needs no memory of its own, so it works when none is
+  /// left. With `guest_if_full` it also takes locks, while there is memory or some of the reserve
+  /// is left.
   bus::result<bus::session> look(const char* as,
                                  bus::membership joins = bus::membership::guest) const;
 };
@@ -49,7 +50,7 @@ void add_queue(CLI::App& app, context& c);
 void add_dlq(CLI::App& app, context& c);
 void add_ps(CLI::App& app, context& c);
 void add_record(CLI::App& app, context& c);
-/// What concerns the log; below `bus stream`.
+/// Commands for the log; below `bus stream`.
 void add_log(CLI::App& stream, context& c);
 void add_bench(CLI::App& app, context& c);
 void add_bench_group(CLI::App& command, context& c);  // below `bench`

@@ -1,4 +1,4 @@
-// bus: the command line. One file per command; this one reads the arguments and tells the exit
+// bus: the command line. One file per command; this one parses the arguments and returns the exit
 // status.
 
 #include <csignal>
@@ -53,7 +53,8 @@ int context::say(const bus::result<void>& outcome, const std::string& done) cons
 }
 
 bus::result<bus::session> context::open(const char* as, bool create) const {
-  // What works on a bus that is there is for whoever puts things right, also when memory is full.
+  // A command for an existing bus must also work when memory is full, so that problems can be
+  // fixed.
   return bus::session::open(
       {url, std::string("bus ") + as, create, bus::membership::member, !create});
 }
@@ -65,7 +66,7 @@ bus::result<bus::session> context::look(const char* as, bus::membership joins) c
 
 namespace {
 
-/// CLI11 says that a command is required when there is one that it does not know.
+/// CLI11 reports a missing command when an unknown one was given.
 std::string unknown_command(const CLI::App& app, int argc, char** argv) {
   const CLI::App* at = &app;
   std::string path = app.get_name();
@@ -78,7 +79,7 @@ std::string unknown_command(const CLI::App& app, int argc, char** argv) {
     const auto known = at->get_subcommands(
         [&](const CLI::App* one) { return one->check_name(std::string(word)); });
     if (known.empty())
-      return "there is no '" + path + " " + std::string(word) + "': see " + path + " --help";
+      return "unknown command '" + path + " " + std::string(word) + "': see " + path + " --help";
     at = known.front();
     path += " " + at->get_name();
   }
@@ -92,10 +93,10 @@ std::string unknown_command(const CLI::App& app, int argc, char** argv) {
 int main(int argc, char** argv) {
   tools::hold_standard_files();
   tools::context c;
-  CLI::App app{"The message bus of this host: publish, subscribe, look, measure.", "bus"};
+  CLI::App app{"The message bus of this host: publish, subscribe, inspect, measure.", "bus"};
   app.require_subcommand(1);
   app.fallthrough();
-  app.set_version_flag("--version", "bus 0.1.0");
+  app.set_version_flag("--version", "bus " BUS_VERSION);
   app.add_option("--bus,-b", c.url,
                  "Bus: a name, or bus:///NAME?root=DIR (default: $BUS_URL, else 'default')");
   app.add_flag("--json", c.json, "Print JSON");
@@ -127,6 +128,6 @@ int main(int argc, char** argv) {
   try {
     return c.run ? c.run() : tools::exit_usage;
   } catch (const std::exception& thrown) {  // out of memory, a broken pipe under a stream
-    return c.fail({bus::errc::system, 0, "bus failed", thrown.what(), ""});
+    return c.fail({bus::errc::system, 0, "internal error", thrown.what(), ""});
   }
 }

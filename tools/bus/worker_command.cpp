@@ -26,8 +26,9 @@ namespace {
 
 using clock = std::chrono::steady_clock;
 
-constexpr auto time_to_end = std::chrono::seconds(5);   // by itself, when this process shall end
-constexpr auto time_to_stop = std::chrono::seconds(1);  // after it was asked to
+// For the command to end without a signal, once this process is interrupted.
+constexpr auto time_to_end = std::chrono::seconds(5);
+constexpr auto time_to_stop = std::chrono::seconds(1);  // after SIGTERM
 constexpr int look_ms = 100;
 constexpr std::size_t last_line_bytes = 200;
 
@@ -56,7 +57,7 @@ bus::error failed(const char* what) {
   return {bus::errc::system, code, what, std::strerror(code), ""};
 }
 
-// The last line that is not empty, of what comes in pieces.
+// Collects the last non-empty line of text that arrives in pieces.
 class last_line {
  public:
   void add(std::string_view text) {
@@ -79,7 +80,7 @@ std::vector<std::string> environment_of(const command_run& what) {
   for (char** entry = environ; *entry != nullptr; ++entry) {
     const std::string_view text(*entry);
     const std::string name(text.substr(0, text.find('=')));
-    // Those of another message do not shine through.
+    // Headers of another message must not remain.
     if (!what.environment.contains(name) && !name.starts_with("BUS_HEADER_"))
       all.emplace_back(text);
   }
@@ -91,11 +92,11 @@ class child {
  public:
   static bus::result<child> start(const command_run& what) {
     int in[2], err[2];
-    if (::pipe2(in, O_CLOEXEC) != 0) return failed("cannot make a pipe");
+    if (::pipe2(in, O_CLOEXEC) != 0) return failed("cannot create a pipe");
     child made;
     const descriptor input(in[0]);
     made.input_ = descriptor(in[1]);
-    if (::pipe2(err, O_CLOEXEC) != 0) return failed("cannot make a pipe");
+    if (::pipe2(err, O_CLOEXEC) != 0) return failed("cannot create a pipe");
     made.errors_ = descriptor(err[0]);
     const descriptor errors(err[1]);
     const auto environment = environment_of(what);
@@ -106,7 +107,7 @@ class child {
     made.pid_ = ::fork();
     if (made.pid_ < 0) return failed("cannot start a process");
     if (made.pid_ == 0) {  // only calls that are safe between fork and exec
-      // Ctrl-C is for us: the command may finish what it has.
+      // Ctrl-C is for this process only: the command may finish its message.
       ::setpgid(0, 0);
       ::prctl(PR_SET_PDEATHSIG, SIGTERM);
       if (::getppid() != parent) ::_exit(127);
@@ -129,20 +130,20 @@ class child {
         errors_(std::move(other.errors_)),
         end_(std::move(other.end_)) {}
 
-  /// Waits for something to happen, but not long.
+  /// Waits briefly for an event.
   void wait(bool has_input) {
     pollfd waits[] = {{has_input ? input_.get() : -1, POLLOUT, 0},
                       {errors_.get(), POLLIN, 0},
                       {end_.get(), POLLIN, 0}};
     ::poll(waits, std::size(waits), end_.is_open() ? look_ms : 1);
   }
-  /// What is left of the input; none when nobody reads it any more.
+  /// Returns the rest of the input; empty when the command no longer reads it.
   std::string_view write(std::string_view input) {
     while (!input.empty()) {
       const ssize_t wrote = ::write(input_.get(), input.data(), input.size());
       if (wrote < 0 && errno == EAGAIN) return input;
       if (wrote < 0 && errno == EINTR) continue;
-      if (wrote < 0) break;  // EPIPE: it does not read its input, which is its own affair
+      if (wrote < 0) break;  // EPIPE: the command does not read its input, and need not
       input.remove_prefix(static_cast<std::size_t>(wrote));
     }
     input_.close();
@@ -200,7 +201,8 @@ bus::result<command_outcome> run_command(const command_run& what) {
     started->wait(!input.empty());
     if (!input.empty()) input = started->write(input);
   }
-  // A signal to all of us, as from a service manager: not the message's fault.
+  // A signal to the whole process group or service, as from a service manager, is not the message's
+  // fault.
   if (outcome.signal == SIGTERM || outcome.signal == SIGINT || outcome.signal == SIGHUP) {
     if (!interrupted()) std::this_thread::sleep_for(std::chrono::milliseconds(look_ms));
     outcome.interrupted = outcome.interrupted || interrupted();

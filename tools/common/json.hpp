@@ -1,5 +1,5 @@
 #pragma once
-/// json: the objects that `--json` prints, in one place, so that every tool names things alike.
+/// json: the objects that `--json` prints, defined once, so that all tools use the same names.
 
 #include <bus/bus.hpp>
 
@@ -21,10 +21,10 @@ json to_json(const bus::peeked_message& message);
 json to_json(const bus::dead_letter& letter);
 json to_json(const bus::error& error);
 json to_json(const bus::gap& gap);
-/// The payload as text; when it is not UTF-8, also as base64.
+/// The payload as text; also as base64 if it is not UTF-8.
 void put_payload(json& object, std::string_view payload);
 std::string_view text_of(const std::vector<std::byte>& payload);
-/// Never throws: broken UTF-8 is replaced.
+/// Never throws: invalid UTF-8 is replaced.
 std::string dump(const json& value, bool pretty = false);
 const char* state_name(bus::process_state state);
 

@@ -1,4 +1,4 @@
-// The objects of groups, their messages and their dead letters.
+// The JSON objects for groups, their messages and their dead letters.
 
 #include "json.hpp"
 #include "text.hpp"
@@ -11,7 +11,7 @@ double milliseconds(std::chrono::nanoseconds t) {
   return std::chrono::duration<double, std::milli>(t).count();
 }
 
-// As `bus group add --deliver` reads it.
+// In the form that `bus group add --deliver` accepts.
 std::string show_start(const bus::start& from) {
   switch (from.at) {
     case bus::start::kind::from_new: return "new";

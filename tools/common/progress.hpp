@@ -1,6 +1,6 @@
 #pragma once
-/// progress: a line on a terminal that tells how far long work is. Nothing where standard error is
-/// no terminal.
+/// progress: shows the progress of long work in a line on the terminal. Does nothing if standard
+/// error is not a terminal.
 
 #include <chrono>
 #include <cstdint>

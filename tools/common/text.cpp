@@ -183,7 +183,7 @@ std::string base64(std::string_view bytes) {
 
 namespace {
 
-// Length of a well-formed UTF-8 sequence, else 0.
+// Length of the well-formed UTF-8 sequence at the start, else 0.
 std::size_t sequence_length(std::string_view text) {
   const auto first = static_cast<unsigned char>(text[0]);
   const std::size_t length = first < 0x80                    ? 1

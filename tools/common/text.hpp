@@ -1,5 +1,5 @@
 #pragma once
-/// text: durations, sizes and rates as people write and read them.
+/// text: parses and formats durations, sizes and rates as people write them.
 
 #include <chrono>
 #include <cstdint>
@@ -19,13 +19,13 @@ std::optional<std::chrono::system_clock::time_point> parse_time(std::string_view
 std::string show_bytes(double bytes);                   // "8.0 MiB"
 std::string show_count(double count);                   // "1.2 M"
 std::string show_duration(std::chrono::nanoseconds t);  // "1.5 ms"
-/// As parse_duration reads it, without loss: "30s", "12h", "1500ms".
+/// Without loss, in the form that parse_duration reads: "30s", "12h", "1500ms".
 std::string exact_duration(std::chrono::nanoseconds t);
 std::string exact_bytes(std::uint64_t bytes);                    // "16MiB"
 std::string show_time(std::chrono::system_clock::time_point t);  // local, with milliseconds
 std::string base64(std::string_view bytes);
 bool is_utf8(std::string_view text);
-/// Safe on a terminal: control characters and broken UTF-8 are shown as escapes.
+/// Safe for a terminal: control characters and invalid UTF-8 become escapes.
 std::string printable(std::string_view text);
 
 }  // namespace tools

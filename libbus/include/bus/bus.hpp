@@ -3,7 +3,7 @@
 ///
 ///   auto session = bus::open();                                  // or bus::open("bus:///trading")
 ///   auto quotes = session->publisher("md.eq.AAPL");
-///   quotes->publish("101.25");
+///   if (!quotes->publish("101.25")) report(quotes->last_error());
 ///
 ///   auto feed = session->subscribe("md.>");
 ///   while (auto m = feed->next(std::chrono::seconds(1))) use(m->subject(), m->text());
@@ -19,3 +19,4 @@
 #include <bus/stream_config.hpp>
 #include <bus/subscriber.hpp>
 #include <bus/typed.hpp>
+#include <bus/version.hpp>

@@ -108,6 +108,9 @@ struct group_info {
   bool hold_full = false;  ///< messages that need a copy cannot be handed out
   std::optional<std::chrono::nanoseconds> oldest_age;  ///< of the unclaimed and pending messages
   std::uint64_t dead_letters_kept = 0;
+  /// The counts are of one moment. False: consumers changed the group during each attempt to count,
+  /// or a process is in the middle of a change, so the counts may be off by what it changed.
+  bool is_consistent = false;
   /// What prevents or delays delivery: one sentence each, with the remedy.
   std::vector<std::string> why;
 };

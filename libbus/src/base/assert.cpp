@@ -45,7 +45,7 @@ void assertion_failed(const char* condition, const char* file, int number, const
     out << ")";
   }
   out << " in " << file << ":" << static_cast<std::uint64_t>(number)
-      << "; this is a bug of libbus, please report this line\n";
+      << "; this is a bug in libbus, please report this line\n";
   out.print();
   std::abort();
 }

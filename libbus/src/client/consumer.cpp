@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <exception>
 
-#include "client/consumer_core.hpp"
+#include "consume/consumer_core.hpp"
 
 namespace bus {
 
@@ -47,7 +47,7 @@ settle_result lease::start() noexcept { return entry_->owner->start(*entry_); }
 bool lease::held() const noexcept { return entry_->owner->is_held(*entry_); }
 
 batch::~batch() {
-  // What was not reached was not worked on.
+  // Messages that were not reached were not worked on.
   for (std::size_t i = reached_; i < leases_.size(); ++i)
     if (leases_[i].entry_ != nullptr && !leases_[i].entry_->started) (void)leases_[i].release();
 }
@@ -75,7 +75,7 @@ consumer::~consumer() {
 
 bus::batch consumer::fetch(const fetch_options& options) {
   bus::batch got;
-  // What next() claimed ahead comes first.
+  // Messages that next() claimed ahead come first.
   for (auto* entry = core_->take_ahead(); entry != nullptr; entry = core_->take_ahead()) {
     got.leases_.push_back(lease(entry));
     if (got.leases_.size() == options.batch) return got;
@@ -99,8 +99,8 @@ std::optional<lease> consumer::next(std::chrono::nanoseconds wait) {
       if (count == 0) return std::nullopt;
       entry = core_->take_ahead();
     }
-    // One that was claimed ahead may have been lost to its lease's end meanwhile; another one has
-    // begun already.
+    // A message that was claimed ahead may have lost its lease meanwhile. The first one of a claim
+    // is started already.
     if (entry->started || core_->start(*entry) == settle_result::ok) return lease(entry);
     lease lost(entry);
   }
@@ -117,7 +117,7 @@ void consumer::run(const std::function<void(lease&)>& work) {
       (void)one->nack(std::nullopt, "an exception of unknown type");
       throw;
     }
-    (void)one->ack();  // already_settled: the work did it
+    (void)one->ack();  // already_settled if the work settled it
   }
 }
 

@@ -5,9 +5,9 @@
 #include <thread>
 
 #include "base/cycles.hpp"
-#include "client/source.hpp"
 #include "layout/header_area.hpp"
 #include "os/futex.hpp"
+#include "subscribe/source.hpp"
 #include "sync/words.hpp"
 
 namespace bus {
@@ -86,8 +86,8 @@ std::size_t message::available() const noexcept {
                                payload_bytes());  // [O1] pairs with show_progress
 }
 
-// A publisher copies some gigabytes a second: what is not there after a moment comes from one that
-// has no core, or is stopped. Whoever spins may be why it has none.
+// A publisher copies some gigabytes a second. If nothing has come after a moment, it has no core or
+// is stopped. A spinning reader may be what keeps the core from it.
 bool message::wait_available(std::size_t bytes, std::chrono::nanoseconds wait) const noexcept {
   using clock = std::chrono::steady_clock;
   constexpr std::chrono::nanoseconds spin = std::chrono::microseconds(50);
@@ -114,18 +114,18 @@ bool message::wait_available(std::size_t bytes, std::chrono::nanoseconds wait) c
     if (stopped != nullptr && stopped->load()) return false;
     now = clock::now();
     if (now >= until) return false;
-    if (there != seen) {  // it goes on
+    if (there != seen) {  // the publisher is at work
       seen = there;
       spin_until = now + spin;
       nap = spin;
       continue;
     }
     if (now < spin_until) continue;
-    // Nobody repairs a lane that nobody publishes to: ask whether its publisher lives.
+    // A lane without publishers is not repaired, so check whether its publisher is alive.
     const auto owner = layout::lease_owner(sync::load_relaxed(memory.header->turn.lease));
     auto& peers = *source_->session->peers;
     if (owner == 0 || peers.state(owner) != sync::life_state::alive) return available() >= bytes;
-    // Its death ends the nap.
+    // The publisher's death ends the nap.
     const auto sleep = std::min<std::chrono::nanoseconds>(nap, until - now);
     if (const auto* life = peers.life_of(owner))
       os::futex_wait(&life->word, sync::life_value(*life), sleep);

@@ -1,6 +1,6 @@
 #include <bus/publisher.hpp>
 
-#include "client/publisher_core.hpp"
+#include "publish/publisher_core.hpp"
 
 #include <bus/typed.hpp>
 
@@ -55,7 +55,7 @@ published publisher::publish_to(std::string_view subject, std::span<const std::b
   if (!headers.empty() || !core.is_plain(payload)) [[unlikely]]
     return core.publish_with(subject, payload, headers);
   const std::uint32_t id = core.known_id(subject);
-  if (id == client::subject_cache::unknown) [[unlikely]]
+  if (id == publish::subject_cache::unknown) [[unlikely]]
     return core.publish_with(subject, payload, headers);
   bool settled = true;
   const std::uint64_t sequence = core.publish_plain(payload, core.origin_of(id), settled);

@@ -1,7 +1,7 @@
 #include <bus/subscriber.hpp>
 #include <bus/typed.hpp>
 
-#include "client/subscriber_core.hpp"
+#include "subscribe/subscriber_core.hpp"
 
 namespace bus {
 
@@ -21,7 +21,7 @@ bool subscriber::refill(std::size_t max) {
   std::size_t count = 0;
   try {
     count = core_->refill(max);
-  } catch (...) {  // by on_gap. The messages are there at the next call.
+  } catch (...) {  // from on_gap; the messages are there at the next call
     batch_ = {core_->batch(), core_->batch() + core_->filled};
     throw;
   }
@@ -29,7 +29,7 @@ bool subscriber::refill(std::size_t max) {
   return count != 0;
 }
 
-// What is left of a batch is memory of the process that polled it: not of a forked child.
+// The rest of a batch is memory of the process that polled it, not of a forked child.
 bool subscriber::keeps_batch() {
   if (core_->same_process()) return true;
   batch_ = {};

@@ -1,6 +1,6 @@
 #pragma once
-/// claim: what core does for each message that is handed out and settled: its templates, and what
-/// they need in line. Included by core.hpp only.
+/// claim: what core does for each message that is handed out and settled: its templates and inline
+/// functions. Included by core.hpp only.
 
 #include "group/core.hpp"
 #include "group/key_table.hpp"
@@ -11,19 +11,19 @@
 
 namespace bus::group {
 
-/// So many records are looked at under the lock, at most.
+/// At most this many records are read in one turn of the lock.
 inline constexpr std::uint32_t looked_at_once = 256;
-/// So many records are fetched ahead, guessed as long as this one, up to this size.
+/// Prefetches the record this far ahead, assumed to be as long as this one, up to this size.
 inline constexpr std::uint64_t fetched_ahead = 8;
 inline constexpr std::uint64_t fetched_largest_bytes = 1024;
-/// With so many keys their table is not in the cache: the place of a key is fetched ahead, too.
+/// From this many keys on, their table is not in the cache, so places of keys are prefetched, too.
 inline constexpr std::uint32_t many_keys = 4096;
 
-// Is this still the lease that the token names?
+// Reports whether the token's lease is still the current one.
 inline settled core::held(const lease_token& token, std::uint64_t& found) const noexcept {
   if (token.slot >= m_.slot_count) return settled::stale;
   const auto& slot = m_.slots[token.slot];
-  // [Q1] acquire: what is read of the slot belongs to this state of it.
+  // [Q1] acquire: what is read of the slot belongs to this status.
   found = sync::load_acquire(slot.status);
   const bool is_generation = layout::generation_of(found) == token.generation ||
                              sync::makes(sync::fault::ack_without_generation);
@@ -38,7 +38,7 @@ inline settled core::ack(const lease_token& token, std::uint32_t member) noexcep
   sync::reach(sync::failpoint::settle_begin);
   auto& queue = m_.settled[member];
   const std::uint64_t at = sync::load_relaxed(queue.tail);
-  // [Q3] acquire: pairs with the release in collect_from: the entry there was read before.
+  // [Q3] acquire: pairs with the release in collect_from: the old entry was read before.
   const std::uint64_t listed = at - sync::load_acquire(queue.head) + 1;
   if (listed <= layout::group_settled::places) {
     sync::store_relaxed(queue.entry[at % layout::group_settled::places],
@@ -48,15 +48,15 @@ inline settled core::ack(const lease_token& token, std::uint32_t member) noexcep
     sync::reach(sync::failpoint::settle_listed);
     queue_full_ = listed == layout::group_settled::places;
   }
-  // [Q1] the decision: a holder that was fenced meanwhile loses here.
+  // [Q1] the decision: a holder whose lease was taken away loses here.
   while (!sync::replace(m_.slots[token.slot].status, from,
                         layout::with_state(from, slot_state::settled)))
     if (held(token, from) != settled::ok) return settled::stale;
   sync::reach(sync::failpoint::settle_marked);
-  // [Q3] tail and decision before the looks at what tells of them; pairs with the one in collect.
+  // [Q3] tail and decision before the loads below; pairs with the fence in collect.
   sync::full_fence_after_swap();
   auto& header = *m_.header;
-  // A repair that threw the queue away may have passed the entry by.
+  // A repair that dropped the queue may have passed over the entry.
   const bool is_passed = sync::load_relaxed(queue.head) - at - 1 < layout::group_settled::places &&
                          sync::load_relaxed(m_.slots[token.slot].status) ==
                              layout::with_state(from, slot_state::settled);
@@ -68,17 +68,10 @@ inline settled core::ack(const lease_token& token, std::uint32_t member) noexcep
   const std::uint64_t bit = 1ull << (member % 64);
   if ((sync::load_relaxed(header.settled_by) & bit) == 0) {
     sync::set_bits_both(header.settled_by, bit);
-    sync::full_fence_after_swap();  // before the look at who sleeps
+    sync::full_fence_after_swap();  // before the load of the sleepers
   }
   sync::reach(sync::failpoint::settle_announced);
   return settled::ok;
-}
-
-inline core::lane_cursor core::cursor_of(std::uint32_t lane) const noexcept {
-  const auto& cursor = m_.cursors[lane];
-  const auto& from = cursor.copy[sync::load_acquire(cursor.which) & 1];  // [Q2]
-  return {sync::load_relaxed(from.position), sync::load_relaxed(from.seq),
-          sync::load_relaxed(from.filtered), sync::load_relaxed(from.dropped)};
 }
 
 inline void core::store_cursor(std::uint32_t lane, const lane_cursor& to) noexcept {
@@ -103,15 +96,15 @@ inline bool core::update_pin(std::uint32_t lane) noexcept {
   auto& words = pin(lane);
   const std::uint64_t before = sync::load_relaxed(words.cursor);
   if (lowest == before) return false;
-  // [G2] release: nobody of the group looks at what is below any more; pairs with the acquire in
-  // the publisher's scan.
+  // [G2] release: the group's last load of what is below; pairs with the acquire in the publisher's
+  // scan.
   sync::store_release(words.cursor, lowest);
   sync::reach(sync::failpoint::pin_raised);
   sync::store_relaxed(words.next_seq, sync::load_relaxed(at.seq));
   return lowest > before;
 }
 
-// Of what was claimed, how much could be, and is not, the publishers'? Some of it may be held.
+// How many of the claimed bytes are not yet released to the publishers. Some may be held.
 inline std::uint64_t core::pin_lag(std::uint32_t lane) const noexcept {
   if (lanes_[lane].header == nullptr || lanes_[lane].overwriting) return 0;
   const auto& cursor = m_.cursors[lane];
@@ -123,7 +116,7 @@ inline void core::relieve(std::uint32_t lane, std::uint32_t claims) noexcept {
   const auto& memory = lanes_[lane];
   const std::uint32_t first = m_.cursors[lane].ring_first;
   if (first == no_index || memory.header == nullptr) return;
-  // A little ahead of the tail: only a reason to act.
+  // A little above the tail: only a reason to act.
   const std::uint64_t end = sync::load_relaxed(memory.header->limits.reserved_end);
   if (sync::load_relaxed(m_.slot(first).location) + memory.capacity_bytes / 2 <= end) [[unlikely]]
     relieve_ring(lane, end, claims);
@@ -159,7 +152,7 @@ inline std::uint64_t core::next_event() const noexcept {
   return next;
 }
 
-// REQUIRES: the record cannot go away, or the caller looks afterwards whether it did.
+// REQUIRES: the record cannot be overwritten, or the caller checks afterwards whether it was.
 inline std::uint32_t core::new_slot(std::uint32_t lane, const ring::record_view& view,
                                     std::uint64_t key) noexcept {
   const std::uint32_t index = take_free(m_);
@@ -174,7 +167,7 @@ inline std::uint32_t core::new_slot(std::uint32_t lane, const ring::record_view&
       put_free(m_, slot, index);
       return no_index;
     }
-    // The record may be overwritten while it is copied: then it is undone, by what the copy says.
+    // If the record is overwritten during the copy, undo_slot relies on these two words.
     const std::uint64_t words[] = {view.seq, view.shape.pack()};
     std::memcpy(hold_arena(m_).block(first), words, sizeof words);
     location = layout::location_in_arena | first;
@@ -220,7 +213,7 @@ struct core::claim_sink {
   std::uint32_t looked = 0;
   std::uint32_t taken = 0;
   nothing_because why = nothing_because::empty;
-  std::uint32_t last = no_index;  // the slot made last
+  std::uint32_t last = no_index;  // the slot that was made last
 
   ring::verdict stop(nothing_because reason) noexcept {
     why = reason;
@@ -269,10 +262,10 @@ struct core::claim_sink {
       }
     }
     auto& slot = c.m_.slots[index];
-    // by the lock
+    // relaxed: ordered by the lock
     const std::uint32_t generation =
         slot_status::next_generation(layout::generation_of(sync::load_relaxed(slot.status)));
-    sync::store_relaxed(slot.since, now);  // ordered by the truth
+    sync::store_relaxed(slot.since, now);  // ordered by the status
     leases(c.m_).push_back(slot, index);
     ++c.m_.lists().lease_count;
     one.number = c.next_number();
@@ -283,7 +276,7 @@ struct core::claim_sink {
     ++taken;
     return ring::verdict::taken;
   }
-  // A backlog lies in memory, not in the cache. What is near the tail is left to the publisher.
+  // A backlog is in memory, not in the cache. Lines near the tail are left to the publisher.
   bool is_backlog(const ring::record_view& view, std::uint64_t records) const noexcept {
     const auto& memory = c.lanes_[lane];
     const std::uint64_t total = view.shape.total_bytes();
@@ -291,7 +284,7 @@ struct core::claim_sink {
            view.position + records * total + memory.block_bytes() <=
                sync::load_relaxed(memory.header->limits.reserved_end);
   }
-  // False: it is not a backlog.
+  // False: the record is not part of a backlog.
   bool fetch_ahead(const ring::record_view& view) noexcept {
     if (!is_backlog(view, fetched_ahead)) return false;
     const std::uint64_t total = view.shape.total_bytes();
@@ -308,8 +301,8 @@ struct core::claim_sink {
                ? known.key
                : feed.key(view);
   }
-  // Guessed: the records between are as long as this one. What lies there may be a payload that
-  // looks like a record: it counts for a record at this position only.
+  // Assumes that the records in between are as long as this one. The bytes there may be a payload
+  // that looks like a record, so the key counts only for a record at exactly this position.
   void find_key_ahead(const ring::record_view& view) noexcept {
     const auto& memory = c.lanes_[lane];
     if (memory.overwriting) return;
@@ -334,7 +327,7 @@ struct core::claim_sink {
     --taken;
     if (last != no_index) c.undo_slot(std::exchange(last, no_index));
   }
-  /// The record that was looked at last was overwritten meanwhile, and does not count.
+  /// The record that was read last has been overwritten, and does not count.
   void lapped(std::uint64_t next_seq) noexcept {
     if (last_filtered_seq == next_seq) --filtered;
     last_filtered_seq = 0;
@@ -374,7 +367,7 @@ nothing_because core::claim(std::uint32_t lane, std::uint32_t member, std::uint3
       sink.why = nothing_because::broken_lane;
     break;
   }
-  // The reader pauses now and then: what comes next was not looked at.
+  // The reader pauses now and then: the next record was not read.
   if (sink.taken == 0 && sink.why == nothing_because::empty && reader.position() != at.position &&
       (outcome == ring::poll_outcome::more || outcome == ring::poll_outcome::aborted))
     sink.why = nothing_because::more;
@@ -388,8 +381,8 @@ nothing_because core::claim(std::uint32_t lane, std::uint32_t member, std::uint3
   return sink.why;
 }
 
-/// Looks again at what was passed over of one key, and brings some of it into slots: ready or
-/// parked. Nothing is handed out.
+/// Reads again what was passed over of one key, and puts some of it into slots: ready or parked.
+/// Hands out nothing.
 template <class Feed>
 struct core::rescan_sink {
   core& c;
@@ -397,7 +390,7 @@ struct core::rescan_sink {
   const std::uint32_t lane;
   const std::uint64_t key;
   const std::uint64_t end;  // the cursor's sequence
-  std::uint32_t behind;     // the last one in the ring that is known to lie before
+  std::uint32_t behind;     // the last slot in the ring that is known to come before
   std::uint32_t looked = 0;
   std::uint32_t found = 0;
   bool reached_end = false;
@@ -411,11 +404,11 @@ struct core::rescan_sink {
     const auto matched = feed.match(view);
     if (matched == Feed::matched::unknown) return needs_learning = true, ring::verdict::full;
     if (matched == Feed::matched::no || feed.key(view) != key) return ring::verdict::skipped;
-    if (free_slots(c.m_) < 2) return ring::verdict::full;  // one is for the new place to go on
+    if (free_slots(c.m_) < 2) return ring::verdict::full;  // one is for the new skipped slot
     const std::uint32_t index = c.new_slot(lane, view, key);
     if (index == no_index) return ring::verdict::full;
     ++found;
-    // It lies before what was claimed since, and must not be overwritten before that.
+    // It comes before what was claimed since, and its position must be pinned as such.
     in_ring(c.m_, lane).remove(c.m_.slot(index), index);
     c.insert_in_ring(behind, index);
     behind = index;
@@ -443,7 +436,7 @@ nothing_because core::rescan(std::uint32_t lane, Reader& reader, Feed& feed) noe
   if (reader.position() >= at.position) sink.reached_end = true;
   continue_from(skip, sink.reached_end, reader.position(), reader.next_seq(), sink.found);
   if (sink.needs_learning) return nothing_because::unknown;
-  // No slot for what was found: it is looked at again when one is free.
+  // No slot for what was found: it is read again when one is free.
   if (!sink.reached_end && reader.position() == location) return nothing_because::slots;
   return outcome == ring::poll_outcome::more || outcome == ring::poll_outcome::empty
              ? nothing_because::rescanning

@@ -53,7 +53,7 @@ bool core::empty_ring(std::uint32_t lane) noexcept {
 void core::relieve_ring(std::uint32_t lane, std::uint64_t end, std::uint32_t claims) noexcept {
   const auto& memory = lanes_[lane];
   std::uint32_t index = m_.cursors[lane].ring_first;
-  // A publisher that waits for the space is waited for with more patience.
+  // A publisher waits for the space: copy out more.
   const std::uint32_t most = sync::load_relaxed(memory.header->counters.waiting) == 0
                                  ? relieved_per_claim * claims
                                  : relieved_while_waited_for;
@@ -62,7 +62,7 @@ void core::relieve_ring(std::uint32_t lane, std::uint64_t end, std::uint32_t cla
     if (m_.broken || sync::load_relaxed(slot.location) + memory.capacity_bytes / 2 > end) return;
     const std::uint32_t next = slot.ring_next;
     const slot_state state = status(index).state;
-    // its member may have been stopped before it told of it
+    // its member may have been stopped before it announced this
     if (state == slot_state::settled)
       collect_slot(m_.slot(index), index);
     else if (state != slot_state::skipped && !copy_out_of_ring(index))
@@ -96,7 +96,8 @@ void core::insert_in_ring(std::uint32_t behind, std::uint32_t index) noexcept {
   in_ring(m_, layout::lane_of_origin(sync::load_relaxed(slot.origin))).insert_after(behind, index);
 }
 
-// The last one made: it is nowhere but in the lists that new_slot, admit_key and a claim put it in.
+// Undoes the slot that was made last. It is only in the lists in which new_slot, admit_key and a
+// claim put it.
 void core::undo_slot(std::uint32_t index) noexcept {
   auto& slot = m_.slots[index];
   slot_status t = status(index);
@@ -187,8 +188,8 @@ bool core::copy_out_of_ring(std::uint32_t index) noexcept {
   sync::reach(sync::failpoint::hold_copied);
   leave_ring(m_.slot(index), index);
   sync::reach(sync::failpoint::hold_left_ring);
-  // [Q5] release: the copy before the place names it; pairs with the acquire of a holder that looks
-  // whether its record moved.
+  // [Q5] release: the copy before the location that names it; pairs with the acquire of a holder
+  // that checks whether its record moved.
   sync::store_release(slot.location, layout::location_in_arena | first);
   sync::bump(m_.header->counters.held_copies, 1);
   return true;

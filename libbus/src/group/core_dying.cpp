@@ -1,4 +1,4 @@
-/// core, dying: the way of a message to the dead letters. GROUP-4 is of core.hpp.
+/// core, dying: the way of a message to the dead letters. core.hpp defines GROUP-4.
 
 #include <algorithm>
 
@@ -18,7 +18,7 @@ void core::to_death(std::uint32_t index, slot_status, death) noexcept {
     dying_queue(m_).push_back(index);
 }
 
-// GROUP-4: announced, decided; the caller writes, then frees.
+// GROUP-4: announced and decided here; the caller writes, then frees.
 void core::decide_move(std::uint32_t index, slot_status t, std::uint64_t number) noexcept {
   sync::store_release(m_.header->move_intent, std::uint64_t{index} | (number & intent_mask) << 24);
   sync::reach(sync::failpoint::death_announced);
@@ -28,7 +28,7 @@ void core::decide_move(std::uint32_t index, slot_status t, std::uint64_t number)
   sync::reach(sync::failpoint::death_decided);
 }
 
-// False: the dead letters are full, or cannot be reached: it waits.
+// False: the dead letters are full or cannot be reached, so the message waits.
 bool core::try_move(std::uint32_t index) noexcept {
   auto& slot = m_.slot(index);
   const slot_status t = status(index);

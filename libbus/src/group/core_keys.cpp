@@ -1,4 +1,5 @@
-/// core, keys: who may go out, who waits for whom, and who was passed over. GROUP-6 is of core.hpp.
+/// core, keys: which message of a key is out, which wait, and what was passed over. core.hpp
+/// defines GROUP-6.
 
 #include "group/claim.hpp"
 #include "group/core.hpp"
@@ -17,12 +18,12 @@ void core::release_key(std::uint32_t index) noexcept {
   const std::uint64_t key = sync::load_relaxed(m_.slot(index).key);
   if (key == 0) return;
   layout::group_key* entry = key_table(m_).find(key);
-  if (entry == nullptr || entry->holder != index + 1) return;  // delayed, and skipped before
+  if (entry == nullptr || entry->holder != index + 1) return;  // delayed, with on_fail=skip
   entry->holder = 0;
   promote(entry);
 }
 
-// Nobody has the key: the next one gets it.
+// Gives the key, which no message holds, to the next one.
 void core::promote(layout::group_key* entry) noexcept {
   if (entry->first != 0) {
     const std::uint32_t index = entry->first - 1;
@@ -41,7 +42,7 @@ void core::promote(layout::group_key* entry) noexcept {
   }
   if (entry->skip != 0) {
     if (entry->is_looked_at_again() || sync::makes(sync::fault::passed_over_is_forgotten)) return;
-    // With on_fail=skip a retry may take the key meanwhile, and leave it.
+    // With on_fail=skip a retry may take and release the key in between.
     entry->look_again(true);
     m_.slot(entry->skip - 1).next = m_.lists().rescan_first;
     m_.lists().rescan_first = entry->skip;
@@ -55,7 +56,7 @@ void core::promote(layout::group_key* entry) noexcept {
 bool core::is_passed_over(const layout::group_key& key, std::uint32_t lane) noexcept {
   const auto& skip = m_.slot(key.skip - 1);
   if (layout::lane_of_origin(sync::load_relaxed(skip.origin)) != lane) return false;
-  // Counted when the cursor is stored: a crash before that takes it back.
+  // Counts once the cursor is stored: a crash before that takes it back.
   auto& details = m_.details_of(key.skip - 1);
   const std::uint64_t cursor = cursor_of(lane).seq, skipped = details.skipped;
   const std::uint64_t count = layout::count_of_skipped(skipped);
@@ -81,7 +82,7 @@ core::admission core::admit_key(std::uint32_t index, layout::group_key* entry) n
     park(*entry, index, t);
     return admission::parked;
   }
-  // A ring that overwrites keeps nothing that could be looked at again.
+  // A ring that overwrites keeps nothing to read again.
   if ((sync::load_relaxed(slot.location) & layout::location_in_arena) != 0)
     return admission::no_room;
   t.state = slot_state::skipped;
@@ -111,7 +112,7 @@ void core::take_up(std::uint32_t index) noexcept {
   park(*entry, index, t);
 }
 
-// Behind the others that wait for this key.
+// Appends to the messages that wait for this key.
 void core::park(layout::group_key& entry, std::uint32_t index, slot_status t) noexcept {
   t.state = slot_state::parked;
   m_.slot(index).next = 0;
@@ -124,8 +125,9 @@ void core::park(layout::group_key& entry, std::uint32_t index, slot_status t) no
   store_status(index, t);
 }
 
-// The new place is in a slot before the old one is freed: of two the later counts, and slots of the
-// key at or above the only one are void. So a crash repeats the look, and hands out nothing twice.
+// The new skipped slot is filled before the old one is freed: of two the later counts, and other
+// slots of the key at or above the only one are void. So a crash repeats the search, and hands out
+// nothing twice.
 void core::continue_from(std::uint32_t skip, bool nothing_left, std::uint64_t position,
                          std::uint64_t seq, std::uint32_t found) noexcept {
   auto& old = m_.slot(skip);
@@ -135,7 +137,7 @@ void core::continue_from(std::uint32_t skip, bool nothing_left, std::uint64_t po
     m_.broken = true;
     return;
   }
-  const std::uint32_t rest = old.next;  // of the keys that wait to be looked at
+  const std::uint32_t rest = old.next;  // the remaining keys to be looked at again
   std::uint32_t now = skip;
   if (!nothing_left) {
     const std::uint32_t index = take_free(m_);
@@ -170,7 +172,7 @@ void core::continue_from(std::uint32_t skip, bool nothing_left, std::uint64_t po
     if (entry->holder == 0) promote(entry);
     return;
   }
-  if (found != 0) {  // what was found comes first
+  if (found != 0) {  // what was found goes first
     m_.lists().rescan_first = rest;
   } else {
     m_.slot(now).next = rest;

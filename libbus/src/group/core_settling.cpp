@@ -1,5 +1,5 @@
-/// core, settling: what was settled is collected, what failed comes back, what a dead member had
-/// goes back. The invariants are of core.hpp.
+/// core, settling: collects what was settled, returns what failed and what a dead member held.
+/// core.hpp defines the invariants.
 
 #include <algorithm>
 
@@ -15,7 +15,7 @@ constexpr int timers_at_once = 256;
 
 }  // namespace
 
-// REQUIRES: it is settled.
+// REQUIRES: the slot is settled.
 void core::collect_slot(layout::group_slot& slot, std::uint32_t index) noexcept {
   if (m_.lists().lease_count >= m_.rules.max_ack_pending) wake_consumers_ = true;
   unlink_lease(slot, index);
@@ -43,7 +43,7 @@ void core::collect_slot(layout::group_slot& slot, std::uint32_t index) noexcept 
       return;
     }
     auto& slot = m_.slots[index];
-    const std::uint64_t status = sync::load_acquire(slot.status);  // [Q1]
+    const std::uint64_t status = sync::load_acquire(slot.status);  // [Q1] acquire
     if (layout::generation_of(status) != layout::generation_of_settled(entry)) continue;
     if (layout::state_of(status) == slot_state::settled) [[likely]]
       collect_slot(slot, index);
@@ -51,8 +51,8 @@ void core::collect_slot(layout::group_slot& slot, std::uint32_t index) noexcept 
              !sync::makes(sync::fault::passed_over_unlisted))
       break;
   }
-  // [Q3] release: the entries were read before they may be written again; pairs with the acquire
-  // in ack.
+  // [Q3] release: the entries were read before they may be written again; pairs with the acquire in
+  // ack.
   sync::store_release(queue.head, head);
 }
 
@@ -63,7 +63,7 @@ void core::collect(std::uint32_t member) noexcept {
   const std::uint64_t bits = sync::keep_bits_both(header.settled_by, own_bit(member));
   const bool all =
       sync::load_relaxed(header.unlisted) != 0 && sync::exchange_both(header.unlisted, 0) != 0;
-  // [Q3] what told of them before the looks at tails and decisions; pairs with the one in ack.
+  // [Q3] the loads above before those of tails and decisions; pairs with the fence in ack.
   sync::full_fence_after_swap();
   const auto used = static_cast<std::uint32_t>(
       std::min<std::uint64_t>(sync::load_acquire(header.members_used), m_.member_count));
@@ -81,7 +81,7 @@ std::uint32_t core::collect_unlisted() noexcept {
     if (status(index).state == slot_state::settled) collect_slot(m_.slot(index), index), ++count;
     index = next;
   }
-  // Leases with a time of their own are among the timers; removing one moves others.
+  // Leases with an end of their own are among the timers; removing one moves others.
   for (std::uint32_t at = 0; at < m_.lists().timer_count && at < m_.slot_count;) {
     const std::uint32_t slot = m_.timers[at].slot;
     if (slot < m_.slot_count && status(slot).state == slot_state::settled)
@@ -92,7 +92,7 @@ std::uint32_t core::collect_unlisted() noexcept {
   return count;
 }
 
-// Settled, or a dead letter now. It is in no list but that of its record's place.
+// Frees a settled slot, which is in no list but that of its ring.
 void core::finish(layout::group_slot& slot, std::uint32_t index) noexcept {
   drop_record(slot, index);
   if (m_.rules.order == order_rule::key) release_key(index);
@@ -102,7 +102,7 @@ void core::finish(layout::group_slot& slot, std::uint32_t index) noexcept {
   put_free(m_, slot, index);
 }
 
-// False: it was settled meanwhile.
+// False: it was settled in the meantime.
 bool core::leave_lease(std::uint32_t index, slot_status from, slot_status to) noexcept {
   to.started = false;
   to.generation = from.generation + 1;
@@ -124,7 +124,7 @@ std::uint64_t core::backoff_of(std::uint32_t failed, std::uint64_t salt) const n
                                     (1.0 + rules.jitter * (2.0 * share - 1.0)));
 }
 
-// For the record of death, should it come to that: who had it last, and what was wrong.
+// Kept for the record of death: the last holder, and the error.
 void core::note_failure(std::uint32_t index, std::uint32_t owner,
                         std::string_view reason) noexcept {
   auto& details = m_.details_of(index);
@@ -142,7 +142,7 @@ void core::note_failure(std::uint32_t index, std::uint32_t owner,
   if (details.reason_block != no_index) details.reason_bytes = static_cast<std::uint32_t>(bytes);
 }
 
-// What was leased comes back, and counts. False: its holder settled it meanwhile, or started it.
+// Returns a leased message and counts a failure. False: its holder settled or started it meanwhile.
 bool core::fail(std::uint32_t index, slot_status old, const std::uint64_t* delay, death last,
                 std::uint64_t now) noexcept {
   slot_status to = old;
@@ -170,7 +170,7 @@ bool core::fail(std::uint32_t index, slot_status old, const std::uint64_t* delay
   return true;
 }
 
-// What nobody began to work on comes back as if it had never been handed out.
+// A message on which no work began returns as if it had never been handed out.
 bool core::return_unstarted(std::uint32_t index, slot_status t) noexcept {
   slot_status to = t;
   to.state = slot_state::ready;
@@ -185,7 +185,7 @@ void core::lease_expired(std::uint32_t index, slot_status t, std::uint64_t now) 
   if (!t.started && !sync::makes(sync::fault::unstarted_fails)) {
     if (!return_unstarted(index, t)) return;
   } else {
-    note_failure(index, t.owner, "ack_wait passed");
+    note_failure(index, t.owner, "ack_wait expired");
     if (!fail(index, t, nullptr, death::expired, now)) return;
   }
   sync::bump(m_.header->counters.expired, 1);
@@ -198,8 +198,8 @@ void core::lease_expired(std::uint32_t index, slot_status t, std::uint64_t now) 
       std::memcpy(told.name, m_.members[t.owner].name, sizeof told.name);
     told.name[sizeof told.name - 1] = '\0';
   }
-  // An active member that lets a lease pass is not active: the next one that looks takes over. Of
-  // what waits behind the message in hand nothing is learned.
+  // An active member that lets a started lease expire is deposed: the next one that checks takes
+  // over. Messages that it claimed ahead and did not start prove nothing.
   if (t.started && m_.rules.mode == mode_rule::failover &&
       sync::load_relaxed(m_.header->active) >> 32 == std::uint64_t{t.owner} + 1)
     depose(t.owner);
@@ -213,7 +213,7 @@ void core::depose(std::uint32_t member) noexcept {
     std::memcpy(deposed_name_, m_.members[member].name, sizeof deposed_name_ - 1);
 }
 
-// REQUIRES: the truth says so already.
+// REQUIRES: the status is stored already.
 void core::to_ready(std::uint32_t index, slot_status, bool in_front) noexcept {
   if (in_front)
     ready_queue(m_).push_front(index);
@@ -225,7 +225,7 @@ void core::to_ready(std::uint32_t index, slot_status, bool in_front) noexcept {
 void core::to_delayed(std::uint32_t index, slot_status, std::uint64_t due) noexcept {
   timers(m_).add(index, due);
   ++m_.lists().delayed_count;
-  wake_consumers_ = true;         // a place in the window, and a new time to wake at
+  wake_consumers_ = true;         // space in the window, and a new time to wake at
   (void)copy_out_of_ring(index);  // no room: it pins the ring
   if (m_.rules.on_fail == fail_rule::skip || sync::makes(sync::fault::key_released_early))
     release_key(index);
@@ -233,7 +233,7 @@ void core::to_delayed(std::uint32_t index, slot_status, std::uint64_t due) noexc
 
 void core::timer_due(std::uint32_t index, std::uint64_t now) noexcept {
   slot_status t = status(index);
-  if (t.state == slot_state::leased) return lease_expired(index, t, now);  // with a time of its own
+  if (t.state == slot_state::leased) return lease_expired(index, t, now);  // its own end
   if (t.state == slot_state::settled) return collect_slot(m_.slot(index), index);
   timers(m_).remove(index);
   sync::reach(sync::failpoint::timer_taken);
@@ -253,7 +253,7 @@ void core::timer_due(std::uint32_t index, std::uint64_t now) noexcept {
 }
 
 void core::run_events(std::uint64_t now) noexcept {
-  // Without dead letters only a crash leaves one here.
+  // In a group without dead letters, only a crash leaves one here.
   if (m_.lists().dying_count != 0) {
     const auto dying = dying_queue(m_);
     for (std::uint32_t left = std::min<std::uint32_t>(dying.count, 64); left != 0; --left) {
@@ -269,7 +269,7 @@ void core::run_events(std::uint64_t now) noexcept {
     const std::uint32_t index = all.next_slot();
     timer_due(index, now);
     const timers left(m_);
-    // started this moment: next time
+    // it was started just now: next time
     if (!left.empty() && left.next_slot() == index && left.next_due() <= now) break;
   }
   if (m_.rules.ack_wait == 0) return;
@@ -356,77 +356,6 @@ settled core::extend(const lease_token& token, std::uint64_t now,
   return settled::ok;
 }
 
-std::uint32_t core::ack_all(std::uint32_t member, std::uint32_t lane, std::uint64_t seq) noexcept {
-  std::uint32_t count = 0;
-  std::uint32_t index = m_.lists().lease_first;
-  for (std::uint32_t steps = 0; index != no_index && steps < m_.slot_count; ++steps) {
-    const auto& slot = m_.slot(index);
-    const std::uint32_t next = slot.lease_next;
-    const slot_status t = status(index);
-    const std::uint64_t origin = sync::load_relaxed(slot.origin);
-    if (t.state == slot_state::leased && t.owner == member &&
-        layout::lane_of_origin(origin) == lane && layout::seq_of_origin(origin) <= seq) {
-      slot_status to = t;
-      to.state = slot_state::settled;
-      if (sync::replace(m_.slot(index).status, t.pack(), to.pack())) {
-        unlink_lease(m_.slot(index), index);
-        finish(m_.slot(index), index);
-        ++count;
-      }
-    }
-    index = next;
-  }
-  return count;
-}
-
-std::uint32_t core::member_died(std::uint32_t member, std::uint64_t now) noexcept {
-  collect();
-  std::uint32_t count = 0;
-  const auto back = [&](std::uint32_t index) {
-    const slot_status t = status(index);
-    if (t.state != slot_state::leased || t.owner != member) return;
-    ++count;
-    if (!t.started) {
-      (void)return_unstarted(index, t);
-      return;
-    }
-    sync::bump(m_.header->counters.died, 1);
-    note_failure(index, t.owner, "its process died");
-    (void)fail(index, t, nullptr, death::max_deliver, now);
-  };
-  std::uint32_t index = m_.lists().lease_first;
-  for (std::uint32_t steps = 0; index != no_index && steps < m_.slot_count; ++steps) {
-    const std::uint32_t next = m_.slot(index).lease_next;
-    back(index);
-    index = next;
-  }
-  // Leases with a time of their own are among the timers; returning one moves others.
-  for (std::uint32_t at = 0; at < m_.lists().timer_count && at < m_.slot_count;) {
-    const std::uint32_t before = m_.lists().timer_count;
-    const std::uint32_t slot = m_.timers[at].slot;
-    back(slot);
-    if (m_.lists().timer_count >= before) ++at;
-  }
-  sync::reach(sync::failpoint::member_returned);
-  return count;
-}
-
-bool core::has_lease_of(std::uint32_t member) const noexcept {
-  const auto is_its = [&](std::uint32_t index) {
-    const slot_status t = status(index);
-    return t.state == slot_state::leased && t.owner == member;
-  };
-  std::uint32_t index = m_.lists().lease_first;
-  for (std::uint32_t steps = 0; index != no_index && steps < m_.slot_count; ++steps) {
-    if (is_its(index)) return true;
-    index = m_.slot(index).lease_next;
-  }
-  const std::uint32_t timed = std::min<std::uint32_t>(m_.lists().timer_count, m_.slot_count);
-  for (std::uint32_t at = 0; at < timed; ++at)
-    if (is_its(m_.timers[at].slot)) return true;
-  return false;
-}
-
 core::loss core::take_loss(std::uint32_t lane) noexcept {
   auto& cursor = m_.cursors[lane];
   const std::uint64_t dropped = cursor_of(lane).dropped, told = sync::load_relaxed(cursor.told);
@@ -436,7 +365,7 @@ core::loss core::take_loss(std::uint32_t lane) noexcept {
 }
 
 void core::member_left(std::uint32_t member) noexcept {
-  // Whoever takes the place next is not the active member for that.
+  // The member that takes over the entry next does not become the active one by that.
   if (sync::load_relaxed(m_.header->active) >> 32 == std::uint64_t{member} + 1 &&
       !sync::makes(sync::fault::place_stays_active))
     sync::store_relaxed(m_.header->active, 0);

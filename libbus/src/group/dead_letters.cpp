@@ -33,7 +33,7 @@ dead_letters::dead_letters(const group_memory& memory, const ring::lane_memory& 
       area_(layout::header_area_max_bytes) {}
 
 std::uint64_t dead_letters::next_seq() noexcept {
-  writer_.load_turn();  // another process may have written meanwhile
+  writer_.load_turn();  // another process may have written in the meantime
   return writer_.next_seq();
 }
 
@@ -95,7 +95,7 @@ void dead_letters::append(const dead_letter& l) noexcept {
   builder.user_header("death-last-time", number(os::wall_ns()));
   builder.user_header("death-process", l.member);
   if (!l.reason.empty()) builder.user_header("death-error", l.reason);
-  // What does not fit beside it is left out: the payload is what counts.
+  // Headers that do not fit are left out: the payload is what counts.
   original.each_user_header([&](std::string_view key, std::string_view value) {
     return key.starts_with("death-") || builder.user_header(key, value);
   });

@@ -2,8 +2,8 @@
 /// dead_letters: the writing side of a group's dead-letter stream. Its lane has one writer, the
 /// holder of the group's lock; the lane's own lock is never taken.
 ///
-/// A dead letter is the message as it was, with the record of its death as headers. Nothing that
-/// was not dropped by hand is overwritten: what lies above `dead_letters_floor` stays.
+/// A dead letter is the message as it was, with the record of its death as headers. Only dead
+/// letters that were dropped by hand are overwritten: those above `dead_letters_floor` stay.
 ///
 /// REQUIRES the group's lock for everything.
 
@@ -31,9 +31,9 @@ class dead_letters final : public dead_letter_sink {
   void append(const dead_letter& l) noexcept override;
   std::byte* scratch(std::uint64_t bytes) noexcept override;
 
-  /// After a holder of the lock died.
+  /// Call it after a holder of the lock died.
   void repair() noexcept { writer_.repair(); }
-  /// Above every letter that there is.
+  /// Position above every dead letter.
   std::uint64_t tail() noexcept;
 
  private:

@@ -1,11 +1,11 @@
 #pragma once
-/// group_memory: where a group's file is mapped, and its rules as they were validated. Plain
-/// addresses; the mapping is owned by client/group_files.
+/// group_memory: where a group's file is mapped, and its rules as validated. It holds plain
+/// addresses; client/group_files owns the mapping.
 ///
-/// Whatever is read from the file as an index is input: an impossible one ends at a slot that
-/// belongs to no message, and is noted (`broken`). The operation runs to its end and returns
-/// `corrupt`. Every number of the file is a base::shared_field or a word: it is loaded once,
-/// checked, and used.
+/// An index that is read from the file is untrusted input: an impossible one leads to a slot that
+/// belongs to no message, and sets `broken`. The operation runs to its end and returns `corrupt`.
+/// Every number of the file is a base::shared_field or a word: it is loaded once, checked, and
+/// used.
 
 #include <array>
 #include <chrono>
@@ -38,7 +38,7 @@ struct rules {
   std::uint32_t max_parked = 4096;
   std::int32_t max_deliver = 5;
   bool dead_letters = true;
-  std::uint64_t ack_wait = 0;  // 0: a lease has no end
+  std::uint64_t ack_wait = 0;  // 0: a lease does not end
   std::uint64_t max_lease = 0;
   std::uint32_t backoff_count = 0;
   std::array<std::uint64_t, layout::group_backoff_max> backoff{};
@@ -58,13 +58,13 @@ struct group_memory {
   layout::group_slot_details* details = nullptr;
   base::field32* chain = nullptr;  // of the hold arena: the next block
   std::byte* blocks = nullptr;
-  // From the validated header; never read from shared memory again.
+  // Copied from the validated header, and never read from shared memory again.
   std::uint32_t slot_count = 0, member_count = 0, key_capacity = 0, key_count = 0, block_count = 0;
   std::uint32_t key_number_mask = 0;  // key_table::number_mask
   std::uint64_t epoch = 0;
   group::rules rules;
 
-  mutable bool broken = false;  // an impossible index was met
+  mutable bool broken = false;  // an impossible index was found
 
   layout::group_slot& slot(std::uint32_t index) const noexcept {
     if (index < slot_count) [[likely]]
@@ -82,5 +82,15 @@ struct group_memory {
   }
   layout::group_lists& lists() const noexcept { return header->lists; }
 };
+
+/// The cursor of one lane: everything at or above it is unclaimed.
+struct lane_cursor {
+  std::uint64_t position = 0, seq = 0, filtered = 0, dropped = 0;
+};
+inline lane_cursor read_cursor(const layout::group_cursor& cursor) noexcept {
+  const auto& from = cursor.copy[sync::load_acquire(cursor.which) & 1];  // [Q2]
+  return {sync::load_relaxed(from.position), sync::load_relaxed(from.seq),
+          sync::load_relaxed(from.filtered), sync::load_relaxed(from.dropped)};
+}
 
 }  // namespace bus::group

@@ -2,8 +2,8 @@
 /// hold_arena: copies of messages that would pin the ring, and texts of failures, in chains of
 /// blocks.
 ///
-/// REQUIRES for all: the group's lock, but for `copy_out` of a chain that the caller's lease keeps.
-/// Free blocks are an index: repair makes them anew from the slots that have chains.
+/// REQUIRES for all: the group's lock, except `copy_out` of a chain that the caller's lease keeps.
+/// The free blocks are an index: repair rebuilds it from the slots that have chains.
 
 #include <algorithm>
 #include <cstring>
@@ -23,7 +23,7 @@ class hold_arena {
     return (bytes + layout::group_block_bytes - 1) / layout::group_block_bytes;
   }
 
-  /// Copies; the first block, or no_index: there is no room.
+  /// Copies the bytes. Returns the first block; no_index: there is no room.
   std::uint32_t put(const std::byte* from, std::uint64_t bytes) const noexcept {
     auto& lists = memory_.lists();
     const std::uint64_t count = std::max<std::uint64_t>(blocks_for(bytes), 1);
@@ -59,7 +59,7 @@ class hold_arena {
     }
   }
 
-  /// Gives a chain of `bytes` back.
+  /// Frees a chain of `bytes`.
   void drop(std::uint32_t first, std::uint64_t bytes) const noexcept {
     auto& lists = memory_.lists();
     std::uint64_t count = std::max<std::uint64_t>(blocks_for(bytes), 1);

@@ -1,16 +1,16 @@
 #pragma once
-/// key_table: which keys are busy, who holds them, and who waits. What is known of a key stays
-/// where it is while the key is busy; an index says where. A line of the index has 15 places, so
-/// that looking for a key touches one line of a small table, and guesses nothing.
+/// key_table: which keys are busy, which message holds each, and which wait. A key's entry stays in
+/// place while the key is busy, and an index finds it. A line of the index has 15 places, so that a
+/// search touches one line of a small table and needs no prediction.
 ///
 /// Invariants
-///   KEYS-1  A place is 0, or the number of the key's entry, + 1, below as many bits of the key's
-///       hash as there is room for: an entry that is not looked for is hardly ever looked at.
-///   KEYS-2  The last word of a line counts the keys in lines behind it whose home is it or a line
-///       before it: a search ends where it is 0.
+///   KEYS-1  A place is 0, or the number of the key's entry + 1 in the low bits, and above them as
+///           many bits of the key's hash as fit: other keys' entries are hardly ever read.
+///   KEYS-2  The last word of a line counts the keys in later lines whose home is this line or one
+///           before it: a search ends where it is 0.
 ///
-/// Two keys with one hash are one key: they are in order with each other, too.
-/// REQUIRES for all: the group's lock. An index: repair makes it anew.
+/// Two keys with one hash count as one key: they are ordered with each other, too.
+/// REQUIRES for all: the group's lock. The table is an index: repair rebuilds it.
 
 #include <bit>
 
@@ -51,7 +51,7 @@ class key_table {
     }
     return nullptr;
   }
-  /// It will be looked for soon.
+  /// Prefetches the line of a key that is searched for soon.
   void fetch(std::uint64_t key) const noexcept {
     sync::hardware::prefetch(reinterpret_cast<const std::byte*>(line(hash_of(key).home)));
   }
@@ -104,7 +104,7 @@ class key_table {
  private:
   struct hashed {
     std::uint32_t home;
-    std::uint32_t tag;  // never 0: no empty place has it
+    std::uint32_t tag;  // never 0, so it matches no empty place
   };
   hashed hash_of(std::uint64_t key) const noexcept {
     const std::uint64_t mixed = base::mix(key);
@@ -119,7 +119,7 @@ class key_table {
   base::field32& passed_by(std::uint32_t at) const noexcept {
     return line(at)[places_per_line - 1];
   }
-  // Which places of the line have this value in the bits of the mask: bit by bit.
+  // Bit i is set when place i of the line has this value in the bits of the mask.
   std::uint32_t places(std::uint32_t at, std::uint32_t value, std::uint32_t mask) const noexcept {
     const base::field32* from = line(at);
     std::uint32_t found = 0;

@@ -1,5 +1,5 @@
-// What a holder of the lock that died may have left: indexes that are half changed. Slots and
-// cursors are whole by GROUP-1 and GROUP-2; everything else is made of them.
+// Rebuilds the indexes that a dead holder of the lock may have left half changed. Slots and cursors
+// are whole by GROUP-1 and GROUP-2; everything else is derived from them.
 
 #include <algorithm>
 #include <vector>
@@ -19,8 +19,8 @@ struct repairer {
   const std::function<bool(std::uint32_t)>& knows_subject;
   std::vector<bool> used_blocks;
   std::vector<std::uint32_t> leased, ready, dying, in_rings, keyed;
-  // What slots say of themselves, read once: something may write over them meanwhile, and a sort
-  // that is told two things of one slot does not end.
+  // The words of the slots, read once: something may overwrite them during the repair, and a sort
+  // that sees two values of one slot does not end.
   struct copied {
     std::uint64_t location = 0, origin = 0, since = 0, key = 0;
   };
@@ -41,7 +41,7 @@ struct repairer {
     return layout::lane_of_origin(origin(index));
   }
 
-  /// Takes a chain of blocks for its own; false: it is none, or another one has part of it.
+  /// Claims a chain of blocks. False: it is invalid, or shares a block with another one.
   bool take_chain(std::uint32_t first, std::uint64_t bytes) {
     std::uint64_t count = std::max<std::uint64_t>(hold_arena::blocks_for(bytes), 1);
     std::vector<std::uint32_t> mine;
@@ -51,7 +51,7 @@ struct repairer {
       mine.push_back(at);
     }
     if (count == 0) {
-      m.chain[mine.back()] = no_index;  // nothing goes on from there
+      m.chain[mine.back()] = no_index;  // nothing continues from there
       return true;
     }
     for (const std::uint32_t at : mine) used_blocks[at] = false;
@@ -70,7 +70,7 @@ struct repairer {
     if (at >= layout::group_lanes_max || sync::load_relaxed(m.cursors[at].attached) == 0)
       return kind::bad;
     if (!c.knows_lane(at)) {
-      // nothing is dropped that cannot be judged: somebody else repairs it by hand
+      // A slot that cannot be checked here is not dropped: another process repairs it by hand
       m.broken = true;
       return kind::good;
     }
@@ -97,14 +97,14 @@ struct repairer {
         lane_cursor.position - location(index) > memory.capacity_bytes + memory.capacity_bytes / 2)
       return kind::bad;
     const std::uint64_t word = sync::load_relaxed(memory.word_at(location(index)));
-    // From where on a key was passed over: what an aborted publisher left may lie there.
+    // The record of a skipped slot may have been aborted.
     if (state == slot_state::skipped && word == (seq | layout::commit_aborted)) return kind::good;
     const auto shape = layout::record_shape::unpack(
         sync::load_relaxed(memory.word_at(location(index) + sizeof(layout::word))));
     return word == seq && is_sane(shape, memory) ? kind::good : kind::bad;
   }
 
-  /// Of a lane that the group has entered and this process cannot map.
+  /// In a lane that the group has entered and this process cannot map.
   bool is_out_of_reach(std::uint32_t index) const noexcept {
     const std::uint32_t at = lane(index);
     return at < layout::group_lanes_max && !c.knows_lane(at) &&
@@ -127,7 +127,7 @@ struct repairer {
     m.broken = false;
   }
 
-  // Every slot is judged by what it says of itself.
+  // Judges every slot by its own words.
   void sort_slots() {
     for (std::uint32_t index = 0; index < m.slot_count; ++index) {
       auto& slot = m.slots[index];
@@ -170,12 +170,12 @@ struct repairer {
           ++m.lists().delayed_count;
           break;
         case slot_state::skipped: take_back_uncounted(index); break;
-        default: break;  // parked: by their keys
+        default: break;  // parked: linked by their keys
       }
     }
   }
 
-  // What a claim passed over whose cursor was never stored is passed over again.
+  // Undoes the count of a claim whose cursor was never stored: its messages are passed over again.
   void take_back_uncounted(std::uint32_t index) noexcept {
     auto& details = m.details[index];
     if (lane(index) >= layout::group_lanes_max) return;
@@ -185,7 +185,7 @@ struct repairer {
       details.skipped = layout::pack_skipped(details.skipped_before, cursor);
   }
 
-  // GROUP-4: did the dead letter that was announced for this slot come to be?
+  // GROUP-4: was the dead letter that was announced for this slot written?
   bool was_written(std::uint32_t index) noexcept {
     const std::uint64_t intent = sync::load_relaxed(m.header->move_intent);
     if ((intent & 0xffffff) != index || sync::makes(sync::fault::dead_letter_written_again))
@@ -217,7 +217,7 @@ struct repairer {
     std::sort(leased.begin(), leased.end(),
               [&](std::uint32_t a, std::uint32_t b) { return copies[a].since < copies[b].since; });
     for (const std::uint32_t index : leased) {
-      // Of an extended one: it ends at a time of its own.
+      // An extended lease with an end of its own.
       if (m.details[index].due != 0 && m.details[index].lease_begin != 0)
         timers(m).add(index, m.details[index].due);
       else
@@ -251,7 +251,7 @@ struct repairer {
       if (skip != no_index) drop(skip);  // of two the later counts
       skip = index;
     }
-    // Who is out has the key, whatever else was made ready by who died.
+    // A message that is out has the key, whatever else the dead process made ready.
     const auto is_out = [&](std::uint32_t index) {
       const slot_status t = c.status(index);
       return t.state == slot_state::leased || t.state == slot_state::settled ||
@@ -265,7 +265,7 @@ struct repairer {
       if (index == skip || t.state == slot_state::free || t.state == slot_state::dying) continue;
       if (skip != no_index && t.acquired == 0 && lane(index) == lane(skip) &&
           layout::seq_of_origin(origin(index)) >= layout::seq_of_origin(origin(skip))) {
-        drop(index);  // looked at again, and not counted yet
+        drop(index);  // it is found again, and is not counted yet
         continue;
       }
       if (t.state == slot_state::delayed && m.rules.on_fail == fail_rule::skip) continue;
@@ -303,7 +303,7 @@ struct repairer {
 
   bool makes_sense(const layout::group_settled& queue) const noexcept {
     const std::uint64_t head = sync::load_relaxed(queue.head);
-    const std::uint64_t tail = sync::load_acquire(queue.tail);  // [Q3] the entries, too
+    const std::uint64_t tail = sync::load_acquire(queue.tail);  // [Q3] acquire: the entries, too
     bool sane = tail - head <= layout::group_settled::places;
     for (std::uint64_t at = head; sane && at != tail; ++at)
       sane = layout::slot_of_settled(sync::load_relaxed(
@@ -335,9 +335,9 @@ std::uint32_t core::repair(const std::function<bool(std::uint32_t)>& knows_subje
   r.link();
   sync::reach(sync::failpoint::group_repair_linked);
   r.free_the_rest();
-  // A queue that makes no sense is empty from now on; whoever adds to it finds itself passed over,
-  // and says so.
-  // not all of them are linked: another repair will do
+  // An invalid queue becomes empty. A member that adds to it finds that its entry was passed over,
+  // and sets `unlisted`.
+  // If the group is broken, not all slots are linked: another repair collects them.
   for (std::uint32_t member = 0; member < m_.member_count; ++member)
     if (m_.broken)
       break;
@@ -345,8 +345,8 @@ std::uint32_t core::repair(const std::function<bool(std::uint32_t)>& knows_subje
       collect_from(member);
     else
       sync::store_release(m_.settled[member].head, sync::load_acquire(m_.settled[member].tail));
-  sync::full_fence();                  // [Q3] pairs with the one in ack
-  if (!m_.broken) collect_unlisted();  // settled ones stand among the leases
+  sync::full_fence();                  // [Q3] pairs with the fence in ack
+  if (!m_.broken) collect_unlisted();  // settled slots are among the leases
   for (std::uint32_t lane = 0; lane < layout::group_lanes_max; ++lane)
     if (knows_lane(lane) && sync::load_relaxed(m_.cursors[lane].attached) != 0) update_pin(lane);
   sync::bump(m_.header->counters.repaired, 1);

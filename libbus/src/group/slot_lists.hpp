@@ -1,11 +1,11 @@
 #pragma once
-/// slot_lists: the lists that slots are in. Singly linked by `next` (free, ready, dying, the parked
-/// ones of a key), doubly by `lease_*` and `ring_*`.
+/// slot_lists: the lists of slots. Singly linked by `next` (free, ready, dying, the parked ones of
+/// a key), doubly by `lease_*` and `ring_*`.
 ///
-/// A slot that the caller has at hand already is passed along with its index: to find it again
+/// A slot that the caller already has is passed along with its index, because finding it again
 /// costs a check and three loads.
 ///
-/// REQUIRES for all: the group's lock. They are indexes: repair makes them anew.
+/// REQUIRES for all: the group's lock. The lists are indexes: repair rebuilds them.
 
 #include <algorithm>
 
@@ -13,7 +13,7 @@
 
 namespace bus::group {
 
-/// A queue through `next`.
+/// A queue linked by `next`.
 struct slot_queue {
   const group_memory& memory;
   base::field32& first;
@@ -54,7 +54,7 @@ inline slot_queue dying_queue(const group_memory& m) noexcept {
   return {m, l.dying_first, l.dying_last, l.dying_count};
 }
 
-// A stack: the slot that was used last is still in the cache.
+// A stack, because the slot that was used last is still in the cache.
 inline std::uint32_t take_free(const group_memory& m) noexcept {
   auto& l = m.lists();
   if (l.free_count != 0) {
@@ -80,7 +80,7 @@ inline void put_free(const group_memory& m, layout::group_slot& slot,
   ++l.free_count;
 }
 
-/// A list through two links: `Previous` and `Next` are members of the slot.
+/// A list with two links; `Previous` and `Next` are members of the slot.
 template <auto Previous, auto Next>
 struct linked_list {
   const group_memory& memory;
@@ -110,7 +110,7 @@ struct linked_list {
   }
   void remove(layout::group_slot& slot, std::uint32_t index) const noexcept {
     const std::uint32_t previous = slot.*Previous, next = slot.*Next;
-    // One that is in no list looks like the only one of it.
+    // A slot that is in no list looks like the only one of a list.
     if ((previous == no_index && first != index) || (next == no_index && last != index))
         [[unlikely]] {
       memory.broken = true;
@@ -126,7 +126,7 @@ using lease_list =
     linked_list<&layout::group_slot::lease_previous, &layout::group_slot::lease_next>;
 using ring_list = linked_list<&layout::group_slot::ring_previous, &layout::group_slot::ring_next>;
 
-/// All leases that end `ack_wait` after `since`, by that time.
+/// All leases that end `ack_wait` after `since`, in that order.
 inline lease_list leases(const group_memory& m) noexcept {
   return {m, m.lists().lease_first, m.lists().lease_last};
 }

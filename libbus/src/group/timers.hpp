@@ -1,8 +1,8 @@
 #pragma once
-/// timers: a heap of slots by the time that something is due: a retry, or a lease with a time of
-/// its own.
+/// timers: a heap of slots by the time that something is due: a retry, or the end of a lease that
+/// has its own.
 ///
-/// REQUIRES for all: the group's lock. An index: repair makes it anew from the slots' stories.
+/// REQUIRES for all: the group's lock. An index: repair rebuilds it from the slots' details.
 
 #include <utility>
 
@@ -12,7 +12,7 @@ namespace bus::group {
 
 class timers {
  public:
-  /// The number of timers is read once, here: what it says is checked, and used for all that this
+  /// Reads the number of timers once. It is checked here, and then used for everything that this
   /// object does.
   explicit timers(const group_memory& memory) noexcept
       : memory_(memory), count_(memory.lists().timer_count) {
@@ -76,9 +76,12 @@ class timers {
     place(b, first);
   }
   void rise(std::uint32_t at) const noexcept {
-    for (std::uint32_t above = (at - 1) / 2;
-         at != 0 && memory_.timers[at].due < memory_.timers[above].due; above = (at - 1) / 2)
-      exchange(at, std::exchange(at, above));
+    while (at != 0) {
+      const std::uint32_t above = (at - 1) / 2;
+      if (memory_.timers[at].due >= memory_.timers[above].due) return;
+      exchange(at, above);
+      at = above;
+    }
   }
   void sink(std::uint32_t at) const noexcept {
     while (at < count_) {

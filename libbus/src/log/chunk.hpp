@@ -1,7 +1,7 @@
 #pragma once
 /// chunk: a buffer that was read from a segment. Every record that points into it holds a
 /// reference, and its reader never writes into a chunk that anything else refers to, so a record's
-/// bytes cannot change or go away while the record exists.
+/// bytes neither change nor disappear while the record exists.
 ///
 /// Threads    one; the count is not atomic
 
@@ -17,7 +17,7 @@ namespace bus::log {
 class chunk_ref {
  public:
   chunk_ref() noexcept = default;
-  /// Of uninitialised bytes.
+  /// The bytes are uninitialised.
   static chunk_ref make(std::size_t bytes) {
     auto* made = static_cast<head*>(::operator new(sizeof(head) + bytes, alignment));
     new (made) head{1, bytes};
@@ -46,7 +46,7 @@ class chunk_ref {
 
   explicit operator bool() const noexcept { return head_ != nullptr; }
   bool operator==(const chunk_ref& other) const noexcept { return head_ == other.head_; }
-  /// Nothing else refers to it: it may be written.
+  /// True when nothing else refers to it, so that it may be written.
   bool is_unique() const noexcept { return head_ != nullptr && head_->references == 1; }
   std::size_t size() const noexcept { return head_ != nullptr ? head_->bytes : 0; }
   const std::byte* data() const noexcept { return reinterpret_cast<const std::byte*>(head_ + 1); }

@@ -75,7 +75,7 @@ int compressed_segment::read_table(std::uint64_t file_bytes, bool& found) {
   if (got < 0) return static_cast<int>(got);
   if (static_cast<std::size_t>(got) < sizeof table) return 0;
   std::memcpy(&table, bytes.data(), sizeof table);
-  // Each block has at least a unit of the file.
+  // Each block takes at least one unit of the file.
   if (table.magic != layout::log_block_table_magic ||
       table.block_count > file_bytes / layout::log_unit || table.segment_bytes > bytes_max ||
       table.block_count * log_block_bytes >= table.segment_bytes + log_block_bytes)
@@ -94,10 +94,10 @@ int compressed_segment::read_table(std::uint64_t file_bytes, bool& found) {
   return 0;
 }
 
-// BLOCKS-3. A head that proves itself tells where the next one is.
+// BLOCKS-3. A valid head gives the position of the next one.
 int compressed_segment::find_blocks() {
   std::vector<std::byte> chunk(1 << 20);
-  std::uint64_t from = 0, until = 0;  // what the chunk holds
+  std::uint64_t from = 0, until = 0;  // the range of the file that the chunk holds
   for (std::uint64_t at = layout::log_header_bytes; at + layout::log_unit <= file_bytes_;) {
     if (at < from || at + layout::log_unit > until) {
       const std::int64_t got = read_file(chunk, at);

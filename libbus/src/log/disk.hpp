@@ -1,11 +1,11 @@
 #pragma once
-/// disk: the one seam between the log and a disk. io_uring, plain POSIX and a simulated disk
-/// (tests) stand behind it.
+/// disk: the interface between the log and a disk. Implemented with io_uring, with plain POSIX
+/// calls, and by a simulated disk for tests.
 ///
-/// Answers are 0, or a count, or a negative errno. A call that was interrupted is repeated inside.
-/// A failed write or sync is final for what it covered: it is never repeated on the same bytes.
+/// Results are 0, a count, or a negative errno. An interrupted call is repeated inside.
+/// A failed write or sync is final for the bytes that it covered: it is never repeated on them.
 ///
-/// Threads    any, but for begin_write, begin_sync, reap and register_buffers: those from one
+/// Threads    any, but begin_write, begin_sync, reap and register_buffers are called by one thread
 
 #include <cstddef>
 #include <cstdint>
@@ -19,7 +19,7 @@ using disk_file = int;
 
 enum class disk_mode : std::uint8_t {
   read,
-  write,   // exists; may be read, too
+  write,   // must exist; may be read, too
   create,  // must not exist; may be read, too
 };
 
@@ -38,42 +38,44 @@ class disk {
   virtual ~disk() = default;
   virtual const char* name() const noexcept = 0;
 
-  /// The descriptor, or a negative errno. `direct`: past the page cache where the file system can.
+  /// The descriptor, or a negative errno. `direct`: bypasses the page cache where that is possible.
   virtual int open(const std::string& path, disk_mode mode, bool direct) = 0;
   virtual void close(disk_file file) = 0;
-  /// Of a file that has lost its name and was opened for writing: its space goes back a little at a
-  /// time, so that whoever syncs meanwhile does not wait for all of it. Unless somebody else still
-  /// reads it.
+  /// Closes a file that has lost its name and was opened for writing. Its space is freed in small
+  /// steps, so that a concurrent sync does not wait for all of it; all at once if it is still open
+  /// elsewhere.
   virtual void close_removed(disk_file file) { close(file); }
-  /// Bytes read: fewer than asked for at the end of the file only.
+  /// Returns the bytes read: fewer than requested only at the end of the file.
   virtual std::int64_t read(disk_file file, std::span<std::byte> into, std::uint64_t offset) = 0;
   virtual int write(disk_file file, std::span<const std::byte> from, std::uint64_t offset) = 0;
   virtual int reserve(disk_file file, std::uint64_t bytes) = 0;
-  /// Data and length.
+  /// Syncs data and length.
   virtual int sync(disk_file file) = 0;
   virtual std::int64_t size(disk_file file) = 0;
-  /// What offset and length of a direct write must be a multiple of.
+  /// Offset and length of a direct write must be multiples of it.
   virtual std::uint32_t alignment(disk_file file) = 0;
 
   virtual int rename(const std::string& from, const std::string& to) = 0;
   virtual int remove(const std::string& path) = 0;
-  virtual int make_directory(const std::string& path) = 0;  // 0 also when it exists
+  virtual int make_directory(const std::string& path) = 0;  // 0 if it exists, too
   virtual int sync_directory(const std::string& path) = 0;
   virtual int list(const std::string& path, std::vector<std::string>& names) = 0;
   virtual int space(const std::string& path, disk_space& found) = 0;
 
-  /// A write, and a sync of its data after it: answered by reap() with `token`. The bytes stay as
-  /// they are until then. `buffer`: index of a registered buffer that holds them, or -1.
+  /// Begins a write, and with `sync` a sync of its data after it; reap() returns the result with
+  /// `token`. The bytes must not change until then. `buffer`: index of the registered buffer that
+  /// holds them, or -1.
   virtual void begin_write(disk_file file, std::span<const std::byte> from, std::uint64_t offset,
                            bool sync, std::uint64_t token, int buffer) = 0;
   virtual void begin_sync(disk_file file, std::uint64_t token) = 0;
-  /// Everything begun is on its way; waits for an answer at most `wait_ns` when there is none yet.
+  /// Submits everything that was begun. If no result has come yet, waits for one, at most
+  /// `wait_ns`.
   virtual std::size_t reap(std::span<disk_completion> into, std::uint64_t wait_ns) = 0;
-  /// Memory that begin_write will name by index. Answers false where that brings nothing.
+  /// Registers memory that begin_write names by index. False: that has no effect here.
   virtual bool register_buffers(std::span<const std::span<std::byte>> buffers) = 0;
 };
 
-/// All of it or a negative errno; -EIO when the file ends before.
+/// Reads all of it. 0 or a negative errno; -EIO when the file ends before.
 inline int read_all(disk& from, disk_file file, std::span<std::byte> into, std::uint64_t offset) {
   const std::int64_t got = from.read(file, into, offset);
   if (got < 0) return static_cast<int>(got);

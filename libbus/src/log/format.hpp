@@ -1,10 +1,10 @@
 #pragma once
-/// format: how frames and records of a log are made and recognised.
+/// format: builds and recognises the frames and records of a log.
 ///
 /// A record in the log is the record of the ring with two words changed: word 0 holds its checksum
 /// and the low half of its sequence, word 3 the wall clock. The checksum is seeded with the log's
-/// id and the full sequence, and covers all bytes behind word 0, the padding too. So a record
-/// proves itself, wherever it is found.
+/// id and the full sequence, and covers all bytes after word 0, including the padding. So a record
+/// is recognised wherever it is found.
 /// Format     docs/format/log.md
 
 #include <algorithm>
@@ -24,8 +24,8 @@
 
 namespace bus::log {
 
-/// A record as it lies in a buffer that was read from a log. `bytes` keeps that buffer: `data` is
-/// valid as long as this record, or a copy of it, exists.
+/// A record in a buffer that was read from a log. `bytes` keeps that buffer: `data` is valid as
+/// long as this record, or a copy of it, exists.
 struct logged_record {
   const std::byte* data = nullptr;
   std::uint64_t seq = 0;
@@ -48,12 +48,12 @@ inline std::uint32_t record_crc(std::uint32_t seed, std::uint64_t seq, const std
   return base::crc32c(base::crc32c(seed, &seq, sizeof seq), record + 8, total_bytes - 8);
 }
 
-/// REQUIRES: `available` bytes at `at`, of them at least one unit. The record refers to no chunk
-/// yet.
+/// The record at `at`, if it is one; it refers to no chunk yet.
+/// REQUIRES: `available` bytes at `at`, at least one unit.
 std::optional<logged_record> parse_record(std::uint32_t seed, std::uint64_t seq,
                                           const std::byte* at, std::uint64_t available) noexcept;
 
-/// How many bytes a record at `at` claims to have; 0: it cannot be one.
+/// How many bytes a record at `at` would take; 0: it cannot be one.
 inline std::uint64_t claimed_bytes(const std::byte* at) noexcept {
   std::uint64_t shape;
   std::memcpy(&shape, at + 8, sizeof shape);
@@ -67,13 +67,13 @@ std::optional<layout::log_frame> parse_frame(std::uint32_t seed, const std::byte
 std::uint32_t segment_header_crc(layout::log_segment_header header) noexcept;
 std::optional<layout::log_segment_header> parse_segment_header(const std::byte* at) noexcept;
 
-/// Whose a log is. A stream id of 0: not known, and not asked for.
+/// The stream and lane that a log belongs to. A stream id of 0: not known, and not checked.
 struct log_owner {
   std::uint64_t stream_id = 0;
   std::uint32_t lane = 0;
 };
-/// A header that is whole, and names another log, lane or sequence than its file. `log_id`: 0 when
-/// it is not known.
+/// True for a valid header that names another log, stream, lane or sequence than expected.
+/// `log_id`: 0 when it is not known.
 inline bool is_foreign(const layout::log_segment_header& header, std::uint64_t log_id,
                        std::uint64_t base_seq, const log_owner& owner) noexcept {
   return (log_id != 0 && header.log_id != log_id) || header.base_seq != base_seq ||
@@ -81,15 +81,15 @@ inline bool is_foreign(const layout::log_segment_header& header, std::uint64_t l
           (header.stream_id != owner.stream_id || header.lane_index != owner.lane));
 }
 
-/// `table`: whole, with its offsets and padding; its own crc is left out.
+/// `table`: all of it, with offsets and padding; its own crc is left out.
 std::uint32_t block_table_crc(std::uint32_t seed, std::span<const std::byte> table) noexcept;
 constexpr std::uint64_t block_table_bytes(std::uint64_t block_count) noexcept {
   return base::round_up(sizeof(layout::log_block_table) + block_count * 8, layout::log_unit);
 }
 std::uint32_t block_head_crc(std::uint32_t seed, layout::log_block head) noexcept;
-/// Its sizes are possible.
+/// The head, if its checksum holds and its sizes are possible.
 std::optional<layout::log_block> parse_block(std::uint32_t seed, const std::byte* at) noexcept;
-/// With its head and padding.
+/// Including head and padding.
 constexpr std::uint64_t block_file_bytes(std::uint64_t stored_bytes) noexcept {
   return base::round_up(sizeof(layout::log_block) + stored_bytes, layout::log_unit);
 }
@@ -103,22 +103,22 @@ std::uint32_t subject_crc(std::uint64_t stream_id, const layout::log_subject& he
 /// "00000000000000000042.log"
 std::string segment_name(std::uint64_t base_seq);
 std::string index_name(std::uint64_t base_seq);
-/// Empty: not the name of a segment.
+/// Empty: it is not the name of a segment.
 std::optional<std::uint64_t> base_of_name(const std::string& name) noexcept;
 
-/// A reading of a lane's clock. It never goes back, and stands still while nobody knows better.
+/// A reading of a lane's clock. It never goes back, and stops while the time is not known.
 struct lane_time {
   std::uint32_t up_s = 0;
   std::uint32_t off_s = 0;
 };
-/// What has passed between the two. Of the time that the machine was off no more counts than of the
-/// time that it was up: nothing is old because of a wall clock alone.
+/// The time that passed between the two. Time that the machine was off counts at most as much as
+/// time that it was up, so nothing is old because of a wall clock alone.
 constexpr std::uint64_t seconds_between(const lane_time& then, const lane_time& now) noexcept {
   const std::uint64_t up = now.up_s - std::min(now.up_s, then.up_s);
   const std::uint64_t off = now.off_s - std::min(now.off_s, then.off_s);
   return up + std::min(up, off);
 }
-/// Both may be a second further than they say.
+/// Each reading may be up to a second low.
 constexpr bool is_older(const lane_time& then, const lane_time& now,
                         std::uint64_t age_ns) noexcept {
   return seconds_between(then, now) > age_ns / 1'000'000'000 + 1;
@@ -127,7 +127,7 @@ inline lane_time time_of(const layout::log_frame& frame) noexcept {
   return {frame.up_s, frame.off_s};
 }
 
-/// Builds one frame in a buffer of the caller's.
+/// Builds one frame in a buffer of the caller.
 class frame_builder {
  public:
   frame_builder(std::span<std::byte> buffer, std::uint64_t log_id, std::uint32_t align) noexcept
@@ -143,7 +143,7 @@ class frame_builder {
   std::uint64_t next_seq() const noexcept { return base_seq_ + count_; }
   std::uint64_t used_bytes() const noexcept { return used_; }
   std::uint64_t time_max_ns() const noexcept { return time_max_ns_; }
-  /// The lane's clock: what the frame says of the age of its records.
+  /// The lane's clock, from which the age of the records is known.
   void set_time(const lane_time& now) noexcept { time_ = now; }
   const lane_time& time() const noexcept { return time_; }
   bool fits(std::uint64_t total_bytes) const noexcept {
@@ -170,7 +170,7 @@ class frame_builder {
     used_ += total;
     ++count_;
   }
-  /// Takes the last `count` records back.
+  /// Takes back all but the first `count` records.
   void drop_to(std::uint32_t count, std::uint64_t used_bytes) noexcept {
     BUS_ASSERT(count <= count_ && used_bytes <= used_, count, count_, used_bytes, used_);
     count_ = count;

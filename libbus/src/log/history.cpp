@@ -23,7 +23,7 @@ int history::open(const log_owner& owner) {
   if (listed != 0) return listed;
   if (log_id_ != 0) return 0;
   if (bases_.empty()) return failure;
-  // Without a state any segment that is whole knows the id.
+  // Without a state, any valid segment has the id.
   for (const std::uint64_t base_seq : bases_) {
     segment_reader probe(*disk_);
     if (probe.open(segment_path(directory_, base_seq), 0, base_seq, owner_) == 0) {
@@ -38,7 +38,7 @@ int history::open(const log_owner& owner) {
 int history::list_bases() {
   const int listed = list_segments(*disk_, directory_, bases_);
   if (listed != 0) return listed;
-  // Meanwhile busd may have moved it aside, and named its own so.
+  // In the meantime busd may have moved the foreign file away and used its name.
   std::erase_if(foreign_, [&](std::uint64_t base_seq) {
     segment_reader probe(*disk_);
     return probe.open(segment_path(directory_, base_seq), log_id_, base_seq, owner_) == 0;
@@ -47,12 +47,13 @@ int history::list_bases() {
   return 0;
 }
 
-// Was what is below removed on purpose? Retention says so in the state before it removes a file.
+// True when lower sequences were removed on purpose. Retention records that in the state before it
+// removes a file.
 bool history::is_removed_below(std::uint64_t seq) {
   if (seq <= floor_) return true;
   int failure = 0;
   const auto state = read_state(*disk_, directory_, failure);
-  if (!state) return true;  // that is told elsewhere
+  if (!state) return true;  // a damaged state is reported elsewhere
   floor_ = std::max(floor_, state->first_seq);
   return seq <= floor_;
 }
@@ -83,7 +84,7 @@ void history::seek(std::uint64_t seq) noexcept {
   next_seq_ = seq;
 }
 
-// The segment is open afterwards, and stands at or before next_seq_.
+// Leaves the segment open, at or before next_seq_.
 int history::enter_segment(std::size_t index) {
   leave_segment();
   index_ = index;
@@ -96,7 +97,7 @@ int history::enter_segment(std::size_t index) {
   const auto after =
       std::upper_bound(entries.begin(), entries.end(), next_seq_,
                        [](std::uint64_t seq, const auto& entry) { return seq < entry.seq; });
-  // A hint: believed only where a frame begins with that sequence.
+  // A hint: used only where a frame begins with that sequence.
   for (auto at = after; at != entries.begin();) {
     --at;
     if (segment_.has_frame_at(at->seq, at->offset)) {
@@ -111,14 +112,14 @@ std::uint64_t history::segment_end() const noexcept {
   return index_ + 1 < bases_.size() ? bases_[index_ + 1] : ~0ull;
 }
 
-// Sequences from next_seq_ up to `upto` are not there.
+// The sequences from next_seq_ up to `upto`, exclusive, are missing.
 walk_outcome history::report(std::uint64_t upto, layout::log_gap reason) {
   loss_ = {next_seq_, upto - next_seq_, reason};
   next_seq_ = upto;
   return walk_outcome::gap;
 }
 
-// Was this gap announced by the segment behind it?
+// True when the segment after the gap announces it.
 bool history::is_known_gap(std::uint64_t first, layout::log_gap& reason) const noexcept {
   if (!segment_.header() || segment_.header()->gap_reason == 0 ||
       first < segment_.header()->gap_first)
@@ -144,12 +145,12 @@ walk_outcome history::locate() {
         after == bases_.begin() ? 0 : static_cast<std::size_t>(after - bases_.begin()) - 1;
     const int entered = enter_segment(index);
     if (entered == 0) return walk_outcome::record;
-    if (entered == -ESTALE) {  // not of this log: the segment before goes on
+    if (entered == -ESTALE) {  // foreign: the segment before continues here
       damages_.push_back({0, segment_.file_bytes(), bases_[index], 0});
       foreign_.push_back(bases_[index]);
       segment_.close();
     } else if (entered != -ENOENT) {
-      return fail(entered);  // else it was removed this moment
+      return fail(entered);  // otherwise it was just removed
     }
   }
 }
@@ -184,9 +185,9 @@ walk_outcome history::next(logged_record& found, std::uint64_t limit) {
                                        ? segment_.next(record)
                                        : walk_outcome::end;
       if (outcome == walk_outcome::failure) return fail(segment_.failure());
-      if (outcome == walk_outcome::gap) continue;  // what comes next has its sequence
+      if (outcome == walk_outcome::gap) continue;  // the next record has its sequence
       if (outcome == walk_outcome::record) {
-        if (record.seq < next_seq_) {  // on the way to where we start
+        if (record.seq < next_seq_) {  // on the way to the start
           damages_before_ = segment_.damages().size();
           continue;
         }
@@ -201,16 +202,16 @@ walk_outcome history::next(logged_record& found, std::uint64_t limit) {
       looked_for_ = 0;
       return walk_outcome::record;
     }
-    // The record is not where it should be. What this segment has next, if anything:
+    // The record is not where it should be. The next sequence of this segment, if any:
     const std::uint64_t there = pending_ ? pending_->seq : std::max(segment_.expected(), next_seq_);
-    if (end != ~0ull && (there >= end || !pending_)) {  // nothing more of its own
-      // Its end may be lost with its length: then that is told when it is opened.
+    if (end != ~0ull && (there >= end || !pending_)) {  // it has no more of its own
+      // If its end was lost with its length, opening it has reported that.
       layout::log_gap reason =
           segment_.damages().empty() && segment_.hole_reason() == layout::log_gap::superseded
               ? layout::log_gap::superseded
               : layout::log_gap::corrupt;
       if (reason == layout::log_gap::superseded && segment_.header()->end_seq < end) {
-        // It does not stand for everything up to the next one: a segment in between is missing.
+        // It does not cover everything up to the next one: a segment in between is missing.
         if (next_seq_ < segment_.header()->end_seq)
           return report(segment_.header()->end_seq, reason);
         reason = layout::log_gap::corrupt;
@@ -221,8 +222,8 @@ walk_outcome history::next(logged_record& found, std::uint64_t limit) {
       next_seq_ = first;
       if (located == walk_outcome::end) return at_end(limit);
       if (located != walk_outcome::record) return located;
-      if (bases_[index_] < end) continue;  // the one behind is another log's: this one goes on
-      // What the next segment announces may begin behind what is missing here.
+      if (bases_[index_] < end) continue;  // that one is foreign: this one continues
+      // The gap that the next segment announces may begin after what is missing here.
       if (segment_.header() && segment_.header()->gap_reason != 0 &&
           first < segment_.header()->gap_first && segment_.header()->gap_first < end)
         return report(segment_.header()->gap_first, reason);
@@ -230,7 +231,7 @@ walk_outcome history::next(logged_record& found, std::uint64_t limit) {
       return report(end, reason);
     }
     if (!pending_ && limit == ~0ull) return at_end(limit);
-    // It may have been written anew elsewhere meanwhile: look once more. Not what was superseded.
+    // It may have been rewritten in a newer segment: check once more, unless it was superseded.
     if (looked_for_ != next_seq_ && !(pending_ && frame_gap() == layout::log_gap::superseded)) {
       looked_for_ = next_seq_;
       leave_segment();
@@ -242,7 +243,7 @@ walk_outcome history::next(logged_record& found, std::uint64_t limit) {
   return walk_outcome::end;
 }
 
-// Nothing more is there. What the state says must be there is missing then.
+// There are no more segments, so the rest of what the state requires is missing.
 walk_outcome history::at_end(std::uint64_t limit) {
   const std::uint64_t upto = limit == ~0ull ? must_reach_ : std::min(limit, must_reach_);
   if (next_seq_ > upto) return walk_outcome::end;
@@ -250,7 +251,7 @@ walk_outcome history::at_end(std::uint64_t limit) {
                 is_removed_below(upto + 1) ? layout::log_gap::removed : layout::log_gap::corrupt);
 }
 
-// Does its header say that everything in front of it is older?
+// True when the segment's header states that everything before it is older.
 bool history::is_all_older_before(std::uint64_t base_seq, std::uint64_t time_ns) {
   const int file = disk_->open(segment_path(directory_, base_seq), disk_mode::read, false);
   if (file < 0) return false;
@@ -263,8 +264,8 @@ bool history::is_all_older_before(std::uint64_t base_seq, std::uint64_t time_ns)
          header->before_s != ~0u && std::uint64_t{header->before_s} * 1'000'000'000 < time_ns;
 }
 
-// Is every record of a segment that is not the last surely older? Its index knows of all but the
-// end.
+// True when every record of a segment other than the last is certainly older. The index covers all
+// but its end.
 bool history::is_all_older_in(std::uint64_t base_seq, std::uint64_t time_ns) {
   segment_reader reader(*disk_);
   if (reader.open(segment_path(directory_, base_seq), log_id_, base_seq, owner_) != 0) return false;
@@ -285,8 +286,8 @@ bool history::is_all_older_in(std::uint64_t base_seq, std::uint64_t time_ns) {
   return outcome == walk_outcome::end && reader.damages().empty() && reader.unreadable_bytes() == 0;
 }
 
-// A place in front of which everything is older, as near to the first record that is not as can be
-// told cheaply. Clocks are set: times need not rise with sequences, neither over segments nor
+// Finds a position before which everything is older, as near to the first newer record as is cheap
+// to find. Wall clocks are set, so times need not rise with sequences, neither over segments nor
 // within one.
 int history::seek_time(std::uint64_t time_ns) {
   const int listed = list_bases();

@@ -13,7 +13,7 @@ namespace {
 std::string state_path(const std::string& directory) { return directory + "/state"; }
 
 int put_state(disk& to, disk_file file, const layout::log_state& state) {
-  // The whole stride: whatever damaged the copy's surroundings is mended, too.
+  // The whole stride, which also repairs damage around the copy.
   std::byte copy[layout::log_state_stride] = {};
   std::memcpy(copy, &state, sizeof state);
   const int failed = to.write(file, copy, (state.generation % 2) * layout::log_state_stride);
@@ -46,7 +46,7 @@ std::optional<layout::log_state> read_state(disk& from, const std::string& direc
     return std::nullopt;
   }
   std::vector<std::byte> bytes(layout::log_state_file_bytes);
-  std::uint64_t unreadable = 0;  // one of the copies may be: then it is damaged
+  std::uint64_t unreadable = 0;  // one of the copies may be unreadable: then it is damaged
   const std::int64_t got = read_around(from, file, bytes, 0, unreadable);
   from.close(file);
   if (got < 0) {
@@ -116,14 +116,14 @@ int write_state(disk& to, const std::string& directory, layout::log_state& state
   next.crc = state_crc(next);
   const int failed = put_state(to, file, next);
   to.close(file);
-  // Also after a failure: its copy may be torn, and the other one must stay whole. The next try
-  // goes to the same place.
+  // Not after a failure: the copy may be torn, and the next try goes to the same slot, so that the
+  // other copy stays whole.
   if (failed == 0) state = next;
   return failed;
 }
 
 int create_state(disk& to, const std::string& directory, layout::log_state& state) {
-  // Under its name it is whole, whenever the power fails.
+  // Under its final name it is whole, whenever the power fails.
   const std::string path = state_path(directory) + ".tmp";
   (void)to.remove(path);
   const int file = to.open(path, disk_mode::create, false);

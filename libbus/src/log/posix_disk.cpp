@@ -25,7 +25,7 @@ int answer(int outcome) noexcept { return outcome == 0 ? 0 : -errno; }
 }  // namespace
 
 int posix_disk::open(const std::string& path, disk_mode mode, bool direct) {
-  // a FIFO in the place of a file: do not wait for it
+  // O_NONBLOCK: there may be a FIFO in place of the file
   int flags = O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
   if (mode == disk_mode::read) flags |= O_RDONLY;
   if (mode == disk_mode::write) flags |= O_RDWR;
@@ -34,15 +34,14 @@ int posix_disk::open(const std::string& path, disk_mode mode, bool direct) {
   if (!opened) return -errno;
   struct ::stat found {};
   if (::fstat(opened.get(), &found) != 0) return -errno;
-  // What is read is a file: a FIFO, a socket or a device in its place may make whoever reads it
-  // wait.
+  // Only a regular file is read: a FIFO, a socket or a device in its place might block the reader.
   if (!S_ISREG(found.st_mode) && (mode == disk_mode::read || !S_ISCHR(found.st_mode)))
     return -ENXIO;
   if (mode == disk_mode::create) (void)::fchmod(opened.get(), 0600);  // whatever the umask is
   const int file = opened.release();
-  // Not with open(): on a file system without O_DIRECT that fails after it has made the file.
+  // Not with open(), which fails on a file system without O_DIRECT after it has created the file.
   if (direct) (void)::fcntl(file, F_SETFL, O_DIRECT);
-  // A log is read in large portions by whoever knows where it goes on: reading ahead would only
+  // Readers of a log read in large portions and know where they continue, so read-ahead would only
   // fetch what is being written.
   if (mode == disk_mode::read) (void)::posix_fadvise(file, 0, 0, POSIX_FADV_RANDOM);
   return file;
@@ -52,12 +51,12 @@ void posix_disk::close(disk_file file) {
   if (file >= 0) ::close(file);
 }
 
-// A journal that is committed while much was freed writes, and discards, all of it first.
+// A journal commit that follows a large free first writes, and discards, all of it.
 void posix_disk::close_removed(disk_file file) {
   constexpr std::int64_t freed_at_once = 2 << 20;
   struct ::stat found {};
-  // It may have another name; and a lease for writing is granted to the only one that has it open.
-  // (Should somebody want it in the moment that we have it, the signal is one that is ignored.)
+  // The file may have another name. A write lease is granted only if nothing else has the file
+  // open. If another process opens it while we hold the lease, the signal is one that is ignored.
   (void)::fcntl(file, F_SETSIG, SIGURG);
   if (::fstat(file, &found) == 0 && found.st_nlink == 0 &&
       ::fcntl(file, F_SETLEASE, F_WRLCK) == 0) {
@@ -123,7 +122,7 @@ std::uint32_t posix_disk::alignment(disk_file file) {
       (found.stx_mask & STATX_DIOALIGN) != 0 && found.stx_dio_offset_align != 0)
     return std::max<std::uint32_t>(512, found.stx_dio_offset_align);
 #endif
-  return 4096;  // the kernel cannot tell: what every disk takes
+  return 4096;  // the kernel does not report it: what every disk accepts
 }
 
 int posix_disk::rename(const std::string& from, const std::string& to) {
@@ -160,7 +159,7 @@ int posix_disk::list(const std::string& path, std::vector<std::string>& names) {
 int posix_disk::space(const std::string& path, disk_space& found) {
   struct ::statvfs facts {};
   if (::statvfs(path.c_str(), &facts) != 0) return -errno;
-  // As df counts: what is kept for root is neither used nor free.
+  // As df counts: blocks reserved for root are neither used nor free.
   const std::uint64_t used = std::uint64_t{facts.f_blocks} - facts.f_bfree;
   found.total_bytes = (used + facts.f_bavail) * facts.f_frsize;
   found.free_bytes = std::uint64_t{facts.f_bavail} * facts.f_frsize;

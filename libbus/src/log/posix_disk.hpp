@@ -1,6 +1,6 @@
 #pragma once
-/// posix_disk: the disk by plain system calls. Writes are made at once; reap() only hands out their
-/// answers.
+/// posix_disk: a disk by plain system calls. Writes complete at once; reap() only returns their
+/// results.
 
 #include <deque>
 

@@ -1,5 +1,5 @@
 #pragma once
-/// read_around: reads what can be read of a file of which some pages cannot.
+/// read_around: reads a file some of whose pages cannot be read.
 
 #include <cstddef>
 #include <cstdint>
@@ -9,13 +9,12 @@
 
 namespace bus::log {
 
-/// Comes instead of what is lost: it is part of nothing that a log holds, so whoever walks over it
-/// finds damage.
+/// Replaces what is lost. No part of a log consists of it, so a reader finds damage there.
 inline constexpr std::byte lost_byte{0xff};
 
-/// As disk::read(). A page that the disk cannot read (EIO, also when asked once more) comes as
-/// lost_byte and is counted in `unreadable_bytes`. EIO when nothing of the file can be read: then
-/// it is the disk.
+/// As disk::read(). A page that the disk cannot read (EIO twice) is filled with lost_byte and
+/// counted in `unreadable_bytes`. -EIO when none of it, nor the file's first or last byte, can be
+/// read, because then the disk has failed.
 std::int64_t read_around(disk& from, disk_file file, std::span<std::byte> into,
                          std::uint64_t offset, std::uint64_t& unreadable_bytes);
 

@@ -1,6 +1,6 @@
 #pragma once
 /// segment_file: a segment's bytes as they were written, whether the file is compressed or not.
-/// What cannot be read of it comes as lost_byte.
+/// Unreadable parts read as lost_byte.
 ///
 /// Threads    one
 
@@ -21,16 +21,16 @@ class segment_file {
   segment_file& operator=(const segment_file&) = delete;
   ~segment_file() { close(); }
 
-  /// `log_id`: 0 takes the header's word for it. 0 or a negative errno.
+  /// `log_id`: 0 uses the header's. 0 or a negative errno.
   int open(const std::string& path, std::uint64_t log_id);
   void close() noexcept;
   bool is_open() const noexcept { return file_ >= 0; }
 
   std::uint64_t bytes() const noexcept { return bytes_; }
-  /// From here on there are only zeroes, and they are of no record.
+  /// From here on there are only zeroes that belong to no record.
   std::uint64_t data_end() const noexcept { return compressed_ ? compressed_->data_end() : bytes_; }
   bool is_compressed() const noexcept { return compressed_.has_value(); }
-  /// False: what holds the blocks together is damaged.
+  /// False: the table of blocks or the length of a compressed file is damaged.
   bool is_whole() const noexcept { return !compressed_ || compressed_->is_whole(); }
 
   /// As disk::read().

@@ -8,10 +8,10 @@ namespace bus::log {
 namespace {
 
 constexpr std::uint64_t unit = layout::log_unit;
-constexpr std::uint64_t resync_budget = 64;  // bytes that are summed up, per byte of the file
+constexpr std::uint64_t resync_budget = 64;  // bytes checksummed per byte of the file
 
 bool is_zero(const std::byte* at, std::uint64_t bytes) noexcept {
-  // memcmp against itself, shifted: the first byte decides for all.
+  // memcmp with itself, shifted by one: the first byte decides for all.
   return bytes == 0 ||
          (at[0] == std::byte{0} && (bytes == 1 || std::memcmp(at, at + 1, bytes - 1) == 0));
 }
@@ -48,7 +48,7 @@ int segment_reader::open(const std::string& path, std::uint64_t log_id, std::uin
   } else {
     align_ = header_->align_bytes;
     durable_upto_ = header_->durable_upto;
-    // It had its length before it had its name.
+    // The file had its length before it had its name.
     if (file_bytes_ < header_->segment_bytes)
       damages_.push_back({file_bytes_, header_->segment_bytes - file_bytes_, base_seq, 0});
     if (available >= layout::log_header_bytes &&
@@ -103,7 +103,7 @@ const std::byte* segment_reader::need(std::uint64_t offset, std::uint64_t bytes,
   return buffer_.data();
 }
 
-// READER-4: another one while a record refers to the present one.
+// READER-4: takes another buffer while a record refers to this one.
 std::byte* segment_reader::writable_buffer(std::uint64_t bytes) {
   if (!buffer_.is_unique()) std::swap(buffer_, spare_);
   if (!buffer_.is_unique() || buffer_.size() < bytes)
@@ -124,7 +124,7 @@ bool segment_reader::all_zero(std::uint64_t from, std::uint64_t to) {
   return true;
 }
 
-// A frame of this log, at or above the sequence that comes next?
+// Enters a frame of this log at `at`, if there is one whose sequence is not below the next.
 bool segment_reader::try_frame(std::uint64_t at) {
   std::uint64_t available = 0;
   const std::byte* bytes = need(at, unit, available);
@@ -151,7 +151,7 @@ walk_outcome segment_reader::next(logged_record& found) {
     }
     const std::byte* at = need(at_, unit, available);
     if (at == nullptr) return walk_outcome::failure;
-    if (available < unit) return walk_outcome::end;  // cut while we looked
+    if (available < unit) return walk_outcome::end;  // cut off in the meantime
     const std::uint64_t claimed = claimed_bytes(at);
     std::uint32_t low;
     std::memcpy(&low, at, sizeof low);
@@ -167,12 +167,12 @@ walk_outcome segment_reader::next(logged_record& found) {
       found.bytes = buffer_;
       return walk_outcome::record;
     }
-    // The end of a frame, as a rule: the next one starts at the next multiple of align.
+    // Usually the end of a frame: the next one starts at the next multiple of align.
     const std::uint64_t from = at_;
     const std::uint64_t frame_at = base::round_up(at_, align_);
     const bool is_complete = from == frame_end_;
     if (all_zero(from, frame_at) && try_frame(frame_at)) {
-      // Zeroes instead of records that a frame announced; or a hole, where none is made.
+      // Zeroes in place of records that a frame announced, or a hole in a segment without holes.
       if (!is_complete ||
           (frame_.base_seq > expected_ && hole_reason() == layout::log_gap::corrupt))
         damages_.push_back({from, frame_at - from, expected_, frame_.base_seq - expected_});
@@ -188,10 +188,10 @@ walk_outcome segment_reader::next(logged_record& found) {
   }
 }
 
-// Not what was expected here. Everything behind is tried, unit by unit; `record` means: go on.
+// The expected record is not here. Tries every following unit; `record` means: continue.
 walk_outcome segment_reader::resync() {
   const std::uint64_t from = at_;
-  // A payload may be made of what looks like heads of large records: trying them all must end.
+  // A payload may consist of what looks like heads of large records, so the work must be bounded.
   std::uint64_t budget = resync_budget * data_end_;
   for (std::uint64_t at = from; at + unit <= data_end_; at += unit) {
     std::uint64_t available = 0;
@@ -201,7 +201,7 @@ walk_outcome segment_reader::resync() {
     std::uint64_t first;
     std::memcpy(&first, bytes, sizeof first);
     if (first == 0) {
-      // Zeroes run long behind the end.
+      // There are long runs of zeroes after the end.
       std::uint64_t skip = unit;
       while (skip + unit <= available && is_zero(bytes + skip, unit)) skip += unit;
       if (skip > unit) at += skip - unit;
@@ -216,7 +216,7 @@ walk_outcome segment_reader::resync() {
     }
     const std::uint64_t ahead = static_cast<std::uint32_t>(static_cast<std::uint32_t>(first) -
                                                            static_cast<std::uint32_t>(expected_));
-    if (ahead > (data_end_ - from) / unit) continue;  // more than ever fit in between
+    if (ahead > (data_end_ - from) / unit) continue;  // more than fit in between
     const std::uint64_t claimed = claimed_bytes(bytes);
     if (claimed == 0 || at + claimed > data_end_ || claimed > budget) continue;
     budget -= claimed;

@@ -33,7 +33,7 @@ int read_subjects(disk& from, const std::string& path, std::uint64_t stream_id,
   const int file = from.open(path, disk_mode::read, false);
   if (file < 0) return file;
   const std::int64_t size = from.size(file);
-  constexpr std::int64_t largest = 8ll << 30;  // 16 million subjects of 255 bytes have half of it
+  constexpr std::int64_t largest = 8ll << 30;  // twice what 16 million subjects of 255 bytes take
   if (size < 0 || size > largest) {
     from.close(file);
     return size < 0 ? static_cast<int>(size) : -EFBIG;

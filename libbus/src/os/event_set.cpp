@@ -11,7 +11,7 @@ namespace bus::os {
 
 result<fd> make_timer() {
   fd made(::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
-  if (!made) return failure(errno, "cannot make a timer");
+  if (!made) return failure(errno, "cannot create a timer");
   return made;
 }
 
@@ -24,7 +24,7 @@ void set_timer(int timer, std::chrono::nanoseconds after) noexcept {
 
 result<fd> make_event_set(int first, int second) {
   fd made(::epoll_create1(EPOLL_CLOEXEC));
-  if (!made) return failure(errno, "cannot make an event descriptor");
+  if (!made) return failure(errno, "cannot create an event descriptor");
   for (const int member : {first, second}) {
     epoll_event event{};
     event.events = EPOLLIN;

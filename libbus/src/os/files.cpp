@@ -85,7 +85,7 @@ result<fd> create_nameless(const std::string& directory, std::uint64_t bytes,
                            std::uint64_t reserved_bytes, unsigned mode) {
   fd file(::open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, mode));
   if (!file)
-    return failure(errno, "cannot make a file in " + directory, errno == ENOSPC ? space_fix : "");
+    return failure(errno, "cannot create a file in " + directory, errno == ENOSPC ? space_fix : "");
   if (::fchmod(file.get(), mode) != 0)
     return failure(errno, "cannot set the mode of a file in " + directory);
   {
@@ -93,7 +93,7 @@ result<fd> create_nameless(const std::string& directory, std::uint64_t bytes,
     if (::ftruncate(file.get(), static_cast<off_t>(bytes)) != 0) {
       const int failed = errno;
       if (failed == EFBIG) guard.failed();
-      return failure(failed, "cannot size a file in " + directory,
+      return failure(failed, "cannot set the size of a file in " + directory,
                      failed == EFBIG ? size_limit_fix : space_fix);
     }
   }
@@ -131,7 +131,7 @@ bool empty_file(int file) noexcept { return ::ftruncate(file, 0) == 0; }
 result<void> give_name(int file, const std::string& path) {
   if (::linkat(AT_FDCWD, proc_path(file).c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) == 0)
     return {};
-  return failure(errno, "cannot name " + path);
+  return failure(errno, "cannot link " + path);
 }
 
 result<opened> open_existing(const std::string& path, bool writable) {
@@ -143,7 +143,7 @@ result<opened> open_existing(const std::string& path, bool writable) {
   if (::fstat(found.file.get(), &facts) != 0) return failure(errno, "cannot stat " + path);
   if (!S_ISREG(facts.st_mode))
     return error{errc::corrupt, 0, "cannot use " + path, "it is not a regular file",
-                 "see what put it there, and move it away"};
+                 "find out what put it there, and move it away"};
   found.bytes = static_cast<std::uint64_t>(facts.st_size);
   found.owner_uid = facts.st_uid;
   found.stamp = stamp_of(facts);
@@ -178,7 +178,7 @@ result<void> read_start(int file, void* into, std::size_t bytes, const std::stri
     if (got < 0) return failure(errno, "cannot read " + path);
     if (got == 0)
       return error{errc::corrupt, 0, "cannot use " + path, "it is too short: truncated",
-                   "bus doctor tells what is damaged"};
+                   "bus doctor shows what is damaged"};
     done += static_cast<std::size_t>(got);
   }
   return {};
@@ -190,7 +190,7 @@ result<void> make_directory(const std::string& path, unsigned mode) {
     return {};
   }
   if (errno == EEXIST) return {};
-  return failure(errno, "cannot make the directory " + path, errno == ENOSPC ? space_fix : "");
+  return failure(errno, "cannot create the directory " + path, errno == ENOSPC ? space_fix : "");
 }
 
 result<std::vector<directory_entry>> list_entries(const std::string& path) {
@@ -250,14 +250,14 @@ result<void> rename_path(const std::string& from, const std::string& to) {
 
 result<void> make_text_link(const std::string& path, const std::string& text) {
   if (::symlink(text.c_str(), path.c_str()) == 0) return {};
-  return failure(errno, "cannot make " + path);
+  return failure(errno, "cannot create " + path);
 }
 
 result<void> make_link(const std::string& path, const std::string& target) {
   const std::string early = path + ".new";
   ::unlink(early.c_str());
   if (::symlink(target.c_str(), early.c_str()) != 0 || ::rename(early.c_str(), path.c_str()) != 0)
-    return failure(errno, "cannot make the link " + path);
+    return failure(errno, "cannot create the link " + path);
   return {};
 }
 
@@ -279,9 +279,9 @@ result<void> leave_mark(const std::string& directory, const std::string& name) {
   const std::string path = directory + "/" + name;
   const fd file(
       ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600));
-  if (!file || ::fsync(file.get()) != 0) return failure(errno, "cannot make " + path);
+  if (!file || ::fsync(file.get()) != 0) return failure(errno, "cannot create " + path);
   const fd parent(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!parent || ::fsync(parent.get()) != 0) return failure(errno, "cannot make " + path);
+  if (!parent || ::fsync(parent.get()) != 0) return failure(errno, "cannot create " + path);
   return {};
 }
 
@@ -380,7 +380,7 @@ bool file_lock::still_named() const noexcept {
 fd open_nothing() noexcept { return fd(::open("/", O_PATH | O_CLOEXEC)); }
 
 result<fd> make_fifo(const std::string& path, unsigned mode) {
-  if (::mkfifo(path.c_str(), mode) != 0) return failure(errno, "cannot make the doorbell " + path);
+  if (::mkfifo(path.c_str(), mode) != 0) return failure(errno, "cannot create doorbell " + path);
   (void)::chmod(path.c_str(), mode);  // independent of the umask
   fd both(::open(path.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW));
   if (!both) {

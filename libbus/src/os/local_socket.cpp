@@ -27,7 +27,7 @@ bool fill_address(const std::string& path, ::sockaddr_un& address) {
 
 error too_long(const std::string& path) {
   return {errc::invalid_argument, ENAMETOOLONG, "cannot use the socket " + path,
-          "a socket's path has at most 107 bytes", "use a shorter BUS_ROOT or bus name"};
+          "a socket path is limited to 107 bytes", "use a shorter BUS_ROOT or bus name"};
 }
 
 bool wait_for(int socket, short events, socket_deadline until) {
@@ -44,8 +44,7 @@ bool wait_for(int socket, short events, socket_deadline until) {
 }
 
 error timed_out() {
-  return {errc::timed_out, 0, "no answer on a control socket", "the other side does not answer",
-          ""};
+  return {errc::timed_out, 0, "no answer on a control socket", "the peer does not respond", ""};
 }
 
 }  // namespace
@@ -54,11 +53,12 @@ result<fd> connect_local(const std::string& path) {
   ::sockaddr_un address;
   if (!fill_address(path, address)) return too_long(path);
   fd made(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!made) return failure(errno, "cannot make a socket");
+  if (!made) return failure(errno, "cannot create a socket");
   if (::connect(made.get(), reinterpret_cast<const ::sockaddr*>(&address), sizeof address) == 0)
     return made;
   if (errno == ENOENT || errno == ECONNREFUSED)
-    return error{errc::not_found, errno, "cannot connect to " + path, "nobody listens there", ""};
+    return error{errc::not_found, errno, "cannot connect to " + path, "no process listens on it",
+                 ""};
   return failure(errno, "cannot connect to " + path);
 }
 
@@ -66,7 +66,7 @@ result<fd> listen_local(const std::string& path) {
   ::sockaddr_un address;
   if (!fill_address(path, address)) return too_long(path);
   fd made(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!made) return failure(errno, "cannot make a socket");
+  if (!made) return failure(errno, "cannot create a socket");
   // Bound under another name first: no client can connect before the mode is set and it listens.
   const std::string early = path + ".new";
   if (!fill_address(early, address)) return too_long(path);
@@ -93,7 +93,7 @@ result<std::uint32_t> peer_uid(int socket) {
   ::ucred who{};
   ::socklen_t size = sizeof who;
   if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &who, &size) != 0)
-    return failure(errno, "cannot tell who is at the other end of a socket");
+    return failure(errno, "cannot identify the peer of a socket");
   return who.uid;
 }
 
@@ -121,8 +121,7 @@ result<std::string> receive_exactly(int socket, std::size_t bytes, socket_deadli
     if (count > 0) {
       done += static_cast<std::size_t>(count);
     } else if (count == 0) {
-      return error{errc::closed, 0, "cannot receive on a control socket",
-                   "the other side closed it", ""};
+      return error{errc::closed, 0, "cannot receive on a control socket", "the peer closed it", ""};
     } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
       if (!wait_for(socket, POLLIN, until)) return timed_out();
     } else if (errno != EINTR) {

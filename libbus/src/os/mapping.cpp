@@ -52,7 +52,7 @@ void advise(std::byte* at, std::uint64_t bytes, int advice) noexcept {
 // forget it.
 void mapping::drop() noexcept {
   if (regions_ && regions_->maker != ::getpid()) (void)regions_.release();
-  if (regions_ && bytes_ > step_bytes) advise(data_, bytes_, MADV_DONTNEED);
+  if (regions_ && bytes_ > step_bytes && !at_once_) advise(data_, bytes_, MADV_DONTNEED);
   regions_.reset();
 }
 
@@ -60,13 +60,15 @@ mapping::mapping() noexcept = default;
 mapping::mapping(mapping&& other) noexcept
     : regions_(std::move(other.regions_)),
       data_(std::exchange(other.data_, nullptr)),
-      bytes_(std::exchange(other.bytes_, 0)) {}
+      bytes_(std::exchange(other.bytes_, 0)),
+      at_once_(other.at_once_) {}
 mapping& mapping::operator=(mapping&& other) noexcept {
   if (this == &other) return *this;
   drop();
   regions_ = std::move(other.regions_);
   data_ = std::exchange(other.data_, nullptr);
   bytes_ = std::exchange(other.bytes_, 0);
+  at_once_ = other.at_once_;
   return *this;
 }
 mapping::~mapping() { drop(); }
@@ -91,7 +93,7 @@ error translate(const ipc::interprocess_exception& thrown, std::uint64_t bytes) 
   return failure(
       why, "cannot map " + std::to_string(bytes) + " bytes of shared memory",
       why == ENOMEM
-          ? "raise vm.max_map_count (a lane that is read takes five mappings) or ulimit -v"
+          ? "raise vm.max_map_count (each lane being read takes five mappings) or ulimit -v"
           : "");
 }
 
@@ -128,8 +130,8 @@ result<mapping> mapping::map_twice(int file, std::uint64_t offset, std::uint64_t
     void* range =
         ::mmap(nullptr, 2 * bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (range == MAP_FAILED)
-      return failure(errno,
-                     "cannot reserve addresses for a ring of " + std::to_string(bytes) + " bytes");
+      return failure(
+          errno, "cannot reserve address space for a ring of " + std::to_string(bytes) + " bytes");
     made.regions_->reserved = range;
     made.regions_->reserved_bytes = 2 * bytes;
     const open_file whole(file, mode);

@@ -23,6 +23,9 @@ class mapping {
   static result<mapping> map_twice(int file, std::uint64_t offset, std::uint64_t bytes,
                                    bool writable, bool populate);
 
+  /// For a mapping of which little is touched: it is unmapped in one step.
+  void unmap_at_once() noexcept { at_once_ = true; }
+
   std::byte* data() const noexcept { return data_; }
   std::uint64_t size() const noexcept { return bytes_; }
 
@@ -33,6 +36,7 @@ class mapping {
   std::unique_ptr<regions> regions_;
   std::byte* data_ = nullptr;
   std::uint64_t bytes_ = 0;
+  bool at_once_ = false;
 };
 
 /// A word of memory that reads 0 in every forked child until it is set there, however the child was

@@ -1,6 +1,6 @@
 #pragma once
-/// lane_memory: where a lane is mapped. Plain addresses; the mappings are owned by
-/// client/stream_files.
+/// lane_memory: where a lane is mapped. It holds plain addresses; client/stream_files owns the
+/// mappings.
 
 #include <cstddef>
 #include <cstdint>
@@ -10,9 +10,9 @@
 namespace bus::ring {
 
 struct lane_memory {
-  layout::lane_header* header = nullptr;  // readers hold it read-only: they only load
+  layout::lane_header* header = nullptr;  // read-only for readers: they only load
   std::byte* data = nullptr;              // mapped twice back to back: a record never wraps
-  // from the validated header; never read from shared memory again
+  // Copied from the validated header, and never read from shared memory again.
   std::uint64_t capacity_bytes = 0;
   std::uint64_t max_message_bytes = 0;
   bool overwriting = false;  // drop_oldest: readers never hold publishers back

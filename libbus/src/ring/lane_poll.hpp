@@ -1,12 +1,12 @@
 #pragma once
-/// lane_poll: how a reader takes records from its lane: one, or many, the short way for plain ones.
-/// Included by lane_reader.hpp only; the invariants are of lane_reader.hpp.
+/// lane_poll: how a reader takes records from its lane: one, or many, with a fast path for plain
+/// records. Included by lane_reader.hpp only, which has the invariants.
 
 #include "ring/lane_reader.hpp"
 
 namespace bus::ring {
 
-// Bits of the shape word that ask for a closer look.
+// Bits of the shape word that the fast path does not handle.
 inline constexpr std::uint64_t complicated_shape =
     ~(std::uint64_t{layout::flags_may_ignore} << 48 | 0xffffffffull);
 
@@ -28,7 +28,7 @@ inline bool lane_reader<A>::take_one(Take&& take) noexcept {
     return false;
   A::step(sync::failpoint::consume_found);
   const std::uint64_t total = layout::record_shape{payload_bytes, 0, 0}.total_bytes();
-  // The payload comes from the publisher's cache: on its way while the message is handed out.
+  // The payload comes from the publisher's cache: fetch it while the message is handed out.
   for (std::uint64_t ahead = 64; ahead < total && ahead <= prefetch_payload_bytes; ahead += 64)
     A::prefetch(reinterpret_cast<const std::byte*>(words) + ahead);
   if (!take(reinterpret_cast<const std::byte*>(words), position_, next_seq_, shape,
@@ -98,8 +98,8 @@ poll_outcome lane_reader<A>::poll(std::size_t budget, Sink&& sink) noexcept {
   return poll_outcome::more;
 }
 
-// The short way for records that need no second look. Ends at the first that does, or when the sink
-// is full. Returns the last commit word that it saw: 0 when there is nothing more.
+// The fast path for plain records. Ends at the first record that is not plain, or when the sink is
+// full. Returns the last commit word that it loaded: 0 when there is nothing more.
 template <class A>
 template <class Sink>
 inline std::uint64_t lane_reader<A>::poll_plain(std::size_t& budget, Sink& sink,
@@ -109,12 +109,12 @@ inline std::uint64_t lane_reader<A>::poll_plain(std::size_t& budget, Sink& sink,
   const std::byte* const start = lane_.at(position_);
   const std::byte* const pause = start + (pause_at - position_);
   const std::byte* at = start;
-  // Added to an address it is the position there.
+  // An address plus this is the position of that address.
   const std::uint64_t to_position = position_ - reinterpret_cast<std::uintptr_t>(start);
   std::uint64_t seq = next_seq_;
   std::uint64_t commit = seq;
   std::size_t left = budget;
-  // A reader that is behind fetches lines that nobody writes any more; one that keeps up would take
+  // A lagging reader fetches lines that no publisher writes any more; one that keeps up would take
   // them from the publisher.
   const bool behind = full_polls_ == lagging_polls;
   while (left != 0 && at < pause) {
@@ -130,8 +130,8 @@ inline std::uint64_t lane_reader<A>::poll_plain(std::size_t& budget, Sink& sink,
     const std::uint64_t total = layout::plain_record_bytes(payload_bytes);
     A::step(sync::failpoint::consume_found);
     if (behind && total <= prefetch_largest_bytes) {
-      // The next lengths are unknown until their lines are here, one after the other: guessed as
-      // like this one.
+      // The next lengths are unknown until their lines have arrived, one after the other, so it
+      // assumes that they equal this one.
       const std::byte* ahead = at + prefetch_records * total;
       A::prefetch(ahead);
       A::prefetch(ahead + 64);
@@ -154,8 +154,8 @@ inline std::uint64_t lane_reader<A>::poll_plain(std::size_t& budget, Sink& sink,
   return commit;
 }
 
-// The word is not the sequence expected: nothing there, an open or aborted record, lapped, or
-// corrupt.
+// The word is not the expected sequence: there is nothing, the record is open or aborted, the
+// reader was lapped, or the lane is corrupt.
 template <class A>
 template <class Sink>
 poll_outcome lane_reader<A>::look_closer(std::uint64_t commit, Sink&& sink,
@@ -167,8 +167,8 @@ poll_outcome lane_reader<A>::look_closer(std::uint64_t commit, Sink&& sink,
   const bool aborted = commit == (next_seq_ | layout::commit_aborted);
   if (!open && !aborted) {
     if (lapped()) return poll_outcome::lapped;
-    // A repair may have shortened what lay here; the word that was read is older than the look.
-    // Look once more.
+    // A repair may have cut off what was here, and the word was loaded before the check. Load it
+    // again.
     const std::uint64_t again = A::load(words[0], acquire, sync::edge::commit);
     return again == commit ? poll_outcome::corrupt : poll_outcome::empty;
   }
@@ -189,7 +189,7 @@ poll_outcome lane_reader<A>::look_closer(std::uint64_t commit, Sink&& sink,
     advanced = !was_delivered;
     return poll_outcome::aborted;
   }
-  // In-place reading while it is written needs a lane that holds the publisher back.
+  // To read in place while it is written needs a lane that holds the publisher back.
   if (!wants_open_ || open_delivered_ || !gating_) return on_empty();  // or lapped
   const verdict decision = sink.take(view);
   if (decision == verdict::full) return poll_outcome::more;

@@ -6,10 +6,9 @@
 ///   RING-6  The reader enters at a waypoint and walks: its position is always the start of a
 ///           record, or the tail.
 ///   RING-7  On a lane that may overwrite it, what was read counts only after reserved_end was
-///           loaded again: read, fence, look.
+///           loaded again: read, fence, check.
 ///   RING-8  A record is delivered when its commit word equals the expected sequence. So no record
-///           comes twice or out of order, and a difference between two sequences is exactly what
-///           was lost.
+///           comes twice or out of order, and a jump of the sequence is exactly what was lost.
 ///
 /// Threads    one at a time
 /// Cost       a record: one acquire load of its own first word; no store until release()
@@ -46,9 +45,9 @@ enum class poll_outcome : std::uint8_t {
   empty,        // nothing more for now
   more,         // the sink is full or the budget is spent
   lapped,       // overwritten: resume()
-  aborted,      // the open record just delivered will never be complete
-  corrupt,      // not a record: the lane cannot be read on
-  unsupported,  // written by a newer library in a way that this one must not ignore
+  aborted,      // the open record that was just delivered will never be complete
+  corrupt,      // not a record: the lane can be read no further
+  unsupported,  // written by a newer library in a way that this one may not ignore
 };
 
 enum class verdict : std::uint8_t { taken, skipped, full };
@@ -56,21 +55,22 @@ enum class verdict : std::uint8_t { taken, skipped, full };
 template <class A>
 class lane_reader {
  public:
-  /// How often an empty poll asks whether it was lapped: an old position may stay silent for ever.
+  /// One empty poll in 256 checks for a lap, because the word at an old position may stay 0 for
+  /// ever.
   static constexpr std::uint32_t lap_check_interval = 256;
 
-  /// How far ahead a reader that is behind fetches, and how many full budgets in a row tell that it
-  /// is.
+  /// How many records ahead a lagging reader fetches. It is lagging after `lagging_polls` full
+  /// budgets of at least `lagging_budget` in a row.
   static constexpr std::uint64_t prefetch_records = 8;
-  static constexpr std::uint64_t prefetch_largest_bytes = 2048;  // the processor does it for larger
-  /// How much of a payload a reader that keeps up fetches while it looks at the head.
+  static constexpr std::uint64_t prefetch_largest_bytes = 2048;  // processors prefetch larger ones
+  /// How much of a payload a reader that keeps up fetches while it reads the head.
   static constexpr std::uint64_t prefetch_payload_bytes = 1024;
   static constexpr std::size_t lagging_budget = 32;
   static constexpr std::uint32_t lagging_polls = 6;
 
   lane_reader() = default;
-  /// `pin` may be null: such a reader is never waited for. `gating` asks to be waited for on a
-  /// gated lane.
+  /// `pin` may be null: publishers never wait for such a reader. `gating`: publishers of a gated
+  /// lane shall wait for it.
   lane_reader(const lane_memory& lane, pin_words* pin, bool gating) noexcept
       : lane_(lane),
         pin_(pin),
@@ -82,50 +82,52 @@ class lane_reader {
   std::uint64_t position() const noexcept { return position_; }
   std::uint64_t next_seq() const noexcept { return next_seq_; }
   /// True when records may be overwritten while they are read, so that they must be copied before
-  /// they are used.
+  /// use.
   bool may_be_lapped() const noexcept { return !gating_; }
   void wants_open(bool yes) noexcept { wants_open_ = yes; }
 
-  /// Enters at a waypoint that `choose(lowest_position)` picks and holds it. False: nothing
-  /// suitable just now, try again.
+  /// Enters at the waypoint that `choose(lowest_position)` picks, and pins it. False: no suitable
+  /// waypoint just now, try again.
   template <class Choose>
   bool enter(Choose&& choose) noexcept;
 
-  /// Walks without delivering until `stop(view)` or the tail.
+  /// Walks without delivering, until `stop(view)` returns true or the tail is reached.
   /// REQUIRES: entered.
   template <class Stop>
   poll_outcome walk(Stop&& stop) noexcept;
 
   /// Reads up to `budget` records into `sink`: `verdict take(view)`, and `undo()` for the last one
-  /// taken. A sink may also have `take_plain(data, position, seq, shape, origin, ticks)`:
-  /// records without headers on a lane that cannot lap us.
+  /// taken. A sink may also have `take_plain(data, position, seq, shape, origin, ticks)`, for
+  /// records without headers on a lane that cannot lap the reader.
   template <class Sink>
   poll_outcome poll(std::size_t budget, Sink&& sink) noexcept;
 
-  /// The next record on the shortest way: it is there, has no headers, and cannot be lapped.
-  /// `take(data, position, seq, shape, origin, ticks)`: false: not this way. False: poll() decides.
+  /// Takes the next record on the fastest path: it is committed, has no headers, and cannot be
+  /// lapped. `take(data, position, seq, shape, origin, ticks)` returns false to decline it. False:
+  /// use poll().
   template <class Take>
   [[gnu::always_inline]] bool take_one(Take&& take) noexcept;
 
   bool keeps_up() const noexcept { return keeps_up_; }
-  /// A cheap look before poll(): surely nothing to read now. The poll after it takes one record
-  /// only: a reader that keeps up shall use it before it looks further, which would cost it, and
-  /// the publisher, the transfer of a line.
+  /// A cheap check before poll(): true when there is nothing to read now. The poll() after it takes
+  /// one record only, so that a reader that keeps up uses it before it reads the next word: that
+  /// would cost it and the publisher the transfer of a line.
   bool nothing_there() noexcept {
     // relaxed: nothing is read on the strength of it
     if (A::load(lane_.word_at(position_), std::memory_order_relaxed, sync::edge::none) != 0)
       return false;
     keeps_up_ = true;
     if (on_empty() == poll_outcome::empty) return true;
-    --empty_polls_;  // poll() asks again, and says so
+    --empty_polls_;  // poll() checks again, and reports it
     return false;
   }
 
-  /// After `lapped`: goes on at the oldest safe waypoint. The gap is [first_lost, next_seq()).
+  /// After `lapped`: resumes at the oldest safe waypoint. The gap is [first_lost, next_seq()).
   /// False: none is safe just now, try again.
   bool resume(std::uint64_t& first_lost) noexcept;
 
-  /// Something to read, or to find out, at the position: what a sleeper must not sleep on.
+  /// True when there is a record, or an event to report, at the position, so that the reader may
+  /// not sleep.
   bool ready() const noexcept {
     // relaxed: poll() acquires what it reads
     const std::uint64_t commit =
@@ -136,29 +138,31 @@ class lane_reader {
     return true;
   }
 
-  /// Were bytes at `position` overwritten since they were read?
+  /// True when bytes at `position` may have been overwritten since they were read.
   bool was_overwritten(std::uint64_t position) const noexcept {
-    // [R2] what was read before the look; pairs with the release fence in lane_writer::reserve.
+    // [R2] acquire: the reads before the check; pairs with the release fence in
+    // lane_writer::reserve.
     A::fence(std::memory_order_acquire, sync::edge::reserve);
     return A::load(lane_.header->limits.reserved_end, std::memory_order_relaxed,
                    sync::edge::reserve) > position + lane_.capacity_bytes;
   }
   bool lapped() const noexcept { return was_overwritten(position_); }
 
-  /// Gives the space below the position back.
+  /// Gives back the space below the position.
   void release() noexcept;
-  /// After release: tells a waiting publisher. True: it sleeps, wake `pin.tick`. Costs a fence:
-  /// when idle, not per message.
+  /// After release(): notifies a waiting publisher. True: it sleeps, and the caller wakes
+  /// `pin.tick`. It costs a fence, so call it when idle, not per message.
   bool tick() noexcept;
   bool has_unticked_release() const noexcept { return released_ != ticked_; }
   std::uint64_t held_bytes() const noexcept { return position_ - released_; }
   std::uint64_t unticked_bytes() const noexcept { return released_ - ticked_; }
-  /// Space goes back at least in portions of this size, also when nothing in it was for us.
+  /// Space is given back at the latest after this many bytes, even when none of them was for this
+  /// reader.
   std::uint64_t share_bytes() const noexcept { return lane_.capacity_bytes / 8; }
   void leave() noexcept;
 
-  /// Adopts a position found by walking another reader of the same lane. It may come from shared
-  /// memory that something wrote over: poll() finds out that no record of that sequence is there.
+  /// Adopts a position that another reader of the same lane found. It may come from overwritten
+  /// shared memory: poll() then finds that no record of that sequence is there.
   void set_position(std::uint64_t position, std::uint64_t seq) noexcept {
     position_ = position & ~(std::uint64_t{layout::record_align} - 1);
     next_seq_ = seq;
@@ -184,12 +188,12 @@ class lane_reader {
 
   lane_memory lane_;
   pin_words* pin_ = nullptr;
-  bool holds_ = false;   // its pin is looked at before bytes are overwritten
-  bool gating_ = false;  // and nothing else lets a publisher overwrite them: it cannot be lapped
+  bool holds_ = false;   // publishers check its pin before they overwrite
+  bool gating_ = false;  // and overwrite only what it released: it cannot be lapped
   bool wants_open_ = false;
-  bool keeps_up_ = false;         // it has just seen that there was nothing
-  std::uint32_t full_polls_ = 0;  // in a row, in which the whole budget was there at once
-  bool open_delivered_ = false;   // the open record at position_ was handed out already
+  bool keeps_up_ = false;         // the last check found nothing
+  std::uint32_t full_polls_ = 0;  // consecutive polls that filled the whole budget
+  bool open_delivered_ = false;   // the open record at position_ was handed out
   std::uint32_t empty_polls_ = 0;
   std::uint64_t position_ = 0;
   std::uint64_t next_seq_ = 1;
@@ -197,8 +201,8 @@ class lane_reader {
   std::uint64_t ticked_ = 0;
 };
 
-// What an entering reader may rely on for a while: an eighth of the ring above the bytes that are
-// overwritten next, or what the gate protects.
+// The lowest position at which an entering reader is safe for a while: an eighth of the ring above
+// the bytes that are overwritten next, or the lowest that the gate protects.
 template <class A>
 std::uint64_t lane_reader<A>::lowest_safe() const noexcept {
   using enum std::memory_order;
@@ -220,16 +224,17 @@ bool lane_reader<A>::enter(Choose&& choose) noexcept {
   const entry_point entry = choose(lowest_safe());
   if (!entry.found() || entry.position < position_) return false;
   if (pin_ != nullptr) {
-    // relaxed: the fence orders them for a publisher's look
+    // relaxed: the fence orders them before a publisher's scan
     A::store(pin_->cursor, entry.position, relaxed, sync::edge::none);
     A::store(pin_->state, holds_ ? pin_gating : pin_watching, relaxed, sync::edge::none);
     A::step(sync::failpoint::attach_pinned);
   }
   if (holds_) {
-    // [G1] pin before the look at the limits; pairs with the fence in lane_writer::reserve.
+    // [G1] seq_cst: the pin before the loads of the limits; pairs with the fence in
+    // lane_writer::reserve.
     A::fence(seq_cst, sync::edge::gate);
-    // [G1] acquire: a limit that was lowered comes with what was reserved before; pairs with the
-    // fence in lane_writer::reserve, and the release in repair.
+    // [G1] acquire: a lowered limit comes with what was reserved before it; pairs with the fence in
+    // lane_writer::reserve, and the release in repair.
     const std::uint64_t gate_limit =
         A::load(lane_.header->limits.gate_limit, acquire, sync::edge::gate);
     const std::uint64_t reserved_end =
@@ -260,13 +265,13 @@ poll_outcome lane_reader<A>::walk(Stop&& stop) noexcept {
     void undo() {}
   };
   walker sink{stop};
-  // a record that is being written is not passed, nor handed out
+  // An open record is neither passed nor handed out.
   const bool open = std::exchange(wants_open_, false);
   poll_outcome outcome = poll_outcome::more;
   for (std::uint64_t before = ~0ull;
        outcome == poll_outcome::more && position_ != before && !sink.stopped;) {
     before = position_;
-    outcome = poll(1, sink);  // pauses now and then
+    outcome = poll(1, sink);  // poll() pauses now and then
   }
   wants_open_ = open;
   A::step(sync::failpoint::attach_walked);
@@ -278,7 +283,7 @@ bool lane_reader<A>::resume(std::uint64_t& first_lost) noexcept {
   const std::uint64_t expected = next_seq_;
   if (!enter([this](std::uint64_t lowest) { return oldest_waypoint<A>(lane_, lowest); }))
     return false;
-  if (next_seq_ < expected) {  // cannot be: what overwrote us is newer than what we expect
+  if (next_seq_ < expected) {  // impossible: what overwrote us is newer than what we expect
     next_seq_ = expected;
     return false;
   }
@@ -291,7 +296,7 @@ void lane_reader<A>::release() noexcept {
   using enum std::memory_order;
   released_ = position_;
   if (pin_ == nullptr) return;
-  // [G2] release: the last look at the records before the space is given back; pairs with the
+  // [G2] release: the last load of the records before the space is given back; pairs with the
   // acquire in the gate's scan.
   A::store(pin_->cursor, position_, release, sync::edge::cursor);
   A::store(pin_->next_seq, next_seq_, relaxed, sync::edge::none);  // for monitors
@@ -303,12 +308,13 @@ bool lane_reader<A>::tick() noexcept {
   using enum std::memory_order;
   ticked_ = released_;
   if (pin_ == nullptr || !holds_) return false;
-  // [W2] release: whoever sees the tick sees the cursor; pairs with the fence of a publisher that
-  // remembered the tick. Else it could find the ring full, and sleep on a tick that has been.
+  // [W2] release: a publisher that sees the tick sees the cursor; pairs with the fence of a
+  // publisher that remembered the tick. Without it, that could find the ring full and sleep on a
+  // tick that has passed.
   A::store(pin_->tick, A::load(pin_->tick, relaxed, sync::edge::none) + 1, release,
            sync::edge::waiting);
-  // [W2] cursor and tick before the look; pairs with the fence between `waiting` and the
-  // publisher's second scan.
+  // [W2] seq_cst: cursor and tick before the load of `waiting`; pairs with the fence between
+  // `waiting` and the publisher's second scan.
   A::fence(seq_cst, sync::edge::waiting);
   A::step(sync::failpoint::consume_tick);
   return A::load(lane_.header->counters.waiting, relaxed, sync::edge::waiting) != 0;
@@ -318,8 +324,8 @@ template <class A>
 void lane_reader<A>::leave() noexcept {
   using enum std::memory_order;
   if (pin_ == nullptr) return;
-  // [G2] release: nothing of the lane is looked at any more; pairs with the acquire in the gate's
-  // scan.
+  // [G2] release: the last load of the lane before the pin is free; pairs with the acquire in the
+  // gate's scan.
   A::store(pin_->state, pin_free, release, sync::edge::cursor);
 }
 

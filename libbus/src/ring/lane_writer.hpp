@@ -6,10 +6,10 @@
 ///   RING-2  Only bytes below reserved_end - capacity may be torn or overwritten.
 ///   RING-3  A lane is entered only at a waypoint, then walked.
 ///   RING-4  {tail, next_seq} are derived: repair finds them by walking from the newest waypoint.
-///   RING-5  Nothing waits while it holds the lane lock: `reserve` answers false instead.
+///   RING-5  Nothing waits while it holds the lane lock: `reserve` returns false instead.
 ///
 /// Threads    one at a time: exclusive publishers own the lane by a lease, shared ones call under
-/// the lane lock
+///            the lane lock
 /// Cost       a record: one release store to commit it, no read-modify-write
 
 #include <algorithm>
@@ -21,7 +21,7 @@
 
 namespace bus::ring {
 
-/// What a publisher says of one message besides its payload.
+/// What a publisher gives for one message besides its payload.
 struct record_head {
   layout::record_shape shape;
   std::uint32_t subject_id = 0;
@@ -32,8 +32,8 @@ struct record_head {
 template <class A>
 class lane_writer {
  public:
-  /// Words up to this far ahead of the tail are zeroed behind a commit, so that a commit needs no
-  /// store in front of it.
+  /// Words at most this far above the tail are zeroed after a commit, so that a commit needs no
+  /// store before it.
   static constexpr std::uint64_t zero_window_bytes = 2048;
 
   explicit lane_writer(const lane_memory& lane) noexcept
@@ -43,28 +43,27 @@ class lane_writer {
   std::uint64_t tail() const noexcept { return tail_; }
   std::uint64_t next_seq() const noexcept { return next_seq_; }
 
-  /// REQUIRES for both: the lane lock is held. Nothing is trusted that a dead process may have
-  /// left: see repair().
+  /// REQUIRES for both: the lane lock is held. Values that a dead process may have left are not
+  /// trusted: see repair().
   void load_turn() noexcept;
   void store_turn() noexcept;
 
-  /// The same for a turn that only publishes a plain record: what else the turn holds has not
-  /// changed.
+  /// The same for a turn that published plain records only: the other words have not changed.
   void store_plain_turn() noexcept;
 
   /// Finds the tail and the next sequence again after a publisher died.
-  /// REQUIRES: no thread of it stores any more.
+  /// REQUIRES: no thread of that publisher stores any more.
   void repair() noexcept;
 
-  /// Nothing but the record is due: room is reserved, the word behind it is zero already, and no
-  /// waypoint falls on it.
+  /// True when only the record itself is due: space is reserved, the word after it is already zero,
+  /// and it gets no waypoint.
   bool is_plain(std::uint64_t total_bytes) const noexcept {
     return tail_ + total_bytes <= plain_end_;
   }
-  /// Write and commit of one record without headers in the fewest steps. Returns its sequence.
-  /// Whoever calls it calls prepare_plain() afterwards when is_preparation_due().
-  /// `fill(to)` writes the payload, `stamp()` reads the clock: last, for reading it waits for what
-  /// came before, and holds up what comes after.
+  /// Writes and commits one record without headers in the fewest steps. Returns its sequence. The
+  /// caller calls prepare_plain() afterwards when is_preparation_due().
+  /// `fill(to)` writes the payload. `stamp()` reads the clock, as the last step: the read waits for
+  /// what came before it and delays what comes after.
   /// REQUIRES: is_plain(total_bytes)
   template <class Fill, class Stamp>
   [[gnu::always_inline]] std::uint64_t publish_plain(std::uint64_t payload_bytes,
@@ -79,8 +78,9 @@ class lane_writer {
     return tail_ + total_bytes + layout::record_align <= reserved_end_;
   }
 
-  /// Makes room for `total_bytes` at the tail. `lowest_pin(tail)` answers the lowest position that
-  /// a gating reader still needs, at most `tail`. False: full, the readers decide.
+  /// Reserves space for `total_bytes` at the tail. `lowest_pin(tail)` returns the lowest position
+  /// that a gating reader still needs, at most `tail`. False: the ring is full until readers
+  /// release.
   template <class LowestPin>
   bool reserve(std::uint64_t total_bytes, LowestPin&& lowest_pin) noexcept;
 
@@ -88,30 +88,30 @@ class lane_writer {
   /// REQUIRES: has_room.
   void write(std::uint64_t offset, const record_head& head, std::uint64_t ticks,
              const void* payload) noexcept;
-  /// The same without a payload: the caller fills it in place.
+  /// The same without a payload: the caller writes it in place.
   std::byte* write_head(std::uint64_t offset, const record_head& head,
                         std::uint64_t ticks) noexcept;
 
-  /// Gives a written record its time. Best the last before the commit: see publish_plain.
+  /// Gives a written record its time. Best as the last step before the commit: see publish_plain.
   void stamp(std::uint64_t offset, std::uint64_t ticks) noexcept {
     auto* words = &word_at(tail_ + offset);
     A::store(words[3], ticks, std::memory_order_relaxed, sync::edge::none);  // as write_head
   }
 
   /// Makes `count` records, `total_bytes` in all, visible at once.
-  /// REQUIRES: all but the first got their commit word by mark_member.
+  /// REQUIRES: mark_member has stored the commit words of all but the first.
   void commit(std::uint64_t total_bytes, std::uint64_t count, std::uint64_t ticks) noexcept;
 
-  /// Gives record `index` (> 0) of a batch its sequence; nobody can reach it before the first is
-  /// committed.
+  /// Gives record `index` (> 0) of a batch its sequence. No reader reaches it before the first
+  /// record is committed.
   void mark_member(std::uint64_t offset, std::uint64_t index) noexcept {
     A::store(word_at(tail_ + offset), next_seq_ + index, std::memory_order_relaxed,
              sync::edge::none);
     A::step(sync::failpoint::batch_record);
   }
 
-  /// Bytes above the tail were or will be written that no commit follows: the zeroes there count no
-  /// more.
+  /// Call when bytes above the tail are written without a commit: the zeroes there are no longer
+  /// valid.
   void forget_zeroes() noexcept {
     zero_end_ = tail_;
     limit_plain(tail_);
@@ -130,16 +130,16 @@ class lane_writer {
            reserved_end_ >= tail_ && reserved_end_ - tail_ <= lap && next_seq_ != 0 &&
            next_seq_ <= layout::sequence_mask;
   }
-  // Prepares before a plain record of this size would not fit.
+  // Preparation is due when a plain record of this size might not fit.
   static constexpr std::uint64_t plain_margin_bytes = 256;
   void zero_ahead() noexcept;
-  // Of the word after a record, too: nothing else is due below `end`.
+  // Below `end`, nothing else is due for a plain record and the word after it.
   void limit_plain(std::uint64_t end) noexcept {
     plain_end_ = end - std::min(end, layout::record_align);
     prepare_from_ = end - std::min(end, plain_margin_bytes);
   }
 
-  // As those of lane_memory, with the mask at hand: an instruction less for each record.
+  // As in lane_memory, with the mask at hand: one instruction less for each record.
   std::byte* byte_at(std::uint64_t position) const noexcept {
     return lane_.data + (position & offset_mask_);
   }
@@ -152,11 +152,12 @@ class lane_writer {
   std::uint64_t tail_ = 0;
   std::uint64_t next_seq_ = 1;
   std::uint64_t zero_end_ = 0;      // words at record boundaries in [tail, zero_end) are 0
-  std::uint64_t reserved_end_ = 0;  // copy of limits.reserved_end, which only this side changes
+  std::uint64_t reserved_end_ = 0;  // copy of limits.reserved_end, which only publishers change
   std::uint64_t gate_limit_ = 0;
   std::uint64_t time_max_ = 0;
   std::uint64_t next_block_ = 0;  // position from which the next waypoint is due
-  // Where plain records end at the latest, and from which tail on that is moved.
+  // Plain records end at or below plain_end_. Preparation is due once the tail is above
+  // prepare_from_.
   std::uint64_t plain_end_ = 0;
   std::uint64_t prepare_from_ = 0;
 };
@@ -174,9 +175,10 @@ void lane_writer<A>::load_turn() noexcept {
   reserved_end_ = A::load(limits.reserved_end, relaxed, sync::edge::none);
   gate_limit_ = A::load(limits.gate_limit, relaxed, sync::edge::none);
   next_block_ = A::load(turn.next_block, relaxed, sync::edge::none);
-  if (!turn_is_sane()) repair();  // scribbled over: what the records say counts
+  if (!turn_is_sane()) repair();  // overwritten by something else: the records decide
   limit_plain(std::min({reserved_end_, zero_end_, next_block_}));
-  // [R2] another publisher's reservation, seen under the lock, before what we write into it.
+  // [R2] release: another publisher's reservation, seen under the lock, before what we write into
+  // it.
   A::fence(release, sync::edge::reserve);
 }
 
@@ -211,19 +213,19 @@ bool lane_writer<A>::reserve(std::uint64_t total_bytes, LowestPin&& lowest_pin) 
   std::uint64_t end = base::round_up(need + zero_window_bytes, stride);
   if (!lane_.overwriting) {
     if (end > gate_limit_) {
-      // The candidate is the most that this call could take. It is shown before the readers are
-      // looked at: a reader that attaches meanwhile is either seen by the look, or sees the
-      // candidate and enters above it.
+      // The candidate is the most that this call could take. It is stored before the pins are read:
+      // a reader that attaches meanwhile is either found by the scan, or sees the candidate and
+      // enters above it.
       const std::uint64_t candidate = std::max(end, tail_ + lane_.capacity_bytes / 4);
       A::store(limits.gate_limit, candidate, relaxed, sync::edge::none);  // ordered by the fence
       A::step(sync::failpoint::reserve_candidate);
-      // [G1] candidate before the look; pairs with the fence between a new pin and its look at
-      // gate_limit.
+      // [G1] seq_cst: the candidate before the scan; pairs with the fence between a new pin and its
+      // load of gate_limit.
       A::fence(seq_cst, sync::edge::gate);
       gate_limit_ = std::min(candidate, lowest_pin(tail_) + lane_.capacity_bytes);
       A::step(sync::failpoint::reserve_scanned);
-      // relaxed: the fence stands between what was reserved before and this limit, which may be
-      // lower; pairs with the acquire in lane_reader's attach [G1].
+      // relaxed: the fence lies between what was reserved before and this limit, which may be
+      // lower; pairs with the acquire in lane_reader::enter [G1].
       A::store(limits.gate_limit, gate_limit_, relaxed, sync::edge::gate);
     }
     end = std::min(end, base::round_down(gate_limit_, layout::record_align));
@@ -231,8 +233,8 @@ bool lane_writer<A>::reserve(std::uint64_t total_bytes, LowestPin&& lowest_pin) 
   }
   reserved_end_ = end;
   A::store(limits.reserved_end, end, relaxed, sync::edge::none);  // ordered by the fence
-  // [R2] the reservation before the bytes that it covers; pairs with the acquire fence in
-  // lane_reader::lapped.
+  // [R2] release: the reservation before the bytes that it covers; pairs with the acquire fence in
+  // lane_reader::was_overwritten.
   A::fence(release, sync::edge::reserve);
   A::step(sync::failpoint::reserve_done);
   return true;
@@ -278,18 +280,18 @@ void lane_writer<A>::commit(std::uint64_t total_bytes, std::uint64_t count,
     zero_end_ = end + layout::record_align;
   }
   A::step(sync::failpoint::publish_before_commit);
-  // [R1] release: records, and the zero behind them, before the commit word; pairs with the acquire
-  // in lane_reader::poll.
+  // [R1] release: the records, and the zero after them, before the commit word; pairs with the
+  // acquire in lane_reader::poll.
   A::store(word_at(first), next_seq_, release, sync::edge::commit);
   A::step(sync::failpoint::publish_committed);
   const std::uint64_t seq = next_seq_;
   tail_ = end;
   next_seq_ += count;
-  // larger records pay for their end word only
+  // larger records zero only the word after them
   if (total_bytes < zero_window_bytes / 2) zero_ahead();
   if (first >= next_block_) {
-    // A maximum over the waypoints: stamps of one counter do not run backwards by more than the
-    // distance of two publishers.
+    // A maximum over the waypoints: stamps of one counter run backwards by at most the distance
+    // between two publishers.
     time_max_ = std::max(time_max_, ticks);
     write_waypoint<A>(lane_, {first, seq, time_max_});
     next_block_ = base::round_up(first + 1, lane_.block_bytes());
@@ -312,11 +314,11 @@ inline std::uint64_t lane_writer<A>::publish_plain(std::uint64_t payload_bytes,
   A::store(words[2], origin, relaxed, sync::edge::none);
   A::step(sync::failpoint::publish_header);
   fill(at + layout::record_header_bytes);
-  // Loaded here: it would take a register from the copy.
+  // Loaded here, because it would take a register from the copy.
   const std::uint64_t seq = next_seq_;
   A::store(words[3], stamp(), relaxed, sync::edge::none);
   A::step(sync::failpoint::publish_payload);
-  // [R1] release: as in commit; the word behind was zeroed before an earlier one (RING-1).
+  // [R1] release: as in commit; the word after it was zeroed before an earlier commit (RING-1).
   A::store(words[0], seq, release, sync::edge::commit);
   A::step(sync::failpoint::publish_committed);
   tail_ = tail;
@@ -324,7 +326,7 @@ inline std::uint64_t lane_writer<A>::publish_plain(std::uint64_t payload_bytes,
   return seq;
 }
 
-// Behind the commit, where the reader does not wait for it.
+// After the commit, where the reader does not wait for it.
 template <class A>
 void lane_writer<A>::prepare_plain() noexcept {
   zero_ahead();
@@ -367,7 +369,7 @@ void lane_writer<A>::show_progress(std::uint64_t progress_offset,
                                    std::uint64_t payload_bytes) noexcept {
   auto& progress = *reinterpret_cast<layout::word*>(byte_at(tail_) + progress_offset);
   // [O1] release: the payload so far before the progress word; pairs with the acquire in
-  // open_payload::available.
+  // message::available.
   A::store(progress, payload_bytes, std::memory_order_release, sync::edge::progress);
   A::step(sync::failpoint::open_progress);
 }

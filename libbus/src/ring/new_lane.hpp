@@ -1,12 +1,12 @@
 #pragma once
-/// new_lane: the words of a lane that nobody has published to yet; all others are 0.
+/// new_lane: the words of a lane before its first record; all others are 0.
 
 #include "layout/lane.hpp"
 
 namespace bus::ring {
 
-/// `store(word, value)`; the lane has no name yet, so the stores need no order. `first_seq`: above
-/// every sequence that the stream ever gave out.
+/// Calls `store(word, value)` for each. The lane has no name yet, so the stores need no order.
+/// `first_seq`: above every sequence that the stream ever gave out.
 template <class Store>
 void describe_new_lane(layout::lane_header& header, std::uint64_t capacity_bytes,
                        std::uint64_t first_seq, Store&& store) {
@@ -17,8 +17,8 @@ void describe_new_lane(layout::lane_header& header, std::uint64_t capacity_bytes
   for (auto& point : header.waypoints) store(point.position, layout::no_waypoint);
   store(header.waypoints[0].position, std::uint64_t{0});
   store(header.waypoints[0].seq, first_seq);
-  // The first waypoint stands for the first lap: written anew it would be invalid for a moment, and
-  // for ever when its publisher dies in it, and a reader would have nowhere to enter.
+  // The first waypoint also serves the first lap: rewriting it would make it invalid for a moment,
+  // or for ever if its publisher died then, and a reader could enter nowhere.
   store(header.turn.next_block, capacity_bytes / layout::blocks_per_lap);
 }
 

@@ -1,5 +1,5 @@
 #pragma once
-/// waypoints: the only places where a lane is entered (RING-3).
+/// waypoints: the only positions where a lane is entered (RING-3).
 
 #include "ring/lane_memory.hpp"
 #include "sync/access.hpp"
@@ -21,7 +21,8 @@ void write_waypoint(const lane_memory& lane, const entry_point& entry) noexcept 
   auto& at = lane.waypoint_of(entry.position);
   A::store(at.position, layout::no_waypoint, relaxed, sync::edge::waypoint);
   A::step(sync::failpoint::publish_waypoint_open);
-  // [P1] the invalid position before the fields; pairs with the acquire fence in read_waypoint.
+  // [P1] release: the invalid position before the fields; pairs with the acquire fence in
+  // read_waypoint.
   A::fence(release, sync::edge::waypoint);
   A::store(at.seq, entry.seq, relaxed, sync::edge::none);  // ordered by the seqlock around it
   A::store(at.time_ticks, entry.time_ticks, relaxed, sync::edge::none);
@@ -30,7 +31,7 @@ void write_waypoint(const lane_memory& lane, const entry_point& entry) noexcept 
   A::step(sync::failpoint::publish_waypoint);
 }
 
-/// One entry of the table; not found when it is being written, empty, or nonsense.
+/// One entry of the table; not found when it is empty, invalid, or being written.
 template <class A>
 entry_point read_waypoint(const lane_memory& lane, std::uint64_t index) noexcept {
   using enum std::memory_order;
@@ -40,8 +41,8 @@ entry_point read_waypoint(const lane_memory& lane, std::uint64_t index) noexcept
   entry.position = A::load(at.position, acquire, sync::edge::waypoint);
   entry.seq = A::load(at.seq, relaxed, sync::edge::none);
   entry.time_ticks = A::load(at.time_ticks, relaxed, sync::edge::none);
-  // [P1] the fields before the second look at the position; pairs with the release fence in
-  // write_waypoint.
+  // [P1] acquire: the fields before the second load of the position; pairs with the release fence
+  // in write_waypoint.
   A::fence(acquire, sync::edge::waypoint);
   const bool same = A::load(at.position, relaxed, sync::edge::none) == entry.position;
   const bool sane = entry.position % layout::record_align == 0 &&
@@ -52,7 +53,7 @@ entry_point read_waypoint(const lane_memory& lane, std::uint64_t index) noexcept
   return entry;
 }
 
-/// The newest one, or the oldest at or above `from`, by position.
+/// The newest waypoint; below, the oldest at or above `from`. Both by position.
 template <class A>
 entry_point newest_waypoint(const lane_memory& lane) noexcept {
   entry_point best;
@@ -75,8 +76,8 @@ entry_point oldest_waypoint(const lane_memory& lane, std::uint64_t from) noexcep
   return best;
 }
 
-/// The newest one at or above `from` for which `before(entry)` holds; the oldest when it holds for
-/// none.
+/// The newest waypoint at or above `from` for which `before(entry)` holds; if there is none, the
+/// oldest at or above `from`.
 template <class A, class Before>
 entry_point last_waypoint_before(const lane_memory& lane, std::uint64_t from,
                                  Before&& before) noexcept {

@@ -61,7 +61,7 @@ flaw find_flaw(std::string_view text, bool wildcards) noexcept {
       continue;
     }
     if (c == '*' || c == '>' || c == '#') {
-      if (!wildcards) return {i, "wildcards (* > #) belong into patterns"};
+      if (!wildcards) return {i, "wildcards (* > #) are allowed in patterns only"};
       const bool alone = i == token_start && (i + 1 == text.size() || text[i + 1] == '.');
       if (!alone) return {i, "a wildcard must be a whole token"};
       if (c == '>' && i + 1 != text.size())
@@ -71,7 +71,7 @@ flaw find_flaw(std::string_view text, bool wildcards) noexcept {
     }
     if (c <= 0x20 || c == 0x7f) return {i, "spaces and control characters are not allowed"};
     const std::size_t length = utf8_length(text.substr(i));
-    if (length == 0) return {i, "it is not UTF-8"};
+    if (length == 0) return {i, "it is not valid UTF-8"};
     i += length;
   }
   if (token_start == text.size()) return {text.size(), "a token is empty"};
@@ -88,7 +88,7 @@ std::vector<std::string_view> split(std::string_view text) {
   }
 }
 
-// The first token of `text`; `text` becomes the rest. Only on non-empty text.
+// Returns the first token of `text` and removes it. `text` must not be empty.
 std::string_view take_token(std::string_view& text) noexcept {
   const std::size_t dot = text.find('.');
   const std::string_view token = text.substr(0, dot);
@@ -96,8 +96,8 @@ std::string_view take_token(std::string_view& text) noexcept {
   return token;
 }
 
-// Iterative with one point to come back to, as for shell globs: the last '#' decides, so it is
-// never exponential.
+// Iterative, with one point to return to, as for shell globs: only the last '#' is retried, so the
+// time is never exponential.
 bool matches_tokens(std::string_view pattern, std::string_view subject) noexcept {
   std::string_view retry_pattern, retry_subject;
   bool can_retry = false;
@@ -132,7 +132,7 @@ bool matches_tokens(std::string_view pattern, std::string_view subject) noexcept
   }
 }
 
-// Both may hold wildcards: a table over suffix pairs.
+// Both may contain wildcards, so this fills a table over pairs of suffixes.
 bool overlap_tokens(std::span<const std::string_view> a, std::span<const std::string_view> b) {
   const std::size_t rows = a.size() + 1, columns = b.size() + 1;
   std::vector<char> possible(rows * columns, 0);

@@ -1,9 +1,10 @@
 #pragma once
-/// subject: dotted names and the patterns over them. `a.b.c`; tokens are UTF-8 without spaces,
+/// subject: dotted names, `a.b.c`, and the patterns over them. Tokens are UTF-8 without spaces,
 /// control characters or wildcards.
 ///
-///   *   exactly one token          >   one or more tokens, at the end only          #   zero or
-///   more tokens, anywhere
+///   *   exactly one token
+///   >   one or more tokens, at the end only
+///   #   zero or more tokens, anywhere
 ///
 /// Cost       matching is linear without `#`; a subject is at most 255 bytes
 
@@ -19,7 +20,7 @@ inline constexpr std::size_t max_bytes = 255;
 
 /// Errors: invalid_argument with position and reason
 result<void> check(std::string_view subject);
-/// Without the text of the error, for the hot path.
+/// The same without an error text, for the hot path.
 bool is_valid(std::string_view subject) noexcept;
 
 class pattern {
@@ -28,7 +29,7 @@ class pattern {
   static result<pattern> parse(std::string_view text);
 
   bool matches(std::string_view subject) const noexcept;
-  /// Is there a subject that both match?
+  /// True when some subject matches both.
   bool overlaps(const pattern& other) const noexcept;
   bool matches_everything() const noexcept { return text_ == ">" || text_ == "#"; }
   const std::string& text() const noexcept { return text_; }

@@ -64,14 +64,14 @@ result<subject_table> subject_table::open(const std::string& path, bool writable
 }
 
 result<void> subject_table::refresh() {
-  // [T1] pairs with the release in append
+  // [T1] acquire: pairs with the release in append
   const std::uint64_t used = sync::load_acquire(header().used_bytes);
-  if (used > limit_bytes_) return layout::corrupt(path_, "its subjects reach beyond its end");
+  if (used > limit_bytes_) return layout::corrupt(path_, "its subjects extend beyond its end");
   while (scanned_bytes_ < used) {
     const std::uint32_t length = entry(scanned_bytes_).length;
     if (length == 0 || length > max_bytes || scanned_bytes_ + entry_bytes(length) > used)
       return layout::corrupt(
-          path_, "subject " + std::to_string(entries_.size()) + " has an impossible length");
+          path_, "subject " + std::to_string(entries_.size()) + " has an invalid length");
     entries_.push_back(scanned_bytes_);
     const auto id = static_cast<std::uint32_t>(entries_.size() - 1);
     add_to_index(id, base::hash_bytes(text(id)));
@@ -155,7 +155,7 @@ result<std::optional<interned>> subject_table::append(std::string_view subject,
   if (need > sync::load_relaxed(h.reserved_bytes)) {
     const std::uint64_t chunk =
         std::min(base::round_up(need, layout::subjects_chunk_bytes), limit_bytes_);
-    // No descriptor is kept for this: a process may publish to very many streams.
+    // No descriptor is kept for this, because a process may publish to very many streams.
     const auto found = os::open_existing(path_, true);
     if (!found || found->id != file_ ||
         !os::reserve(found->file.get(), layout::subjects_offset, chunk, path_)) {
@@ -170,7 +170,7 @@ result<std::optional<interned>> subject_table::append(std::string_view subject,
   sync::hardware::step(sync::failpoint::intern_written);
   sync::store_relaxed(h.entry_count, entries_.size() + 1);
   sync::store_release(h.used_bytes,
-                      need);  // [T1] release: the entry before its bytes count; pairs with refresh
+                      need);  // [T1] release: the entry before used_bytes; pairs with refresh
   sync::hardware::step(sync::failpoint::intern_committed);
   read = refresh();
   if (!read) return std::move(read.error());

@@ -1,15 +1,14 @@
 #pragma once
-/// subject_table: the interned subjects of one stream. A record carries a 32-bit id; this tells
-/// what it means.
+/// subject_table: the interned subjects of one stream, by the 32-bit ids that records carry.
 ///
 /// Invariants
 ///   TABLE-1  An entry is complete before `used_bytes` covers it, and never changes afterwards. Its
 ///            type is set once.
 ///   TABLE-2  Memory is reserved before it is written: a full tmpfs is an error and never SIGBUS.
-/// A writer that dies leaves nothing: what `used_bytes` does not cover is written over.
+/// A writer that dies leaves nothing to repair: what `used_bytes` does not cover is overwritten.
 ///
 /// Threads    intern and refresh under the owner's mutex (client/stream_handle); views stay valid
-/// as long as the table
+///            as long as the table
 
 #include <cstdint>
 #include <optional>
@@ -40,17 +39,18 @@ class subject_table {
   static result<os::fd> create(const std::string& directory, std::uint32_t limit_entries,
                                std::uint64_t bus_id, std::uint64_t stream_id, unsigned mode);
 
-  /// Reads entries that came since the last time. corrupt: an entry reaches beyond the table.
+  /// Reads the entries that were added since the last call.
+  /// Errors: corrupt (an entry reaches beyond the table)
   result<void> refresh();
   std::uint32_t size() const noexcept { return static_cast<std::uint32_t>(entries_.size()); }
   std::string_view text(std::uint32_t id) const noexcept;
   std::uint64_t type(std::uint32_t id) const noexcept;
-  /// Sets the type of a subject that has none; returns the type that it has then.
+  /// Sets the type of a subject that has none. Returns its type afterwards.
   std::uint64_t claim_type(std::uint32_t id, std::uint64_t type) noexcept;
 
   std::optional<interned> find(std::string_view subject, std::uint64_t hash) const noexcept;
-  /// Finds or appends. Empty: the table is full (entries, bytes or memory): the record must carry
-  /// its subject.
+  /// Finds or appends. Empty: the table is full (entries, bytes or memory), and the record must
+  /// carry its subject.
   /// REQUIRES: a valid subject, a writable table.
   /// Errors: busy (a live process holds the table's lock), corrupt
   result<std::optional<interned>> intern(std::string_view subject, std::uint64_t hash,
@@ -67,14 +67,14 @@ class subject_table {
   void add_to_index(std::uint32_t id, std::uint64_t hash);
   result<std::optional<interned>> append(std::string_view subject, std::uint64_t hash);
 
-  os::file_id file_;  // which one is mapped
+  os::file_id file_;  // the file that is mapped
   os::mapping map_;
   std::string path_;
   std::uint64_t limit_bytes_ = 0;
   std::uint32_t limit_entries_ = 0;
   std::uint64_t scanned_bytes_ = 0;
-  std::vector<std::uint64_t> entries_;  // offset by id
-  std::vector<std::uint32_t> index_;    // open addressing: id + 1, 0 = free
+  std::vector<std::uint64_t> entries_;  // offsets, by id
+  std::vector<std::uint32_t> index_;    // open addressing: id + 1; 0: free
   bool full_ = false;
 };
 

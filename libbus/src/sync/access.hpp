@@ -1,10 +1,10 @@
 #pragma once
-/// access: every touch of shared memory by the lane and group code goes through one of these.
+/// access: the operations with which the lane and group code touches shared memory.
 ///
-/// `hardware` is the product. tests/model has another one: a model of weak memory that runs the
+/// `hardware` is the product's. tests/model has another class: a model of weak memory that runs the
 /// same lane code under random schedules, kills it at every step, and can weaken one edge at a
-/// time. An `edge` names a pair of operations that order something; docs/memory_model.md tells for
-/// each what breaks without it.
+/// time. An `edge` names a pair of operations that orders something; docs/memory_model.md explains
+/// what breaks without it.
 
 #include <atomic>
 #include <cstddef>
@@ -28,19 +28,19 @@ namespace bus::sync {
 using base::word;
 
 enum class edge : std::uint8_t {
-  none,       // order comes from the lock, or is not needed: the comment at the use says which
+  none,       // ordered by the lock, or needs no order: the comment at the use says which
   commit,     // R1  record -> commit word -> reader
   reserve,    // R2  reserved_end -> bytes that are overwritten
   waypoint,   // P1  seqlock of a waypoint
   gate,       // G1  pin of a new reader against the publisher's scan
-  cursor,     // G2  a reader's last look at a record -> the publisher's overwriting it
+  cursor,     // G2  a reader's last load of a record -> the publisher's overwriting it
   armed,      // W1  armed word against commit
   waiting,    // W2  released space against a waiting publisher
   lock,       // L1  lane lock
   progress,   // O1  payload so far -> progress word -> early reader
   intern,     // T1  subject entry -> used_bytes
   attention,  // A1  may_sleep, a hint
-  announce,   // N1  reader table entry
+  announce,   // N1  entry in the readers table
 };
 
 struct hardware {
@@ -63,8 +63,8 @@ struct hardware {
   }
 
 #if defined(BUS_THREAD_SANITIZER)
-  // ThreadSanitizer does not see fences. Copies are then made of acquiring and releasing words,
-  // which carry the same order, and the fence remains for the processor only.
+  // ThreadSanitizer does not see fences. So copies are made of acquiring and releasing words, which
+  // carry the same order, and the fence is for the processor only.
   static void fence(std::memory_order order, edge) noexcept {
 #if defined(__x86_64__)
     if (order == std::memory_order_seq_cst) asm volatile("mfence" ::: "memory");
@@ -95,7 +95,7 @@ struct hardware {
 #else
   static void fence(std::memory_order order, edge) noexcept { std::atomic_thread_fence(order); }
   // Bytes that may be overwritten while they are copied: the copy is used only after the check that
-  // follows it (R2).
+  // follows (R2).
   static void copy_in(std::byte* to, const void* from, std::size_t bytes) noexcept {
     base::copy(to, from, bytes);
   }
@@ -109,7 +109,7 @@ struct hardware {
   }
 #endif
 
-  // always_inline: GCC takes a function that only prefetches for one without effect, and drops the
+  // always_inline: GCC considers a function that only prefetches to have no effect, and drops the
   // call.
   [[gnu::always_inline]] static void prefetch(const std::byte* at) noexcept {
     __builtin_prefetch(at);

@@ -2,8 +2,8 @@
 /// failpoint: named steps of publish, consume, attach, set-up and groups where a test can stop or
 /// kill the process.
 ///
-/// Nothing at all in the product; the test build of the library (BUS_FAILPOINTS) calls
-/// `failpoint_reached`, which the test defines. Production code only names the steps.
+/// Compiles to nothing in the product. In the test build of the library (BUS_FAILPOINTS) each step
+/// calls `failpoint_reached`, which the test defines.
 
 #include <cstddef>
 #include <cstdint>

@@ -7,11 +7,11 @@
 namespace bus::sync {
 
 std::uint32_t process_token() noexcept {
-  // Survives a fork; the wiped word does not.
+  // Survives a fork, unlike the word, which the fork wipes.
   static std::atomic<std::uint32_t> last_token{1};
   auto& word = *reinterpret_cast<std::atomic<std::uint32_t>*>(
       const_cast<std::uint32_t*>(os::same_process_word()));
-  // only this process writes it; no data hangs on it
+  // relaxed: only this process writes it, and it publishes no data
   std::uint32_t seen = word.load(std::memory_order_relaxed);
   if (seen == 0) {
     const std::uint32_t fresh = last_token.fetch_add(1, std::memory_order_relaxed) + 1;

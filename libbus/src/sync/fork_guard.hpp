@@ -1,5 +1,6 @@
 #pragma once
-/// fork_guard: tells a handle of the parent from one of this process, however the fork was made.
+/// fork_guard: distinguishes a handle that was inherited from the parent process, however the fork
+/// was made.
 ///
 /// Cost       one load and one compare per use
 
@@ -7,7 +8,7 @@
 
 namespace bus::sync {
 
-/// Number of this process: changes in every forked child.
+/// Number of this process; every forked child gets another.
 std::uint32_t process_token() noexcept;
 
 class fork_guard {

@@ -26,14 +26,14 @@ namespace {
 
 constexpr auto look_every = std::chrono::seconds(1);
 
-// Everything that the parked thread needs. Never freed: the kernel walks it when the process ends.
+// What the parked thread needs. Never freed: the kernel walks the list when the process ends.
 struct keeper {
   robust_list_head head{};
-  std::atomic<std::uint32_t> thread{0};  // writer: the parked thread, once · futex for the starter
+  std::atomic<std::uint32_t> thread{0};  // written once by the parked thread; futex for the starter
   std::mutex changes;
-  std::mutex watching;  // held while the watchers look
+  std::mutex watching;  // held while the watchers run
   std::vector<watcher*> watchers;
-  std::atomic<std::uint32_t> watched{0};  // how many · futex for the parked thread
+  std::atomic<std::uint32_t> watched{0};  // number of watchers; futex for the parked thread
 };
 
 robust_list* node_of(layout::life_cell& cell) noexcept {
@@ -43,7 +43,7 @@ robust_list* node_of(layout::life_cell& cell) noexcept {
 void* park(void* argument) {
   auto& k = *static_cast<keeper*>(argument);
   ::prctl(PR_SET_NAME, "bus-life");
-  // The list of the C library for this thread is replaced: it locks no robust mutex.
+  // Replaces the C library's list for this thread, which locks no robust mutex.
   ::syscall(SYS_set_robust_list, &k.head, sizeof k.head);
   // release: the list is registered; pairs with the acquire in start
   k.thread.store(static_cast<std::uint32_t>(::syscall(SYS_gettid)), std::memory_order_release);
@@ -55,7 +55,7 @@ void* park(void* argument) {
     os::futex_wait(reinterpret_cast<std::uint32_t*>(&k.watched), count,
                    count == 0 ? std::chrono::hours(24)
                               : std::chrono::duration_cast<std::chrono::nanoseconds>(look_every));
-    if (clock::now() < due) continue;  // somebody came or went
+    if (clock::now() < due) continue;  // a watcher was added or removed
     due = clock::now() + look_every;
     const std::lock_guard guard(k.watching);
     for (watcher* one : k.watchers) one->look();
@@ -79,7 +79,7 @@ result<keeper*> start() {
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
   ::pthread_attr_destroy(&attributes);
   if (failed != 0)
-    return os::failure(failed, "cannot start the thread that proves this process's life");
+    return os::failure(failed, "cannot start the thread that proves that this process is alive");
   // acquire: pairs with the release in park
   while (k->thread.load(std::memory_order_acquire) == 0)
     os::futex_wait(reinterpret_cast<std::uint32_t*>(&k->thread), 0, std::chrono::milliseconds(10));
@@ -102,7 +102,7 @@ result<keeper*> keeper_of_this_process() {
   return the_keeper;
 }
 
-// A fork may happen while another thread is in here; the child gets a free mutex again.
+// Another thread may be in here during a fork: the child gets the mutex unlocked.
 [[maybe_unused]] const int registered = ::pthread_atfork(
     [] { keeper_mutex.lock(); }, [] { keeper_mutex.unlock(); }, [] { keeper_mutex.unlock(); });
 
@@ -115,11 +115,11 @@ result<void> hold_life(layout::life_cell& cell) {
   const std::lock_guard guard(k.changes);
   auto* node = node_of(cell);
   auto& word = reinterpret_cast<std::atomic<std::uint32_t>&>(cell.word);
-  // WAITERS from the start: observers have read-only maps and cannot ask to be woken.
-  // relaxed both: the file gets its name, or the list its entry, by later system calls or stores of
-  // this thread
+  // FUTEX_WAITERS from the start: observers have read-only maps and cannot set it.
+  // relaxed both: later system calls or stores of this thread give the file its name, or the list
+  // its entry
   word.store(k.thread.load(std::memory_order_relaxed) | FUTEX_WAITERS, std::memory_order_relaxed);
-  // The kernel may walk the list at any moment: an entry is complete before it is linked.
+  // The kernel may walk the list at any moment, so the entry is complete before it is linked.
   node->next = k.head.list.next;
   std::atomic_signal_fence(std::memory_order_seq_cst);
   k.head.list.next = node;
@@ -160,7 +160,7 @@ void release_life(layout::life_cell& cell) noexcept {
   const std::lock_guard guard(k.changes);
   auto* node = node_of(cell);
   auto& word = reinterpret_cast<std::atomic<std::uint32_t>&>(cell.word);
-  // Before it leaves the list: killed in between, it has left all the same.
+  // Before it is unlinked: a process that is killed in between counts as having left.
   // release: everything this process stored before it leaves; pairs with the acquire in read_life
   word.store(0, std::memory_order_release);
   for (robust_list* at = &k.head.list; at->next != &k.head.list; at = at->next) {

@@ -10,7 +10,7 @@ namespace bus::sync {
 
 namespace {
 
-constexpr int spin_rounds = 16;  // some microseconds: a critical section is shorter
+constexpr int spin_rounds = 16;  // some microseconds, longer than a critical section
 
 }  // namespace
 
@@ -18,7 +18,7 @@ lock_result wait_lock(word& lock, std::uint64_t self,
                       std::chrono::steady_clock::time_point deadline, peers& others,
                       std::uint32_t& holder) noexcept {
   using enum std::memory_order;
-  // Backing off lets the owner use the line for several messages instead of losing it at each.
+  // Backing off lets the owner use the line for several messages instead of losing it after each.
   for (int round = 0, pauses = 4; round < spin_rounds; ++round) {
     // relaxed: only a reason to try
     if (lock.load(relaxed) == 0 && try_lock<hardware>(lock, self)) return lock_result::taken;
@@ -28,16 +28,16 @@ lock_result wait_lock(word& lock, std::uint64_t self,
   std::uint64_t disowned = 0;
   std::chrono::steady_clock::time_point disowned_since{};
   for (;;) {
-    std::uint64_t seen = lock.load(relaxed);  // a reason to act; each act is a compare-and-swap
+    std::uint64_t seen = lock.load(relaxed);  // relaxed: each action on it is a compare-and-swap
     if (seen == 0) {
-      // Contended from now on: others may sleep, and only the bit makes their wake-up happen.
+      // Contended from now on: others may sleep, and only the bit gets them woken.
       // [L1] acquire: pairs with the release in unlock_word.
       if (lock.compare_exchange_strong(seen, self | lock_contended, acquire, relaxed))
         return lock_result::taken;
       continue;
     }
     holder = static_cast<std::uint32_t>(seen & lock_owner_mask);
-    // null: it left, or cannot be looked at now
+    // null: it left, or cannot be checked now
     const layout::life_cell* life = others.life_of(holder);
     const bool gone = life == nullptr || read_life(*life) != life_state::alive;
     if (gone && others.proven_dead(holder)) {
@@ -58,7 +58,7 @@ lock_result wait_lock(word& lock, std::uint64_t self,
       }
     }
     if (now >= deadline) return lock_result::busy;
-    if (gone) {  // dying: its threads are on their way out
+    if (gone) {  // dying: its threads are about to exit
       os::futex_wait(os::futex_half(lock), static_cast<std::uint32_t>(seen),
                      std::chrono::microseconds(50));
       continue;

@@ -1,20 +1,19 @@
 #pragma once
 /// owner_lock: a lock in shared memory that survives its owner. A word: 0, or the owner's process
-/// id, bit 31 set when somebody waits, and in its upper half the key that the owner's file names.
+/// id, bit 31 set when a process waits, and in its upper half the key that the owner's file names.
 /// Process ids are never used twice on a bus, so a word can never mean another owner.
 ///
 /// Invariants
-///   1  The word changes from an id to another id only after the first process was proven gone
-///      (peers::proven_dead): its last store is behind us.
-///   2  Whoever takes it over that way is told so and must repair what the lock guards before using
-///      it.
-///   3  Nobody waits for anything else while holding it (RING-5, ring/lane_writer.hpp).
-///   4  Who sleeps on it looks again after longest_sleep: the bit that it set may be lost, when it
-///      was set in the very moment of an unlock. So an unlock that nobody waits for is a store, and
+///   1  The word changes from an id to another id only after the first process was proven dead
+///      (peers::proven_dead), so that its last store is in the past.
+///   2  A process that takes it over that way gets `taken_over`, and must repair what the lock
+///      guards before using it.
+///   3  Nothing waits for anything else while holding it (RING-5, ring/lane_writer.hpp).
+///   4  A process that sleeps on it checks again after longest_sleep: the bit that it set is lost
+///      when it was set at the very moment of an unlock. So an unlock without waiters is a store,
 ///      not an exchange, which would cost every message.
-///   5  A word whose key is not that of the process it names was written by something else: it is
-///      taken
-///       over when it has not changed for disowned_after.
+///   5  A word whose key is not that of the process it names was written by something else. It is
+///      taken over when it has not changed for disowned_after.
 /// A stopped owner is alive: waiters get `busy` at their deadline.
 
 #include <chrono>
@@ -30,7 +29,7 @@ inline constexpr std::chrono::milliseconds longest_sleep{1};
 inline constexpr std::chrono::milliseconds disowned_after{10};
 inline constexpr std::uint64_t lock_contended = 1ull << 31;
 inline constexpr std::uint64_t lock_owner_mask = lock_contended - 1;
-/// What a process writes into a lock that it takes.
+/// The value that a process stores in a lock that it takes.
 constexpr std::uint64_t lock_word_of(std::uint32_t process, std::uint32_t key) noexcept {
   return process | std::uint64_t{key} << 32;
 }
@@ -45,7 +44,7 @@ bool try_lock(word& lock, std::uint64_t self) noexcept {
   return A::compare_exchange(lock, expected, self, std::memory_order_acquire, edge::lock);
 }
 
-/// True: somebody waits and must be woken.
+/// True: a process waits and must be woken.
 template <class A>
 bool unlock_word(word& lock) noexcept {
   // relaxed: invariant 4
@@ -57,11 +56,11 @@ bool unlock_word(word& lock) noexcept {
   return (A::exchange(lock, 0, std::memory_order_release, edge::lock) & lock_contended) != 0;
 }
 
-/// REQUIRES: the owner in `seen` is proven gone. False: somebody else was faster.
+/// REQUIRES: the owner in `seen` is proven dead. False: another process was faster.
 template <class A>
 bool take_over(word& lock, std::uint64_t seen, std::uint64_t self) noexcept {
-  // [L1] acquire: the dead owner's stores are behind us by proof, the previous one's by its
-  // release.
+  // [L1] acquire: the dead owner's stores are in the past by the proof; the previous owner's are
+  // ordered by its release.
   return A::compare_exchange(lock, seen, self | lock_contended, std::memory_order_acquire,
                              edge::lock);
 }
@@ -69,7 +68,7 @@ bool take_over(word& lock, std::uint64_t seen, std::uint64_t self) noexcept {
 enum class lock_result : std::uint8_t {
   taken,
   taken_over,  // from a dead owner, or from none: repair
-  busy,        // deadline; the owner is alive (maybe stopped): `holder`
+  busy,        // deadline reached; `holder` is alive, perhaps stopped
 };
 
 /// Slow path of a lock: spins, then sleeps on the word and on the owner's life.

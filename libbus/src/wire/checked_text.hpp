@@ -1,5 +1,5 @@
 #pragma once
-/// checked_text: JSON in a file, with a line behind it that holds its checksum.
+/// checked_text: JSON in a file, followed by a line with its checksum.
 
 #include <nlohmann/json.hpp>
 
@@ -9,9 +9,9 @@
 
 namespace bus::wire {
 
-/// The text, two columns of indent, and "crc32c N".
+/// The JSON, indented by two columns, then the line "crc32c N".
 std::string with_checksum(const nlohmann::json& what);
-/// Empty: the checksum does not hold, or it is no JSON.
+/// Empty: the checksum does not match, or the text is not JSON.
 std::optional<nlohmann::json> checked(std::string_view text);
 
 }  // namespace bus::wire

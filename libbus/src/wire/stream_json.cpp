@@ -78,12 +78,12 @@ result<stream_config> stream_from_json(const json& from) {
       into = found->get<bool>();
   };
   const auto name = text_of(from, "name");
-  if (!name) return bad("name", "a text");
+  if (!name) return bad("name", "a string");
   config.name = *name;
   if (from.contains("subjects")) {
     if (!from["subjects"].is_array()) return bad("subjects", "a list");
     for (const json& subject : from["subjects"]) {
-      if (!subject.is_string()) return bad("subjects", "a list of texts");
+      if (!subject.is_string()) return bad("subjects", "a list of strings");
       config.subjects.push_back(subject.get<std::string>());
     }
   }
@@ -125,7 +125,7 @@ result<stream_config> stream_from_json(const json& from) {
   number("max_bytes", config.max_bytes);
   number("max_messages", config.max_messages);
   number("max_messages_per_subject", config.max_messages_per_subject);
-  if (wrong != nullptr) return bad(wrong, "what it should be");
+  if (wrong != nullptr) return bad(wrong, "valid");
   return config;
 }
 

@@ -1,4 +1,4 @@
-// A violated precondition ends the process, and says which and where.
+// A violated precondition ends the process and names the condition and its place.
 
 #include <gtest/gtest.h>
 

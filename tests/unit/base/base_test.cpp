@@ -43,7 +43,7 @@ TEST(Hash, DependsOnEveryByteAndOnTheLength) {
 TEST(Hash, SpreadsCountedSubjectsOverTheLowBits) {
   std::set<std::uint64_t> buckets;
   for (int i = 0; i < 256; ++i) buckets.insert(hash_bytes("orders." + std::to_string(i)) & 0xff);
-  EXPECT_GT(buckets.size(), 120u);  // 162 are expected of a random function
+  EXPECT_GT(buckets.size(), 120u);  // a random function is expected to fill 162
 }
 
 }  // namespace

@@ -6,10 +6,10 @@
 #include <thread>
 #include <vector>
 
-#include "client/change_journal.hpp"
+#include "registry/change_journal.hpp"
 #include "sync/words.hpp"
 
-namespace bus::client {
+namespace bus::registry {
 namespace {
 
 using layout::change_kind;
@@ -65,7 +65,7 @@ TEST_F(ChangeJournal, WhatMakesNoSenseMayBeAny) {
   EXPECT_TRUE(journal.between(6, 7).may_be_any);
   journal.note(7, static_cast<change_kind>(9), "s");
   EXPECT_TRUE(journal.between(6, 7).may_be_any);
-  // One bit anywhere in it.
+  // Any single flipped bit.
   auto* bytes = reinterpret_cast<unsigned char*>(&entry(7));
   for (std::size_t bit = 0; bit < sizeof(layout::change_entry) * 8; ++bit) {
     journal.note(7, change_kind::changed, "stream-of-orders");
@@ -75,8 +75,8 @@ TEST_F(ChangeJournal, WhatMakesNoSenseMayBeAny) {
   }
 }
 
-// Two writers of generations that share an entry, and a reader of both: it never takes one's name
-// for the other's.
+// Two writers of generations that share an entry, and a reader of both: the reader never takes
+// one name for the other.
 TEST_F(ChangeJournal, IsNeverBelievedWhenTwoWriteAtOnce) {
   std::atomic<bool> over{false};
   const auto write = [&](std::uint64_t generation, std::string_view name) {
@@ -101,4 +101,4 @@ TEST_F(ChangeJournal, IsNeverBelievedWhenTwoWriteAtOnce) {
 }
 
 }  // namespace
-}  // namespace bus::client
+}  // namespace bus::registry

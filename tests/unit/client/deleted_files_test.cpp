@@ -1,5 +1,5 @@
-// Files of a bus that are deleted while processes use it: nobody goes on apart from the others. All
-// are told, at their next call, some seconds later at the latest.
+// Files of a bus that are deleted while processes use it: no process keeps working without the
+// others. Each user gets an error at its next call, a few seconds later at the latest.
 
 #include <filesystem>
 
@@ -14,7 +14,7 @@ bool says(const std::optional<bus::error>& failure, const std::string& word) {
          failure->why.find(word) != std::string::npos && !failure->fix.empty();
 }
 
-/// One of each kind of user, on streams s and t.
+/// One user of each kind, on streams s, e and t.
 struct users {
   scratch place;
   bus::session session = join(place);
@@ -140,7 +140,7 @@ TEST(DeletedFiles, OfTheProcessItselfCloseItsSession) {
 
 TEST(DeletedFiles, ThatAreStillThereCloseNothing) {
   users all;
-  // What is removed in good order is not mistaken for it.
+  // An orderly removal is not mistaken for a deletion.
   must(all.session.remove_stream("s"));
   std::this_thread::sleep_for(2500ms);
   EXPECT_TRUE(all.is_working());

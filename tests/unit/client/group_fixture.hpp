@@ -51,7 +51,7 @@ class Group : public ::testing::Test {
     EXPECT_TRUE(found) << found.error().message();
     return found ? *found : group_info{};
   }
-  /// Everything that was published is somewhere, and once.
+  /// Each published message is counted exactly once.
   void expect_sums(std::uint64_t published, std::string_view group = "workers") {
     const auto c = info(group).counts;
     EXPECT_EQ(published, c.settled + c.filtered + c.dropped + c.dead + c.pending + c.unclaimed);

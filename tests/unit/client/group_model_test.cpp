@@ -1,6 +1,5 @@
-// Random programs of a group's life, against the simplest thing that could be right: a list of
-// messages and what became of each. rapidcheck makes a failing program as short as it can, and
-// prints its seed.
+// Random operations on a group, compared with the simplest model that can be right: a list of
+// messages and the state of each. rapidcheck shrinks a failing program and prints its seed.
 
 #include <gtest/gtest.h>
 #include <rapidcheck.h>
@@ -31,15 +30,15 @@ struct rules {
   std::int32_t max_deliver = 3;
 };
 
-/// What may be handed out now, by the rules alone.
+/// The model: what the rules allow to be handed out now.
 class reference {
  public:
   explicit reference(const rules& r) : rules_(r) {}
 
   std::vector<message_model> all;
 
-  /// May this one be handed out? Of a key only the first that is not done, and nothing of it may be
-  /// out.
+  /// Whether the message may be handed out. Of a key only the first unsettled message may, and
+  /// only while none of the key is out.
   bool may_be_out(std::size_t index) const {
     const auto& m = all[index];
     if (m.is != fate::unclaimed && m.is != fate::back) return false;
@@ -49,12 +48,13 @@ class reference {
       if (all[i].is == fate::out) return false;
       const bool blocks = rules_.fails == on_fail::block && all[i].is == fate::delayed;
       if (blocks || (i < index && all[i].is == fate::unclaimed)) return false;
-      // Which of several that came back goes first is not said; but nothing new goes before them.
+      // The rules leave open which of several returned messages goes first, but they all precede
+      // new ones.
       if (all[i].is == fate::back && m.is == fate::unclaimed) return false;
     }
     return true;
   }
-  /// How many a fetch must bring when it asks for all.
+  /// How many messages a fetch must return when it requests all.
   std::size_t available() const {
     std::size_t count = 0;
     std::set<int> keys;
@@ -76,7 +76,7 @@ class reference {
   const rules rules_;
 };
 
-/// The group and the reference, side by side.
+/// The group and the model, side by side.
 class run {
  public:
   explicit run(const rules& r) : rules_(r), model_(r) {
@@ -94,7 +94,7 @@ class run {
     group.order = r.order;
     group.on_fail = r.fails;
     group.max_ack_pending = r.window;
-    group.max_parked = 8;  // so that keys are passed over
+    group.max_parked = 8;  // small, so that keys are passed over
     group.max_deliver = r.max_deliver;
     group.backoff = {0s};
     RC_ASSERT(bus_->add_group(group).has_value());
@@ -156,7 +156,7 @@ class run {
                                  : rules_.window - std::min<std::size_t>(out, rules_.window);
     const std::size_t expected = std::min({max, room, model_.available()});
     std::size_t got = 0;
-    // A fetch may bring fewer than there are; one that brings nothing says that there is nothing.
+    // A fetch may return fewer messages than there are; an empty one means that there are none.
     while (got < max) {
       auto batch = consumers_[who]->fetch(max - got, 0s);
       if (batch.empty()) break;
@@ -209,7 +209,8 @@ class run {
     RC_ASSERT(one.of.nack(1h) == settle_result::ok);
     failed(one.index, fate::delayed);
   }
-  // A consumer goes with what it has, which it had begun: it counts as failed. Another one comes.
+  // A consumer leaves. The messages that it holds were started, so they count as failed. Another
+  // consumer joins.
   void replace(std::size_t who) {
     consumers_[who].reset();
     for (auto& h : held_)

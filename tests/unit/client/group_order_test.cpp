@@ -1,4 +1,4 @@
-// Groups: what goes before what, and how many may be out.
+// Groups: the order of messages, and how many may be out.
 
 #include <cstring>
 #include <map>
@@ -83,7 +83,7 @@ TEST_F(Group, WithSkipARetryDoesNotHoldItsKey) {
   expect_sums(3);
 }
 
-// More of one key than are kept waiting: they are passed over, and looked at again.
+// More messages of one key than may be parked: the rest is passed over and found again later.
 TEST_F(Group, AHotKeyDoesNotHoldUpTheRest) {
   add_stream(overflow::block, 1, 4 << 20);
   auto c = join({.order = group_order::key, .max_parked = 50});
@@ -115,8 +115,8 @@ TEST_F(Group, AHotKeyDoesNotHoldUpTheRest) {
   EXPECT_EQ(info().counts.pending, 0u);
 }
 
-// What is looked at again lies before what was claimed since: the ring keeps it as long as it is
-// out.
+// Messages that were passed over precede those claimed since: the ring keeps them until they are
+// claimed.
 TEST_F(Group, WhatIsLookedAtAgainIsNotOverwritten) {
   add_stream();
   auto c = join({.order = group_order::key, .max_parked = 2});
@@ -130,7 +130,7 @@ TEST_F(Group, WhatIsLookedAtAgainIsNotOverwritten) {
   for (int i = 1; i < 20; ++i) {
     auto one = c.next(0s);
     ASSERT_EQ(text_of(one), std::to_string(i));
-    while (i == 3 && out_->publish(std::string(400, 'x'))) {  // all are found now: fill the ring
+    while (i == 3 && out_->publish(std::string(400, 'x'))) {  // all are found by now: fill the ring
     }
     EXPECT_EQ(one->ack(), settle_result::ok);
   }
@@ -155,8 +155,8 @@ TEST_F(Group, TotalOrderIsOneAtATime) {
   EXPECT_EQ(next->ack(), settle_result::ok);
 }
 
-// With so many keys they are looked for ahead, at a guessed place: records of other sizes must not
-// mislead it.
+// With this many keys in flight, keys are looked up ahead at a guessed position. Records of other
+// sizes must not mislead the look-up.
 TEST_F(Group, ManyKeysInFlightKeepTheOrderOfEach) {
   add_stream(overflow::block, 1, 4 << 20);
   auto c = join({.order = group_order::key, .max_ack_pending = 10'000, .hold_bytes = 16 << 20});
@@ -189,8 +189,8 @@ TEST_F(Group, ManyKeysInFlightKeepTheOrderOfEach) {
   expect_sums(static_cast<std::uint64_t>(next) + 5000);
 }
 
-// With many keys busy, keys are looked for four records ahead, where these should lie. A payload
-// that looks like a record there, of another key, is not believed.
+// With many keys in flight, keys are looked up four records ahead, at the position where the
+// record should lie. A payload that imitates a record of another key there must not be trusted.
 TEST_F(Group, APayloadThatLooksLikeARecordIsNotTakenForOne) {
   for (const std::size_t phase : {0u, 32u}) {
     SCOPED_TRACE(phase);
@@ -204,7 +204,7 @@ TEST_F(Group, APayloadThatLooksLikeARecordIsNotTakenForOne) {
       ASSERT_TRUE(one);
       held.push_back(std::move(*one));
     }
-    const std::uint64_t forged = sequence + 5;  // four behind the first of the next ones
+    const std::uint64_t forged = sequence + 5;  // four after the first of the next ones
     const std::uint64_t words[] = {
         forged, layout::record_shape{0, 32, layout::flag_headers}.pack(), 0, 0, 0, 0, 0, 0};
     std::string record(reinterpret_cast<const char*>(words), sizeof words);

@@ -1,5 +1,5 @@
-// Groups and the ring: what pins it, what leaves it, what is lost when it is overwritten, what a
-// repair finds.
+// Groups and the ring: what pins the ring, what leaves it, what is lost when it is overwritten,
+// what a repair finds.
 
 #include <map>
 #include <set>
@@ -50,8 +50,8 @@ TEST_F(Group, AMessageThatIsOutDoesNotPinTheRing) {
   expect_sums(500);
 }
 
-// Nothing is ever settled while the ring goes round: each claim must copy as many out of it as it
-// takes.
+// Nothing is settled while the ring is overwritten several times: each claim must copy out of the
+// ring as many messages as it takes.
 TEST_F(Group, ManyThatAreOutLeaveTheRingAsFastAsItGoesRoundUnderThem) {
   constexpr int rounds = 5;  // of the ring's 1024 records
   for (const int batch : {1, 64}) {
@@ -115,7 +115,8 @@ TEST_F(Group, WhoRejectsSeesTheRoomThatThereIs) {
   }
 }
 
-// Its position is older than every waypoint that is left, or was overwritten: neither is damage.
+// The group's position is older than every remaining waypoint, or was overwritten: neither is
+// damage.
 TEST_F(Group, ARepairByHandOfAFullRingChangesNothing) {
   for (const overflow policy : {overflow::block, overflow::drop_oldest}) {
     const std::string stream = policy == overflow::block ? "full" : "lapped";
@@ -146,8 +147,8 @@ TEST_F(Group, ARepairByHandOfAFullRingChangesNothing) {
   }
 }
 
-// From one message to the next what it stands at is overwritten; also where its own waypoint is
-// still there.
+// Each publish may overwrite the record at the group's position, even while its waypoint is
+// intact.
 TEST_F(Group, ARepairByHandChangesNothingWhileItIsLapped) {
   stream_config config;
   config.name = "ring";

@@ -1,4 +1,4 @@
-// Groups on a memory stream: who gets what, and what becomes of it.
+// Groups on a memory stream: which consumer gets a message, and how it is settled.
 
 #include <map>
 #include <set>
@@ -282,15 +282,15 @@ TEST_F(Group, PeekShowsWhatComesNextInTheOrderOfClaims) {
   auto zero = bus_->publisher("orders.a", {.mode = publish_mode::exclusive, .lane = 0});
   auto one = bus_->publisher("orders.b", {.mode = publish_mode::exclusive, .lane = 1});
   ASSERT_TRUE(zero && one);
-  // Lanes are ordered by their stamps: each message gets one of its own, however coarse the counter
-  // is.
+  // Lanes are ordered by their stamps. The pauses give each message a different stamp, even if
+  // the counter is coarse.
   int sent = 0;
   for (; sent < 20; ++sent) {
     std::this_thread::sleep_for(10us);
     ASSERT_TRUE((sent / 3 % 2 == 0 ? *zero : *one).publish(std::to_string(sent)));
   }
   std::this_thread::sleep_for(10us);
-  std::vector<std::string> batch;  // all of it has one stamp
+  std::vector<std::string> batch;  // all of it has the same stamp
   for (; sent < 30; ++sent) batch.push_back(std::to_string(sent));
   std::vector<std::span<const std::byte>> payloads;
   for (const std::string& text : batch) payloads.push_back(std::as_bytes(std::span(text)));
@@ -364,7 +364,7 @@ TEST_F(Group, WhatAConsumerLeavesBehindGoesBack) {
   publish(0, 6);
   {
     auto c = join({.backoff = std::vector<std::chrono::nanoseconds>{0ms}, .prefetch = 4});
-    auto one = c.next(0s);  // four are claimed, one is in hand
+    auto one = c.next(0s);  // four are claimed, one is in the lease
     ASSERT_EQ(text_of(one), "0");
   }
   auto c = join({});

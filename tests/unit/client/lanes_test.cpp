@@ -158,7 +158,7 @@ TEST_F(Lanes, HaveOneLastMessageAndOneOfEachSubject) {
     const auto publish = [&](std::uint32_t from, const char* subject) {
       send_to(out[from], name + subject, std::to_string(number++) + subject);
     };
-    // its last is the last in no lane but one
+    // the last message of each subject is the last in only one lane
     for (const std::uint32_t from : {1, 2, 0, 2, 0, 1}) {
       publish(from, ".a");
       publish((from + 1) % 3, ".b");
@@ -167,7 +167,7 @@ TEST_F(Lanes, HaveOneLastMessageAndOneOfEachSubject) {
     const auto read = [&](bus::start from, const std::string& pattern) {
       auto s = must(session.subscribe(pattern, {.start = from}));
       texts seen = drain(s);
-      publish(2, ".a");  // and whatever is new in any lane
+      publish(2, ".a");  // new messages of any lane arrive, too
       publish(1, ".a");
       EXPECT_EQ(drain(s).size(), pattern.ends_with(".b") ? 0u : 2u);
       std::sort(seen.begin(), seen.end());

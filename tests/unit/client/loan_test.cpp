@@ -79,7 +79,7 @@ TEST_P(Loan, IsSpentByAnythingPublishedSince) {
 }
 
 TEST_P(Loan, OfAnotherStreamIsNotCommittedToTheNewOne) {
-  // The subject moves to a stream that is made after the loan: its space is not there.
+  // The subject moves to a stream that is created after the loan: the loan's space is not in it.
   must(session.remove_stream("s"));
   bus::publisher_options options;
   options.mode = GetParam();

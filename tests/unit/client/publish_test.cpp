@@ -185,7 +185,7 @@ TEST_P(Publish, BatchesOfPlainPayloadsKeepTheirOrder) {
 }
 
 TEST_P(Publish, BatchesHaveLimits) {
-  // 64 KiB: 16 KiB for one batch
+  // A ring of 64 KiB: 16 KiB for one batch
   must(session.add_stream(small_stream("s", bus::overflow::drop_oldest)));
   auto p = publisher("s.a");
   auto s = must(session.subscribe("s.a"));
@@ -262,10 +262,10 @@ TEST_P(Publish, KnownSubjectsArePublishedToWithoutALookUp) {
   for (int round = 0; round < 3; ++round) {
     for (bus::known_subject* to : {&one, &two, &own})
       ASSERT_TRUE(p.publish_to(*to, to->text())) << round;
-    const bool both = GetParam() == bus::publish_mode::shared;  // else one is refused
+    const bool both = GetParam() == bus::publish_mode::shared;  // else the owner's
     ASSERT_EQ(static_cast<bool>(other.publish_to(one, "a.one")), both)
         << "known to another publisher now";
-    // Streams came and went: what was known counts no more.
+    // Streams changed: what the handle knew no longer counts.
     must(session.add_stream(stream_of("s" + std::to_string(round), {"b" + std::to_string(round)})));
   }
   texts seen;
@@ -282,8 +282,8 @@ TEST_P(Publish, KnownSubjectsArePublishedToWithoutALookUp) {
   EXPECT_FALSE(s.try_next());
 }
 
-// A declared stream takes a subject over from the default stream: handles that know it follow, or
-// say so.
+// A declared stream takes a subject over from the default stream: a handle that knows the subject
+// does not publish it to the old stream.
 TEST_P(Publish, KnownSubjectsFollowTheirStream) {
   auto p = publisher("a.own");
   bus::known_subject moves("a.moves");
@@ -313,8 +313,8 @@ TEST_P(Publish, ManySubjectsOfAllLengthsAreKeptApart) {
   }
 }
 
-// While the lease is held the shared turn is old, by any number of laps: nobody may draw
-// conclusions from it.
+// While a publisher has the lease, the shared turn is stale, by any number of laps: other
+// publishers must not draw conclusions from it.
 TEST(ExclusivePublisher, IsLeftInPeaceByTheOthersHoweverMuchItPublishes) {
   scratch scratch;
   auto session = join(scratch), other = join(scratch);

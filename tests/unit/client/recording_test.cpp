@@ -75,8 +75,8 @@ TEST_F(Recording, HasNoNameBeforeItIsWhole) {
   EXPECT_FALSE(std::filesystem::exists(file()));
 }
 
-// A recorder that ended without close(), killed or not, leaves what it had, and nobody takes it for
-// whole.
+// A recorder that ends without close(), killed or not, leaves what it wrote, and no reader takes
+// the file for complete.
 TEST_F(Recording, WithoutItsEndIsKeptAndToldFrom) {
   {
     auto writer = recording_writer::create(file());
@@ -106,7 +106,7 @@ TEST_F(Recording, WithoutAnyMessageLeavesNothing) {
   EXPECT_TRUE(std::filesystem::is_empty(root_));
 }
 
-// Cut anywhere, it is told from a whole one; what is there is what was recorded.
+// A file that is cut anywhere is not taken for complete, and what is left of it is intact.
 TEST_F(Recording, CutAnywhereIsNotWhole) {
   write(60);
   const auto bytes = std::filesystem::file_size(file());
@@ -122,7 +122,7 @@ TEST_F(Recording, CutAnywhereIsNotWhole) {
       ASSERT_EQ(found->text(), payload_of(static_cast<int>(number)));
     }
     if (reader->failure()) continue;
-    // The end is there: only what fills the last block is cut off.
+    // The end mark is there: only padding of the last block is cut off.
     ASSERT_TRUE(reader->announced()) << "cut at " << cut << " of " << bytes;
     ASSERT_EQ(number, 60u);
     ASSERT_GT(cut + 4096, bytes);

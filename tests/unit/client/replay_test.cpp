@@ -35,7 +35,7 @@ TEST(Replay, MergesStreamsInTheOrderOfTime) {
     publisher& out = i % 3 == 0 ? *one : i % 7 == 0 ? *two : *three;
     ASSERT_TRUE(out.publish(std::to_string(i)));
     expected += std::to_string(i) + " ";
-    std::this_thread::sleep_for(200us);  // stamps that differ, whatever the counter's step
+    std::this_thread::sleep_for(200us);  // so that stamps differ, whatever the counter's step
   }
   auto all = replay::open(*session, {});
   ASSERT_TRUE(all) << all.error().message();

@@ -130,7 +130,7 @@ TEST_P(Start, WorksOnAnEmptyStream) {
 }
 
 TEST_P(Start, NothingIsMissedWhilePublishersRace) {
-  // Every message published after subscribe returned arrives; before that, whatever the race gives.
+  // Every message published after subscribe() returned arrives; earlier ones may or may not.
   std::jthread noise([&](const std::stop_token& stop) {
     auto other = must(session.publisher("s.noise"));
     while (!stop.stop_requested()) {

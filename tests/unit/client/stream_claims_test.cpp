@@ -5,9 +5,9 @@
 #include <string>
 #include <vector>
 
-#include "client/stream_claims.hpp"
+#include "registry/stream_claims.hpp"
 
-namespace bus::client {
+namespace bus::registry {
 namespace {
 
 std::vector<subject::pattern> parse(const std::vector<std::string>& texts) {
@@ -38,7 +38,7 @@ TEST(StreamClaims, NamesWhoCapturesTheSame) {
   EXPECT_FALSE(has_conflict(claims, ">"));
 }
 
-// Against all pairs, one by one.
+// Compared with a test of all pairs.
 TEST(StreamClaims, FindsWhatALookAtAllWouldFind) {
   const std::vector<std::string> tokens{"a", "b", "c", "*", "aa"};
   std::mt19937 random(20'261'130);
@@ -85,4 +85,4 @@ TEST(StreamClaims, FindsWhatALookAtAllWouldFind) {
 }
 
 }  // namespace
-}  // namespace bus::client
+}  // namespace bus::registry

@@ -100,7 +100,7 @@ TEST_F(Streams, MadeAnewUnderTheSameNameAreOtherStreams) {
   EXPECT_EQ(seen, (texts{"new", "old"}));
 }
 
-// More than a process has slots at first, and far more than it has descriptors.
+// More than a process has slots at first, and far more than it may open descriptors.
 TEST_F(Streams, ASubscriberReadsAsManyAsThereAre) {
   constexpr int count = 1200;
   for (int i = 0; i < count; ++i) {
@@ -129,8 +129,8 @@ TEST_F(Streams, ASubscriberReadsAsManyAsThereAre) {
            0) {
     }
     stats = s.stats();
-    // A publisher sees a reader whose slot came when its process's file had grown: nothing is
-    // overwritten.
+    // A publisher sees a reader whose slot was added when its process file grew: it overwrites
+    // nothing.
     const std::string last = "s" + std::to_string(count - 1) + ".x";
     auto one = must(writer.publisher(last, {.send_timeout = 0ns}));
     const std::size_t held = fill(one, 100);
@@ -206,7 +206,7 @@ TEST_F(Streams, NamesThatCannotBeAreNotFound) {
   }
 }
 
-// Takes all descriptors of the process while it lives.
+// Takes all descriptors of the process and lowers its limit for good: for children only.
 class no_descriptors {
  public:
   no_descriptors() {
@@ -222,12 +222,12 @@ class no_descriptors {
   std::vector<int> taken_;
 };
 
-// What cannot be looked at just now is not forgotten: neither a removal nor a new stream.
+// A change that cannot be read now is not forgotten, be it a removal or a new stream.
 TEST_F(Streams, ChangesMetWithoutDescriptorsAreLookedAtAgain) {
   const std::string url = scratch.url();
   child poor([&] {
     ::alarm(60);
-    // What the other session does, this one has to find out by looking.
+    // This session must find the other session's changes by itself.
     auto own = must(bus::session::open(url)), other = must(bus::session::open(url));
     must(own.add_stream(stream_of("goes", {"x"})));
     auto p = must(own.publisher("x"));
@@ -257,11 +257,11 @@ TEST_F(Streams, OneThatComesWithoutDescriptorsIsReadAfterwards) {
   const std::string url = scratch.url();
   child poor([&] {
     ::alarm(60);
-    // Each in a session of its own: what one of a session looks at, the others know.
+    // Each in its own session: the handles of one session share what it knows.
     auto own = must(bus::session::open(url)), other = must(bus::session::open(url)),
          third = must(bus::session::open(url));
     auto s = must(own.subscribe(">"));
-    auto free = must(third.publisher("y"));  // of the default stream
+    auto free = must(third.publisher("y"));  // in the default stream
     must(other.add_stream(stream_of("comes", {"y"})));
     auto q = must(other.publisher("y"));
     send(q, "new");
@@ -317,7 +317,7 @@ TEST(Buses, RemovedByForceTellTheirUsers) {
   send(p, "last words");
   must(bus::remove_bus(scratch.url(), true));
   EXPECT_TRUE(bus::list_buses(scratch.root()).empty());
-  // Nobody goes on publishing to what nobody else can find.
+  // Publishers must not publish to files that no other process can find.
   for (bus::publisher* publisher : {&p, &owner}) {
     EXPECT_EQ(publisher->publish("lost").status, bus::publish_status::closed);
     EXPECT_EQ(publisher->last_error().code, bus::errc::closed);
@@ -334,7 +334,7 @@ TEST(Buses, RemovedByForceTellTheirUsers) {
   EXPECT_EQ(p.publish("still lost").status, bus::publish_status::closed)
       << "and not for handles of the old one";
   EXPECT_FALSE(s.next(10s)) << "nothing will ever come: it does not wait";
-  // The old session goes, and touches nothing of the new bus.
+  // The old session ends and touches nothing of the new bus.
   auto lives_on = must(anew.publisher("a"));
   { const bus::session old = std::move(session); }
   auto other = join(scratch);
@@ -363,12 +363,13 @@ TEST(Buses, RemovedByForceTakeNobodyAlongWhenMadeAgain) {
   EXPECT_EQ(m->subject(), "b.x");
 }
 
-// Ids of publishers and subjects are those of a bus: what is known on one says nothing on another.
+// Ids of publishers and subjects belong to one bus: what a handle knows of one does not hold on
+// another.
 TEST(Buses, KnownSubjectsAreNotMixedUp) {
   scratch scratch;
   auto one = must(bus::session::open(scratch.url("one"))),
        two = must(bus::session::open(scratch.url("two")));
-  bus::publisher_options exclusive;  // the others look subjects up each time
+  bus::publisher_options exclusive;  // shared publishers look subjects up each time
   exclusive.mode = bus::publish_mode::exclusive;
   auto p = must(one.publisher("a", exclusive)), q = must(two.publisher("b", exclusive));
   auto s = must(two.subscribe(">"));

@@ -132,7 +132,7 @@ TEST_F(Subscribe, EarlyMessagesAreReadWhileTheyAreWritten) {
   constexpr int total = 200;
   std::jthread writer([&] {
     for (int i = 0; i < total; ++i) {
-      // Every fourth is small and takes the usual way.
+      // Every fourth is small and is published in the usual way.
       const std::string text(i % 4 == 3 ? 100u : 500'000u, static_cast<char>('a' + i % 26));
       if (!p.publish(text)) return;
     }
@@ -198,7 +198,7 @@ TEST_F(Subscribe, RecordsCarryTheirSubjectWhenTheTableIsFull) {
     }
     EXPECT_EQ(subjects, expected);
     EXPECT_EQ(drain(one), (texts{name + ".7", name + ".7"}));
-    // Batches, headers and loans carry it, too.
+    // Batches, headers and loans carry their subject, too.
     const bus::header header{"k", "v"};
     const auto bytes = std::as_bytes(std::span("xyz", 3));
     const std::string eighth = name + ".8";
@@ -244,13 +244,13 @@ TEST_F(Subscribe, IsRefusedWhenAllSlotsOfTheProcessAreTaken) {
   EXPECT_TRUE(small.subscribe("a"));
 }
 
-// A reader that was lapped so that its old place lies among the zeroes ahead of the tail sees an
-// empty ring there.
+// A lapped reader whose old position lies among the zeros ahead of the tail sees an empty ring
+// there.
 TEST_F(Subscribe, NoticesALapThatLooksLikeAnEmptyRing) {
   auto config = stream_of("lap", {"lap.>"}, bus::overflow::drop_oldest);
   must(session.add_stream(config));
   auto p = must(session.publisher("lap.x"));
-  const std::string text(64, 'x');  // 128 bytes of ring
+  const std::string text(64, 'x');  // takes 128 bytes in the ring
   for (std::size_t behind = 1; behind < 8; ++behind) {
     auto s = must(session.subscribe("lap.>"));
     send(p, text);
@@ -263,8 +263,8 @@ TEST_F(Subscribe, NoticesALapThatLooksLikeAnEmptyRing) {
   }
 }
 
-// What a subscriber knows of subjects grows while a batch is read; records with headers take
-// another way than those without.
+// A subscriber's table of subjects grows while it reads a batch. Records with headers take
+// another path than records without.
 TEST_F(Subscribe, LearnsManySubjectsInOneBatchWithAndWithoutHeaders) {
   auto s = must(session.subscribe(">"));
   auto p = must(session.publisher("a.first"));
@@ -294,7 +294,7 @@ TEST_F(Subscribe, ManySubscribersGetTheSame) {
 
 namespace {
 
-/// A message of which a part is there, and its publisher stopped in the middle of it.
+/// Calls `look` with a partly written message whose publisher is stopped (SIGSTOP).
 template <class Look>
 void with_a_stopped_publisher(Look&& look) {
   scratch scratch;

@@ -118,7 +118,7 @@ TEST_F(Typed, AnUntypedMessageOfTheSameSizeIsNeverDeliveredAsTheType) {
         must(bus::typed_subscriber<quote>::open(session, subject, {.start = bus::start::all()}));
     send(untyped, bytes);
     send_to(p.untyped(), config.name + ".other", bytes);
-    // What a typed publisher sends to its own subject is of its type, in whatever way.
+    // All that a typed publisher sends to its own subject is of its type, whichever call it uses.
     ASSERT_TRUE(p.publish({1, 0}));
     const quote more{2, 0};
     const auto raw = std::as_bytes(std::span(&more, 1));
@@ -140,7 +140,7 @@ TEST_F(Typed, AnUntypedMessageOfTheSameSizeIsNeverDeliveredAsTheType) {
   }
 }
 
-// A reader that keeps up takes one message at a time, on a way of its own.
+// A reader that keeps up takes one message at a time, on a separate path.
 TEST_F(Typed, AReaderThatKeepsUpIsGivenNoUntypedMessageEither) {
   must(session.add_stream(stream_of("k", {"k.>"})));
   auto p = must(bus::typed_publisher<quote>::open(session, "k.q"));

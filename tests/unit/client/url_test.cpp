@@ -1,11 +1,21 @@
-#include "client/url.hpp"
+#include "registry/url.hpp"
 
 #include <gtest/gtest.h>
 
 #include <stdlib.h>
 
-namespace bus::client {
+#include <bus/version.hpp>
+
+namespace bus::registry {
 namespace {
+
+TEST(Version, OfTheLibraryIsThatOfItsHeaders) {
+  EXPECT_STREQ(library_version(), BUS_VERSION);
+  const std::string parts = std::to_string(BUS_VERSION_MAJOR) + "." +
+                            std::to_string(BUS_VERSION_MINOR) + "." +
+                            std::to_string(BUS_VERSION_PATCH);
+  EXPECT_EQ(parts, BUS_VERSION);
+}
 
 bus_address good(std::string_view url) {
   auto parsed = parse_url(url);
@@ -75,4 +85,4 @@ TEST(Url, TakesTheLimits) {
 }
 
 }  // namespace
-}  // namespace bus::client
+}  // namespace bus::registry

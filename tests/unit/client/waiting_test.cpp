@@ -211,8 +211,8 @@ class ManySleepers : public testing::Test {
   bus::session session = join(scratch);
 };
 
-// More than a publisher wakes: those that wake up wake the others, long before each looks by
-// itself.
+// More sleepers than one publisher wakes: those that it wakes wake the others, long before each
+// of them polls by itself.
 TEST_F(ManySleepers, AreAllWoken) {
   constexpr int readers = 40, rounds = 30;
   auto p = must(session.publisher("a"));

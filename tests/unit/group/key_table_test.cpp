@@ -12,7 +12,7 @@ namespace bus::group {
 namespace {
 
 struct table {
-  /// `largest`: as many bits of a hash in a place as in a table with so many keys.
+  /// `largest`: entries hold as few bits of a hash as in a table of that many keys.
   explicit table(std::uint32_t count, std::uint32_t largest = 0)
       : index(std::bit_ceil(count / 15 + 1)), keys(count) {
     memory.header = &header;
@@ -32,12 +32,12 @@ struct table {
   key_table busy() const { return key_table(memory); }
 };
 
-// Against a map, with so few places that most keys stand behind others, and over the end of the
+// Compared with a map, with so few slots that most keys lie after others, and past the end of the
 // table.
 TEST(KeyTable, FindsWhatIsThereAndNothingElse) {
   std::mt19937_64 random(5);
-  // The last with few bits of the hash: other keys are taken for the one that is looked for, and
-  // compared.
+  // The last tables hold few bits of each hash: other keys match them and must be told apart by
+  // comparison.
   for (const auto& [capacity, largest] : {std::pair{1u, 0u},
                                           {4u, 0u},
                                           {15u, 0u},
@@ -73,7 +73,7 @@ TEST(KeyTable, FindsWhatIsThereAndNothingElse) {
       made.busy().remove(made.busy().find(wanted.begin()->first));
       wanted.erase(wanted.begin());
     }
-    // Or a search would go on and on, one day.
+    // Otherwise searches would get longer and longer.
     for (const auto& line : made.index)
       for (const std::uint32_t word : line.words) ASSERT_EQ(word, 0u);
     EXPECT_FALSE(made.memory.broken);
@@ -95,15 +95,15 @@ TEST(KeyTable, AFullOneAndImpossibleOnesAreTold) {
   EXPECT_EQ(made.busy().add(21), nullptr);
   EXPECT_TRUE(std::exchange(made.memory.broken, false));
   auto* const nine = made.busy().find(9);
-  // an entry that is none
+  // entries with an impossible key number
   for (auto& line : made.index)
     for (std::uint32_t i = 0; i < 15; ++i)
       line.words[i] = line.words[i] | made.memory.key_number_mask;
   EXPECT_EQ(made.busy().find(7), nullptr);
   EXPECT_TRUE(std::exchange(made.memory.broken, false));
-  made.busy().remove(nine);  // it is not where it was
+  made.busy().remove(nine);  // its entry is not where it was
   EXPECT_TRUE(std::exchange(made.memory.broken, false));
-  // no place anywhere, and no end
+  // no free slot anywhere, and no end of the search
   for (auto& line : made.index)
     for (auto& word : line.words) word = 1;
   EXPECT_EQ(made.busy().find(7), nullptr);

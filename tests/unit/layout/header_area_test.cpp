@@ -35,7 +35,7 @@ built build(Fill&& fill) {
   header_area_builder builder(made.bytes.data());
   fill(builder);
   made.bytes.resize(builder.finish());
-  made.bytes.shrink_to_fit();  // so that a sanitizer sees the first byte read beyond
+  made.bytes.shrink_to_fit();  // so that a sanitizer sees the first byte read past the end
   made.flags = builder.flags();
   return made;
 }
@@ -109,7 +109,8 @@ TEST(HeaderArea, RefusesHeadersOutOfRange) {
 }
 
 TEST(HeaderArea, SkipsWordsOfExtensionsItNeedNotKnow) {
-  // ext_message_id (2 words) must be understood, bit 40 may be ignored; both move what follows.
+  // A reader must understand ext_message_id (2 words) and may ignore bit 40. The words of both
+  // move what follows.
   std::vector<std::byte> bytes(64);
   const std::uint64_t map = ext_type | ext_message_id | 1ull << 40;
   const std::uint64_t words[] = {map, 11, 21, 22, 31};
@@ -152,7 +153,7 @@ TEST(HeaderArea, SurvivesRandomBytes) {
   std::mt19937_64 random(test::seed());
   for (int round = 0; round < 100'000; ++round) {
     std::vector<std::byte> bytes(random() % 9 * 32);
-    // Half of the rounds small numbers, which look like lengths.
+    // In half of the rounds, small numbers that look like lengths.
     for (auto& b : bytes) b = static_cast<std::byte>(round % 2 == 0 ? random() : random() % 3);
     const header_area area(bytes.data(), bytes.size(), static_cast<std::uint16_t>(random()));
     const auto within = [&](std::string_view text) {

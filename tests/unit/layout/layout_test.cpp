@@ -12,7 +12,7 @@
 namespace bus::layout {
 namespace {
 
-// The numbers of docs/format/ring.md, version 1. A change here is another format.
+// The numbers of docs/format/ring.md, version 1. A change here is a change of the format.
 TEST(Layout, IsTheOneOfVersionOne) {
   EXPECT_EQ(layout_major, 1);
   EXPECT_EQ(sizeof(segment_header), 64u);

@@ -9,8 +9,8 @@
 namespace bus::os {
 namespace {
 
-// What two looks at different clocks may be apart on a busy machine, and far below what a wrong
-// unit would do.
+// How far two readings of different clocks may be apart on a busy machine; far below the error of
+// a wrong unit.
 constexpr double tolerance_ns = 2e8;
 
 tick_clock best() {
@@ -30,8 +30,8 @@ TEST(TickClock, OfTheWallIsTheWall) {
   EXPECT_LT(difference(clock.now(), wall_ns()), tolerance_ns);
 }
 
-// Where there is no counter to be trusted: leases and retries hang on it, and whoever sets the wall
-// clock moves none.
+// The clock where no counter can be trusted. Leases and retries depend on it, so setting the wall
+// clock must not move it.
 TEST(TickClock, OfTheBootIsNotTheWall) {
   const tick_clock clock(clock_boot, boot_ns(), raw_monotonic_ns());
   EXPECT_EQ(clock.ns_per_tick(), 1.0);
@@ -70,7 +70,7 @@ TEST(TickClock, KeepsTheOrderOfStamps) {
     const std::uint64_t ticks = clock.now();
     ASSERT_GE(ticks, last);
     const std::uint64_t wall = clock.to_wall_ns(ticks);
-    ASSERT_GE(wall + 1'000'000, last_wall);  // the anchor may be taken anew in between
+    ASSERT_GE(wall + 1'000'000, last_wall);  // the anchor may be replaced in between
     last = ticks;
     last_wall = wall;
   }
@@ -100,16 +100,16 @@ TEST(TickClock, ShowsAStepOfTheWallClockInLaterStampsOnly) {
   base::clock_eras eras{};
   const tick_clock clock(kind, tick_clock(kind, 0, 0).now(), raw_monotonic_ns(), &eras);
   const std::uint64_t old = clock.now(), before = clock.to_wall_ns(old);
-  eras.of[0].wall_ns -= 1'000'000'000;  // as if it had gone on by a second since
+  eras.of[0].wall_ns -= 1'000'000'000;  // as if it had advanced by a second since
   std::uint64_t told = 0;
-  std::jthread([&] { told = clock.to_wall_ns(old); }).join();  // one that remembers nothing
+  std::jthread([&] { told = clock.to_wall_ns(old); }).join();  // a thread that remembers nothing
   EXPECT_EQ(told, before - 1'000'000'000);
   std::this_thread::sleep_for(std::chrono::milliseconds(2100));
   EXPECT_LT(difference(clock.to_wall_ns(clock.now()), wall_ns()), tolerance_ns);
   std::jthread([&] { EXPECT_EQ(clock.to_wall_ns(old), told); }).join();
 }
 
-// A drift is corrected every now and then; a step must not wait until that correction holds.
+// A drift is corrected now and then. A step must not wait until that correction takes effect.
 TEST(TickClock, ShowsAStepThatComesWhileAnotherIsAnnounced) {
   const std::uint32_t kind = best_clock_kind();
   base::clock_eras eras{};
@@ -118,8 +118,8 @@ TEST(TickClock, ShowsAStepThatComesWhileAnotherIsAnnounced) {
   (void)clock.to_wall_ns(old);
   for (std::size_t era = 0; era < 2; ++era) {
     ASSERT_NE(eras.of[era].wall_ns.load(), 0u);
-    eras.of[era].wall_ns -= 5'000'000'000;  // as if the wall clock had gone on by 5 s since
-    std::jthread([&] { (void)clock.to_wall_ns(old); }).join();  // one that remembers nothing
+    eras.of[era].wall_ns -= 5'000'000'000;  // as if the wall clock had advanced by 5 s since
+    std::jthread([&] { (void)clock.to_wall_ns(old); }).join();  // a thread that remembers nothing
   }
   ASSERT_LT(eras.of[1].from.load(), eras.of[2].from.load());
   std::this_thread::sleep_for(std::chrono::milliseconds(2100));

@@ -1,6 +1,6 @@
 #pragma once
-/// lane_box: one lane on a private mapping, as create_lane_files makes it, and readers' pins beside
-/// it.
+/// lane_box: one lane on a private mapping, as create_lane_files makes it, with readers' pins
+/// beside it.
 
 #include <gtest/gtest.h>
 
@@ -90,7 +90,7 @@ inline bus::ring::record_head head_of(std::size_t payload_bytes, std::uint32_t s
   return head;
 }
 
-/// False: full.
+/// False: the ring is full.
 inline bool put(const lane_box& box, writer& to, std::string_view text, std::uint64_t ticks = 1) {
   const auto head = head_of(text.size());
   if (!box.reserve(to, head.shape.total_bytes())) return false;
@@ -115,7 +115,7 @@ inline bool put_batch(const lane_box& box, writer& to, const std::vector<std::st
   return true;
 }
 
-/// Takes texts and sequences, copying as a subscriber of an overwriting lane does.
+/// Collects texts and sequences, copying as a subscriber of an overwriting lane does.
 struct collector {
   std::vector<std::string> texts;
   std::vector<std::uint64_t> seqs;

@@ -167,7 +167,7 @@ TEST(LaneReader, NoticesALapAlsoWhereItsOldPlaceStaysSilent) {
   auto r = box.new_reader(0);
   ASSERT_TRUE(enter_oldest(r));
   put(box, w, "");
-  ASSERT_EQ(read_all(r), texts{""});  // waits at 64, which is inside of larger records from now on
+  ASSERT_EQ(read_all(r), texts{""});  // waits at 64, inside a larger record from now on
   const std::string zeroes(4000, '\0');
   for (int i = 0; i < 60; ++i) ASSERT_TRUE(put(box, w, zeroes));
   collector sink;
@@ -190,7 +190,7 @@ TEST(LaneReader, UndoesTheRecordThatWasOverwrittenWhileItWasCopied) {
     int taken = 0, undone = 0;
     verdict take(const record_view&) {
       ++taken;
-      // while this record is being copied
+      // overtaken while this record is copied
       for (int i = 0; i < 40; ++i) put(box, w, std::string(4000, 'x'));
       return verdict::taken;
     }
@@ -306,12 +306,12 @@ TEST(LaneWriter, KeepsTheWordAtItsTailZero) {
   std::string junk(8192, '\xff');
   for (int i = 0; i < 20'000; ++i) {
     const std::size_t bytes = random() % 16 == 0 ? random() % 8192 : random() % 300;
-    if (random() % 20 == 0) {  // another turn begins: the writer's state goes through memory
+    if (random() % 20 == 0) {  // another turn begins: the writer's state passes through memory
       w.store_turn();
       w = box.new_writer();
     }
     if (random() % 50 == 0) {
-      // An abandoned loan: bytes above the tail are written, no commit follows.
+      // An abandoned loan: bytes above the tail are written and never committed.
       const auto head = head_of(bytes);
       ASSERT_TRUE(box.reserve(w, head.shape.total_bytes()));
       w.forget_zeroes();

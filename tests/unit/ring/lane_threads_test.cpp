@@ -1,6 +1,6 @@
-// The lane code as threads on one mapping, with the atomics of the product: for ThreadSanitizer,
-// and for the races that only real processors make. Every record carries what it must contain, so a
-// torn or repeated one is seen.
+// The lane code on threads that share one mapping, with the product's atomics: for
+// ThreadSanitizer, and for races that only real processors produce. Each record determines its
+// own contents, so a torn or repeated one is noticed.
 
 #include <gtest/gtest.h>
 
@@ -22,7 +22,7 @@ using namespace std::chrono_literals;
 
 constexpr auto duration = 1200ms;
 
-// A payload says its own length, a number, and repeats a word that follows from the number.
+// A payload holds a number, its own length in words, and words derived from the number.
 constexpr std::size_t payload_words_max = 120;
 
 std::uint64_t word_of(std::uint64_t number, std::size_t i) {
@@ -47,11 +47,11 @@ struct payload {
   }
 };
 
-// One reader's bookkeeping: sequences without a hole but those that were reported, contents intact.
+// One reader's account: sequences without holes except the reported ones, and intact contents.
 struct checker {
   std::uint64_t first = 0, expected = 0, delivered = 0, lost = 0, gaps = 0;
   std::uint64_t torn = 0, out_of_order = 0;
-  // per publisher id the number that must come next; empty: not looked at
+  // by publisher id: the number that must come next; empty: not checked
   std::vector<std::uint64_t> next_of_writer;
   std::vector<payload> batch;
   std::vector<std::uint64_t> seqs, publishers;
@@ -88,7 +88,7 @@ struct checker {
   }
 };
 
-// Reads until `done` and nothing is left. Answers false at a record that cannot be.
+// Reads until `done` is set and nothing is left. Returns false at an impossible record.
 bool read_until(reader& r, checker& c, const std::atomic<bool>& done, bool release) {
   c.first = c.expected = r.next_seq();
   for (std::uint32_t empty = 0;;) {
@@ -108,7 +108,7 @@ bool read_until(reader& r, checker& c, const std::atomic<bool>& done, bool relea
         continue;
       }
       case poll_outcome::empty:
-        // An old place may stay silent: the last look is one that asks whether it was lapped.
+        // At a lapped position a reader may see nothing: the last polls include a lap check.
         if (last_round && ++empty > reader::lap_check_interval) return true;
         if (!last_round) std::this_thread::yield();
         continue;
@@ -140,7 +140,7 @@ TEST(LaneThreads, AnOverwritingRingLosesExactlyWhatItReports) {
         auto r = box.new_reader(i);
         EXPECT_TRUE(enter_oldest(r));
         ++ready;
-        if (i == 0) std::this_thread::sleep_for(20ms);  // at least this one is lapped
+        if (i == 0) std::this_thread::sleep_for(20ms);  // this reader, at least, is lapped
         fine[i] = read_until(r, checkers[i], done, false);
         r.leave();
       });
@@ -158,7 +158,7 @@ TEST(LaneThreads, AnOverwritingRingLosesExactlyWhatItReports) {
         w.write(0, head, 1, p.words.data());
         w.commit(head.shape.total_bytes(), 1, 1);
       }
-      if (random() % 4 == 0) std::this_thread::sleep_for(50us);  // now and then the readers keep up
+      if (random() % 4 == 0) std::this_thread::sleep_for(50us);  // sometimes the readers catch up
     }
     last_seq = w.next_seq() - 1;
     done.store(true, std::memory_order_release);
@@ -273,7 +273,7 @@ struct living_peers : sync::peers {
   std::string describe(std::uint32_t) override { return {}; }
 };
 
-// Two writers take turns under the lane's lock as client/lane_port does.
+// Two writers take turns under the lane's lock, as client/lane_port does.
 void share(bool overwriting) {
   lane_box box(overwriting);
   living_peers everybody;
@@ -343,9 +343,9 @@ TEST(LaneThreads, TwoSharedWritersOnAnOverwritingRingLoseExactlyWhatIsReported) 
 
 #if defined(BUS_THREAD_SANITIZER)
 
-// The same with payloads as plain memory, so that ThreadSanitizer sees whether the lane alone
-// orders them; and without one half of an edge, where it must say that they are raced for. Without
-// ThreadSanitizer there is nothing to see, and these tests do not exist.
+// The same with payloads in plain memory, so that ThreadSanitizer checks that the lane alone
+// orders them. With one half of an edge missing, it must report a race. Without ThreadSanitizer
+// nothing could be seen, so these tests do not exist.
 
 enum class half { none, release, acquire };
 
@@ -381,10 +381,10 @@ struct plain_payloads : hardware {
 };
 
 constexpr int plain_records = 3000;    // many laps
-constexpr int race_was_reported = 66;  // how ThreadSanitizer ends a program
+constexpr int race_was_reported = 66;  // exit code of ThreadSanitizer
 
-// One reader that reads in place, one publisher that waits for it. Answers how many records were
-// read, and intact.
+// One reader reads in place; one publisher waits for it. Returns how many records were read
+// intact.
 template <class A>
 std::uint64_t read_in_place() {
   lane_box box(false);
@@ -421,7 +421,7 @@ std::uint64_t read_in_place() {
     return held_position<A>(box.pins[0], lane_box::key, tail, box.memory.capacity_bytes);
   };
   payload p;
-  // a weakened reader may stop at nonsense
+  // a weakened reader may stop at garbage
   const auto end = std::chrono::steady_clock::now() + 20s;
   for (int n = 0; n < plain_records && std::chrono::steady_clock::now() < end;) {
     p.make(static_cast<std::uint64_t>(n),
@@ -441,7 +441,7 @@ std::uint64_t read_in_place() {
   return intact;
 }
 
-// Two publishers under the lane's lock, on a lane that nobody reads. Answers how many records there
+// Two publishers under the lane's lock, on a lane without readers. Returns how many records there
 // are.
 template <class A>
 std::uint64_t publish_in_turn() {

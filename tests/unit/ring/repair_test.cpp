@@ -1,4 +1,4 @@
-// What a publisher that died leaves, at each place, and that the next one goes on from there.
+// What a publisher leaves when it dies, at each point, and that the next one resumes from there.
 
 #include <gtest/gtest.h>
 
@@ -14,7 +14,7 @@ class Repair : public testing::TestWithParam<bool> {
  protected:
   Repair() { EXPECT_TRUE(enter_oldest(r)); }
 
-  // The dead writer's state is gone; the lane is found again from what readers can see.
+  // The dead writer's state is lost: the next one recovers it from what readers can see.
   void take_over() {
     w = writer(box.memory);
     w.load_turn();
@@ -68,12 +68,12 @@ TEST_P(Repair, DropsARecordThatWasNotCommitted) {
 
 TEST_P(Repair, DropsAnUnfinishedBatchWhole) {
   publish("a");
-  // members are marked, the first is not
+  // all members are marked, the first record is not committed
   ASSERT_TRUE(put_batch(box, w, {"x1", "x2", "x3", "x4"}, false));
   take_over();
   EXPECT_EQ(w.next_seq(), 2u);
   EXPECT_EQ(read(), texts{"a"});
-  // The new record ends where a member of the batch lies, with the very sequence that is expected
+  // The new record ends where a member of the batch lies, whose sequence is the one expected
   // there.
   publish("b");
   EXPECT_EQ(read(), texts{"b"});
@@ -136,7 +136,7 @@ TEST(RepairOfAGate, ForgetsTheCandidateOfADeadWriter) {
   auto r = box.new_reader(0);
   ASSERT_TRUE(enter_oldest(r));
   ASSERT_TRUE(put(box, w, "a"));
-  // died before it looked at the readers
+  // died before it checked the readers
   sync::store_relaxed(box.header().limits.gate_limit, 1ull << 30);
   w = writer(box.memory);
   w.load_turn();

@@ -73,7 +73,7 @@ TEST_F(Waypoints, AreChosenBySequenceAndByTime) {
 }
 
 TEST_F(Waypoints, CarryTheHighestTimeSoFar) {
-  // a new lane's first waypoint stands
+  // the first waypoint of a new lane has no time, so the next block must begin
   while (w.tail() < box.memory.block_bytes()) ASSERT_TRUE(put(box, w, "x", 1));
   ASSERT_TRUE(put(box, w, "x", 5000));
   publish(20);  // stamps far below

@@ -15,7 +15,7 @@
 namespace bus::subject {
 namespace {
 
-// Everybody else on this bus is gone, unless the test says otherwise.
+// All other processes of this bus are dead, unless `all_alive`.
 struct lonely : sync::peers {
   layout::life_cell cell{};
   bool all_alive = false;
@@ -120,7 +120,7 @@ TEST_F(SubjectTable, WithoutRoomForAnyTakesNone) {
 }
 
 TEST_F(SubjectTable, FullOfBytesAnswersWithNothing) {
-  make(800);  // 64 KiB: 240 of the longest subjects
+  make(800);  // 64 KiB: room for 240 of the longest subjects
   subject_table table = open();
   std::uint32_t taken = 0;
   for (; taken < 800; ++taken) {
@@ -145,7 +145,7 @@ TEST_F(SubjectTable, WritesOverTheHalfEntryOfADeadWriter) {
   make(100);
   subject_table table = open();
   intern(table, "before");
-  // A writer died with the lock in its hands, its entry written, used_bytes not yet.
+  // A writer died with the lock: its entry is written, used_bytes is not.
   scribble<std::uint32_t>(layout::subjects_offset + 24 + 8, 200);
   scribble<std::uint64_t>(layout::subjects_offset + 24 + 16, 0x4141414141414141u);
   scribble<std::uint64_t>(offsetof(layout::subjects_header, lock), 77);

@@ -121,7 +121,7 @@ TEST(Pattern, ManyHashesAreNotExponential) {
   EXPECT_TRUE(p.matches(name + "b"));
 }
 
-// The meaning, word for word.
+// The definition, word for word.
 using tokens = std::vector<std::string>;
 
 bool reference(const tokens& p, std::size_t i, const tokens& s, std::size_t j) {
@@ -161,7 +161,7 @@ bool greater_is_last(const tokens& p) {
 }
 
 // Two patterns of n and m tokens that overlap have a common subject of at most n + m tokens; `c`
-// stands for any other token.
+// represents any other token.
 template <std::size_t SubjectCount>
 void compare_with_reference(const std::vector<tokens>& patterns,
                             const std::vector<tokens>& subjects) {

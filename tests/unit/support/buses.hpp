@@ -1,6 +1,6 @@
 #pragma once
-/// buses: short forms for tests of the public API. What must work and does not ends the test with
-/// the error's text.
+/// buses: short forms for tests of the public API. A failure throws the error's text, which ends
+/// the test.
 
 #include <gtest/gtest.h>
 
@@ -30,7 +30,7 @@ inline bus::session join(const scratch& at, const std::string& more = "") {
   return must(bus::session::open(at.url("t", more)));
 }
 
-/// Publishes and insists.
+/// Publishes; throws on failure.
 template <class... Arguments>
 std::uint64_t send(bus::publisher& from, Arguments&&... arguments) {
   const bus::published done = from.publish(std::forward<Arguments>(arguments)...);
@@ -46,7 +46,7 @@ inline void send_to(bus::publisher& from, std::string_view subject, std::string_
                              from.last_error().message());
 }
 
-/// Everything that is there now, as text.
+/// The texts of all messages that are there now.
 inline std::vector<std::string> drain(bus::subscriber& from) {
   std::vector<std::string> all;
   while (from.poll(1000, [&](const bus::message& m) { all.emplace_back(m.text()); }) != 0) {
@@ -69,7 +69,7 @@ inline bus::stream_config stream_of(const std::string& name, std::vector<std::st
 
 using texts = std::vector<std::string>;
 
-/// Fills the ring until publishing is refused; how many went in.
+/// Publishes until the ring refuses. Returns how many messages went in.
 inline std::size_t fill(bus::publisher& to, std::size_t bytes, bus::published* refusal = nullptr) {
   const std::string payload(bytes, 'f');
   for (std::size_t count = 0;; ++count) {

@@ -1,5 +1,5 @@
 #pragma once
-/// seed: of random tests. Printed; BUS_TEST_SEED repeats a run.
+/// seed: the seed of a random test. It is printed; BUS_TEST_SEED repeats a run.
 
 #include <cstdint>
 #include <cstdio>

@@ -1,5 +1,5 @@
-// watchdog: no test of these programs may hang. Each one has a deadline, after which the process is
-// ended by SIGALRM.
+// watchdog: no test of these programs may hang. At the deadline of a test, SIGALRM ends the
+// process.
 
 #include <gtest/gtest.h>
 #include <unistd.h>

@@ -102,7 +102,7 @@ TEST(OwnerLock, IsTakenOverFromAProcessThatNobodyKnows) {
 TEST(OwnerLock, StaysWithADyingOwnerUntilItsLastStore) {
   word lock{9};
   made_up_peers others;
-  others.die();  // its life word says so, but a thread of it may still store
+  others.die();  // its life word shows it, but a thread of it may still store
   std::uint32_t holder = 0;
   EXPECT_EQ(wait_lock(lock, 5, clock::now() + 30ms, others, holder), lock_result::busy);
   EXPECT_EQ(lock.load() & lock_owner_mask, 9u);

@@ -1,9 +1,9 @@
-// What readers of a log cost its publisher, beside processes that only pread.
+// What readers of a log cost its publisher, compared with processes that only call pread.
 //
-// Fair on few cores: the company of the publisher sits on the same cores in both cases, reads as
-// many bytes from the same files in the page cache, and uses as much of the processors, so that
-// what differs is what libbus adds: locks, flags and lines that readers would share with the
-// publisher or with busd.
+// Fair on few cores: in both cases the other processes run on the same cores as the publisher, read
+// as many bytes from the same files in the page cache, and use as much processor time. What differs
+// is what libbus adds: locks, flags and cache lines that readers might share with the publisher or
+// with busd.
 
 #include <fcntl.h>
 #include <time.h>
@@ -24,7 +24,7 @@ namespace {
 using namespace std::chrono_literals;
 using clock = std::chrono::steady_clock;
 
-constexpr int rounds = 7;  // and one before, that is not counted
+constexpr int rounds = 7;  // plus one warm-up round that is not counted
 constexpr std::size_t step_bytes = 1 << 20;
 
 double processor_seconds() {
@@ -42,8 +42,8 @@ struct words {
   std::array<one_reader, 2> readers;
 };
 
-/// Calls `step` for bytes that it read (negative: failed) from `go` to `stop`, not faster than the
-/// pace.
+/// Calls `step`, which returns the bytes it read (negative: failed), from `go` to `stop`, at most
+/// at `pace`.
 int read_on(words& w, int who, double pace, const std::function<double()>& step) {
   one_reader& me = w.readers[static_cast<std::size_t>(who)];
   me.ready = true;
@@ -66,7 +66,7 @@ int read_on(words& w, int who, double pace, const std::function<double()>& step)
 
 struct prepared_log {
   std::string bus_name;
-  std::uint64_t messages = 0;  // that are nowhere but in the log
+  std::uint64_t messages = 0;  // that are only in the log
   double bytes_per_message = 0;
   std::vector<std::string> files;
 };
@@ -81,7 +81,7 @@ int replay_on(words& w, int who, double pace, const prepared_log& log) {
   bus::result<bus::subscriber> subscriber = bus::error{};
   std::uint64_t next = log.messages + 1, seen = 0, sum = 0;
   const int status = read_on(w, who, pace, [&]() -> double {
-    if (next > log.messages) {  // once more from there
+    if (next > log.messages) {  // starts over
       if (subscriber && subscriber->stats().replayed != seen) return -1;
       subscriber = session->subscribe("bench", reading);
       if (!subscriber) return -1;
@@ -159,7 +159,7 @@ bus::result<beside_report> run_beside(const beside_options& options) {
   for (const auto& entry : std::filesystem::directory_iterator(here.lane()))
     if (entry.path().extension() == ".log") log.files.push_back(entry.path());
   std::sort(log.files.begin(), log.files.end());
-  if (log.files.size() > 1) log.files.pop_back();  // it is still being written
+  if (log.files.size() > 1) log.files.pop_back();  // the last one is still being written
 
   const int processors = static_cast<int>(::sysconf(_SC_NPROCESSORS_ONLN));
   const double slice = options.seconds / (3 * rounds);
@@ -171,7 +171,7 @@ bus::result<beside_report> run_beside(const beside_options& options) {
   for (int round = -1; round < rounds; ++round) {
     std::array<double, 3> now{};
     for (std::size_t turn = 0; turn < 3; ++turn) {
-      // Each comes first, second and last; the readers before the preads the first time.
+      // The order rotates, beginning with alone, readers, preads.
       const std::size_t with = (turn + static_cast<std::size_t>(std::max(round, 0))) % 3;
       shared_value<words> w;
       std::vector<pid_t> children;
@@ -200,7 +200,7 @@ bus::result<beside_report> run_beside(const beside_options& options) {
       if (!confirmed) return std::move(confirmed.error());
       if (!good)
         return bus::error{bus::errc::system, 0, "the replay failed",
-                          "a reader did not get what it asked for", ""};
+                          "a reader did not get all messages", ""};
       double share = 0;
       for (std::size_t who = 0; who < children.size(); ++who) {
         const one_reader& reader = w->readers[who];

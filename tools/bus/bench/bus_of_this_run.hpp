@@ -1,5 +1,5 @@
 #pragma once
-/// bus_of_this_run: a bus of this process's own, removed with everything in it at the end.
+/// bus_of_this_run: a bus for this process only, removed with everything in it at the end.
 
 #include <unistd.h>
 

@@ -13,7 +13,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// What a large process costs the kernel to take apart.
+// Touches memory, because a large process takes the kernel longer to dismantle.
 void touch(std::uint32_t mib) {
   const std::size_t bytes = std::size_t{mib} << 20;
   if (bytes == 0) return;
@@ -31,7 +31,7 @@ struct robust_mutex {
   std::atomic<bool> held{false};
 };
 
-// From kill -9 until a waiter of the mutex is told.
+// From kill -9 until a process that waits for the mutex is notified.
 bus::result<double> floor_once(const death_options& options) {
   shared_value<robust_mutex> shared;
   pthread_mutexattr_t attributes;
@@ -66,7 +66,7 @@ struct hand_over {
   std::atomic<std::uint64_t> got{0};
 };
 
-// From kill -9 of who has the message until another process has it.
+// From kill -9 of the process that holds the message until another process gets it.
 bus::result<double> redelivery_once(const death_options& options) {
   bus_of_this_run here;
   auto session = bus::open(here.url);
@@ -118,11 +118,11 @@ bus::result<double> redelivery_once(const death_options& options) {
   });
   while (!shared->waits && std::chrono::steady_clock::now() < give_up)
     std::this_thread::sleep_for(1ms);
-  std::this_thread::sleep_for(20ms);  // it sleeps by now
+  std::this_thread::sleep_for(20ms);  // it sleeps by then
   const std::uint64_t begin = ticks();
   kill_and_reap(holder);
   if (!join(survivor) || shared->got == 0)
-    return bus::error{bus::errc::system, 0, "bus bench", "the message did not come back", ""};
+    return bus::error{bus::errc::system, 0, "bus bench", "the message was not redelivered", ""};
   return static_cast<double>(shared->got - begin) / ticks_per_ns() / 1e6;
 }
 

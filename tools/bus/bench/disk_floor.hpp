@@ -1,7 +1,6 @@
 #pragma once
-/// disk_floor: what the disk of a directory can do at best: a write past the page cache into a file
-/// that was written before, and fdatasync; reads from the page cache. Nothing of libbus is used
-/// here.
+/// disk_floor: the best that the disk of a directory can do: a write past the page cache into a
+/// file that was written before, with fdatasync; reads from the page cache. Uses nothing of libbus.
 
 #include <cstdint>
 #include <string>
@@ -20,7 +19,7 @@ class disk_floor {
   bool works() const { return file_ >= 0; }
   /// One write and its sync.
   void commit(std::size_t bytes, samples& into);
-  /// Bytes per second of such commits, one after the other.
+  /// Bytes per second of consecutive commits.
   double bandwidth(std::size_t bytes, double seconds);
 
  private:
@@ -31,7 +30,7 @@ class disk_floor {
   std::string path_;
 };
 
-/// Bytes per second of pread in steps of 1 MiB, of files that are in the page cache.
+/// Bytes per second of pread in steps of 1 MiB from files in the page cache.
 double read_bandwidth(const std::string& directory);
 
 }  // namespace bench

@@ -26,7 +26,7 @@ bus::result<durable_report> run_durable(const durable_options& options) {
   const std::vector<std::byte> payload(options.bytes, std::byte{1});
   const bool waits = options.disk && options.storage == bus::storage_class::durable;
 
-  // One at a time, taking turns with the floor.
+  // One message at a time, alternating with the floor.
   samples confirms, floors;
   const auto begin = clock::now();
   while (seconds_since(begin) < options.seconds / 2) {
@@ -47,7 +47,7 @@ bus::result<durable_report> run_durable(const durable_options& options) {
   report.floor_p50_us = floors.at(0.5) / 1000;
   report.floor_p99_us = floors.at(0.99) / 1000;
 
-  // Under load; what is counted is confirmed.
+  // Under load; only confirmed messages count.
   std::vector<double> rates, bandwidths;
   for (int round = 0; round < 3; ++round) {
     const auto from = clock::now();
@@ -92,7 +92,7 @@ bus::result<replay_report> run_replay(const replay_options& options) {
     if (const auto done = publisher->publish(payload); !done) return of(*publisher, done.status);
   auto confirmed = publisher->wait_confirmed(publisher->last_receipt(), 60s);
   if (!confirmed) return std::move(confirmed.error());
-  // The last of them may still be in the ring: those are not counted.
+  // The last messages may still be in the ring: they are not counted.
   const std::uint64_t in_ring = stream_of(options.bytes).ring_bytes / 64;
   const std::uint64_t wanted = total > 2 * in_ring * 64 / (options.bytes + 64)
                                    ? total - in_ring * 64 / (options.bytes + 64)
@@ -127,8 +127,8 @@ bus::result<replay_report> run_replay(const replay_options& options) {
     bool good = true;
     for (const pid_t reader : readers) good = join(reader) && good;
     if (!good)
-      return bus::error{bus::errc::system, 0, "the replay failed", "a reader did not get it all",
-                        ""};
+      return bus::error{bus::errc::system, 0, "the replay failed",
+                        "a reader did not get all messages", ""};
     if (round == 0) continue;  // brings the files into the page cache
     double slowest = 0;
     for (std::uint32_t r = 0; r < options.readers; ++r) slowest = std::max(slowest, (*taken)[r]);

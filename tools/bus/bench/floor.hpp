@@ -1,6 +1,6 @@
 #pragma once
-/// floor: what this machine can do at best, measured in the same run as the product. Nothing of
-/// libbus is used here.
+/// floor: the best that this machine can do, measured in the same run as the product. Uses nothing
+/// of libbus.
 ///
 ///   line_round_trip   one cache line between two processes, busy polling
 ///   futex_round_trip  two processes that sleep and wake each other
@@ -16,7 +16,8 @@
 
 namespace bench {
 
-/// Both run the near side here on core `near_core` and the far side in a child on `far_core`.
+/// Each runs the near side in this process on core `near_core` and the far side in a child on
+/// `far_core`.
 samples line_round_trip(int near_core, int far_core, std::uint64_t trips);
 samples futex_round_trip(int near_core, int far_core, std::uint64_t trips);
 samples minimal_ring_round_trip(int near_core, int far_core, std::uint32_t bytes,
@@ -24,7 +25,7 @@ samples minimal_ring_round_trip(int near_core, int far_core, std::uint32_t bytes
 /// Messages per second, one way.
 double minimal_ring_stream(int writer_core, int reader_core, std::uint32_t bytes, double seconds);
 
-/// The minimal ring, also for the peers' comparison.
+/// The minimal ring; bench/peers uses it, too.
 class minimal_ring {
  public:
   explicit minimal_ring(std::uint64_t capacity);

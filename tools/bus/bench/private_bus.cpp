@@ -13,7 +13,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-// busd lies beside bus, or where an installation puts it.
+// busd lies beside bus, or in sbin of the installation.
 std::string find_busd() {
   std::error_code failed;
   const auto self = std::filesystem::read_symlink("/proc/self/exe", failed).parent_path();
@@ -27,7 +27,7 @@ std::string find_busd() {
 private_bus::private_bus(const std::string& directory, int core) {
   std::string pattern = directory + "/bus-bench-XXXXXX";
   if (::mkdtemp(pattern.data()) == nullptr) {
-    failure_ = {bus::errc::permission, errno, "cannot make a directory in " + directory,
+    failure_ = {bus::errc::permission, errno, "cannot create a directory in " + directory,
                 std::strerror(errno), "choose another with --dir"};
     return;
   }
@@ -50,7 +50,7 @@ private_bus::private_bus(const std::string& directory, int core) {
     if (::waitpid(child_, &status, WNOHANG) == child_ || seconds_since(begin) > 10) {
       child_ = -1;
       failure_ = {bus::errc::unavailable, 0, "cannot start " + busd,
-                  "it ended at once, or does not answer: see " + log,
+                  "it exited at once or does not respond: see " + log,
                   "install busd beside bus, or put it into PATH"};
       keep_ = true;
       return;

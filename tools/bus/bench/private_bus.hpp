@@ -14,7 +14,7 @@ inline double seconds_since(std::chrono::steady_clock::time_point begin) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
-/// A bus of this run's own, a busd that keeps it, a directory on the disk that is measured.
+/// A bus for this run only, the busd that keeps it, and a directory on the measured disk.
 class private_bus {
  public:
   /// busd runs on `core`.
@@ -37,10 +37,10 @@ class private_bus {
   bool keep_ = false;
 };
 
-/// The stream `bench` for messages of that size.
+/// The configuration of the stream `bench` for messages of that size.
 bus::stream_config stream_of(std::uint32_t bytes,
                              bus::storage_class storage = bus::storage_class::durable);
-/// Why a publish failed.
+/// The reason why a publish failed.
 bus::error of(const bus::publisher& publisher, bus::publish_status status);
 
 }  // namespace bench

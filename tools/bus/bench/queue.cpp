@@ -36,7 +36,7 @@ bus::group_config queue_group(const queue_options& options) {
       static_cast<std::uint32_t>(1000 + options.keys + options.batch * options.consumers);
   config.max_delayed = std::max<std::uint32_t>(8192, options.delayed);
   config.order = options.keys != 0 ? bus::group_order::key : bus::group_order::none;
-  // A delayed one has a text, too: who had it last.
+  // A delayed message also has a text: its last holder.
   config.hold_bytes =
       std::max<std::uint64_t>(16ull << 20, (2ull * options.delayed + options.keys + 1024ull) * 256);
   config.dead_letters = false;
@@ -130,7 +130,7 @@ bus::result<double> drain_rate(const queue_options& options) {
   auto out = session->publisher("queue", exclusive);
   if (!out) return std::move(out.error());
   std::uint64_t next_key = 0;
-  // What stays out of the way: delayed for longer than the run, and keys that somebody has.
+  // Messages that are not drained: delayed for longer than the run, or with keys that are held.
   std::vector<bus::lease> held;
   auto holder = session->consume("", {.group = "workers", .stream = "queue"});
   if (!holder) return std::move(holder.error());
@@ -146,7 +146,7 @@ bus::result<double> drain_rate(const queue_options& options) {
     if (!one) return bus::error{bus::errc::system, 0, "bus bench", "a key cannot be held", ""};
     held.push_back(std::move(*one));
   }
-  // They leave the ring as it goes round under them: that is how it stays.
+  // Overwrites their positions in the ring: in the steady state they are in the hold arena.
   for (std::uint64_t left = 2ull * (options.delayed + options.keys);
        left != 0 && options.waiting < options.delayed + options.keys; --left) {
     if (auto sent = publish_many(*out, 1, options.keys, next_key); !sent)
@@ -198,8 +198,8 @@ struct exchange {
   std::atomic<bool> joined{false}, over{false};
 };
 
-// One message at a time: from the call of publish until the other side is done with it. The same
-// for a subscriber that only looks at it: the one-way latency.
+// One message at a time, from the call of publish until the other side has settled it. For a
+// subscriber, until it has read it: the one-way latency.
 bus::result<samples> one_at_a_time(bool as_group, std::uint64_t count) {
   bus_of_this_run here;
   auto session = bus::open(here.url);
@@ -263,7 +263,7 @@ bus::result<samples> one_at_a_time(bool as_group, std::uint64_t count) {
     if (std::chrono::steady_clock::now() - begin_wait > 20s) break;
   bool works = turn->joined;
   for (std::uint64_t i = 0; works && i < count; ++i) {
-    // The other side looks again by the time the next one comes.
+    // The other side waits again before the next message is published.
     for (const std::uint64_t until = ticks() + static_cast<std::uint64_t>(1000 * ticks_per_ns());
          ticks() < until;) {
     }

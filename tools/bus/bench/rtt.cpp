@@ -42,7 +42,7 @@ bus::result<endpoint> open_endpoint(bus::session& session, const rtt_options& op
   return endpoint{std::move(*out), std::move(*in)};
 }
 
-// Every byte is read; an early message as it comes.
+// Reads every byte; of an early message, as it arrives.
 std::uint64_t read_message(const bus::message& m) {
   std::uint64_t sum = 0;
   std::size_t done = 0;
@@ -119,7 +119,7 @@ bus::result<rtt_report> run_rtt(const rtt_options& options) {
   if (sysconf(_SC_NPROCESSORS_ONLN) < 2 && !options.same_core)
     return bus::error{bus::errc::unavailable, 0, "bus bench rtt", "this machine has one core",
                       "use --same-core --wait block"};
-  // A first guess of a trip, so that a round takes its share of the time.
+  // A rough estimate of a round trip, to fit a round into its share of the time.
   const double guess_ns =
       options.block ? (options.same_core ? 3e3 : 100e3) : 500 + options.bytes / 3.0;
   const auto trips = static_cast<std::uint64_t>(

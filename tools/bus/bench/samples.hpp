@@ -17,7 +17,7 @@
 
 namespace bench {
 
-/// Cycle counter against the clock; measured once.
+/// Frequency of the cycle counter against the clock; measured once.
 double ticks_per_ns();
 inline std::uint64_t ticks() { return __rdtsc(); }
 
@@ -68,7 +68,7 @@ inline void unpin() {
   sched_setaffinity(0, sizeof set, &set);
 }
 
-/// A value that forked children share with us.
+/// A value shared with forked children.
 template <class T>
 class shared_value {
  public:
@@ -88,7 +88,7 @@ class shared_value {
   T* value_;
 };
 
-/// Runs `work` in a child on `core`; its exit status is what work returns.
+/// Runs `work` in a child on `core`; the value it returns is the exit status.
 template <class Work>
 pid_t spawn(int core, Work&& work) {
   const pid_t child = fork();
@@ -96,7 +96,7 @@ pid_t spawn(int core, Work&& work) {
   pin_to(core);
   _exit(work());
 }
-/// True: it ended with 0.
+/// True: the child exited with 0.
 inline bool join(pid_t child) {
   int status = 0;
   while (waitpid(child, &status, 0) < 0 && errno == EINTR) {

@@ -1,6 +1,6 @@
 #pragma once
-/// scenarios: what `bus bench` measures of the product, each beside the floor of the same run.
-/// Every scenario makes a bus of its own and removes it.
+/// scenarios: what `bus bench` measures of the product, each with the floor of the same run. Each
+/// scenario makes its own bus and removes it.
 
 #include <bus/bus.hpp>
 
@@ -28,17 +28,17 @@ struct stream_options {
   std::uint32_t bytes = 64;
   std::uint32_t publishers = 1;
   std::uint32_t subscribers = 1;  // processes
-  std::uint32_t in_process = 1;   // subscribers in each of them
+  std::uint32_t in_process = 1;   // subscribers per process
   std::uint32_t batch = 1;
-  std::uint32_t subjects = 0;  // taken in turn; 0: the publisher's own
+  std::uint32_t subjects = 0;  // used in turn; 0: the publisher's own
   std::uint32_t lanes = 1;
-  bool shared = false;  // shared publishers even when there is one
+  bool shared = false;  // shared publishers even if there is only one
   bool per_publisher = false;
-  bool floating = false;  // do not pin
+  bool floating = false;  // not pinned to cores
   bus::overflow overflow = bus::overflow::block;
   bus::wait_strategy wait = bus::wait_strategy::spin_pause;
-  std::uint64_t ring_bytes = 0;  // 0: as the minimal ring
-  double rate = 0;               // messages per second of each publisher; 0: as fast as it can
+  std::uint64_t ring_bytes = 0;  // 0: that of the minimal ring
+  double rate = 0;               // messages per second of each publisher; 0: unlimited
   double seconds = 2;
 };
 struct stream_report {
@@ -48,21 +48,21 @@ struct stream_report {
   std::uint64_t lost = 0;
   double floor_messages_per_s = 0;
   double age_p50_ns = 0, age_p99_ns = 0, age_p999_ns = 0;  // publish to delivery, sampled
-  double publish_mean_ns = 0;  // duration of a publish call, with a rate only
+  double publish_mean_ns = 0;                              // of a publish call; only with a rate
 };
 bus::result<stream_report> run_stream(const stream_options& options);
 
 struct durable_options {
   std::uint32_t bytes = 256;
-  bool disk = true;  // waits for the confirms
+  bool disk = true;  // wait for the confirms
   bus::storage_class storage = bus::storage_class::durable;
-  std::string directory = "/var/tmp";  // on the disk that is measured
+  std::string directory = "/var/tmp";  // on the measured disk
   double seconds = 6;
 };
 struct durable_report {
   double messages_per_s = 0, bytes_per_s = 0;     // under load, confirmed
   double confirm_p50_us = 0, confirm_p99_us = 0;  // one at a time
-  double floor_p50_us = 0, floor_p99_us = 0;      // 4 KiB past the page cache, and fdatasync
+  double floor_p50_us = 0, floor_p99_us = 0;      // 4 KiB past the page cache, with fdatasync
   double floor_bytes_per_s = 0;                   // the same with 1 MiB
   std::uint64_t bytes_written = 0;
   std::string disk;
@@ -83,23 +83,23 @@ bus::result<replay_report> run_replay(const replay_options& options);
 
 struct beside_options {
   std::uint32_t bytes = 256;
-  std::uint64_t messages = 2'000'000;  // in the log when it begins
-  double pace_bytes_per_s = 0;         // of each reader; 0: as fast as it can
+  std::uint64_t messages = 2'000'000;  // in the log at the start
+  double pace_bytes_per_s = 0;         // of each reader; 0: unlimited
   std::string directory = "/var/tmp";
   double seconds = 6;
 };
 /// What two readers of the log, one at its start and one in its middle, cost a running publisher;
-/// and what two processes cost it that only pread as many bytes and use as much of the processors.
+/// and what two processes cost it that call pread for as many bytes and use as much processor time.
 struct beside_report {
   struct company {
     double messages_per_s = 0;   // of the publisher
-    double bytes_per_s[2] = {};  // of the log, of each reader
-    double processor_share = 0;  // of both together; 1: one processor
+    double bytes_per_s[2] = {};  // of each reader, from the log
+    double processor_share = 0;  // of both readers together; 1: one processor
     double ratio_to_alone = 0;   // of the same round; median
   };
   double alone_messages_per_s = 0;
   company readers, preads;
-  double ratio = 0;  // beside readers to beside preads, of the same round; median
+  double ratio = 0;  // with readers to with preads, of the same round; median
   int rounds = 0;
 };
 bus::result<beside_report> run_beside(const beside_options& options);

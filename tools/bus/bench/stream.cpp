@@ -20,9 +20,9 @@ struct board {
   std::atomic<std::uint32_t> publishers_done{0};
   std::atomic<std::uint64_t> published{0};
   std::atomic<std::uint64_t> publish_ticks{0}, publish_calls{0};  // with a rate
-  std::atomic<std::uint64_t> warm{0};  // of these, published before the clock started
+  std::atomic<std::uint64_t> warm{0};  // of these, published before measuring began
   struct reader {
-    std::uint64_t received = 0;  // since the clock started
+    std::uint64_t received = 0;  // since measuring began
     std::uint64_t lost = 0;
     double seconds = 0;
     std::uint32_t age_count = 0;
@@ -50,7 +50,7 @@ int publish_loop(const std::string& url, const stream_options& options, board& s
   const std::string_view text(payload.data(), payload.size());
   std::uint64_t count = 0, at = 0;
   bool failed = false;
-  // Everybody has met every subject before it is measured; readers are here first.
+  // Every process meets every subject before measuring begins. The readers exist already.
   while (shared.ready.load() < options.subscribers) usleep(50);
   for (bus::known_subject& subject : subjects)
     if (publisher->publish_to(subject, text)) ++count;
@@ -65,7 +65,7 @@ int publish_loop(const std::string& url, const stream_options& options, board& s
       failed = true;
   };
   std::uint64_t spent = 0, calls = 0;
-  // As tight as the loop of the floor beside it.
+  // As tight as the loop of the floor that is measured with it.
   const auto run = [&](auto&& publish_one) {
     if (options.rate == 0) {
       while (!shared.stop.load() && !failed)
@@ -140,7 +140,7 @@ int subscribe_loop(const std::string& url, const stream_options& options, board&
         lost += subscribers[i].stats().lost;
         if (received[i] + subscribers[i].stats().lost >= shared.published.load()) ++complete;
       }
-      // A publisher that dropped messages has counted only what it published.
+      // A publisher that drops messages counts only those that it published.
       if (complete == options.in_process ||
           ticks() - last > static_cast<std::uint64_t>(ticks_per_ns() * 1e9)) {
         mine.lost = lost;
