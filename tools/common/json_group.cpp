@@ -101,6 +101,7 @@ json to_json(const bus::group_info& group) {
           {"hold_used_bytes", group.hold_used_bytes},
           {"oldest_age_ns", optional_ns(group.oldest_age)},
           {"dead_letters_kept", group.dead_letters_kept},
+          {"consistent", group.is_consistent},
           {"why", group.why}};
 }
 
