@@ -150,7 +150,7 @@ class Life(DaemonCase):
         self.start()
         self.assertEqual([m["sequence"] for m in self.read("a.>", 100)], list(range(1, 101)))
         # After an orderly stop there is nothing to repair.
-        self.assertIn("0 records written again", self.log().splitlines()[-2])
+        self.assertIn("0 records rewritten", self.log().splitlines()[-2])
 
     def test_data_that_cannot_be_written(self):
         blocked = pathlib.Path(self.data, "file")
@@ -175,7 +175,7 @@ class Life(DaemonCase):
         self.bus("pub", "a.x", "one", "--count", 300, "--confirm", "disk")
         busd.kill()
         busd.wait(PATIENCE_S)
-        self.assertIn("by posix", self.log())
+        self.assertIn("with posix", self.log())
         again = self.start("--io", "auto")
         self.bus("pub", "a.x", "two", "--confirm", "disk")
         self.assertEqual(len(self.read("a.>", 301)), 301)
@@ -220,7 +220,7 @@ class Configuration(DaemonCase):
         process = self.start("--config", str(path))  # --bus t overrides it
         process.terminate()
         self.assertEqual(process.wait(PATIENCE_S), 0)
-        self.assertIn("by posix", pathlib.Path(self.root, "own.log").read_text())
+        self.assertIn("with posix", pathlib.Path(self.root, "own.log").read_text())
 
 
 class Streams(DaemonCase):

@@ -98,7 +98,7 @@ class Files(DaemonCase):
         segment.unlink()
         self.bus("stream", "verify", "--dir", str(self.stream_directory("t")), expect=CORRUPT)
         self.start()
-        self.assertIn("100 messages from sequence 1 on are missing", self.log())
+        self.assertIn("100 messages are missing, from sequence 1", self.log())
         self.bus("sub", "t.>", "--all", "--timeout", "300ms", "--fail-on-gap", expect=8)
 
     def test_what_was_purged_is_not_read_from_the_ring(self):

@@ -194,7 +194,7 @@ TEST_F(DamagedFiles, OfAnotherVersionAreUnsupported) {
     poke<std::uint16_t>(files_[i], offsetof(segment_header, major), 7);
     poke<std::uint16_t>(files_[i], offsetof(segment_header, minor), 42);
     EXPECT_TRUE(use_fails_with(i, code, says("7.42")));
-    EXPECT_TRUE(use_fails_with(i, code, says("knows " + known)));
+    EXPECT_TRUE(use_fails_with(i, code, says("supports " + known)));
     EXPECT_TRUE(use_fails_with(i, code, says(name_of(i))));
     restore();
     // A higher minor version only adds fields.

@@ -64,7 +64,7 @@ class Groups(GroupsCase):
                           "by_sequence:7", "--max-ack-pending", 5, "--max-delayed", 6, "--max-parked", 7, "--ack-wait",
                           "1500ms", "--max-lease", "1h", "--max-deliver", 3, "--backoff", "0s,5s,1m", "--jitter", 0.5,
                           "--dlq", "none", "--hold-bytes", "1MiB", "--max-consumers", 9, "--idle-release", "2h").text
-        self.assertEqual(said, "group g of stream t takes t.a,t.b.>\n")
+        self.assertEqual(said, "group g of stream t receives t.a,t.b.>\n")
         self.assertEqual(self.info()["config"], {
             "filter": ["t.a", "t.b.>"], "headers": {"region": "eu", "k": "a=b"}, "headers_all": False,
             "ack": "explicit", "order": "key", "on_fail": "skip", "mode": "failover", "deliver": "by_sequence:7",
@@ -81,7 +81,7 @@ class Groups(GroupsCase):
         self.assertEqual([g["group"] for g in json.loads(self.bus("group", "ls", "--json").text)], ["h"])
 
     def test_defaults(self):
-        self.assertEqual(self.group().text, "group g of stream t takes everything\n")
+        self.assertEqual(self.group().text, "group g of stream t receives everything\n")
         rules = self.info()["config"]
         self.assertEqual((rules["ack"], rules["order"], rules["mode"], rules["deliver"]),
                          ("explicit", "none", "shared", "all"))
