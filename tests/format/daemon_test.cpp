@@ -176,7 +176,7 @@ std::string thin_golden(log::disk& disk, const std::string& directory) {
   std::filesystem::copy_file(BUS_GOLDEN_DIRECTORY "/lane-2" + segment_name(),
                              directory + segment_name());
   const storage::thinning what{
-      directory, golden::log_id, {{golden::base_seq, golden::last_seq + 1}}, 1, 3, 0, 1 << 20};
+      directory, golden::log_id, {{golden::base_seq, golden::last_seq + 1}}, 1, 3, 0, {}, 1 << 20};
   const std::atomic<bool> stop{false};
   const auto copies = storage::thin_segments(disk, what, stop);
   return copies.outcome == storage::thin_outcome::done && copies.made.size() == 1
