@@ -57,7 +57,7 @@ bool group_view::matches(const ring::record_view& view, const layout::header_are
 }
 
 // Appends messages with their stamps, which never fall within a lane.
-void group_view::peek_lane(std::uint32_t index, std::size_t max,
+void group_view::peek_lane(std::uint32_t index, std::size_t max, std::uint64_t looked_at,
                            std::vector<std::pair<std::uint64_t, peeked_message>>& into) const {
   struct sink_type {
     const group_view& group;
@@ -90,7 +90,7 @@ void group_view::peek_lane(std::uint32_t index, std::size_t max,
       into.pop_back();
       ++left;
     }
-  } sink{*this, index, max, into.size(), now(), into};
+  } sink{*this, index, max, into.size(), looked_at, into};
   const auto& at = lanes_[index].cursor;
   if (at.seq == 0) return;
   ring::lane_reader<sync::hardware> reader(lanes_[index].map->memory(), nullptr, false);
@@ -112,7 +112,9 @@ void group_view::peek_lane(std::uint32_t index, std::size_t max,
 std::vector<peeked_message> group_view::peek(std::size_t max) {
   read_cursors();
   std::vector<std::pair<std::uint64_t, peeked_message>> all;
-  for (std::uint32_t index = 0; index < lanes_.size(); ++index) peek_lane(index, max, all);
+  const std::uint64_t looked_at = now();  // ages are of one moment, in all lanes
+  for (std::uint32_t index = 0; index < lanes_.size(); ++index)
+    peek_lane(index, max, looked_at, all);
   // A claim takes the oldest message of all lanes, and each lane in its order.
   std::stable_sort(all.begin(), all.end(),
                    [](const auto& a, const auto& b) { return a.first < b.first; });

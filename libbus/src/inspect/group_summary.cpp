@@ -53,7 +53,7 @@ std::uint64_t group_view::count_lanes(group_info& info, std::uint64_t& oldest_ti
     const std::uint64_t next = find_end(memory).next_seq;
     counts.unclaimed += next > at.seq ? next - at.seq : 0;
     std::vector<std::pair<std::uint64_t, peeked_message>> first;
-    peek_lane(index, 1, first);
+    peek_lane(index, 1, now(), first);
     if (!first.empty()) oldest_ticks = std::min(oldest_ticks, first.front().first);
   }
   return passed;

@@ -83,7 +83,7 @@ class group_view {
                std::string& subject) const;
   bool headers_match(
       const std::vector<std::pair<std::string, std::string>>& headers) const noexcept;
-  void peek_lane(std::uint32_t index, std::size_t max,
+  void peek_lane(std::uint32_t index, std::size_t max, std::uint64_t looked_at,
                  std::vector<std::pair<std::uint64_t, peeked_message>>& into) const;
 
   std::uint64_t now() const noexcept { return clock_.now(); }
