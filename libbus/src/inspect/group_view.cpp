@@ -20,7 +20,8 @@ group_view::group_view(session_core& session, std::shared_ptr<registry::stream_h
       stream_(std::move(stream)),
       map_(std::move(map)),
       memory_(map_->memory()),
-      clock_(session.directory->clock()) {
+      clock_(session.directory->clock()),
+      ns_per_tick_(clock_.ns_per_tick()) {
   for (const std::string& text : config().filter) filter_.push_back(*subject::pattern::parse(text));
 }
 

@@ -89,7 +89,7 @@ class group_view {
   std::uint64_t now() const noexcept { return clock_.now(); }
   std::chrono::nanoseconds time(std::uint64_t ticks) const noexcept {
     return std::chrono::nanoseconds(
-        static_cast<std::int64_t>(static_cast<double>(ticks) * clock_.ns_per_tick()));
+        static_cast<std::int64_t>(static_cast<double>(ticks) * ns_per_tick_));
   }
   const group_config& config() const noexcept { return map_->config(); }
   const layout::group_header& header() const noexcept { return map_->header(); }
@@ -99,6 +99,7 @@ class group_view {
   std::shared_ptr<registry::group_map> map_;
   group::group_memory memory_;
   os::tick_clock clock_;
+  const double ns_per_tick_;  // taken once: times that are compared must not differ by it
   std::vector<subject::pattern> filter_;
   std::vector<entered_lane> lanes_;
   std::shared_ptr<registry::stream_handle> dead_letter_stream_;
