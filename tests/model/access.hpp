@@ -15,6 +15,8 @@ struct access {
   using word = bus::sync::word;
   using edge = bus::sync::edge;
 
+  static constexpr std::uint64_t zero_window_bytes = 1024;  // the rings here have 4 or 8 KiB
+
   static std::uint64_t load(const word& w, std::memory_order order, edge e) {
     active->point();
     const std::uint64_t value = active->mem.load(active->self().knows, &w, weakened(order, e));

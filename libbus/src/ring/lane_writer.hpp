@@ -29,12 +29,23 @@ struct record_head {
   const std::byte* header = nullptr;  // shape.header_bytes bytes
 };
 
+/// The window of zeroes of a lane_writer. A ring of the product holds 32 of them at least. A policy
+/// for smaller rings names its own: the start of the last record must stay out of reach of what is
+/// reserved beyond it, or a reader that was lapped finds no waypoint.
+template <class A>
+constexpr std::uint64_t zero_window_of() noexcept {
+  if constexpr (requires { A::zero_window_bytes; })
+    return A::zero_window_bytes;
+  else
+    return 2048;
+}
+
 template <class A>
 class lane_writer {
  public:
   /// Words at most this far above the tail are zeroed after a commit, so that a commit needs no
   /// store before it.
-  static constexpr std::uint64_t zero_window_bytes = 2048;
+  static constexpr std::uint64_t zero_window_bytes = zero_window_of<A>();
 
   explicit lane_writer(const lane_memory& lane) noexcept
       : lane_(lane), offset_mask_(lane.capacity_bytes - 1) {}
