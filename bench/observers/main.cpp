@@ -37,7 +37,7 @@ struct settings {
   int rounds = 11;
 };
 
-enum watcher : std::size_t { nobody, looks, ps_loop, top_loop, watchers };
+enum watcher : std::size_t { alone, looks, ps_loop, top_loop, watchers };
 constexpr std::array<const char*, watchers> names{"alone", "looks, 10 a second",
                                                   "bus ps, in a loop", "bus-top, in a loop"};
 
@@ -119,10 +119,10 @@ void print(const std::array<figures, watchers>& all) {
                 bench::median(f.p99), bench::median(f.p999), bench::median(f.max),
                 bench::median(f.looks));
   }
-  std::printf(
-      "\nspread of the rounds alone: p99.9 %.0f to %.0f, max %.0f to %.0f\n",
-      *std::ranges::min_element(all[nobody].p999), *std::ranges::max_element(all[nobody].p999),
-      *std::ranges::min_element(all[nobody].max), *std::ranges::max_element(all[nobody].max));
+  std::printf("\nspread of the rounds alone: p99.9 %.0f to %.0f, max %.0f to %.0f\n",
+              *std::ranges::min_element(all[alone].p999),
+              *std::ranges::max_element(all[alone].p999), *std::ranges::min_element(all[alone].max),
+              *std::ranges::max_element(all[alone].max));
 }
 
 int run(const settings& s) {
@@ -153,7 +153,7 @@ int run(const settings& s) {
             static_cast<watcher>((turn + static_cast<std::size_t>(round + 1)) % watchers);
         bench::shared_value<shared_words> words;
         pid_t child = -1;
-        if (who != nobody) {
+        if (who != alone) {
           child = start(who, *words, s, bus_name);
           while (!words->ready) std::this_thread::sleep_for(1ms);
         }

@@ -261,8 +261,8 @@ void engine::run_rounds() {
   }
 }
 
-// While publishers continue, only so many rounds. Once they have stopped, all of it: a busy round
-// makes the rest smaller.
+// While publishers are running, at most rounds_at_the_end rounds. After they have stopped
+// (`is_final`), busy rounds do not count: each of them makes the rest smaller.
 void engine::write_what_is_left(bool is_final) {
   for (int rounds = 0; rounds < rounds_at_the_end;) {
     const bool busy = round(clock::now());

@@ -170,7 +170,7 @@ class Reboots(DaemonCase):
             self.stop(busd)
 
     def test_a_large_rest_is_written_before_busd_stops(self):
-        busd = self.start()
+        busd = self.start("--buffer-bytes", str(256 << 10))
         self.bus("stream", "add", "t", "--subjects", "t.>", "--storage", "durable", "--ring-bytes", "256MiB",
                  "--max-message-bytes", "64KiB")
         self.bus("pub", "t.x", "first", "--confirm", "disk")
